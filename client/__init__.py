@@ -1,0 +1,1 @@
+"""Typed clients, the open-loop load generator, and the tools that measure with them."""

@@ -1,0 +1,89 @@
+"""The contract of the public model: tensor names, reasons, request parameters, model names (design: contract).
+
+Names live here once. Export writes them, the backends and clients read them, tests compare config.pbtxt with them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+PROBABILITIES = "PROBABILITIES"  # float32 [rows, classes], the vote that answered
+LABEL = "LABEL"  # int64 [rows, 1], -1 where no member gave a finite vote
+EXIT = "EXIT"  # int32 [rows, 1], index of the exit that answered
+REASON = "REASON"  # int32 [rows, 1], see Reason
+RISK = "RISK"  # float32 [rows, 1], estimated probability that LABEL differs from the full vote's label
+ANSWER_DTYPES = {PROBABILITIES: "float32", LABEL: "int64", EXIT: "int32", REASON: "int32", RISK: "float32"}
+
+TICKET = "TICKET"  # int64 [rows, 1], input of the bag and of every tap
+TAPPED = "TAPPED"  # int64 [rows, 1], what a tap gives back to the ensemble: the ticket
+FEATURES = "FEATURES"  # float32 [rows, f], pooled cut: an output of a segment that ends at an exit
+
+# request parameters (KServe v2 "parameters")
+PARAMETER_EXIT = "exit"  # "never": wait for the full vote
+PARAMETER_DEADLINE_MS = "deadline_ms"
+PARAMETER_MAX_RISK = "max_risk"
+PARAMETER_SERVICE_CLASS = "service_class"
+PARAMETERS = (PARAMETER_EXIT, PARAMETER_DEADLINE_MS, PARAMETER_MAX_RISK, PARAMETER_SERVICE_CLASS)
+
+MANIFEST_FILE = "manifest.json"
+CALIBRATION_FILE = "calibration.npz"
+
+
+class Reason(IntEnum):
+    """Why an answer left when it did."""
+
+    FULL = 0
+    EARLY = 1
+    LOSSLESS = 2
+    DEADLINE = 3
+    DEGRADED = 4
+
+
+def exit_model(bag: str) -> str:
+    """Triton model of the exit controller."""
+    return f"{bag}_exit"
+
+
+def bag_model(bag: str) -> str:
+    """Triton ensemble that runs all members' segments."""
+    return f"{bag}_bag"
+
+
+def full_model(bag: str) -> str:
+    """Triton ensemble of the unsplit members and their vote: the baseline."""
+    return f"{bag}_full"
+
+
+def vote_model(bag: str) -> str:
+    """Triton model that votes for the baseline."""
+    return f"{bag}_vote"
+
+
+def member_model(bag: str, member: str) -> str:
+    """Triton model of one unsplit member."""
+    return f"{bag}_{member}"
+
+
+def segment_model(bag: str, member: str, depth: int) -> str:
+    """Triton model of the segment that takes `member` from depth - 1 to depth."""
+    return f"{bag}_{member}_s{depth}"
+
+
+def heads_model(bag: str, exit_: int) -> str:
+    """Triton model of the ramps' linear heads at one exit."""
+    return f"{bag}_heads_e{exit_}"
+
+
+def votes_name(member: str, depth: int) -> str:
+    """Tensor of a member's class probabilities at a depth, float32 [rows, classes]."""
+    return f"{member}.{depth}"
+
+
+def features_name(member: str, depth: int) -> str:
+    """Tensor of a member's pooled cut at a depth as the heads take it, float32 [rows, f]."""
+    return f"{member}.{depth}.features"
+
+
+def tap_name(exit_: int) -> str:
+    """Output of the bag that runs the tap of an exit when it is requested, int64 [rows, 1]."""
+    return f"TAP_{exit_}"

@@ -1,0 +1,1 @@
+"""Votes, confidence, and the controller that lets answers leave."""

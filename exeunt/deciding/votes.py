@@ -1,0 +1,87 @@
+"""Votes: the weighted mean of the members' newest probabilities, and the stop that cannot be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+LOSSLESS_SLACK = 1e-6  # above the rounding of float32 sums of probabilities
+
+
+def vote(probabilities: Sequence[np.ndarray], weights: Sequence[float], kind: str = "soft") -> np.ndarray:
+    """The members' weighted mean.
+
+    A member whose row holds NaN or infinity does not vote on that row; where nobody is left the row is NaN.
+
+    Args:
+        probabilities: one float32 [rows, classes] per voting member, in the bag's order.
+        weights: their weights, positive, any scale.
+        kind: "soft" averages probabilities, "hard" counts each member's label.
+
+    Returns:
+        float32 [rows, classes].
+    """
+    if kind == "hard":
+        probabilities = [one_hot(each) for each in probabilities]
+    total = float(sum(weights))
+    mean = probabilities[0] * np.float32(weights[0] / total)
+    for each, weight in zip(probabilities[1:], weights[1:], strict=True):
+        mean += each * np.float32(weight / total)
+    if not np.isfinite(mean).all():
+        _mend(mean, probabilities, weights)
+    return mean
+
+
+def _mend(mean: np.ndarray, probabilities: Sequence[np.ndarray], weights: Sequence[float]) -> None:
+    """Redo, in place, the rows on which some member was not finite."""
+    for row in np.flatnonzero(~np.isfinite(mean).all(axis=1)):
+        mean[row] = 0.0
+        present = 0.0
+        for each, weight in zip(probabilities, weights, strict=True):
+            if np.isfinite(each[row]).all():
+                mean[row] += each[row] * np.float32(weight)
+                present += float(weight)
+        mean[row] = mean[row] / np.float32(present) if present else np.nan
+
+
+def one_hot(probabilities: np.ndarray) -> np.ndarray:
+    """Each row's label as a vote of 1; float32 [rows, classes]; a row that is not finite stays NaN."""
+    hard = np.zeros_like(probabilities)
+    np.put_along_axis(hard, probabilities.argmax(axis=1)[:, None], 1.0, axis=1)
+    hard[~np.isfinite(probabilities).all(axis=1)] = np.nan
+    return hard
+
+
+def labels(mean: np.ndarray) -> np.ndarray:
+    """Label of each vote: the first of its highest classes, -1 where the vote is NaN; int32 [rows]."""
+    found = mean.argmax(axis=1).astype(np.int32)
+    found[np.isnan(mean[:, 0])] = -1
+    return found
+
+
+def cannot_change(finished: Sequence[np.ndarray], weights: Sequence[float], missing: float, kind: str) -> np.ndarray:
+    """Rows whose full vote's label is certain already: the lossless stop (reference: field survey, section 2).
+
+    With the finished members' weighted sum s, the label top = argmax s is the full vote's whatever the missing members
+    say if s[top] - s[rival] exceeds the missing weight for every rival, since each of their probabilities is in [0, 1].
+
+    Args:
+        finished: one float32 [rows, classes] per finished member.
+        weights: their weights, in the same order.
+        missing: summed weight of the members that have not finished, same scale.
+        kind: "soft" or "hard".
+
+    Returns:
+        bool [rows]; False where a finished member's row is not finite, since the full vote then has other weights.
+    """
+    if kind == "hard":
+        finished = [one_hot(each) for each in finished]
+    total = float(sum(weights)) + missing
+    summed = finished[0] * np.float32(weights[0] / total)
+    for each, weight in zip(finished[1:], weights[1:], strict=True):
+        summed += each * np.float32(weight / total)
+    if summed.shape[1] == 1:
+        return np.asarray(np.isfinite(summed[:, 0]))
+    two = np.partition(summed, -2, axis=1)[:, -2:]
+    return np.asarray(two[:, 1] - two[:, 0] > missing / total + LOSSLESS_SLACK)

@@ -1,0 +1,1 @@
+"""The digits bag: three small CNNs, trained here, served and measured."""

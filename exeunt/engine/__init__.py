@@ -1,0 +1,1 @@
+"""The members' segments run in the controller's own process."""

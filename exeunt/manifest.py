@@ -1,0 +1,228 @@
+"""The manifest: what export wrote and everybody reads (`NAME_exit/1/manifest.json`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exeunt.errors import ConfigError
+from exeunt.settings import Settings
+
+SCHEMA_VERSION = 1
+MODES = ("ensemble", "engine")
+VOTES = ("soft", "hard")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a model: `dims` are those of one row, without the batch; -1 where free."""
+
+    name: str
+    dtype: str  # numpy name, "float32"
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The part of a member between two neighbouring cuts."""
+
+    model: str  # Triton model, "bag_member_s1"
+    inputs: tuple[Tensor, ...]  # public inputs of the bag, or cut tensors that an earlier segment of this member made
+    outputs: tuple[Tensor, ...]  # the cut's tensors; of the last segment PROBABILITIES alone
+    features: Tensor | None  # FEATURES, where the cut has a ramp
+    cost_us: dict[int, float]  # batch size -> median time of one run
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One classifier of the bag."""
+
+    name: str
+    weight: float
+    segments: tuple[Segment, ...]
+    model: str | None  # the unsplit member as a Triton model, where the baseline was exported
+
+    @property
+    def depth(self) -> int:
+        """Number of segments; at this depth the member has finished."""
+        return len(self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A decision point of the ensemble: a depth for each member."""
+
+    depths: tuple[int, ...]  # by member; 0 = not voting yet
+    heads: str | None  # Triton model of the ramps' heads; None where every voting member has finished
+    elapsed_us: dict[int, float]  # batch size -> time from the start until the segments up to here have run
+    head_us: dict[int, float]  # batch size -> time of pooling and heads that this exit adds
+    agreement: float  # share of the report rows on which its vote has the full vote's label
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Latency of the exits for one batch size, all float64 [exits], microseconds.
+
+    An answer at active exit k costs elapsed_us[k] plus head_us of the active exits up to k (Apparate, public code).
+    """
+
+    elapsed_us: np.ndarray
+    head_us: np.ndarray
+
+    def latency_us(self, active: np.ndarray) -> np.ndarray:
+        """Latency of an answer at each exit when the exits of `active` (bool [exits]) run their heads; [exits]."""
+        return self.elapsed_us + np.cumsum(np.where(active, self.head_us, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A bag as export wrote it.
+
+    `inputs` are the public model's; every member takes those its segments name. `settings` are the bag file's exit
+    settings. `content_hash` covers everything that a learnt state depends on, measured times excepted.
+    """
+
+    bag: str
+    mode: str
+    vote: str
+    schedule: str
+    inputs: tuple[Tensor, ...]
+    labels: tuple[str, ...]
+    max_batch_size: int
+    members: tuple[Member, ...]
+    exits: tuple[Exit, ...]
+    settings: Settings
+    weights_sha256: str  # over the ONNX files of members and ramps
+    exported_by: str = ""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.labels)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Members' weights, scaled to sum 1; float64 [members]."""
+        weights = np.array([member.weight for member in self.members], dtype=np.float64)
+        return weights / weights.sum()
+
+    @property
+    def content_hash(self) -> str:
+        """Key of everything learnt about this bag: 16 hexadecimal digits."""
+        told = _plain(self)
+        told["settings"] = {}
+        for member in told["members"]:
+            for segment in member["segments"]:
+                segment["cost_us"] = {}
+        for exit_ in told["exits"]:
+            exit_["elapsed_us"] = exit_["head_us"] = {}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def costs(self, batch: int = 1) -> Costs:
+        """Latency of the exits at the profiled batch size nearest to `batch`."""
+        sizes = np.array(sorted(self.exits[-1].elapsed_us))
+        size = int(sizes[np.argmin(np.abs(sizes - batch))])
+        return Costs(
+            elapsed_us=np.array([exit_.elapsed_us[size] for exit_ in self.exits]),
+            head_us=np.array([exit_.head_us[size] for exit_ in self.exits]),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the manifest as JSON, readable by people."""
+        told = {"schema_version": SCHEMA_VERSION, "content_hash": self.content_hash, **_plain(self)}
+        path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            ConfigError: no such file, no manifest, or written by another version of exeunt.
+        """
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file; `exeunt export` writes it") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not a manifest: {error}") from None
+        version = told.get("schema_version") if isinstance(told, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ConfigError(f"{path}: schema_version {version!r}, this exeunt reads {SCHEMA_VERSION}; export again")
+        try:
+            manifest = _manifest(told)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"{path}: damaged manifest ({error!r}); export again") from None
+        manifest.check(str(path))
+        return manifest
+
+    def check(self, where: str) -> None:
+        """Raise ConfigError, naming `where`, unless the parts fit each other."""
+        last = tuple(member.depth for member in self.members)
+        if not self.exits or self.exits[-1].depths != last:
+            raise ConfigError(f"{where}: the last exit must be the full ensemble, depths {last}")
+        for number, exit_ in enumerate(self.exits):
+            fits = len(exit_.depths) == len(last) and all(0 <= d <= n for d, n in zip(exit_.depths, last, strict=True))
+            if not fits or not any(exit_.depths):
+                raise ConfigError(f"{where}: exit {number} has depths {exit_.depths}, members have {last}")
+        if self.mode not in MODES or self.vote not in VOTES:
+            raise ConfigError(f"{where}: mode {self.mode!r}, vote {self.vote!r}; allowed: {MODES}, {VOTES}")
+        self.settings.check(where)
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    told = dataclasses.asdict(dataclasses.replace(manifest, settings=Settings()))
+    told["settings"] = manifest.settings.to_mapping()
+    return json.loads(json.dumps(told))  # type: ignore[no-any-return]
+
+
+def _by_batch(told: dict[str, float]) -> dict[int, float]:
+    return {int(size): float(us) for size, us in told.items()}
+
+
+def _tensor(told: dict[str, Any]) -> Tensor:
+    return Tensor(told["name"], told["dtype"], tuple(told["dims"]))
+
+
+def _segment(told: dict[str, Any]) -> Segment:
+    return Segment(
+        model=told["model"],
+        inputs=tuple(_tensor(each) for each in told["inputs"]),
+        outputs=tuple(_tensor(each) for each in told["outputs"]),
+        features=_tensor(told["features"]) if told["features"] else None,
+        cost_us=_by_batch(told["cost_us"]),
+    )
+
+
+def _manifest(told: dict[str, Any]) -> Manifest:
+    return Manifest(
+        bag=told["bag"],
+        mode=told["mode"],
+        vote=told["vote"],
+        schedule=told["schedule"],
+        inputs=tuple(_tensor(each) for each in told["inputs"]),
+        labels=tuple(told["labels"]),
+        max_batch_size=int(told["max_batch_size"]),
+        members=tuple(
+            Member(each["name"], float(each["weight"]), tuple(_segment(s) for s in each["segments"]), each["model"])
+            for each in told["members"]
+        ),
+        exits=tuple(
+            Exit(
+                tuple(each["depths"]),
+                each["heads"],
+                _by_batch(each["elapsed_us"]),
+                _by_batch(each["head_us"]),
+                float(each["agreement"]),
+            )
+            for each in told["exits"]
+        ),
+        settings=Settings.from_mapping(told["settings"], "settings"),
+        weights_sha256=told["weights_sha256"],
+        exported_by=told["exported_by"],
+    )

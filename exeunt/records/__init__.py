@@ -1,0 +1,1 @@
+"""What was learnt: feedback, its window, calibration data, state files."""

@@ -1,0 +1,101 @@
+"""Feedback: what finished rows teach. The one noun that controller, tuners, records and replay share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from exeunt.contract import Reason
+
+NEVER_SEEN = -1  # in `labels` and `order`
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Rows whose full vote is known, as arrays over [rows] or [rows, exits].
+
+    The last exit's column holds the full vote. A row is *answered early* where reason is EARLY.
+
+    Attributes:
+        labels: int32 [rows, exits], the vote's label at each exit, NEVER_SEEN where it did not arrive.
+        confidence: float32 [rows, exits], score of that vote, NaN where it did not arrive.
+        order: int16 [rows, exits], rank of arrival among the ticket's exits from 0, NEVER_SEEN where it did not arrive.
+        answer: int32 [rows], label that was released.
+        exit: int32 [rows], exit that answered.
+        reason: int8 [rows], a Reason.
+        q: float32 [rows], probability with which the row was chosen to finish; 1 with full feedback.
+        service_class: int16 [rows], index in Settings.classes_of_service.
+        tuner_version: int64 [rows], the tuner's version at the decision.
+        max_risk: float32 [rows], the caller's wish, infinity where none.
+        never: bool [rows], the caller wished for the full vote.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    order: np.ndarray
+    answer: np.ndarray
+    exit: np.ndarray
+    reason: np.ndarray
+    q: np.ndarray
+    service_class: np.ndarray
+    tuner_version: np.ndarray
+    max_risk: np.ndarray
+    never: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.exit)
+
+    @property
+    def exits(self) -> int:
+        """Number of exits, active or not."""
+        return int(self.labels.shape[1])
+
+    @property
+    def full(self) -> np.ndarray:
+        """Label of the full vote, int32 [rows]."""
+        return np.asarray(self.labels[:, -1])
+
+    @property
+    def loss(self) -> np.ndarray:
+        """True where the released label is not the full vote's, bool [rows]."""
+        return np.asarray(self.answer != self.full)
+
+    @property
+    def promised(self) -> np.ndarray:
+        """True on the rows that the promise counts: no `never`, no deadline, no fault; bool [rows]."""
+        return ~self.never & (self.reason <= Reason.LOSSLESS)
+
+    def rows(self, chosen: np.ndarray | slice) -> Feedback:
+        """The chosen rows (mask, indices or slice) as feedback of their own."""
+        return Feedback(*(getattr(self, each.name)[chosen] for each in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Feedback]) -> Feedback:
+        """All rows of `parts`, in order; at least one part, all with the same number of exits."""
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+    @classmethod
+    def observed(cls, labels: np.ndarray, confidence: np.ndarray) -> Feedback:
+        """Feedback of rows that waited for the full vote, every exit seen in order: calibration data.
+
+        Args:
+            labels: int [rows, exits].
+            confidence: float [rows, exits].
+        """
+        rows, exits = labels.shape
+        return cls(
+            labels=labels.astype(np.int32),
+            confidence=confidence.astype(np.float32),
+            order=np.broadcast_to(np.arange(exits, dtype=np.int16), (rows, exits)).copy(),
+            answer=labels[:, -1].astype(np.int32),
+            exit=np.full(rows, exits - 1, dtype=np.int32),
+            reason=np.full(rows, Reason.FULL, dtype=np.int8),
+            q=np.ones(rows, dtype=np.float32),
+            service_class=np.zeros(rows, dtype=np.int16),
+            tuner_version=np.zeros(rows, dtype=np.int64),
+            max_risk=np.full(rows, np.inf, dtype=np.float32),
+            never=np.zeros(rows, dtype=bool),
+        )

@@ -1,0 +1,1 @@
+"""Recorded feedback through the same controller and tuners, offline."""

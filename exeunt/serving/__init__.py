@@ -1,0 +1,1 @@
+"""Start, check and stop a Triton server."""

@@ -1,0 +1,130 @@
+"""Exit settings: what an operator may choose, in the bag file's `[exit]` table, the manifest and config.pbtxt.
+
+One dataclass, one set of checks; the three places hold the same keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from exeunt.errors import ConfigError, unknown
+
+TUNERS = ("static", "patience", "hill_climb", "budget")
+CONFIDENCES = ("max_probability", "margin", "entropy")
+ON_FAILURE = ("error", "best_vote")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How answers may leave. Every field is a key of the bag file's `[exit]` table.
+
+    Attributes:
+        tuner: what decides; one of TUNERS.
+        tuner_options: keyword arguments of that tuner.
+        max_loss: promised share of answers that may differ from the full vote, 0..1.
+        confidence: score of a vote; one of CONFIDENCES.
+        lossless: release a label that the missing members can no longer change.
+        shadow_share: share of tickets that ask for every tap, so that inactive exits have data, 0..1.
+        service_classes: name -> promised loss of that class; requests without a class belong to "".
+        max_unconfirmed_rows: most rows that left early and still await the full vote.
+        max_tickets: most batches in flight; must stay below Triton's BLS thread pool.
+        max_waiting_rows: most rows waiting for a ticket; newcomers beyond get UNAVAILABLE.
+        on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded.
+        deadline_ms: deadline of requests that name none; 0 = none.
+        drain_s: how long a stop waits for answers in flight.
+        state_dir: folder of learnt state; "" keeps nothing.
+        seed: of the controller's coins.
+    """
+
+    tuner: str = "hill_climb"
+    tuner_options: dict[str, Any] = field(default_factory=dict)
+    max_loss: float = 0.01
+    confidence: str = "max_probability"
+    lossless: bool = True
+    shadow_share: float = 0.02
+    service_classes: dict[str, float] = field(default_factory=dict)
+    max_unconfirmed_rows: int = 256
+    max_tickets: int = 16
+    max_waiting_rows: int = 4096
+    on_failure: str = "error"
+    deadline_ms: float = 0.0
+    drain_s: float = 10.0
+    state_dir: str = ""
+    seed: int = 0
+
+    @property
+    def classes_of_service(self) -> tuple[str, ...]:
+        """Names of the classes of service; index 0 is "", the class of requests that name none."""
+        return ("", *self.service_classes)
+
+    @property
+    def class_losses(self) -> tuple[float, ...]:
+        """Promised loss by index in `classes_of_service`."""
+        return (self.max_loss, *self.service_classes.values())
+
+    @classmethod
+    def from_mapping(cls, told: Mapping[str, Any], where: str) -> Settings:
+        """Build settings from a table.
+
+        Args:
+            told: key -> value, as TOML or JSON gives them.
+            where: file and section, for messages.
+
+        Raises:
+            ConfigError: unknown key, wrong type, or a value that is not allowed.
+        """
+        fields = {each.name: each for each in dataclasses.fields(cls)}
+        for key in told:
+            if key not in fields:
+                raise unknown("key", key, fields, where)
+        settings = cls(**{key: _typed(value, str(fields[key].type), f"{where}: {key}") for key, value in told.items()})
+        settings.check(where)
+        return settings
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The settings as a table that `from_mapping` reads back."""
+        return dataclasses.asdict(self)
+
+    def check(self, where: str) -> None:
+        """Raise ConfigError, naming `where`, key, value and what is allowed, unless every value is allowed."""
+        for key, allowed in (("tuner", TUNERS), ("confidence", CONFIDENCES), ("on_failure", ON_FAILURE)):
+            if getattr(self, key) not in allowed:
+                raise unknown(key, getattr(self, key), allowed, where)
+        shares = {"max_loss": self.max_loss, "shadow_share": self.shadow_share}
+        shares |= {f"service_classes.{name}": loss for name, loss in self.service_classes.items()}
+        for key, value in shares.items():
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise ConfigError(f"{where}: {key} = {value!r}; allowed: a number from 0 to 1")
+        for key, least in (("max_unconfirmed_rows", 0), ("max_tickets", 1), ("max_waiting_rows", 1), ("seed", 0)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"{where}: {key} = {getattr(self, key)!r}; allowed: a whole number from {least}")
+        for key in ("deadline_ms", "drain_s"):
+            if not (getattr(self, key) >= 0 and math.isfinite(getattr(self, key))):
+                raise ConfigError(f"{where}: {key} = {getattr(self, key)!r}; allowed: a number from 0")
+        if "" in self.service_classes:
+            raise ConfigError(
+                f"{where}: service_classes: a class needs a name; requests without one fall under max_loss"
+            )
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "float": (int, float),
+    "int": (int,),
+    "bool": (bool,),
+}
+
+
+def _typed(value: Any, kind: str, where: str) -> Any:
+    if kind.startswith("dict"):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} = {value!r}; allowed: a table")
+        return dict(value)
+    wanted = _KINDS[kind]
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "bool"):
+        raise ConfigError(f"{where} = {value!r}; allowed: a {kind}")
+    return float(value) if kind == "float" else value

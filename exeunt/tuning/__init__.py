@@ -1,0 +1,1 @@
+"""Tuners: what decides how early an answer may leave."""

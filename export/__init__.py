@@ -1,0 +1,1 @@
+"""From trained classifiers to a Triton model repository with exits."""

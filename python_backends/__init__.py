@@ -1,0 +1,1 @@
+"""Python-based Triton backends: one folder each, thin adapters over the core."""
