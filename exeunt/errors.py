@@ -3,7 +3,7 @@
 ExeuntError
   ConfigError    the operator: a file, a key, a value, and what is allowed
   RequestError   the caller: an input, what was expected, what came
-  Overloaded     the caller, later: the server refuses newcomers for now
+  OverloadedError     the caller, later: the server refuses newcomers for now
   ServingError   us: a model, a server or a backend did not do its work
 """
 
@@ -40,7 +40,7 @@ class RequestError(ExeuntError):
     exit_code = 65
 
 
-class Overloaded(ExeuntError):
+class OverloadedError(ExeuntError):
     """The server cannot take the request now; the caller may come again."""
 
     triton_code = "UNAVAILABLE"
