@@ -45,6 +45,13 @@ def _mend(mean: np.ndarray, probabilities: Sequence[np.ndarray], weights: Sequen
         mean[row] = mean[row] / np.float32(present) if present else np.nan
 
 
+def spoilt(probabilities: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Rows on which some member is not finite, bool [rows]; None, cheaply, where there is none."""
+    if all(np.isfinite(each.sum()) for each in probabilities):
+        return None
+    return np.any([~np.isfinite(each).all(axis=1) for each in probabilities], axis=0)
+
+
 def one_hot(probabilities: np.ndarray) -> np.ndarray:
     """Each row's label as a vote of 1; float32 [rows, classes]; a row that is not finite stays NaN."""
     hard = np.zeros_like(probabilities)

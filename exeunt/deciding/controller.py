@@ -1,0 +1,306 @@
+"""The exit controller: admits requests, decides by what has arrived, releases answers, passes on feedback.
+
+Pure: it knows neither Triton nor onnxruntime, takes time and chance as arguments, and does no I/O. The caller holds one
+lock around every call. Life of a request::
+
+    offer -> (waits) -> next_ticket -> arrived, arrived, ... -> Release
+                                         |                        the rows run on
+                                         `-> the last exit: feedback to the tuner, the ticket ends
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from exeunt.contract import Reason
+from exeunt.deciding import votes
+from exeunt.deciding.confidence import SCORES
+from exeunt.deciding.exit_vote import ExitVote
+from exeunt.deciding.intake import Intake
+from exeunt.deciding.request import Release, Request
+from exeunt.deciding.tally import Tally
+from exeunt.deciding.ticket import Ticket
+from exeunt.errors import ExeuntError, OverloadedError
+from exeunt.manifest import Manifest
+from exeunt.records.feedback import Feedback
+from exeunt.tuning.tuner import Tuner, View
+
+
+class Controller:
+    """Decides for every row when its answer leaves.
+
+    Args:
+        manifest: the bag; its settings rule.
+        tuner: who may leave.
+        rng: for the shadow and feedback coins.
+
+    Attributes:
+        finish_probability: q of rows answered from now on; 1 = full feedback. The engine lowers it under load.
+        exits_off: bool [exits], exits that an operator has switched off.
+        on_feedback: called with every batch of Feedback, after the tuner; for records.
+        tally: counters since start.
+    """
+
+    def __init__(self, manifest: Manifest, tuner: Tuner, rng: np.random.Generator) -> None:
+        self.manifest = manifest
+        self.settings = manifest.settings
+        self.tuner = tuner
+        self.finish_probability = 1.0
+        self.exits_off = np.zeros(len(manifest.exits), dtype=bool)
+        self.on_feedback: list[Callable[[Feedback], None]] = []
+        self.tally = Tally(len(manifest.exits))
+        self.tickets: dict[int, Ticket] = {}
+        self._rng = rng
+        self._intake = Intake(manifest.max_batch_size, self.settings.max_waiting_rows)
+        self._score = SCORES[self.settings.confidence]
+        self._last = len(manifest.exits) - 1
+        self._next_id = 1
+        self._closed = False
+        self._votes = [ExitVote(manifest, number) for number in range(len(manifest.exits))]
+        self._exits_of: dict[tuple[int, int], list[int]] = {}
+        for number, parts in enumerate(self._votes):
+            for pair in parts.pairs:
+                self._exits_of.setdefault(pair, []).append(number)
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait for a ticket."""
+        return self._intake.waiting_rows
+
+    @property
+    def idle(self) -> bool:
+        """True when nobody waits and nothing is in flight."""
+        return not self.tickets and not len(self._intake)
+
+    def active(self) -> np.ndarray:
+        """Exits offered now, bool [exits]; the last always."""
+        active = self.tuner.active() & ~self.exits_off
+        active[self._last] = True
+        return active
+
+    def offer(self, request: Request, now_us: int) -> None:
+        """Accept a client request; it waits until `next_ticket` takes it.
+
+        Raises:
+            RequestError: no rows or more than max_batch_size.
+            OverloadedError: full, or stopping.
+        """
+        request.arrived_us = now_us
+        try:
+            if self._closed:
+                raise OverloadedError("the server is stopping; come again")
+            self._intake.offer(request)
+        except OverloadedError:
+            self.tally.refused += 1
+            raise
+
+    def next_ticket(self) -> Ticket | None:
+        """Admit the oldest waiting requests as one ticket, while fewer than max_tickets are in flight."""
+        if len(self.tickets) >= self.settings.max_tickets or not len(self._intake):
+            return None
+        shadow = self.settings.shadow_share > 0 and self._rng.random() < self.settings.shadow_share
+        wanted = np.ones(self._last + 1, dtype=bool) if shadow else self.active()
+        ticket = Ticket(self._next_id, self._intake.take(), wanted, self.manifest.classes)
+        self._next_id += 1
+        self.tickets[ticket.id] = ticket
+        self.tally.tickets += 1
+        self.tally.shadow_tickets += int(shadow)
+        return ticket
+
+    def arrived(
+        self,
+        ticket_id: int,
+        probabilities: Mapping[tuple[int, int], np.ndarray],
+        now_us: int,
+        rows: np.ndarray | None = None,
+    ) -> list[Release]:
+        """Members' probabilities have arrived, in any order, perhaps again.
+
+        Args:
+            ticket_id: their ticket; one that is over already is ignored.
+            probabilities: (member, depth) -> float32 [rows, classes]; kept, so the caller must not change them later.
+            now_us: time of arrival.
+            rows: indices of the ticket's rows that are given; None = all. Must hold every running row.
+
+        Returns:
+            the client requests that are answered by it.
+        """
+        ticket = self.tickets.get(ticket_id)
+        if ticket is None:
+            return []
+        touched: set[int] = set()
+        for (member, depth), each in probabilities.items():
+            if (member, depth) not in ticket.probabilities:
+                ticket.keep(member, depth, each, rows)
+                touched.update(self._exits_of.get((member, depth), ()))
+        for exit_ in sorted(touched):
+            if ticket.wanted[exit_] and all(pair in ticket.probabilities for pair in self._votes[exit_].pairs):
+                self._complete(ticket, exit_)
+        return self._released(ticket, now_us) if touched else []
+
+    def failed(self, ticket_id: int, error: ExeuntError, now_us: int) -> list[Release]:
+        """A ticket's run has failed: its open rows get the error, or the best vote where so configured."""
+        ticket = self.tickets.get(ticket_id)
+        if ticket is None:
+            return []
+        if self.settings.on_failure == "best_vote" and ticket.deepest >= 0:
+            self._force(ticket, np.flatnonzero(ticket.open), Reason.DEGRADED)
+        self._end(ticket)
+        return self._released(ticket, now_us, error)
+
+    def tick(self, now_us: int) -> list[Release]:
+        """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
+        late = [_too_late(request, now_us) for request in self._intake.overdue(now_us)]
+        self.tally.errors += len(late)
+        for ticket in [each for each in self.tickets.values() if each.has_deadline]:
+            late += self._overdue(ticket, now_us)
+        return late
+
+    def close(self) -> None:
+        """Refuse newcomers from now on."""
+        self._closed = True
+
+    def give_up(self, now_us: int) -> list[Release]:
+        """Answer everybody who is left UNAVAILABLE and forget all tickets."""
+        error = OverloadedError("the server stopped before the answer was ready; come again")
+        left = [Release(each.key, now_us - each.arrived_us, error=error) for each in self._intake.clear()]
+        self.tally.errors += len(left)
+        for ticket in list(self.tickets.values()):
+            self._end(ticket)
+            left += self._released(ticket, now_us, error)
+        return left
+
+    def _complete(self, ticket: Ticket, exit_: int) -> None:
+        """All votes of an exit are there: note them, decide."""
+        parts = self._votes[exit_]
+        given = [ticket.probabilities[pair] for pair in parts.pairs]
+        vote = votes.vote(given, parts.weights, self.manifest.vote)
+        spoilt = votes.spoilt(given)
+        running = slice(None)
+        if not ticket.finishes.all():
+            running = ticket.running
+            spoilt = None if spoilt is None else spoilt & running
+        if spoilt is not None:
+            ticket.spoilt |= spoilt
+        ticket.labels[running, exit_] = votes.labels(vote)[running]
+        ticket.confidence[running, exit_] = self._score(vote)[running]
+        ticket.order[running, exit_] = ticket.seen
+        ticket.seen += 1
+        if exit_ == self._last:
+            self._finish(ticket, vote)
+        elif exit_ > ticket.deepest:  # a shallower vote that was overtaken knows less: it only teaches
+            ticket.deepest, ticket.best = exit_, vote
+            if self.active()[exit_]:
+                self._decide(ticket, exit_, vote)
+
+    def _decide(self, ticket: Ticket, exit_: int, vote: np.ndarray) -> None:
+        """Let rows leave at an active exit before the last."""
+        open_ = ticket.open & ~ticket.spoilt
+        if ticket.has_wishes:
+            open_ &= ~ticket.never
+        rows = np.flatnonzero(open_)
+        parts = self._votes[exit_]
+        if self.settings.lossless and parts.finished and len(rows):
+            finished = [ticket.probabilities[pair][rows] for pair in parts.finished]
+            certain = votes.cannot_change(finished, parts.finished_weights, parts.missing, self.manifest.vote)
+            self._freeze(ticket, rows[certain], exit_, Reason.LOSSLESS, vote, np.float32(0.0))
+            rows = rows[~certain]
+        if not len(rows):
+            return
+        view = View(ticket.labels[rows], ticket.confidence[rows], ticket.service_class[rows])
+        leaves = self.tuner.leaves(exit_, view)
+        if not leaves.any():
+            return
+        risk = self.tuner.risk(exit_, ticket.confidence[rows, exit_])
+        if ticket.has_wishes:
+            leaves = leaves & (risk < ticket.max_risk[rows])
+        self._freeze(ticket, rows[leaves], exit_, Reason.EARLY, vote, risk[leaves])
+
+    def _freeze(
+        self, ticket: Ticket, rows: np.ndarray, exit_: int, reason: Reason, vote: np.ndarray, risk: np.ndarray
+    ) -> None:
+        """Decide rows (indices), toss their coins, tell the tuner."""
+        if not len(rows):
+            return
+        ticket.freeze(rows, exit_, reason, vote, risk)
+        ticket.tuner_version[rows] = self.tuner.version
+        q = self.finish_probability
+        if q < 1.0 and exit_ < self._last:
+            ticket.q[rows] = q
+            ticket.finishes[rows] = self._rng.random(len(rows)) < q
+        self.tally.answered(exit_, reason, len(rows), float(risk.sum()))
+        self.tuner.answered(ticket.answered(rows))
+
+    def _finish(self, ticket: Ticket, vote: np.ndarray) -> None:
+        """The full vote is there: answer who is left, learn."""
+        ticket.deepest, ticket.best = self._last, vote
+        self._freeze(ticket, np.flatnonzero(ticket.open), self._last, Reason.FULL, vote, np.float32(0.0))
+        del self.tickets[ticket.id]
+        teaches = ticket.finishes & (ticket.exit >= 0) & ~(ticket.spoilt & (ticket.reason != Reason.EARLY))
+        rows = np.flatnonzero(teaches)
+        if len(rows):
+            self._learn(ticket.feedback(rows))
+
+    def _learn(self, feedback: Feedback) -> None:
+        self.tally.finished(feedback)
+        self.tuner.learn(feedback)
+        for listener in self.on_feedback:
+            listener(feedback)
+
+    def _end(self, ticket: Ticket) -> None:
+        """Forget a ticket whose full vote will not come: rows that left early on trust count as lost."""
+        del self.tickets[ticket.id]
+        rows = np.flatnonzero((ticket.reason == Reason.EARLY) & (ticket.exit >= 0) & ticket.finishes)
+        if len(rows):
+            self.tally.abandoned_rows += len(rows)
+            self.tuner.abandoned(ticket.answered(rows))
+
+    def _force(self, ticket: Ticket, rows: np.ndarray, reason: Reason) -> None:
+        """Answer rows (indices) with the best vote so far, outside the promise."""
+        exit_ = ticket.deepest
+        risk = self.tuner.risk(exit_, ticket.confidence[rows, exit_]) if len(rows) else np.zeros(0, np.float32)
+        self._freeze(ticket, rows, exit_, reason, ticket.best, risk)
+
+    def _overdue(self, ticket: Ticket, now_us: int) -> list[Release]:
+        late: list[Release] = []
+        for number, request in enumerate(ticket.requests):
+            due = request.deadline_us
+            if ticket.released[number] or due is None or due > now_us:
+                continue
+            rows = request.first_row + np.flatnonzero(ticket.open[request.first_row :][: request.rows])
+            if ticket.deepest >= 0:
+                self._force(ticket, rows, Reason.DEADLINE)
+            else:
+                ticket.open[rows] = ticket.finishes[rows] = False
+                ticket.released[number] = True
+                self.tally.errors += 1
+                late.append(_too_late(request, now_us))
+        return late + self._released(ticket, now_us)
+
+    def _released(self, ticket: Ticket, now_us: int, error: ExeuntError | None = None) -> list[Release]:
+        """Requests of a ticket that are now decided; with `error` also those that never will be."""
+        if not ticket.running.any() and ticket.id in self.tickets:
+            self._end(ticket)
+        due: list[Release] = []
+        for number, request in enumerate(ticket.requests):
+            if ticket.released[number]:
+                continue
+            latency_us = now_us - request.arrived_us
+            if not ticket.open[request.first_row : request.first_row + request.rows].any():
+                due.append(Release(request.key, latency_us, answer=ticket.answer_of(request)))
+                self.tally.released(latency_us)
+            elif error is not None:
+                due.append(Release(request.key, latency_us, error=error))
+                self.tally.errors += 1
+            else:
+                continue
+            ticket.released[number] = True
+        return due
+
+
+def _too_late(request: Request, now_us: int) -> Release:
+    latency_us = now_us - request.arrived_us
+    error = OverloadedError(f"deadline_ms passed after {latency_us / 1000:.1f} ms, before any vote had arrived")
+    return Release(request.key, latency_us, error=error)

@@ -1,0 +1,28 @@
+"""What the vote at an exit is made of: looked up once per bag, not once per batch."""
+
+from __future__ import annotations
+
+from exeunt.manifest import Manifest
+
+
+class ExitVote:
+    """Members that vote at one exit.
+
+    Attributes:
+        pairs: (member, depth) of every voting member, in the bag's order.
+        weights: their weights, as shares of the whole bag.
+        finished: the pairs of members that have finished.
+        finished_weights: their weights.
+        missing: summed weight of the members that have not finished, voting or not.
+    """
+
+    def __init__(self, manifest: Manifest, exit_: int) -> None:
+        depths = manifest.exits[exit_].depths
+        weights = manifest.weights
+        voting = [member for member, depth in enumerate(depths) if depth]
+        done = [member for member in voting if depths[member] == manifest.members[member].depth]
+        self.pairs = [(member, depths[member]) for member in voting]
+        self.weights = [float(weights[member]) for member in voting]
+        self.finished = [(member, depths[member]) for member in done]
+        self.finished_weights = [float(weights[member]) for member in done]
+        self.missing = max(0.0, 1.0 - sum(self.finished_weights))

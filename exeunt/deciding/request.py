@@ -1,0 +1,132 @@
+"""What goes into the controller and what comes out: requests, wishes, answers, releases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from exeunt import contract
+from exeunt.errors import ExeuntError, RequestError
+from exeunt.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a caller asked for beside an answer.
+
+    Attributes:
+        never: wait for the full vote.
+        deadline_us: time from arrival after which the best vote so far is released; None = none.
+        max_risk: leave early only below this estimated risk.
+        service_class: index in Settings.classes_of_service.
+    """
+
+    never: bool = False
+    deadline_us: int | None = None
+    max_risk: float = math.inf
+    service_class: int = 0
+
+
+@dataclass(slots=True)
+class Request:
+    """One client request.
+
+    Attributes:
+        key: the caller's name for it; comes back in the Release.
+        rows: number of inputs, at least 1.
+        wishes: what the client asked for.
+        nan_rows: bool [rows], True where an input holds NaN; None where no row does.
+        arrived_us: set by the controller.
+        first_row: place in its ticket, set by the controller.
+    """
+
+    key: Hashable
+    rows: int
+    wishes: Wishes = Wishes()
+    nan_rows: np.ndarray | None = None
+    arrived_us: int = 0
+    first_row: int = 0
+
+    @property
+    def deadline_us(self) -> int | None:
+        """Absolute deadline, or None."""
+        return None if self.wishes.deadline_us is None else self.arrived_us + self.wishes.deadline_us
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The public model's outputs for one request; dtypes of contract.ANSWER_DTYPES.
+
+    Attributes:
+        probabilities: float32 [rows, classes].
+        label: int64 [rows].
+        exit: int32 [rows].
+        reason: int32 [rows].
+        risk: float32 [rows].
+    """
+
+    probabilities: np.ndarray
+    label: np.ndarray
+    exit: np.ndarray
+    reason: np.ndarray
+    risk: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One client request is over: exactly one of `answer` and `error` is set."""
+
+    key: Hashable
+    latency_us: int  # since its arrival in the controller
+    answer: Answer | None = None
+    error: ExeuntError | None = None
+
+
+def wishes_from(parameters: Mapping[str, Any], settings: Settings) -> Wishes:
+    """Read a request's parameters.
+
+    Args:
+        parameters: as KServe v2 brings them; keys that are not contract.PARAMETERS belong to others and are ignored.
+        settings: for the known classes of service and the default deadline.
+
+    Raises:
+        RequestError: a value that is not allowed, with what is.
+    """
+    if not parameters and not settings.deadline_ms:
+        return _NO_WISHES
+    exit_ = parameters.get(contract.PARAMETER_EXIT, "")
+    if exit_ not in ("", "never"):
+        raise RequestError(f'parameter exit: expected "never", got {exit_!r}')
+    deadline_ms = _number(parameters, contract.PARAMETER_DEADLINE_MS, settings.deadline_ms, 86_400_000.0)
+    max_risk = _number(parameters, contract.PARAMETER_MAX_RISK, math.inf, 1.0)
+    name = parameters.get(contract.PARAMETER_SERVICE_CLASS, "")
+    if name not in settings.classes_of_service:
+        known = ", ".join(repr(each) for each in settings.service_classes) or "none is configured"
+        raise RequestError(f"parameter service_class: expected one of the configured classes ({known}), got {name!r}")
+    return Wishes(
+        never=exit_ == "never",
+        deadline_us=round(deadline_ms * 1000) if deadline_ms else None,
+        max_risk=max_risk,
+        service_class=settings.classes_of_service.index(name),
+    )
+
+
+_NO_WISHES = Wishes()
+
+
+def _number(parameters: Mapping[str, Any], key: str, absent: float, most: float) -> float:
+    """A number above 0 and up to `most`; perf_analyzer and some clients send numbers as text."""
+    if key not in parameters:
+        return absent
+    told = parameters[key]
+    try:
+        value = math.nan if isinstance(told, bool) else float(told)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value <= most:
+        raise RequestError(f"parameter {key}: expected a number above 0 and up to {most:g}, got {told!r}")
+    return value

@@ -1,0 +1,65 @@
+"""Tally: what the controller has counted since it started; cumulative, cheap, read by metrics and status."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exeunt.contract import Reason
+from exeunt.records.feedback import Feedback
+
+# upper bounds of the release latency histogram: 1-2-5 steps from 0.5 ms to 10 s
+LATENCY_BOUNDS_US = np.array([m * 10**e for e in range(2, 7) for m in (1, 2, 5)] + [10_000_000])[2:]
+
+
+class Tally:
+    """Counters since start.
+
+    Attributes:
+        answers: int64 [exits, reasons], rows answered.
+        requests: int64 [bounds + 1], client requests released by latency; the last is beyond every bound.
+        latency_us: summed release latency of client requests.
+        refused: requests refused because the server was full or stopping.
+        errors: requests that got an error after they were accepted.
+        finished_rows: rows whose full vote became feedback.
+        early_rows: those of them that had left early.
+        losses: early rows that differed from the full vote, each counted 1/q.
+        seen_losses: the same, each counted 1.
+        expected_losses: summed risk of the early rows at their release.
+        tickets: tickets admitted; `shadow_tickets` those of them that asked for every tap.
+    """
+
+    def __init__(self, exits: int) -> None:
+        self.answers = np.zeros((exits, len(Reason)), dtype=np.int64)
+        self.requests = np.zeros(len(LATENCY_BOUNDS_US) + 1, dtype=np.int64)
+        self.latency_us = 0
+        self.refused = 0
+        self.errors = 0
+        self.finished_rows = 0
+        self.early_rows = 0
+        self.losses = 0.0
+        self.seen_losses = 0
+        self.expected_losses = 0.0
+        self.abandoned_rows = 0
+        self.tickets = 0
+        self.shadow_tickets = 0
+
+    def answered(self, exit_: int, reason: Reason, rows: int, risk: float) -> None:
+        """Count rows decided at an exit for a reason; `risk` is their summed estimated risk."""
+        self.answers[exit_, reason] += rows
+        if reason == Reason.EARLY:
+            self.expected_losses += risk
+
+    def finished(self, feedback: Feedback) -> None:
+        """Count finished rows and their losses."""
+        self.finished_rows += len(feedback)
+        early = feedback.reason == Reason.EARLY
+        if early.any():
+            lost = feedback.loss & early
+            self.early_rows += int(early.sum())
+            self.seen_losses += int(lost.sum())
+            self.losses += float((lost / feedback.q).sum())
+
+    def released(self, latency_us: int) -> None:
+        """Count one client request."""
+        self.requests[np.searchsorted(LATENCY_BOUNDS_US, latency_us)] += 1
+        self.latency_us += latency_us
