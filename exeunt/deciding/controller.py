@@ -57,6 +57,7 @@ class Controller:
         self._score = SCORES[self.settings.confidence]
         self._last = len(manifest.exits) - 1
         self._next_id = 1
+        self._completed = 0  # exits completed, over all tickets: the order that records keep and replay follows
         self._closed = False
         self._votes = [ExitVote(manifest, number) for number in range(len(manifest.exits))]
         self._exits_of: dict[tuple[int, int], list[int]] = {}
@@ -186,8 +187,8 @@ class Controller:
             ticket.spoilt |= spoilt
         ticket.labels[running, exit_] = votes.labels(vote)[running]
         ticket.confidence[running, exit_] = self._score(vote)[running]
-        ticket.order[running, exit_] = ticket.seen
-        ticket.seen += 1
+        ticket.order[running, exit_] = self._completed
+        self._completed += 1
         if exit_ == self._last:
             self._finish(ticket, vote)
         elif exit_ > ticket.deepest:  # a shallower vote that was overtaken knows less: it only teaches

@@ -35,13 +35,12 @@ class Ticket:
         self.finishes = np.ones(rows, dtype=bool)
         self.probabilities: dict[tuple[int, int], np.ndarray] = {}
         self.deepest = -1  # deepest exit seen
-        self.seen = 0  # exits seen
         self.best = np.empty((0, classes), dtype=np.float32)  # vote at the deepest exit
         self.released = [False] * len(requests)
 
         self.labels = np.full((rows, exits), NEVER_SEEN, dtype=np.int32)
         self.confidence = np.full((rows, exits), np.nan, dtype=np.float32)
-        self.order = np.full((rows, exits), NEVER_SEEN, dtype=np.int16)
+        self.order = np.full((rows, exits), NEVER_SEEN, dtype=np.int64)
 
         self.answer_probabilities = np.empty((rows, classes), dtype=np.float32)
         self.answer = np.full(rows, -1, dtype=np.int32)

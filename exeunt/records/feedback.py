@@ -21,7 +21,8 @@ class Feedback:
     Attributes:
         labels: int32 [rows, exits], the vote's label at each exit, NEVER_SEEN where it did not arrive.
         confidence: float32 [rows, exits], score of that vote, NaN where it did not arrive.
-        order: int16 [rows, exits], rank of arrival among the ticket's exits from 0, NEVER_SEEN where it did not arrive.
+        order: int64 [rows, exits], when that vote was complete, in exits that the controller had seen complete before,
+            over all tickets; NEVER_SEEN where it did not arrive. Rows of one ticket share it; replay follows it.
         answer: int32 [rows], label that was released.
         exit: int32 [rows], exit that answered.
         reason: int8 [rows], a Reason.
@@ -89,7 +90,7 @@ class Feedback:
         return cls(
             labels=labels.astype(np.int32),
             confidence=confidence.astype(np.float32),
-            order=np.broadcast_to(np.arange(exits, dtype=np.int16), (rows, exits)).copy(),
+            order=np.arange(rows * exits, dtype=np.int64).reshape(rows, exits),
             answer=labels[:, -1].astype(np.int32),
             exit=np.full(rows, exits - 1, dtype=np.int32),
             reason=np.full(rows, Reason.FULL, dtype=np.int8),
