@@ -1,0 +1,201 @@
+"""Records: feedback in Parquet files, one row per answered input, with what is needed to replay it.
+
+A file holds the columns of Feedback, those over [rows, exits] as lists of fixed length, and three of its own:
+
+    sequence          int64, number of the row over the life of the folder; a gap is rows that were dropped
+    run_unix_us       int64, when the process started that wrote it; `order` counts from 0 in each run
+    recorded_unix_us  int64, when the row was handed to the log
+
+The schema's metadata say about which bag and under which settings and costs it was written. pyarrow is imported late, so
+that the core does not need it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exeunt.errors import ConfigError
+from exeunt.manifest import Costs, Manifest
+from exeunt.records.feedback import NEVER_SEEN, Feedback
+from exeunt.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SCHEMA_VERSION = 1
+SUFFIX = ".feedback.parquet"
+_METADATA = b"exeunt"
+_OWN_COLUMNS = ("sequence", "run_unix_us", "recorded_unix_us")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a record was made from.
+
+    Attributes:
+        bag: name of the bag.
+        content_hash: of its manifest.
+        settings: the operator's choices at the time.
+        costs: latency of the exits at the batch size served most.
+    """
+
+    bag: str
+    content_hash: str
+    settings: Settings
+    costs: Costs
+
+    @classmethod
+    def of(cls, manifest: Manifest, batch: int = 1) -> About:
+        """What a server of this manifest would record; `batch` chooses the profiled costs."""
+        return cls(manifest.bag, manifest.content_hash, manifest.settings, manifest.costs(batch))
+
+    @property
+    def exits(self) -> int:
+        """Number of exits, the full ensemble included."""
+        return len(self.costs.elapsed_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Recorded feedback, in the order in which it was learnt.
+
+    Attributes:
+        about: what it was made from.
+        feedback: the rows; `order` runs on over restarts of the server.
+        sequence: int64 [rows].
+        run_unix_us: int64 [rows].
+        recorded_unix_us: int64 [rows].
+    """
+
+    about: About
+    feedback: Feedback
+    sequence: np.ndarray
+    run_unix_us: np.ndarray
+    recorded_unix_us: np.ndarray
+
+    @property
+    def missing_rows(self) -> int:
+        """Rows between the first and the last that were dropped when the disk could not keep up, or lost in a crash."""
+        return int(self.sequence[-1] - self.sequence[0] + 1 - len(self.sequence)) if len(self.sequence) else 0
+
+
+def table_of(
+    feedback: Feedback, sequence: np.ndarray, run_unix_us: int, recorded_unix_us: int, about: About
+) -> pyarrow.Table:
+    """Rows [rows] as an Arrow table; `sequence` is int64 [rows]."""
+    import pyarrow as pa
+
+    rows = len(feedback)
+    columns: dict[str, Any] = {
+        "sequence": pa.array(sequence),
+        "run_unix_us": pa.array(np.full(rows, run_unix_us, dtype=np.int64)),
+        "recorded_unix_us": pa.array(np.full(rows, recorded_unix_us, dtype=np.int64)),
+    }
+    for each in dataclasses.fields(Feedback):
+        values = getattr(feedback, each.name)
+        if values.ndim == 1:
+            columns[each.name] = pa.array(values)
+        else:
+            flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+            columns[each.name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    return pa.table(columns).replace_schema_metadata({_METADATA: _about_json(about)})
+
+
+def read_record(folder: Path, content_hash: str | None = None) -> Record:
+    """Read the record of one bag.
+
+    Args:
+        folder: where a FeedbackLog wrote, or one of its files.
+        content_hash: the bag's, where the folder holds records of several.
+
+    Raises:
+        ConfigError: no records there, of several bags, damaged, or written by another version of exeunt.
+    """
+    paths = [folder] if folder.is_file() else record_files(folder, content_hash)
+    if not paths:
+        raise ConfigError(f"{folder}: no *{SUFFIX} files; `exit.record_dir` makes a server write them")
+    found = {path.name.split("-")[0] for path in paths}
+    if len(found) > 1:
+        raise ConfigError(
+            f"{folder}: records of several bags ({', '.join(sorted(found))}); name one file, or move some"
+        )
+    tables = [_read(path) for path in paths]
+    parts = [_columns(table) for table in tables]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    _, first = np.unique(joined["sequence"], return_index=True)  # a crash while files are merged leaves rows twice
+    joined = {name: values[first] for name, values in joined.items()}
+    own = [joined.pop(name) for name in _OWN_COLUMNS]
+    joined["order"] = _running_on(joined["order"], own[1])
+    return Record(_about(tables[-1], paths[-1]), Feedback(**joined), *own)
+
+
+def record_files(folder: Path, content_hash: str | None = None) -> list[Path]:
+    """The record files of a bag (of all where None), oldest first."""
+    return sorted(folder.glob(f"{content_hash or '*'}-*{SUFFIX}"))
+
+
+def record_name(content_hash: str, sequence: int) -> str:
+    """Name of the file whose first row has this sequence number."""
+    return f"{content_hash}-{sequence:015d}{SUFFIX}"
+
+
+def _running_on(order: np.ndarray, run_unix_us: np.ndarray) -> np.ndarray:
+    """`order` with each run's counts put behind those of the run before."""
+    shifted = order.copy()
+    offset = 0
+    for start in np.unique(run_unix_us):
+        here = run_unix_us == start
+        seen = here[:, None] & (order != NEVER_SEEN)
+        shifted[seen] += offset
+        offset = int(shifted[seen].max(initial=offset - 1)) + 1
+    return shifted
+
+
+def _read(path: Path) -> pyarrow.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path).read()  # not read_table: it would look for a data set around the file
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as a record: {error}") from None
+
+
+def _columns(table: pyarrow.Table) -> dict[str, np.ndarray]:
+    import pyarrow as pa
+
+    wanted = (*_OWN_COLUMNS, *(each.name for each in dataclasses.fields(Feedback)))
+    columns: dict[str, np.ndarray] = {}
+    for name in wanted:
+        column = table.column(name).combine_chunks()
+        if pa.types.is_fixed_size_list(column.type):
+            columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), column.type.list_size)
+        else:
+            columns[name] = column.to_numpy(zero_copy_only=False)
+    return columns
+
+
+def _about_json(about: About) -> bytes:
+    told = {
+        "schema_version": SCHEMA_VERSION,
+        "bag": about.bag,
+        "content_hash": about.content_hash,
+        "settings": about.settings.to_mapping(),
+        "elapsed_us": about.costs.elapsed_us.tolist(),
+        "head_us": about.costs.head_us.tolist(),
+    }
+    return json.dumps(told).encode()
+
+
+def _about(table: pyarrow.Table, path: Path) -> About:
+    told = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
+    if told.get("schema_version") != SCHEMA_VERSION:
+        raise ConfigError(f"{path}: schema_version {told.get('schema_version')!r}; allowed: {SCHEMA_VERSION}")
+    costs = Costs(np.array(told["elapsed_us"]), np.array(told["head_us"]))
+    return About(told["bag"], told["content_hash"], Settings.from_mapping(told["settings"], f"{path}: settings"), costs)
