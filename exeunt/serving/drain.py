@@ -1,0 +1,119 @@
+"""Asking the exit controllers of a running server to finish what they have before the server is stopped.
+
+    serve  --creates-->  <state_dir>/<content_hash>.drain    the controller refuses newcomers, finishes the rest
+    serve  --waits for-  <state_dir>/<content_hash>.drained  nothing is in flight any more
+
+Triton's own SIGTERM refuses the next segment of everything in flight, so it must come after (reference: Triton facts,
+section 2.4). The files lie in the state directory because the repository may be read-only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from exeunt.errors import ConfigError
+
+DRAIN_SUFFIX = ".drain"
+DRAINED_SUFFIX = ".drained"
+LOCK_SUFFIX = ".lock"
+MARGIN_S = 5.0  # beyond drain_s, for a busy controller to notice the request and write its answer
+
+
+class Drain:
+    """The drain files of one bag, and the lock that keeps a second server away from them.
+
+    Args:
+        state_dir: folder of the bag's state; made if missing.
+        content_hash: Manifest.content_hash.
+        drain_s: how long the controller waits for answers in flight.
+    """
+
+    def __init__(self, state_dir: Path, content_hash: str, drain_s: float) -> None:
+        self.request = drain_path(state_dir, content_hash)
+        self.answer = drained_path(state_dir, content_hash)
+        self.drain_s = drain_s
+        self._lock = state_dir / f"{content_hash}{LOCK_SUFFIX}"
+        self._held: IO[bytes] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, which ends with this process at the latest, and remove what an earlier server left.
+
+        Raises:
+            ConfigError: another server uses this state, or the folder cannot be written.
+        """
+        folder = self._lock.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._held = self._lock.open("ab")
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.clear()
+        except BlockingIOError:
+            self.release()
+            raise ConfigError(
+                f"{self._lock}: another server of this bag uses this state_dir; stop it, or name another --state-dir"
+            ) from None
+        except OSError as error:
+            self.release()
+            raise ConfigError(f"{folder}: state_dir cannot be written ({error.strerror}); name another one") from None
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def ask(self) -> None:
+        """Ask the controller to drain."""
+        self.request.touch()
+
+    def clear(self) -> None:
+        """Remove request and answer."""
+        self.request.unlink(missing_ok=True)
+        self.answer.unlink(missing_ok=True)
+
+
+def drain_path(state_dir: Path, content_hash: str) -> Path:
+    """File whose existence asks the controller to drain."""
+    return state_dir / f"{content_hash}{DRAIN_SUFFIX}"
+
+
+def drained_path(state_dir: Path, content_hash: str) -> Path:
+    """File that the controller writes when nothing is in flight any more."""
+    return state_dir / f"{content_hash}{DRAINED_SUFFIX}"
+
+
+def hold(drains: Iterable[Drain], stack: ExitStack) -> None:
+    """Acquire every drain until the stack closes, which also removes their files."""
+    for each in drains:
+        each.acquire()
+        stack.callback(each.release)
+        stack.callback(each.clear)
+
+
+def drain_all(drains: Iterable[Drain], alive: Callable[[], bool]) -> bool:
+    """Ask all controllers at once and wait for their answers.
+
+    Args:
+        drains: one per bag.
+        alive: false once the server has ended.
+
+    Returns:
+        True if every controller said that it is empty; False if one did not within its `drain_s` plus MARGIN_S.
+    """
+    waiting = list(drains)
+    for each in waiting:
+        each.ask()
+    start = time.monotonic()
+    while waiting and alive():
+        passed_s = time.monotonic() - start
+        if any(passed_s > each.drain_s + MARGIN_S for each in waiting):
+            return False
+        waiting = [each for each in waiting if not os.path.exists(each.answer)]
+        time.sleep(0.02)
+    return not waiting

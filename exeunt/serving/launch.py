@@ -1,0 +1,94 @@
+"""What a tritonserver is started with: name, ports, folders, options."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from exeunt.errors import ConfigError
+
+HOST = "127.0.0.1"
+EXIT_TIMEOUT_S = 5  # after the drain nothing of ours is in flight: what still runs is Triton's own
+SPARE_THREADS = 32  # of the Python backend's pool, beyond one per ticket: responses are sent from the same pool
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports on the loopback interface."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+
+def choose_ports(http: int | None, grpc: int | None, metrics: int | None) -> Ports:
+    """The given ports, and free ones for those that are None.
+
+    Raises:
+        ConfigError: a given port is taken, or two are the same.
+    """
+    given = {"--http-port": http, "--grpc-port": grpc, "--metrics-port": metrics}
+    for option, port in given.items():
+        if port is not None:
+            _check_free(option, port)
+    named = [port for port in given.values() if port is not None]
+    if len(set(named)) < len(named):
+        raise ConfigError(f"{', '.join(given)} = {', '.join(map(str, named))}; allowed: ports that differ")
+    free = iter(_free_ports(3, without=named))
+    return Ports(*(next(free) if port is None else port for port in given.values()))
+
+
+def _check_free(option: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"{option} = {port}: {HOST}:{port} cannot be had ({error}); name a free port") from None
+
+
+def _free_ports(count: int, without: Iterable[int]) -> list[int]:
+    """Ports that nobody listens on now. All probes stay open until the last has its port, so the ports differ."""
+    probes = [socket.socket() for _ in range(count + 3)]
+    try:
+        for probe in probes:
+            probe.bind((HOST, 0))
+        found = [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+    return [port for port in found if port not in set(without)][:count]
+
+
+def command(binary: Path, *, name: str, repository: Path, backends: Path, ports: Ports, max_tickets: int) -> list[str]:
+    """Command line of tritonserver.
+
+    Args:
+        binary: the executable.
+        name: unique name: the server's id, so that a readiness poll cannot be answered by another server, and the
+            prefix of its shared memory.
+        repository: model repository.
+        backends: backend directory.
+        ports: where to listen.
+        max_tickets: most BLS calls in flight of any exit controller; each holds a thread of the Python backend's pool.
+    """
+    return [
+        str(binary),
+        f"--id={name}",
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        f"--http-address={HOST}",
+        f"--grpc-address={HOST}",
+        f"--metrics-address={HOST}",
+        f"--http-port={ports.http}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-port={ports.metrics}",
+        f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
+        "--disable-auto-complete-config",  # configs are complete; and each model would start a second stub for it
+        "--strict-readiness=true",
+        f"--backend-config=python,shm-region-prefix-name={name}",
+        f"--backend-config=python,thread-pool-size={max_tickets + SPARE_THREADS}",
+        "--backend-config=python,stub-timeout-seconds=120",  # a stub that imports onnxruntime on a busy host is slow
+    ]

@@ -1,0 +1,128 @@
+"""One ONNX file as a batched function: what the onnxruntime stand-in does between request and response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from exeunt.errors import ConfigError, ServingError
+from exeunt.serving.onnx_contract import ModelConfig, check_contract, onnx_ports
+
+Tensors = dict[str, np.ndarray]
+THREAD_PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count")  # the native backend's names
+# onnxruntime's exceptions have no common base class of their own
+ORT_ERRORS = (
+    *(each for each in vars(ort_state).values() if isinstance(each, type) and issubclass(each, Exception)),
+    RuntimeError,
+    ValueError,
+)
+
+
+class OnnxModel:
+    """An ONNX file, loaded and checked against its config.
+
+    Args:
+        path: the ONNX file.
+        config: its config.pbtxt.
+        device_id: CUDA device, or None for the CPU.
+
+    Raises:
+        ConfigError: the file cannot be loaded, does not agree with the config, or a parameter is wrong.
+    """
+
+    def __init__(self, path: Path, config: ModelConfig, device_id: int | None = None) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors come as exceptions, and warnings about a cut graph help nobody
+        for key in THREAD_PARAMETERS:
+            if key in config.parameters:
+                setattr(options, key.replace("_thread_count", "_num_threads"), _threads(config, key))
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(config, device_id))
+        except ORT_ERRORS as error:
+            raise ConfigError(f"model {config.name!r}: {path} cannot be loaded: {_first_line(error)}") from None
+        check_contract(config, onnx_ports(self._session.get_inputs()), onnx_ports(self._session.get_outputs()))
+        self._config = config
+        self._batched = config.max_batch_size > 0
+
+    def run(self, inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> Tensors:
+        """Run one batch.
+
+        Args:
+            inputs: every input by name, [rows, ...].
+            wanted: names of the outputs to return.
+
+        Raises:
+            ServingError: the model failed on this input; says the model and onnxruntime's reason.
+        """
+        try:
+            found = self._session.run(list(wanted), dict(inputs))
+        except ORT_ERRORS as error:
+            raise ServingError(f"model {self._config.name!r} failed: {_first_line(error)}") from None
+        return dict(zip(wanted, found, strict=True))
+
+    def run_many(self, requests: Sequence[tuple[Tensors, Sequence[str]]]) -> list[Tensors | ServingError]:
+        """Run several requests as one batch.
+
+        If the batch fails, every request runs alone, so that only the one that cannot be answered gets the error.
+
+        Args:
+            requests: (inputs, wanted outputs) of each.
+
+        Returns:
+            outputs or error of each, in order.
+        """
+        if len(requests) > 1 and self._batched:
+            try:
+                return list(self._run_as_one(requests))
+            except ServingError:
+                pass
+        return [self._run_alone(inputs, wanted) for inputs, wanted in requests]
+
+    def _run_alone(self, inputs: Tensors, wanted: Sequence[str]) -> Tensors | ServingError:
+        try:
+            return self.run(inputs, wanted)
+        except ServingError as error:
+            return error
+
+    def _run_as_one(self, requests: Sequence[tuple[Tensors, Sequence[str]]]) -> list[Tensors]:
+        names = [port.name for port in self._config.inputs]
+        joined = {name: np.concatenate([inputs[name] for inputs, _ in requests]) for name in names}
+        wanted = list(dict.fromkeys(name for _, names in requests for name in names))
+        outputs = self.run(joined, wanted)
+        ends = np.cumsum([len(inputs[names[0]]) for inputs, _ in requests])
+        for name, output in outputs.items():
+            if len(output) != ends[-1]:
+                raise ServingError(
+                    f"model {self._config.name!r}: output {name!r} has {len(output)} rows for {ends[-1]} rows of input"
+                )
+        starts = ends - [len(inputs[names[0]]) for inputs, _ in requests]
+        return [
+            {name: outputs[name][start:end] for name in wanted}
+            for (_, wanted), start, end in zip(requests, starts, ends, strict=True)
+        ]
+
+
+def _threads(config: ModelConfig, key: str) -> int:
+    text = config.parameters[key]
+    if not text.isdigit():
+        raise ConfigError(f"model {config.name!r}: parameter {key} = {text!r}; allowed: a whole number from 0")
+    return int(text)
+
+
+def _providers(config: ModelConfig, device_id: int | None) -> list[object]:
+    if device_id is None:
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise ConfigError(
+            f"model {config.name!r}: instance_group is KIND_GPU, but the installed onnxruntime has no CUDA; "
+            "install onnxruntime-gpu, or export for the CPU"
+        )
+    return [("CUDAExecutionProvider", {"device_id": device_id}), "CPUExecutionProvider"]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

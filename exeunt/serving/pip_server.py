@@ -1,0 +1,259 @@
+"""The Triton server of the pip wheel as a context: started on loopback, drained, stopped, nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from exeunt.errors import ConfigError, ServingError
+from exeunt.records.control import STATE_DIR_VARIABLE
+from exeunt.serving.backends import assemble, environment, find_wheel
+from exeunt.serving.drain import Drain, drain_all, hold
+from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, choose_ports, command
+from exeunt.serving.processes import kill_group
+from exeunt.serving.repository import ServedBag, model_folders, served_bags
+from exeunt.serving.server_log import error_lines
+
+START_DEADLINE_S = 180.0  # a bag of three members is twenty stubs, each of which imports onnxruntime
+_TRIES = 3  # a free port may be taken by somebody else before Triton listens on it
+_TAKEN = "already in use"
+
+
+class Server:
+    """A tritonserver that `serve` started.
+
+    Attributes:
+        name: its unique id.
+        http_url: "127.0.0.1:PORT", as tritonclient.http takes it.
+        grpc_url: "127.0.0.1:PORT", as tritonclient.grpc takes it.
+        metrics_url: "http://127.0.0.1:PORT/metrics".
+        log: file of its output.
+        state_dir: EXEUNT_STATE_DIR of its backends.
+        pid: process id; also the id of its process group and session.
+        models: names of the models that are ready, sorted; set once it is ready.
+        drained: after `stop`, whether every exit controller said that nothing was in flight any more.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], name: str, ports: Ports, log: Path, state_dir: Path, drains: list[Drain]
+    ) -> None:
+        self.name = name
+        self.http_url = f"{HOST}:{ports.http}"
+        self.grpc_url = f"{HOST}:{ports.grpc}"
+        self.metrics_url = f"http://{HOST}:{ports.metrics}/metrics"
+        self.log = log
+        self.state_dir = state_dir
+        self.pid = process.pid
+        self.models: list[str] = []
+        self.drained = False
+        self._process = process
+        self._drains = drains
+
+    def running(self) -> bool:
+        """True until the process ends."""
+        return self._process.poll() is None
+
+    def wait(self) -> None:
+        """Block until the process ends by itself.
+
+        Raises:
+            ServingError: always, with the log's error lines; a server is not meant to end by itself.
+        """
+        code = self._process.wait()
+        raise self.failure(f"tritonserver ended by itself, {_told(code)}")
+
+    def failure(self, what: str) -> ServingError:
+        """An error that shows the log's error lines first."""
+        lines = "\n".join(f"  {line}" for line in error_lines(self.log))
+        return ServingError(f"{what}:\n{lines}\nwhole log: {self.log}")
+
+    def stop(self) -> None:
+        """Drain, terminate, kill. Nothing of the server is left afterwards, whatever happens on the way.
+
+        A second KeyboardInterrupt during the drain skips the rest of it.
+        """
+        try:
+            if self.running():
+                self.drained = drain_all(self._drains, self.running)
+                self._process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(EXIT_TIMEOUT_S + 5)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End every process of the server now and remove its shared memory."""
+        left = kill_group(self.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        for region in Path("/dev/shm").glob(f"*{self.name}*"):
+            region.unlink(missing_ok=True)
+        if left:
+            raise ServingError(f"processes {left} of {self.name} do not end")
+
+    def is_ready(self) -> bool:
+        """True if this very server, by its name, says that all its models are ready."""
+        if _get(self.http_url, "GET", "/v2/health/ready") is None:
+            return False
+        told = json.loads(_get(self.http_url, "GET", "/v2") or b"{}")
+        return bool(told.get("name") == self.name)
+
+    def await_ready(self, deadline_s: float) -> None:
+        """Block until the server is ready.
+
+        Raises:
+            ServingError: it ended, or was not ready in time.
+        """
+        end = time.monotonic() + deadline_s
+        while not self.is_ready():
+            if not self.running():
+                raise self.failure(f"tritonserver did not start, {_told(self._process.returncode)}")
+            if time.monotonic() > end:
+                raise self.failure(f"tritonserver was not ready after {deadline_s:g} s")
+            time.sleep(0.05)
+        index = json.loads(_get(self.http_url, "POST", "/v2/repository/index") or b"[]")
+        self.models = sorted(each["name"] for each in index if each.get("state") == "READY")
+
+
+@contextmanager
+def serve(
+    repository: Path,
+    *,
+    http_port: int | None = None,
+    grpc_port: int | None = None,
+    metrics_port: int | None = None,
+    log: Path | None = None,
+    state_dir: Path | None = None,
+    deadline_s: float = START_DEADLINE_S,
+    backends: dict[str, Path] | None = None,
+) -> Iterator[Server]:
+    """A real tritonserver on the loopback interface, ready, until the block ends.
+
+    Nothing is written to the repository. The server runs in a session of its own: Ctrl-C in the terminal reaches the
+    caller alone, who drains it by leaving the block.
+
+    Args:
+        repository: folder of Triton models.
+        http_port: port, or None for a free one; likewise `grpc_port` and `metrics_port`.
+        grpc_port: see `http_port`.
+        metrics_port: see `http_port`.
+        log: file of the server's output; None for one that goes when the block ends, unless the server failed.
+        state_dir: folder of learnt state for bags whose settings name none; None for one that goes too.
+        deadline_s: how long the models may take to load.
+        backends: name -> folder of more python-based backends, or of others in place of ours.
+
+    Raises:
+        ConfigError: repository, wheel, ports or state_dir are not usable; says which and what to do.
+        ServingError: the server did not start, with the log's error lines first.
+    """
+    model_folders(repository)
+    bags = served_bags(repository)
+    wheel = find_wheel()
+    env = environment(wheel)
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="exeunt-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        state = state_dir or folder / "state"
+        drains = [Drain(_state_dir(bag, state_dir, state), _hash(bag), bag.settings.drain_s) for bag in bags]
+        hold(drains, stack)
+        env[STATE_DIR_VARIABLE] = str(state.resolve())
+        options = {
+            "binary": wheel.binary,
+            "repository": repository.resolve(),
+            "backends": assemble(folder / "backends", wheel, backends),
+            "max_tickets": max((bag.settings.max_tickets for bag in bags), default=1),
+        }
+        output = log or folder / "server.log"
+        try:
+            server = _start_ready(options, (http_port, grpc_port, metrics_port), env, output, drains, deadline_s)
+            try:
+                yield server
+            finally:
+                server.stop()
+        except ServingError as error:
+            raise _with_log_kept(error, output, log) from None
+
+
+def _start_ready(
+    options: dict[str, Any],
+    asked: tuple[int | None, int | None, int | None],
+    env: dict[str, str],
+    log: Path,
+    drains: list[Drain],
+    deadline_s: float,
+) -> Server:
+    """Start a server and wait until it is ready; once more if somebody else took one of the free ports meanwhile."""
+    for tries_left in reversed(range(_TRIES)):
+        ports = choose_ports(*asked)
+        name = f"exeunt-{os.getpid()}-{secrets.token_hex(4)}"
+        process = _start(command(name=name, ports=ports, **options), env, log)
+        server = Server(process, name, ports, log, Path(env[STATE_DIR_VARIABLE]), drains)
+        try:
+            server.await_ready(deadline_s)
+            return server
+        except BaseException as error:
+            server.kill()
+            if not (tries_left and isinstance(error, ServingError) and _TAKEN in str(error)):
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _start(line: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    try:
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                line, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}; is it a file that can be written?") from None
+
+
+def _with_log_kept(error: ServingError, output: Path, log: Path | None) -> ServingError:
+    """Move a log that would go with its folder to a place of its own, and name that one."""
+    if log is not None:
+        return error
+    handle, kept = tempfile.mkstemp(prefix="exeunt-server-", suffix=".log")
+    os.close(handle)
+    shutil.copyfile(output, kept)
+    return ServingError(str(error).replace(str(output), kept))
+
+
+def _state_dir(bag: ServedBag, asked: Path | None, state: Path) -> Path:
+    own = bag.settings.state_dir
+    if own and asked is not None and Path(own).resolve() != asked.resolve():
+        raise ConfigError(f"{bag.folder}: state_dir = {own!r} in its settings, but {str(asked)!r} asked for: name one")
+    return Path(own) if own else state
+
+
+def _hash(bag: ServedBag) -> str:
+    return bag.manifest.content_hash
+
+
+def _told(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _get(url: str, method: str, path: str) -> bytes | None:
+    """Body of a 200 answer, else None."""
+    connection = http.client.HTTPConnection(url, timeout=5)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        body = response.read()
+        return body if response.status == 200 else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

@@ -1,0 +1,39 @@
+"""What a Triton server's log says about a failure."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_ERROR = re.compile(r"^[EF]\d{4} ")  # glog: severity, month and day
+_ANY = re.compile(r"^[IWEF]\d{4} ")
+_MOST_LINES = 40
+_NOISE = ("CudaDriverHelper has not been initialized",)  # said on every host without a GPU
+
+
+def error_lines(log: Path) -> list[str]:
+    """The log's error lines, oldest first, without repeats: glog's E and F lines with what follows them.
+
+    Triton says a failed model several times over (at load, in the table of models, at exit); the table's rows are
+    left out where an error line has told the cause.
+    """
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    found: list[str] = []
+    rows: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if _ANY.match(line):
+            inside = bool(_ERROR.match(line))
+            line = _message(line)
+        elif line.startswith(("|", "+", "error:")):
+            inside = line.startswith("error:")
+            if "UNAVAILABLE" in line:
+                rows.append(" ".join(line.strip("| ").split()))
+        if inside and line.strip() and line.strip() not in found and not line.startswith(_NOISE):
+            found.append(line.strip())
+    return (found or rows or text.splitlines()[-5:])[:_MOST_LINES]
+
+
+def _message(line: str) -> str:
+    """The text of a glog line, without time, thread and source."""
+    return line.split("] ", 1)[-1].strip().strip('"')
