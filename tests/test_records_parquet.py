@@ -187,7 +187,7 @@ def test_two_writers_of_one_bag_in_one_folder_are_refused(tmp_path: Path) -> Non
 
 
 def test_a_folder_without_records_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no .*feedback.parquet files"):
+    with pytest.raises(ConfigError, match=r"no \*\.feedback\.parquet files"):
         read_record(tmp_path)
 
 

@@ -6,8 +6,8 @@ A file holds the columns of Feedback, those over [rows, exits] as lists of fixed
     run_unix_us       int64, when the process started that wrote it; `order` counts from 0 in each run
     recorded_unix_us  int64, when the row was handed to the log
 
-The schema's metadata say about which bag and under which settings and costs it was written. pyarrow is imported late, so
-that the core does not need it.
+The schema's metadata say about which bag and under which settings and costs it was written. pyarrow is imported late,
+so that the core does not need it.
 """
 
 from __future__ import annotations
@@ -119,13 +119,14 @@ def read_record(folder: Path, content_hash: str | None = None) -> Record:
     """
     paths = [folder] if folder.is_file() else record_files(folder, content_hash)
     if not paths:
-        raise ConfigError(f"{folder}: no *{SUFFIX} files; `exit.record_dir` makes a server write them")
+        raise ConfigError(f"{folder}: no *{SUFFIX} files; `exit.records_dir` makes a server write them")
     found = {path.name.split("-")[0] for path in paths}
     if len(found) > 1:
-        raise ConfigError(
-            f"{folder}: records of several bags ({', '.join(sorted(found))}); name one file, or move some"
-        )
-    tables = [_read(path) for path in paths]
+        raise ConfigError(f"{folder}: records of several bags ({', '.join(sorted(found))}); keep one per folder")
+    try:
+        tables = [_read(path) for path in paths]
+    except FileNotFoundError:  # merged into another one meanwhile
+        return read_record(folder, content_hash)
     parts = [_columns(table) for table in tables]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _, first = np.unique(joined["sequence"], return_index=True)  # a crash while files are merged leaves rows twice
@@ -137,7 +138,8 @@ def read_record(folder: Path, content_hash: str | None = None) -> Record:
 
 def record_files(folder: Path, content_hash: str | None = None) -> list[Path]:
     """The record files of a bag (of all where None), oldest first."""
-    return sorted(folder.glob(f"{content_hash or '*'}-*{SUFFIX}"))
+    found = folder.glob(f"{content_hash or '*'}-*{SUFFIX}")
+    return sorted(path for path in found if not path.name.startswith("."))  # those are still being written
 
 
 def record_name(content_hash: str, sequence: int) -> str:
@@ -163,6 +165,8 @@ def _read(path: Path) -> pyarrow.Table:
 
     try:
         return pq.ParquetFile(path).read()  # not read_table: it would look for a data set around the file
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"{path}: cannot be read as a record: {error}") from None
 
