@@ -6,6 +6,7 @@ One dataclass, one set of checks; the three places hold the same keys.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ class Settings:
         on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded.
         deadline_ms: deadline of requests that name none; 0 = none.
         drain_s: how long a stop waits for answers in flight.
-        state_dir: folder of learnt state; "" keeps nothing.
+        state_dir: folder of learnt state, status and control files; "" keeps nothing.
+        records_dir: folder of recorded feedback (Parquet); "" records nothing.
         seed: of the controller's coins.
     """
 
@@ -54,6 +56,7 @@ class Settings:
     deadline_ms: float = 0.0
     drain_s: float = 10.0
     state_dir: str = ""
+    records_dir: str = ""
     seed: int = 0
 
     @property
@@ -85,6 +88,18 @@ class Settings:
         settings.check(where)
         return settings
 
+    def overridden(self, parameters: Mapping[str, str], where: str) -> Settings:
+        """These settings with some values replaced, as config.pbtxt's parameters give them.
+
+        Args:
+            parameters: key -> text; numbers, booleans and tables as JSON, other text as it is.
+            where: file, for messages.
+
+        Raises:
+            ConfigError: unknown key, wrong type, or a value that is not allowed.
+        """
+        return Settings.from_mapping(self.to_mapping() | {k: _read(v) for k, v in parameters.items()}, where)
+
     def to_mapping(self) -> dict[str, Any]:
         """The settings as a table that `from_mapping` reads back."""
         return dataclasses.asdict(self)
@@ -109,6 +124,13 @@ class Settings:
             raise ConfigError(
                 f"{where}: service_classes: a class needs a name; requests without one fall under max_loss"
             )
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

@@ -19,6 +19,7 @@ from exeunt.deciding import votes
 from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.exit_vote import ExitVote
 from exeunt.deciding.intake import Intake
+from exeunt.deciding.releasing import released, too_late
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.tally import Tally
 from exeunt.deciding.ticket import Ticket
@@ -153,11 +154,19 @@ class Controller:
 
     def tick(self, now_us: int) -> list[Release]:
         """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
-        late = [_too_late(request, now_us) for request in self._intake.overdue(now_us)]
+        late = [too_late(request, now_us) for request in self._intake.overdue(now_us)]
         self.tally.errors += len(late)
         for ticket in [each for each in self.tickets.values() if each.has_deadline]:
             late += self._overdue(ticket, now_us)
         return late
+
+    def next_deadline_us(self) -> int | None:
+        """The earliest deadline of anybody who still waits for an answer, or None."""
+        due = [request.deadline_us for request in self._intake.waiting()]
+        for ticket in self.tickets.values():
+            if ticket.has_deadline:
+                due += [r.deadline_us for r, done in zip(ticket.requests, ticket.released, strict=True) if not done]
+        return min((each for each in due if each is not None), default=None)
 
     def close(self) -> None:
         """Refuse newcomers from now on."""
@@ -277,31 +286,11 @@ class Controller:
                 ticket.open[rows] = ticket.finishes[rows] = False
                 ticket.released[number] = True
                 self.tally.errors += 1
-                late.append(_too_late(request, now_us))
+                late.append(too_late(request, now_us))
         return late + self._released(ticket, now_us)
 
     def _released(self, ticket: Ticket, now_us: int, error: ExeuntError | None = None) -> list[Release]:
         """Requests of a ticket that are now decided; with `error` also those that never will be."""
-        if not ticket.running.any() and ticket.id in self.tickets:
+        if ticket.id in self.tickets and not ticket.running.any():
             self._end(ticket)
-        due: list[Release] = []
-        for number, request in enumerate(ticket.requests):
-            if ticket.released[number]:
-                continue
-            latency_us = now_us - request.arrived_us
-            if not ticket.open[request.first_row : request.first_row + request.rows].any():
-                due.append(Release(request.key, latency_us, answer=ticket.answer_of(request)))
-                self.tally.released(latency_us)
-            elif error is not None:
-                due.append(Release(request.key, latency_us, error=error))
-                self.tally.errors += 1
-            else:
-                continue
-            ticket.released[number] = True
-        return due
-
-
-def _too_late(request: Request, now_us: int) -> Release:
-    latency_us = now_us - request.arrived_us
-    error = OverloadedError(f"deadline_ms passed after {latency_us / 1000:.1f} ms, before any vote had arrived")
-    return Release(request.key, latency_us, error=error)
+        return released(ticket, self.tally, now_us, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 from exeunt.deciding.request import Request
 from exeunt.errors import OverloadedError, RequestError
@@ -53,6 +54,10 @@ class Intake:
             taken.append(request)
         self.waiting_rows -= rows
         return tuple(taken)
+
+    def waiting(self) -> Iterator[Request]:
+        """Everybody who waits, oldest first."""
+        return iter(self._waiting)
 
     def overdue(self, now_us: int) -> list[Request]:
         """Remove and return the requests whose deadline has passed."""

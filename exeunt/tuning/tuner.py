@@ -88,6 +88,12 @@ class Tuner(ABC):
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.version = 0  # grows with every change of what `leaves` or `active` would say
+        self.class_losses = setup.settings.class_losses  # promised loss by class of service, now
+
+    def promise(self, class_losses: tuple[float, ...]) -> None:
+        """An operator changes the promised losses, by class of service in Settings.classes_of_service's order."""
+        self.class_losses = class_losses
+        self.version += 1
 
     @abstractmethod
     def leaves(self, exit_: int, view: View) -> np.ndarray:

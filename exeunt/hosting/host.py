@@ -1,0 +1,199 @@
+"""The host: one controller, one runner, one lock.
+
+Requests come in from any thread, votes come back from any thread, releases go out at once from the thread that caused
+them, outside the lock. Tuning runs in a thread of its own, on copies, so it never delays a release.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from exeunt.deciding.controller import Controller
+from exeunt.deciding.request import Release, Request
+from exeunt.deciding.ticket import Ticket
+from exeunt.errors import ExeuntError
+
+Inputs = dict[str, np.ndarray]  # public input -> [rows, ...]
+
+_IDLE_TICK_S = 0.05
+GIL_SWITCH_S = 0.0005  # a release must not wait 5 ms for a tuner's Python loop
+
+
+class Runner(Protocol):
+    """What runs the members of a ticket: Triton's ensemble scheduling, or the engine."""
+
+    def attach(self, host: ControllerHost) -> None:
+        """Learn where votes and failures go; called once, before `start`."""
+
+    def start(self, ticket: Ticket, inputs: Inputs) -> None:
+        """Run a ticket's members; must not block. Votes go to `host.arrived`, failures to `host.failed`."""
+
+    def close(self) -> None:
+        """Stop; waits for what is running."""
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for operators by name."""
+
+
+def monotonic_us() -> int:
+    """Time of the monotonic clock, microseconds."""
+    return time.monotonic_ns() // 1000
+
+
+class ControllerHost:
+    """Runs a controller in a process.
+
+    Args:
+        controller: the pure controller; nobody else may touch it.
+        runner: runs the members.
+        reply: takes every Release exactly once; called from any thread, never under the lock.
+        now_us: the clock.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        runner: Runner,
+        reply: Callable[[Release], None],
+        now_us: Callable[[], int] = monotonic_us,
+    ) -> None:
+        self.controller = controller
+        self.lock = threading.Lock()
+        self.now_us = now_us
+        self._runner = runner
+        self._reply = reply
+        self._inputs: dict[object, Inputs] = {}
+        self._stop = threading.Event()
+        self._deadline_came = threading.Event()
+        self._retune_due = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._watch_deadlines, name="exeunt-deadlines", daemon=True),
+            threading.Thread(target=self._tune, name="exeunt-tuning", daemon=True),
+        ]
+        runner.attach(self)
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, request: Request, inputs: Inputs) -> None:
+        """Accept a client request; its Release comes later through `reply`.
+
+        Args:
+            request: the request.
+            inputs: public input -> [rows, ...]; kept until the members have them.
+
+        Raises:
+            RequestError: no rows or too many.
+            OverloadedError: full, or stopping.
+        """
+        with self.lock:
+            self.controller.offer(request, self.now_us())
+            self._inputs[request.key] = inputs
+        if request.wishes.deadline_us is not None:
+            self._deadline_came.set()
+        self._pump()
+
+    def arrived(
+        self,
+        ticket_id: int,
+        probabilities: Mapping[tuple[int, int], np.ndarray],
+        rows: np.ndarray | None = None,
+    ) -> None:
+        """Votes have arrived; see Controller.arrived."""
+        with self.lock:
+            releases = self.controller.arrived(ticket_id, probabilities, self.now_us(), rows)
+            over = ticket_id not in self.controller.tickets
+        self._send(releases)
+        if over:
+            self._retune_due.set()
+            self._pump()
+
+    def failed(self, ticket_id: int, error: ExeuntError) -> None:
+        """A ticket's run has failed; see Controller.failed."""
+        with self.lock:
+            releases = self.controller.failed(ticket_id, error, self.now_us())
+        self._send(releases)
+        self._pump()
+
+    def set_finish_probability(self, q: float) -> None:
+        """Feedback sampling: rows answered from now on finish with probability q."""
+        with self.lock:
+            self.controller.finish_probability = q
+
+    def drain(self, wait_s: float) -> bool:
+        """Refuse newcomers, wait for the rest, answer what is left UNAVAILABLE; True if nothing was left."""
+        with self.lock:
+            self.controller.close()
+        end_s = time.monotonic() + wait_s
+        idle = False
+        while not idle and time.monotonic() < end_s:
+            with self.lock:
+                idle = self.controller.idle
+            if not idle:
+                time.sleep(0.005)
+        with self.lock:
+            releases = self.controller.give_up(self.now_us())
+            self._inputs.clear()
+        self._send(releases)
+        return idle
+
+    def close(self) -> None:
+        """Stop threads and runner. Call `drain` before."""
+        self._stop.set()
+        self._deadline_came.set()
+        self._retune_due.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._runner.close()
+
+    def _pump(self) -> None:
+        """Hand waiting requests to the runner while tickets are free."""
+        while True:
+            with self.lock:
+                ticket = self.controller.next_ticket()
+                if ticket is None:
+                    return
+                parts = [self._inputs.pop(request.key) for request in ticket.requests]
+            self._runner.start(ticket, _merged(parts))
+
+    def _send(self, releases: list[Release]) -> None:
+        for release in releases:
+            self._inputs.pop(release.key, None)  # one that was refused while it waited
+            self._reply(release)
+
+    def _watch_deadlines(self) -> None:
+        while not self._stop.is_set():
+            with self.lock:
+                releases = self.controller.tick(self.now_us())
+                due_us = self.controller.next_deadline_us()
+            self._send(releases)
+            wait_s = _IDLE_TICK_S if due_us is None else (due_us - self.now_us()) / 1e6
+            if wait_s > 0:
+                self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))
+                self._deadline_came.clear()
+
+    def _tune(self) -> None:
+        while not self._stop.is_set():
+            self._retune_due.wait()
+            self._retune_due.clear()
+            with self.lock:
+                job = self.controller.tuner.retune()
+            if job is not None:
+                outcome = job()
+                with self.lock:
+                    self.controller.tuner.adopt(outcome)
+
+
+def _merged(parts: list[Inputs]) -> Inputs:
+    """One batch of several requests' inputs, rows in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

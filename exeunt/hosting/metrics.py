@@ -1,0 +1,99 @@
+"""What a controller tells Prometheus: families, labels, values. The backend turns them into Triton's custom metrics.
+
+Everything is read from the controller's cumulative tally about once a second, so serving pays nothing per row. The
+latency histogram is written as three counter families with the names that histogram_quantile() expects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.contract import Reason
+from exeunt.deciding.controller import Controller
+from exeunt.deciding.tally import LATENCY_BOUNDS_US
+
+COUNTERS = {
+    "exeunt_answers_total": "Rows answered, by exit and reason",
+    "exeunt_release_latency_us_bucket": "Client requests released within le microseconds of their arrival",
+    "exeunt_release_latency_us_sum": "Summed release latency of client requests in microseconds",
+    "exeunt_release_latency_us_count": "Client requests released",
+    "exeunt_losses_total": "Early rows whose label was not the full vote's, each counted 1/q",
+    "exeunt_finished_rows_total": "Rows whose full vote became feedback",
+    "exeunt_early_rows_total": "Finished rows that had left early",
+    "exeunt_expected_losses_total": "Summed estimated risk of the rows that left early",
+    "exeunt_abandoned_rows_total": "Early rows whose full vote never arrived, counted as losses by the tuner",
+    "exeunt_refused_total": "Client requests refused because the server was full or stopping",
+    "exeunt_errors_total": "Accepted client requests that got an error",
+    "exeunt_tickets_total": "Batches admitted",
+    "exeunt_shadow_tickets_total": "Batches that asked for every exit so that inactive ones have data",
+}
+GAUGES = {
+    "exeunt_tickets_in_flight": "Batches in flight",
+    "exeunt_waiting_rows": "Rows waiting for a batch",
+    "exeunt_threshold": "Threshold on 1 - confidence, by exit",
+    "exeunt_exit_active": "1 where the exit is offered",
+    "exeunt_promised_loss": "Promised share of answers that may differ from the full vote",
+    "exeunt_feedback_probability": "Probability with which an answered row is finished for feedback",
+    "exeunt_tuner": "The tuner's own numbers, by name",
+    "exeunt_runner": "The runner's own numbers, by name",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of one series; counters are cumulative."""
+
+    family: str
+    labels: tuple[tuple[str, str], ...]
+    value: float
+
+
+def samples(controller: Controller, runner: dict[str, float]) -> list[Sample]:
+    """Every series of a controller now; the caller holds its lock.
+
+    Args:
+        controller: read, not changed.
+        runner: the runner's numbers.
+    """
+    bag = ("bag", controller.manifest.bag)
+    return [Sample(family, (bag, *labels), value) for family, labels, value in _told(controller, runner)]
+
+
+def _told(controller: Controller, runner: dict[str, float]) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
+    tally = controller.tally
+    for exit_, row in enumerate(tally.answers):
+        for reason in Reason:
+            labels = (("exit", str(exit_)), ("reason", reason.name.lower()))
+            yield "exeunt_answers_total", labels, float(row[reason])
+    bounds = [*map(str, LATENCY_BOUNDS_US), "+Inf"]
+    for bound, count in zip(bounds, np.cumsum(tally.requests), strict=True):
+        yield "exeunt_release_latency_us_bucket", (("le", bound),), float(count)
+    for family, value in (
+        ("exeunt_release_latency_us_sum", tally.latency_us),
+        ("exeunt_release_latency_us_count", tally.requests.sum()),
+        ("exeunt_losses_total", tally.losses),
+        ("exeunt_finished_rows_total", tally.finished_rows),
+        ("exeunt_early_rows_total", tally.early_rows),
+        ("exeunt_expected_losses_total", tally.expected_losses),
+        ("exeunt_abandoned_rows_total", tally.abandoned_rows),
+        ("exeunt_refused_total", tally.refused),
+        ("exeunt_errors_total", tally.errors),
+        ("exeunt_tickets_total", tally.tickets),
+        ("exeunt_shadow_tickets_total", tally.shadow_tickets),
+        ("exeunt_tickets_in_flight", len(controller.tickets)),
+        ("exeunt_waiting_rows", controller.waiting_rows),
+        ("exeunt_promised_loss", controller.tuner.class_losses[0]),
+        ("exeunt_feedback_probability", controller.finish_probability),
+    ):
+        yield family, (), float(value)
+    pairs = zip(controller.tuner.thresholds(), controller.active(), strict=True)
+    for exit_, (threshold, active) in enumerate(pairs):
+        yield "exeunt_exit_active", (("exit", str(exit_)),), float(active)
+        if np.isfinite(threshold):
+            yield "exeunt_threshold", (("exit", str(exit_)),), float(threshold)
+    for family, numbers in (("exeunt_tuner", controller.tuner.metrics()), ("exeunt_runner", runner)):
+        for name, value in numbers.items():
+            yield family, (("name", name),), float(value)
