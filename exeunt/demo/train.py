@@ -1,0 +1,101 @@
+"""Train the demo's bag: one bootstrap sample per member (Breiman's bagging), noise and shifts as augmentation."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from exeunt.demo import data, members
+from exeunt.demo.data import TRAINED_NOISE, Part
+
+EPOCHS = 20
+BATCH_ROWS = 32
+PEAK_RATE = 6e-3
+SHIFT_PX = 2
+Progress = Callable[[str, int, int], None]  # member, epochs done, epochs in all
+
+
+def trained_bag(part: Part, cache: Path, seed: int, progress: Progress = lambda *told: None) -> dict[str, nn.Module]:
+    """The bag's members, from the cache where they are there.
+
+    Args:
+        part: images to train on.
+        cache: folder of trained weights; keyed by seed, code and images, so a change trains anew.
+        seed: of bootstrap samples, weights and augmentation.
+        progress: called after each epoch.
+
+    Returns:
+        member name -> module in evaluation mode, float32 [rows, 1, 32, 32] -> logits [rows, 10].
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    bag = {}
+    for number, (name, architecture) in enumerate(members.ARCHITECTURES.items()):
+        path = cache / f"{name}-{_key(part, seed)}.pt"
+        torch.manual_seed(seed + number)
+        module = architecture()
+        if path.exists():
+            module.load_state_dict(torch.load(path, weights_only=True))
+            progress(name, EPOCHS, EPOCHS)
+        else:
+            train(module, bootstrap(part, seed + number), seed + number, lambda *told, name=name: progress(name, *told))
+            partial = path.with_suffix(f".{os.getpid()}")
+            torch.save(module.state_dict(), partial)
+            partial.replace(path)  # whole or not at all
+        bag[name] = module.eval()
+    return bag
+
+
+def bootstrap(part: Part, seed: int) -> Part:
+    """As many images as `part` has, drawn with replacement: about 63 % of them, some several times."""
+    chosen = np.random.default_rng(seed).integers(0, len(part), len(part))
+    return Part(part.images[chosen], part.labels[chosen])
+
+
+def train(module: nn.Module, part: Part, seed: int, progress: Callable[[int, int], None] = lambda *told: None) -> None:
+    """Train `module` in place on `part`; progress gets epochs done and epochs in all."""
+    chance = torch.Generator().manual_seed(seed)
+    images, labels = torch.from_numpy(part.images), torch.from_numpy(part.labels)
+    steps = len(part) // BATCH_ROWS
+    optimizer = torch.optim.AdamW(module.parameters(), weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=EPOCHS * steps)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
+    module.train()
+    for epoch in range(EPOCHS):
+        order = torch.randperm(len(part), generator=chance)
+        for step in range(steps):
+            chosen = order[step * BATCH_ROWS : (step + 1) * BATCH_ROWS]
+            optimizer.zero_grad()
+            loss_of(module(_augmented(images[chosen], chance)), labels[chosen]).backward()
+            optimizer.step()
+            schedule.step()
+        progress(epoch + 1, EPOCHS)
+    module.eval()
+
+
+def probabilities(module: nn.Module, images: np.ndarray, batch_rows: int = 256) -> np.ndarray:
+    """Class probabilities of a member; float32 [rows, 10] from float32 [rows, 1, 32, 32]."""
+    with torch.inference_mode():
+        parts = [module(part).softmax(dim=1) for part in torch.from_numpy(images).split(batch_rows)]
+    return torch.cat(parts).numpy()
+
+
+def _augmented(images: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
+    """Each batch shifted by up to SHIFT_PX, each image under noise of its own strength, half of it weak."""
+    down, right = (int(torch.randint(-SHIFT_PX, SHIFT_PX + 1, (1,), generator=chance)) for _ in range(2))
+    shifted = torch.roll(images, (down, right), dims=(2, 3))
+    strength = TRAINED_NOISE * torch.rand((len(images), 1, 1, 1), generator=chance) ** 2
+    return shifted + strength * torch.randn(images.shape, generator=chance)
+
+
+def _key(part: Part, seed: int) -> str:
+    told = [seed, EPOCHS, BATCH_ROWS, PEAK_RATE, inspect.getsource(members), inspect.getsource(data.with_noise)]
+    told += [inspect.getsource(train), inspect.getsource(_augmented), part.images.shape, part.labels.tolist()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
