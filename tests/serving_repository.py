@@ -56,7 +56,9 @@ def tiny_repository(repository: Path) -> Path:
     write_model(repository, "s1", onnx_config(tensor("IMAGE", 4), tensor("cut", 5), "dynamic_batching { }"), SEGMENT_1)
     write_model(repository, "s2", onnx_config(tensor("cut", 5), tensor("PROBABILITIES", CLASSES)), SEGMENT_2)
     batching = "dynamic_batching { max_queue_delay_microseconds: 200000 }"
-    write_model(repository, "look", onnx_config(tensor("INDEX", 1, "TYPE_INT64"), tensor("ROW", "1, 5"), batching), LOOKUP)
+    write_model(
+        repository, "look", onnx_config(tensor("INDEX", 1, "TYPE_INT64"), tensor("ROW", "1, 5"), batching), LOOKUP
+    )
     write_model(
         repository,
         "member",

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from exeunt.errors import ConfigError
+from exeunt.hosting.keeper import DRAIN_SUFFIX, DRAINED_SUFFIX
 
-DRAIN_SUFFIX = ".drain"
-DRAINED_SUFFIX = ".drained"
 LOCK_SUFFIX = ".lock"
 MARGIN_S = 5.0  # beyond drain_s, for a busy controller to notice the request and write its answer
 
@@ -35,8 +34,8 @@ class Drain:
     """
 
     def __init__(self, state_dir: Path, content_hash: str, drain_s: float) -> None:
-        self.request = drain_path(state_dir, content_hash)
-        self.answer = drained_path(state_dir, content_hash)
+        self.request = state_dir / f"{content_hash}{DRAIN_SUFFIX}"
+        self.answer = state_dir / f"{content_hash}{DRAINED_SUFFIX}"
         self.drain_s = drain_s
         self._lock = state_dir / f"{content_hash}{LOCK_SUFFIX}"
         self._held: IO[bytes] | None = None
@@ -76,16 +75,6 @@ class Drain:
         """Remove request and answer."""
         self.request.unlink(missing_ok=True)
         self.answer.unlink(missing_ok=True)
-
-
-def drain_path(state_dir: Path, content_hash: str) -> Path:
-    """File whose existence asks the controller to drain."""
-    return state_dir / f"{content_hash}{DRAIN_SUFFIX}"
-
-
-def drained_path(state_dir: Path, content_hash: str) -> Path:
-    """File that the controller writes when nothing is in flight any more."""
-    return state_dir / f"{content_hash}{DRAINED_SUFFIX}"
 
 
 def hold(drains: Iterable[Drain], stack: ExitStack) -> None:

@@ -23,7 +23,7 @@ from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.drain import Drain, drain_all, hold
 from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, choose_ports, command
 from exeunt.serving.processes import kill_group
-from exeunt.serving.repository import ServedBag, model_folders, served_bags
+from exeunt.serving.repository import ServedBag, model_folders, named_state_dir, served_bags
 from exeunt.serving.server_log import error_lines
 
 START_DEADLINE_S = 180.0  # a bag of three members is twenty stubs, each of which imports onnxruntime
@@ -150,7 +150,7 @@ def serve(
         grpc_port: see `http_port`.
         metrics_port: see `http_port`.
         log: file of the server's output; None for one that goes when the block ends, unless the server failed.
-        state_dir: folder of learnt state for bags whose settings name none; None for one that goes too.
+        state_dir: folder of learnt state; None for the one that the bags' settings name, else for one that goes too.
         deadline_s: how long the models may take to load.
         backends: name -> folder of more python-based backends, or of others in place of ours.
 
@@ -165,8 +165,8 @@ def serve(
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="exeunt-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        state = state_dir or folder / "state"
-        drains = [Drain(_state_dir(bag, state_dir, state), _hash(bag), bag.settings.drain_s) for bag in bags]
+        state = state_dir or named_state_dir(bags) or folder / "state"
+        drains = [_drain(bag, state) for bag in bags]
         hold(drains, stack)
         env[STATE_DIR_VARIABLE] = str(state.resolve())
         options = {
@@ -230,15 +230,9 @@ def _with_log_kept(error: ServingError, output: Path, log: Path | None) -> Servi
     return ServingError(str(error).replace(str(output), kept))
 
 
-def _state_dir(bag: ServedBag, asked: Path | None, state: Path) -> Path:
-    own = bag.settings.state_dir
-    if own and asked is not None and Path(own).resolve() != asked.resolve():
-        raise ConfigError(f"{bag.folder}: state_dir = {own!r} in its settings, but {str(asked)!r} asked for: name one")
-    return Path(own) if own else state
-
-
-def _hash(bag: ServedBag) -> str:
-    return bag.manifest.content_hash
+def _drain(bag: ServedBag, state_dir: Path) -> Drain:
+    folder = Path(bag.settings.state_dir) if bag.pinned else state_dir
+    return Drain(folder, bag.manifest.content_hash, bag.settings.drain_s)
 
 
 def _told(code: int) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,13 @@ class ServedBag:
         manifest: as export wrote it.
         settings: the manifest's, with what config.pbtxt overrides.
         folder: `NAME_exit/1`, which holds the manifest.
+        pinned: config.pbtxt names the state_dir, which then stays whatever the server is asked.
     """
 
     manifest: Manifest
     settings: Settings
     folder: Path
+    pinned: bool
 
 
 def model_folders(repository: Path) -> list[Path]:
@@ -74,33 +74,19 @@ def served_bags(repository: Path) -> list[ServedBag]:
     for path in sorted(repository.glob(f"*/1/{MANIFEST_FILE}")):
         manifest = Manifest.load(path)
         config = read_config(path.parent.parent)
-        parameters = {key: each.string_value for key, each in config.parameters.items()}
-        where = f"{path.parent.parent / CONFIG_FILE}: parameters"
-        found.append(ServedBag(manifest, overridden(manifest.settings, parameters, where), path.parent))
+        told = {key: each.string_value for key, each in config.parameters.items()}
+        settings = manifest.settings.overridden(told, f"{path.parent.parent / CONFIG_FILE}: parameters")
+        found.append(ServedBag(manifest, settings, path.parent, pinned="state_dir" in told))
     return found
 
 
-def overridden(settings: Settings, parameters: Mapping[str, str], where: str) -> Settings:
-    """Settings with the parameters of a config.pbtxt, which are all strings, in place of theirs.
-
-    Parameters that are no settings belong to Triton or to another backend and are passed over.
+def named_state_dir(bags: Sequence[ServedBag]) -> Path | None:
+    """The state_dir that the bags' settings name, if any.
 
     Raises:
-        ConfigError: a value is not of its key's type, or not allowed.
+        ConfigError: they name different ones, and one server has one (files in it are told apart by content hash).
     """
-    told = settings.to_mapping()
-    kinds = {each.name: str(each.type) for each in dataclasses.fields(Settings)}
-    for key, text in parameters.items():
-        if key in kinds:
-            told[key] = _value(text, kinds[key], f"{where}: {key}")
-    return Settings.from_mapping(told, where)
-
-
-def _value(text: str, kind: str, where: str) -> Any:
-    if kind == "str":
-        return text
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        raise ConfigError(f"{where} = {text!r}; allowed: a {kind} as JSON writes it") from None
-    return value
+    named = {bag.settings.state_dir for bag in bags if not bag.pinned} - {""}
+    if len(named) > 1:
+        raise ConfigError(f"the bags name different folders, state_dir = {', '.join(sorted(named))}; ask for one")
+    return Path(named.pop()) if named else None

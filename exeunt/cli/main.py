@@ -1,0 +1,112 @@
+"""`exeunt VERB ...`: finds the verbs, runs one, and turns errors into one line and an exit code.
+
+A verb is a module beside this one with
+
+    add_parser(subparsers)   adds its parser, whose help ends in an `Example:`, and sets `run` by `set_defaults`
+    run(args) -> int | None  does the work; imports what it needs inside, so that `exeunt --help` needs numpy alone
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Sequence
+
+import exeunt
+from exeunt import cli
+from exeunt.errors import ExeuntError
+
+ORDER = ("demo", "export", "inspect", "check", "serve", "infer", "bench", "replay", "compare", "control", "watch")
+INTERNAL_ERROR = 70  # sysexits.h: EX_SOFTWARE
+IO_ERROR = 74  # EX_IOERR
+UNAVAILABLE = 69  # EX_UNAVAILABLE
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+# import name -> the extra that brings it
+EXTRAS = {
+    "docker": "docker",
+    "google": "client",
+    "matplotlib": "plot",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxruntime": "engine",
+    "onnxscript": "export",
+    "pyarrow": "records",
+    "pytriton": "server",
+    "rich": "cli",
+    "sklearn": "demo",
+    "torch": "export",
+    "tritonclient": "client",
+}
+
+
+def verbs() -> list[str]:
+    """Names of the verbs that exist, in the order of their use."""
+    found = [each.name for each in pkgutil.iter_modules(cli.__path__) if each.name != "main"]
+    return sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    told = argparse.ArgumentParser(
+        prog="exeunt",
+        description="Serve ensembles with early exits on Triton Inference Server, under a promise on the loss.",
+        epilog="Example: exeunt demo",
+    )
+    told.add_argument("--version", action="version", version=f"exeunt {exeunt.__version__}")
+    told.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = told.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name in verbs():
+        module = importlib.import_module(f"exeunt.cli.{name}")
+        if hasattr(module, "add_parser"):  # the others are helpers of verbs
+            module.add_parser(subparsers)
+    for verb in subparsers.choices.values():
+        verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return told
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: arguments; those of the process if None.
+
+    Returns:
+        exit code: 0, or the error's (sysexits.h), or 130 after Ctrl-C.
+    """
+    told = parser().parse_args(argv)
+    try:
+        return told.run(told) or 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        return BROKEN_PIPE
+    except Exception as error:
+        if told.debug:
+            traceback.print_exc()
+        line, code = _told(error)
+        print(f"exeunt: {line}", file=sys.stderr)
+        return code
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What to say about an error, and the exit code."""
+    if isinstance(error, ExeuntError):
+        return str(error), error.exit_code
+    if isinstance(error, ModuleNotFoundError):
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra:
+            return f"{error.name} is not installed; pip install 'exeunt[{extra}]'", UNAVAILABLE
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or type(error).__name__}: {error.strerror}", IO_ERROR
+    return f"internal error: {type(error).__name__}: {error} (--debug shows where)", INTERNAL_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

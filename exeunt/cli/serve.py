@@ -1,0 +1,129 @@
+"""`exeunt serve`: a repository on a Triton server, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from exeunt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from exeunt.serving.pip_server import Server
+
+RUNTIMES = ("pip", "docker")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="serve a model repository on Triton",
+        description="Start the Triton server of the pip wheel on 127.0.0.1 over a model repository, show its models and "
+        "addresses, and run until Ctrl-C or SIGTERM; then drain: answer what is in flight, refuse newcomers, stop.",
+        epilog="Example: exeunt serve model_repository --http-port 8000 --grpc-port 8001 --metrics-port 8002",
+    )
+    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="pip", help="where the server runs (default: pip)")
+    for kind in ("http", "grpc", "metrics"):
+        parser.add_argument(f"--{kind}-port", type=int, metavar="PORT", help="a free one unless given")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="keep the server's output here")
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="learnt state, status and control files (default: $EXEUNT_STATE_DIR or ~/.local/state/exeunt)",
+    )
+    parser.add_argument("--deadline-s", type=float, default=180.0, metavar="S", help="time to load the models (180)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line: ready, then stopped")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal, then drain.
+
+    Raises:
+        ConfigError: see `exeunt.serving.pip_server.serve`; also for the docker runtime.
+        ServingError: the server did not start, or ended by itself.
+    """
+    if args.runtime == "docker":
+        raise ConfigError("--runtime docker: this version of exeunt cannot start a container; use --runtime pip")
+    from exeunt.serving.pip_server import serve
+
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, _interrupt)
+    if not args.json:
+        print(f"starting Triton over {args.repository} ...", file=sys.stderr, flush=True)
+    server = None
+    try:
+        with serve(
+            args.repository,
+            http_port=args.http_port,
+            grpc_port=args.grpc_port,
+            metrics_port=args.metrics_port,
+            log=args.log,
+            state_dir=_state_dir(args.state_dir, args.repository),
+            deadline_s=args.deadline_s,
+        ) as server:
+            _say_ready(server, args)
+            server.wait()
+    except KeyboardInterrupt:
+        if server is None:
+            raise  # during the start: nothing to drain, and nothing was served
+    _say_stopped(server, args)
+    return 0
+
+
+def _state_dir(asked: Path | None, repository: Path) -> Path | None:
+    """The folder asked for; else the one that the bags name (then None); else the user's."""
+    from exeunt.records.control import default_state_dir
+    from exeunt.serving.repository import named_state_dir, served_bags
+
+    if asked is not None or named_state_dir(served_bags(repository)) is not None:
+        return asked
+    return default_state_dir()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say_ready(server: Server, args: argparse.Namespace) -> None:
+    if args.json:
+        told = {
+            "status": "ready",
+            "http": server.http_url,
+            "grpc": server.grpc_url,
+            "metrics": server.metrics_url,
+            "models": server.models,
+            "pid": server.pid,
+            "log": str(server.log),
+            "state_dir": str(server.state_dir),
+        }
+        print(json.dumps(told), flush=True)
+        return
+    from exeunt.serving.repository import served_bags
+
+    public = [bag.manifest.bag for bag in served_bags(args.repository)]
+    print("ready")
+    for name in public:
+        print(f"  bag      {name}  (ask this model; the {len(server.models)} ready ones: {', '.join(server.models)})")
+    if not public:
+        print(f"  models   {', '.join(server.models)}")
+    print(f"  HTTP     {server.http_url}")
+    print(f"  gRPC     {server.grpc_url}")
+    print(f"  metrics  {server.metrics_url}")
+    print(f"  state    {server.state_dir}")
+    print(f"  log      {server.log}")
+    print("Ctrl-C drains and stops.", flush=True)
+
+
+def _say_stopped(server: Server, args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps({"status": "stopped", "drained": server.drained}), flush=True)
+    else:
+        print("drained and stopped" if server.drained else "stopped without a drain")

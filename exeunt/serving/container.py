@@ -1,0 +1,231 @@
+"""The server's container: `python3 -m exeunt.serving.container`, the command of the image.
+
+    docker stop --SIGTERM--> this process --drain files--> the exit controllers, which finish what they have
+                                          --SIGTERM-->     tritonserver, which then has nothing of ours in flight
+    every few seconds        this process --a real inference--> tritonserver; several failures in a row end the
+                                          container, and its restart policy starts a fresh one
+
+Triton itself refuses the next segment of everything in flight on SIGTERM, and never restarts a dead backend process;
+that is why it does not run as the container's first process. Needs numpy only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from exeunt.contract import MANIFEST_FILE
+from exeunt.errors import ConfigError, ExeuntError, ServingError
+from exeunt.manifest import Manifest
+from exeunt.records.control import STATE_DIR_VARIABLE
+from exeunt.serving.drain import Drain, drain_all, hold
+from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS
+from exeunt.serving.probe import probe
+from exeunt.serving.processes import kill_group
+
+# nobody needs these from outside a container whose models never change; a random key shuts them
+SHUT_PROTOCOLS = "shared-memory,trace,logging,model-repository"
+
+
+def options(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; everything has the image's default."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m exeunt.serving.container", description="The server's container: run, watch, drain, stop."
+    )
+    add = parser.add_argument
+    add("--repository", type=Path, default=Path("/models/repository"), help="model repository, may be read-only")
+    add("--state-dir", type=Path, default=Path("/state"), help="folder of learnt state and drain files, writable")
+    add("--tritonserver", type=Path, default=Path("/opt/tritonserver/bin/tritonserver"), help="the server")
+    add("--backend-directory", type=Path, default=Path("/opt/tritonserver/backends"), help="its backends and ours")
+    add("--address", default="0.0.0.0", help="where to listen; a container's ports are published one by one")
+    add("--http-port", type=int, default=8000)
+    add("--grpc-port", type=int, default=8001)
+    add("--metrics-port", type=int, default=8002)
+    add("--gpu-metrics", choices=("true", "false"), default="true", help="false on a host without GPUs")
+    add("--shm-mb", type=int, default=16, help="first size of each backend process's shared memory; it grows")
+    add("--start-s", type=float, default=600.0, help="seconds the models may take to load (TensorRT builds engines)")
+    add("--probe-every-s", type=float, default=10.0, help="seconds between two inferences of the watchdog")
+    add("--probe-timeout-s", type=float, default=15.0, help="seconds one of them may take")
+    add("--probe-failures", type=int, default=3, help="failures in a row that end the container")
+    add("triton_options", nargs="*", help="after --: further options of tritonserver, such as --log-verbose=1")
+    return parser.parse_args(argv)
+
+
+def command(told: argparse.Namespace, manifests: list[Manifest], name: str) -> list[str]:
+    """Command line of tritonserver; every flag that matters is explicit.
+
+    Args:
+        told: what `options` returns.
+        manifests: the bags' manifests.
+        name: prefix of shared memory.
+    """
+    tickets = max(manifest.settings.max_tickets for manifest in manifests)
+    flags = {
+        "model-repository": told.repository,
+        "backend-directory": told.backend_directory,
+        "model-control-mode": "none",  # a read-only volume changes by a restart
+        "strict-readiness": "true",
+        "exit-on-error": "true",  # half a bag is no bag
+        "log-format": "ISO8601",
+        "http-address": told.address,
+        "grpc-address": told.address,
+        "metrics-address": told.address,
+        "http-port": told.http_port,
+        "grpc-port": told.grpc_port,
+        "metrics-port": told.metrics_port,
+        "allow-gpu-metrics": told.gpu_metrics,
+        "exit-timeout-secs": EXIT_TIMEOUT_S,
+        "http-restricted-api": f"{SHUT_PROTOCOLS}:exeunt-admin={secrets.token_hex(16)}",
+        "grpc-restricted-protocol": f"{SHUT_PROTOCOLS}:exeunt-admin={secrets.token_hex(16)}",
+    }
+    python = {
+        "shm-default-byte-size": told.shm_mb * 2**20,
+        "shm-region-prefix-name": name,
+        # each BLS call holds a thread of this pool, and responses are sent from the same one
+        "thread-pool-size": tickets + SPARE_THREADS,
+        "stub-timeout-seconds": 120,
+    }
+    line = [str(told.tritonserver), "--disable-auto-complete-config"]
+    line += [f"--{key}={value}" for key, value in flags.items()]
+    return [*line, *(f"--backend-config=python,{key}={value}" for key, value in python.items()), *told.triton_options]
+
+
+def read_manifests(repository: Path) -> list[Manifest]:
+    """The manifests of a repository.
+
+    Raises:
+        ConfigError: there is none, or one is damaged.
+    """
+    found = [Manifest.load(path) for path in sorted(repository.glob(f"*/1/{MANIFEST_FILE}"))]
+    if not found:
+        raise ConfigError(f"{repository}: holds no bag (no */1/{MANIFEST_FILE}); run the export service first")
+    return found
+
+
+class Watchdog:
+    """Counts failed inferences in a row.
+
+    Args:
+        ask: makes one inference per bag; raises ServingError.
+        failures: in a row, that are too many.
+        say: where to report.
+    """
+
+    def __init__(self, ask: Callable[[], None], failures: int, say: Callable[[str], None]) -> None:
+        self._ask = ask
+        self._most = failures
+        self._say = say
+        self._failed = 0
+        self.ready = False
+
+    def look(self) -> bool:
+        """One inference. False once too many in a row failed after the first success."""
+        try:
+            self._ask()
+        except ServingError as error:
+            if self.ready:
+                self._failed += 1
+                self._say(f"inference {self._failed} of {self._most} in a row failed: {error}")
+            return self._failed < self._most
+        if not self.ready:
+            self._say("ready: a real inference succeeded")
+        self._failed, self.ready = 0, True
+        return True
+
+
+def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Start tritonserver, watch it, and stop it in order on SIGTERM or SIGINT.
+
+    Returns:
+        0 after an orderly stop; 70 if the server ended by itself, was never ready, or no longer answered.
+
+    Raises:
+        ConfigError: the repository or the state folder cannot be used.
+    """
+    manifests = read_manifests(told.repository)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    name = f"exeunt-{secrets.token_hex(4)}"
+    with ExitStack() as stack:
+        drains = [
+            Drain(Path(each.settings.state_dir or told.state_dir), each.content_hash, each.settings.drain_s)
+            for each in manifests
+        ]
+        hold(drains, stack)
+        env = os.environ | {STATE_DIR_VARIABLE: str(told.state_dir)}
+        # a session of its own: a signal for the group, such as Ctrl-C, must not reach Triton before the drain
+        process = subprocess.Popen(command(told, manifests, name), env=env, start_new_session=True)
+        stack.callback(_remove, process, name)
+        code = _watch(told, manifests, process, stop, say)
+        if process.poll() is None and code == 0:
+            say("draining")
+            drained = drain_all(drains, lambda: process.poll() is None)
+            say("drained" if drained else "not drained in time; what is left is refused")
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(EXIT_TIMEOUT_S + 5)
+    return code
+
+
+def _watch(
+    told: argparse.Namespace,
+    manifests: list[Manifest],
+    process: subprocess.Popen[bytes],
+    stop: threading.Event,
+    say: Callable[[str], None],
+) -> int:
+    """Block until the server is to stop (0) or has failed (70)."""
+    host = "127.0.0.1" if told.address == "0.0.0.0" else told.address
+
+    def ask() -> None:
+        for manifest in manifests:
+            probe(f"{host}:{told.http_port}", manifest.bag, told.probe_timeout_s)
+
+    watchdog = Watchdog(ask, told.probe_failures, say)
+    start = time.monotonic()
+    while not stop.is_set():
+        if process.poll() is not None:
+            say(f"tritonserver ended by itself, status {process.returncode}")
+            return ServingError.exit_code
+        if not watchdog.look():
+            return ServingError.exit_code
+        if not watchdog.ready and time.monotonic() - start > told.start_s:
+            say(f"no answer {told.start_s:g} s after the start")
+            return ServingError.exit_code
+        stop.wait(told.probe_every_s if watchdog.ready else 0.5)
+    return 0
+
+
+def _remove(process: subprocess.Popen[bytes], name: str) -> None:
+    kill_group(process.pid)
+    process.poll()
+    for region in Path("/dev/shm").glob(f"*{name}*"):
+        region.unlink(missing_ok=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the container; see `options`."""
+
+    def say(line: str) -> None:
+        print(f"exeunt: {line}", file=sys.stderr, flush=True)
+
+    try:
+        return run(options(argv), say)
+    except ExeuntError as error:
+        say(str(error))
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
