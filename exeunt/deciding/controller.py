@@ -11,6 +11,7 @@ lock around every call. Life of a request::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class Controller:
         exits_off: bool [exits], exits that an operator has switched off.
         on_feedback: called with every batch of Feedback, after the tuner; for records.
         tally: counters since start.
+        retuned: when the newest adopted tuning job was taken and adopted, in exits completed before; -1 = none yet.
     """
 
     def __init__(self, manifest: Manifest, tuner: Tuner, rng: np.random.Generator) -> None:
@@ -52,6 +54,7 @@ class Controller:
         self.exits_off = np.zeros(len(manifest.exits), dtype=bool)
         self.on_feedback: list[Callable[[Feedback], None]] = []
         self.tally = Tally(len(manifest.exits))
+        self.retuned = (-1, -1)
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
         self._intake = Intake(manifest.max_batch_size, self.settings.max_waiting_rows)
@@ -59,6 +62,7 @@ class Controller:
         self._last = len(manifest.exits) - 1
         self._next_id = 1
         self._completed = 0  # exits completed, over all tickets: the order that records keep and replay follows
+        self._taken = 0
         self._closed = False
         self._votes = [ExitVote(manifest, number) for number in range(len(manifest.exits))]
         self._exits_of: dict[tuple[int, int], list[int]] = {}
@@ -167,6 +171,18 @@ class Controller:
             if ticket.has_deadline:
                 due += [r.deadline_us for r, done in zip(ticket.requests, ticket.released, strict=True) if not done]
         return min((each for each in due if each is not None), default=None)
+
+    def retune(self) -> Callable[[], Any] | None:
+        """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
+        job = self.tuner.retune()
+        if job is not None:
+            self._taken = self._completed
+        return job
+
+    def adopt(self, outcome: Any) -> None:
+        """Give a job's outcome to the tuner."""
+        self.tuner.adopt(outcome)
+        self.retuned = (self._taken, self._completed)
 
     def close(self) -> None:
         """Refuse newcomers from now on."""

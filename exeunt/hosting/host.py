@@ -185,11 +185,11 @@ class ControllerHost:
             self._retune_due.wait()
             self._retune_due.clear()
             with self.lock:
-                job = self.controller.tuner.retune()
+                job = self.controller.retune()
             if job is not None:
                 outcome = job()
                 with self.lock:
-                    self.controller.tuner.adopt(outcome)
+                    self.controller.adopt(outcome)
 
 
 def _merged(parts: list[Inputs]) -> Inputs:

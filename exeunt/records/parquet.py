@@ -13,9 +13,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from exeunt.errors import ConfigError
 from exeunt.records.feedback import Feedback
@@ -71,7 +69,7 @@ class FeedbackLog:
         self._lock = _claim(folder, about.content_hash)
         self._files = _Files(folder, about.content_hash, max_file_rows, max_files)
         self._sequence = self._files.next_sequence
-        self._waiting: deque[tuple[int, int, Feedback]] = deque()  # first sequence, time, rows
+        self._waiting: deque[_Batch] = deque()
         self._waiting_rows = 0
         self._wake = threading.Condition()
         self._closing = False
@@ -80,8 +78,13 @@ class FeedbackLog:
         self._writer = threading.Thread(target=self._write, name="exeunt-records", daemon=True)
         self._writer.start()
 
-    def add(self, feedback: Feedback) -> None:
-        """Take finished rows; returns at once. The arrays must not be changed later."""
+    def add(self, feedback: Feedback, retuned: tuple[int, int] = (-1, -1)) -> None:
+        """Take finished rows; returns at once.
+
+        Args:
+            feedback: one learnt batch; its arrays must not be changed later.
+            retuned: when the job behind the tuner's newest change was taken and adopted (Controller.retuned).
+        """
         with self._wake:
             first = self._sequence
             self._sequence += len(feedback)
@@ -90,7 +93,7 @@ class FeedbackLog:
                 return
             self.rows += len(feedback)
             self._waiting_rows += len(feedback)
-            self._waiting.append((first, time.time_ns() // 1000, feedback))
+            self._waiting.append(_Batch(first, time.time_ns() // 1000, retuned, feedback))
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything added before is on disk (or has failed); False if it took too long."""
@@ -124,20 +127,33 @@ class FeedbackLog:
             if closing:
                 return
 
-    def _write_batches(self, batches: list[tuple[int, int, Feedback]]) -> None:
+    def _write_batches(self, batches: list[_Batch]) -> None:
         import pyarrow as pa
 
-        tables = []
-        for first, now_us, feedback in batches:
-            sequence = first + np.arange(len(feedback), dtype=np.int64)
-            tables.append(table_of(feedback, sequence, self._run_unix_us, now_us, self._about))
-        table = pa.concat_tables(tables)
+        table = pa.concat_tables([self._table(batch) for batch in batches])
         try:
-            self._files.add(table, batches[0][0])
+            self._files.add(table, batches[0].first)
         except (OSError, pa.ArrowException) as error:
             with self._wake:
                 self.failed_rows += len(table)
                 self.last_error = str(error)
+
+    def _table(self, batch: _Batch) -> pyarrow.Table:
+        return table_of(
+            batch.feedback,
+            self._about,
+            first=batch.first,
+            run_unix_us=self._run_unix_us,
+            recorded_unix_us=batch.recorded_unix_us,
+            retuned=batch.retuned,
+        )
+
+
+class _Batch(NamedTuple):
+    first: int  # sequence number of its first row
+    recorded_unix_us: int
+    retuned: tuple[int, int]
+    feedback: Feedback
 
 
 class _Files:

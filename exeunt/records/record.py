@@ -1,10 +1,13 @@
 """Records: feedback in Parquet files, one row per answered input, with what is needed to replay it.
 
-A file holds the columns of Feedback, those over [rows, exits] as lists of fixed length, and three of its own:
+A file holds the columns of Feedback, those over [rows, exits] as lists of fixed length, and five of its own:
 
     sequence          int64, number of the row over the life of the folder; a gap is rows that were dropped
     run_unix_us       int64, when the process started that wrote it; `order` counts from 0 in each run
     recorded_unix_us  int64, when the row was handed to the log
+
+    taken, adopted    int64, when the job behind the tuner's newest change was taken and adopted, counted like `order`;
+                      -1 before the first. Together with `order` they say what the tuner knew at every decision.
 
 The schema's metadata say about which bag and under which settings and costs it was written. pyarrow is imported late,
 so that the core does not need it.
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SUFFIX = ".feedback.parquet"
 _METADATA = b"exeunt"
-_OWN_COLUMNS = ("sequence", "run_unix_us", "recorded_unix_us")
+_OWN_COLUMNS = ("sequence", "run_unix_us", "recorded_unix_us", "taken", "adopted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Record:
         sequence: int64 [rows].
         run_unix_us: int64 [rows].
         recorded_unix_us: int64 [rows].
+        retunes: int64 [jobs, 2], when each of the tuner's jobs was taken and adopted, counted like `order`.
     """
 
     about: About
@@ -78,6 +82,7 @@ class Record:
     sequence: np.ndarray
     run_unix_us: np.ndarray
     recorded_unix_us: np.ndarray
+    retunes: np.ndarray
 
     @property
     def missing_rows(self) -> int:
@@ -86,17 +91,18 @@ class Record:
 
 
 def table_of(
-    feedback: Feedback, sequence: np.ndarray, run_unix_us: int, recorded_unix_us: int, about: About
+    feedback: Feedback, about: About, *, first: int, run_unix_us: int, recorded_unix_us: int, retuned: tuple[int, int]
 ) -> pyarrow.Table:
-    """Rows [rows] as an Arrow table; `sequence` is int64 [rows]."""
+    """One learnt batch as an Arrow table; its rows are numbered from `first`."""
     import pyarrow as pa
 
     rows = len(feedback)
     columns: dict[str, Any] = {
-        "sequence": pa.array(sequence),
-        "run_unix_us": pa.array(np.full(rows, run_unix_us, dtype=np.int64)),
-        "recorded_unix_us": pa.array(np.full(rows, recorded_unix_us, dtype=np.int64)),
+        "sequence": pa.array(np.arange(first, first + rows, dtype=np.int64)),
     }
+    own = {"run_unix_us": run_unix_us, "recorded_unix_us": recorded_unix_us}
+    for name, value in (own | {"taken": retuned[0], "adopted": retuned[1]}).items():
+        columns[name] = pa.array(np.full(rows, value, dtype=np.int64))
     for each in dataclasses.fields(Feedback):
         values = getattr(feedback, each.name)
         if values.ndim == 1:
@@ -131,9 +137,11 @@ def read_record(folder: Path, content_hash: str | None = None) -> Record:
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _, first = np.unique(joined["sequence"], return_index=True)  # a crash while files are merged leaves rows twice
     joined = {name: values[first] for name, values in joined.items()}
-    own = [joined.pop(name) for name in _OWN_COLUMNS]
-    joined["order"] = _running_on(joined["order"], own[1])
-    return Record(_about(tables[-1], paths[-1]), Feedback(**joined), *own)
+    sequence, run, recorded, taken, adopted = (joined.pop(name) for name in _OWN_COLUMNS)
+    offsets = _offsets(joined["order"], run)
+    joined["order"] += np.where(joined["order"] == NEVER_SEEN, 0, offsets[:, None])
+    pairs = np.stack([taken + offsets, adopted + offsets], axis=1)[adopted >= 0]
+    return Record(_about(tables[-1], paths[-1]), Feedback(**joined), sequence, run, recorded, np.unique(pairs, axis=0))
 
 
 def record_files(folder: Path, content_hash: str | None = None) -> list[Path]:
@@ -147,16 +155,15 @@ def record_name(content_hash: str, sequence: int) -> str:
     return f"{content_hash}-{sequence:015d}{SUFFIX}"
 
 
-def _running_on(order: np.ndarray, run_unix_us: np.ndarray) -> np.ndarray:
-    """`order` with each run's counts put behind those of the run before."""
-    shifted = order.copy()
-    offset = 0
+def _offsets(order: np.ndarray, run_unix_us: np.ndarray) -> np.ndarray:
+    """What puts each run's counts behind those of the run before; int64 [rows]."""
+    offsets = np.zeros(len(order), dtype=np.int64)
+    ended = 0
     for start in np.unique(run_unix_us):
         here = run_unix_us == start
-        seen = here[:, None] & (order != NEVER_SEEN)
-        shifted[seen] += offset
-        offset = int(shifted[seen].max(initial=offset - 1)) + 1
-    return shifted
+        offsets[here] = ended
+        ended += int(order[here].max()) + 1
+    return offsets
 
 
 def _read(path: Path) -> pyarrow.Table:
