@@ -27,7 +27,7 @@ def load_calibration(path: Path, manifest: Manifest) -> Feedback:
         ConfigError: the file is missing, damaged, or of another bag.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             given = {name: stored[name].astype(np.float32) for name in stored.files}
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `exeunt export` writes it beside the manifest") from None

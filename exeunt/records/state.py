@@ -64,7 +64,7 @@ class StateFile:
             OSError: it cannot be read.
         """
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(str(stored["_"]))
                 arrays = {name: stored[name] for name in stored.files if name != "_"}
         except FileNotFoundError:
