@@ -1,0 +1,85 @@
+# Three images from one file; docker-compose.yml builds them:
+#   server  Triton + exeunt's core and backends; no torch, no compiler
+#   export  torch + exeunt's exporter: fills the repository volume
+#   perf    Triton's SDK (perf_analyzer) + exeunt's client
+#
+# A new Triton release is one change: TRITON_TAG in .env.example and here. Not before 25.07: older servers have known
+# remote code execution (CVE-2025-23310 and others). For a digest, build with --build-arg TRITON_TAG="26.08-py3@sha256:..."
+# and the SDK's likewise: the whole tag is an argument for that reason.
+ARG TRITON_TAG=26.08-py3
+ARG TRITON_SDK_TAG=26.08-py3-sdk
+ARG PYTHON_TAG=3.12-slim-bookworm
+
+FROM python:${PYTHON_TAG} AS wheel
+WORKDIR /source
+COPY deploy/requirements-build.txt ./
+RUN python3 -m pip install --no-cache-dir --require-hashes -r requirements-build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY exeunt exeunt
+COPY export export
+COPY client client
+COPY python_backends python_backends
+RUN python3 -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
+
+FROM nvcr.io/nvidia/tritonserver:${TRITON_TAG} AS server
+# Ubuntu 24.04 guards its own Python; in an image there is only one user of it
+ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    OMP_NUM_THREADS=1 \
+    OPENBLAS_NUM_THREADS=1 \
+    EXEUNT_STATE_DIR=/state
+COPY deploy/requirements-server.txt /tmp/exeunt/
+COPY --from=wheel /wheels /tmp/exeunt/wheels
+# the backends are linked, not copied: one version of exeunt per image. The stand-in for onnxruntime stays out: this
+# image has NVIDIA's native backend. The import at the end fails the build if the image's Python does not fit
+RUN python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requirements-server.txt \
+    && python3 -m pip install --no-cache-dir --no-deps --no-index /tmp/exeunt/wheels/*.whl \
+    && rm -r /tmp/exeunt \
+    && for backend in exit_controller vote; do \
+         ln -s "$(python3 -c 'import exeunt.python_backends as b; print(b.__path__[0])')/$backend" \
+               "/opt/tritonserver/backends/$backend" || exit 1; \
+         test -f "/opt/tritonserver/backends/$backend/model.py" || exit 1; \
+       done \
+    && install -d -o 1000 -g 1000 /models /state \
+    && python3 -c "import exeunt.serving.container, exeunt.serving.probe"
+# triton-server, who owns nothing but the state
+USER 1000:1000
+EXPOSE 8000 8001 8002
+# the image's own ENTRYPOINT stays: it prints the driver's and CUDA's compatibility, then replaces itself by CMD
+CMD ["python3", "-m", "exeunt.serving.container"]
+HEALTHCHECK --interval=10s --timeout=20s --retries=3 --start-period=600s \
+    CMD ["python3", "-m", "exeunt.serving.probe", "/models/repository"]
+STOPSIGNAL SIGTERM
+
+FROM python:${PYTHON_TAG} AS export
+ENV PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+# PyPI's torch brings CUDA's libraries, which an export does not need; an extra index with CPU builds saves gigabytes
+ARG PIP_EXTRA_INDEX_URL=""
+COPY constraints.txt /tmp/exeunt/
+COPY --from=wheel /wheels /tmp/exeunt/wheels
+RUN wheel="$(echo /tmp/exeunt/wheels/*.whl)" \
+    && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "${wheel}[cli,engine,export]" scikit-learn \
+    && rm -r /tmp/exeunt \
+    && install -d -o 1000 -g 1000 /models
+COPY --chmod=755 deploy/fill-repository.sh /usr/local/bin/fill-repository
+USER 1000:1000
+CMD ["fill-repository", "/models"]
+
+FROM nvcr.io/nvidia/tritonserver:${TRITON_SDK_TAG} AS perf
+ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    MPLCONFIGDIR=/tmp/matplotlib
+COPY constraints.txt /tmp/exeunt/
+COPY --from=wheel /wheels /tmp/exeunt/wheels
+# without [client]: this image's tritonclient and perf_analyzer belong together
+RUN wheel="$(echo /tmp/exeunt/wheels/*.whl)" \
+    && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "${wheel}[cli,plot]" \
+    && rm -r /tmp/exeunt \
+    && install -d -o 1000 -g 1000 /results \
+    && command -v perf_analyzer
+USER 1000:1000
+WORKDIR /results
+CMD ["exeunt", "perf", "--help"]
