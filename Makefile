@@ -1,0 +1,46 @@
+# One word per task; each makes its own virtual environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := exeunt export client python_backends tests benchmarks
+
+.PHONY: demo test check fmt types bench compare clean help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/installed  ## train a small bag, export it, serve it on the real Triton, measure it
+	$(BIN)/exeunt demo
+
+test: $(VENV)/installed  ## the whole test-suite, with the real server
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed types  ## lint, format, types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+# the core and the mapped folders, joined under one name, since type checkers cannot follow the editable import finder
+types: $(VENV)/installed
+	@rm -rf build/types && mkdir -p build/types/exeunt
+	@ln -s $(CURDIR)/exeunt/* build/types/exeunt/
+	@ln -s $(CURDIR)/export $(CURDIR)/client build/types/exeunt/
+	MYPYPATH=build/types $(BIN)/mypy -p exeunt
+
+fmt: $(VENV)/installed  ## format and sort imports
+	$(BIN)/ruff check --fix --select I $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+compare: $(VENV)/installed  ## every tuner on every stream: writes docs/comparison.md
+	$(BIN)/exeunt compare
+
+bench: $(VENV)/installed  ## the serving benchmark: writes benchmarks/results/
+	$(BIN)/python -m benchmarks.serving
+
+clean:  ## remove environment, caches and runs
+	rm -rf $(VENV) build runs .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"exeunt needs Python 3.11 or 3.12, {sys.executable} is {v[0]}.{v[1]}; name one: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
