@@ -1,0 +1,27 @@
+"""The tuners by name: the one place that knows them all."""
+
+from __future__ import annotations
+
+from exeunt.errors import unknown
+from exeunt.tuning.hill_climb import HillClimb
+from exeunt.tuning.patience import Patience
+from exeunt.tuning.static import Static
+from exeunt.tuning.tuner import Setup, Tuner
+
+TUNERS: dict[str, type[Tuner]] = {
+    Static.name: Static,
+    Patience.name: Patience,
+    HillClimb.name: HillClimb,
+}
+
+
+def make_tuner(setup: Setup) -> Tuner:
+    """The tuner that the settings name.
+
+    Raises:
+        ConfigError: no such tuner, or an option that it does not know.
+    """
+    name = setup.settings.tuner
+    if name not in TUNERS:
+        raise unknown("tuner", name, TUNERS, "exit")
+    return TUNERS[name](setup)
