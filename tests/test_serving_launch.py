@@ -1,0 +1,37 @@
+import socket
+
+import pytest
+
+from exeunt.errors import ConfigError
+from exeunt.serving.launch import HOST, choose_ports
+
+
+def test_free_ports_differ():
+    ports = choose_ports(None, None, None)
+    assert len({ports.http, ports.grpc, ports.metrics}) == 3
+
+
+def test_given_ports_are_kept():
+    free = choose_ports(None, None, None).http
+    assert choose_ports(None, free, None).grpc == free
+
+
+def test_a_taken_port_is_refused_by_its_option():
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--grpc-port = {port}"):
+            choose_ports(None, port, None)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_is_none_is_refused(port):
+    with pytest.raises(ConfigError, match=f"--http-port = {port}"):
+        choose_ports(port, None, None)
+
+
+def test_one_port_for_two_services_is_refused():
+    free = choose_ports(None, None, None).http
+    with pytest.raises(ConfigError, match="ports that differ"):
+        choose_ports(free, free, None)
