@@ -24,6 +24,7 @@ types: $(VENV)/installed
 	@rm -rf build/types && mkdir -p build/types/exeunt
 	@ln -s $(CURDIR)/exeunt/* build/types/exeunt/
 	@ln -s $(CURDIR)/export $(CURDIR)/client build/types/exeunt/
+	@mkdir build/types/exeunt/python_backends && ln -s $(CURDIR)/python_backends/__init__.py build/types/exeunt/python_backends/
 	MYPYPATH=build/types $(BIN)/mypy -p exeunt
 
 fmt: $(VENV)/installed  ## format and sort imports

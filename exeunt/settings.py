@@ -133,7 +133,7 @@ def _read(text: str) -> Any:
         return text
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
+_KINDS: dict[str, Any] = {
     "str": (str,),
     "float": (int, float),
     "int": (int,),
@@ -146,7 +146,6 @@ def _typed(value: Any, kind: str, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} = {value!r}; allowed: a table")
         return dict(value)
-    wanted = _KINDS[kind]
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "bool"):
+    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise ConfigError(f"{where} = {value!r}; allowed: a {kind}")
-    return float(value) if kind == "float" else value
+    return value * 1.0 if kind == "float" else value

@@ -11,6 +11,7 @@ lock around every call. Life of a request::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from exeunt.contract import Reason
 from exeunt.deciding import votes
 from exeunt.deciding.confidence import SCORES
-from exeunt.deciding.exit_vote import ExitVote
+from exeunt.deciding.exit_vote import ExitVote, exits_by_pair
 from exeunt.deciding.intake import Intake
 from exeunt.deciding.releasing import released, too_late
 from exeunt.deciding.request import Release, Request
@@ -65,10 +66,7 @@ class Controller:
         self._taken = 0
         self._closed = False
         self._votes = [ExitVote(manifest, number) for number in range(len(manifest.exits))]
-        self._exits_of: dict[tuple[int, int], list[int]] = {}
-        for number, parts in enumerate(self._votes):
-            for pair in parts.pairs:
-                self._exits_of.setdefault(pair, []).append(number)
+        self._exits_of = exits_by_pair(self._votes)
 
     @property
     def waiting_rows(self) -> int:
@@ -90,8 +88,7 @@ class Controller:
         """Accept a client request; it waits until `next_ticket` takes it.
 
         Raises:
-            RequestError: no rows or more than max_batch_size.
-            OverloadedError: full, or stopping.
+            RequestError, OverloadedError: see Intake.offer; the latter also while stopping.
         """
         request.arrived_us = now_us
         try:
@@ -160,17 +157,14 @@ class Controller:
         """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
         late = [too_late(request, now_us) for request in self._intake.overdue(now_us)]
         self.tally.errors += len(late)
-        for ticket in [each for each in self.tickets.values() if each.has_deadline]:
+        for ticket in self._with_deadline():
             late += self._overdue(ticket, now_us)
         return late
 
     def next_deadline_us(self) -> int | None:
         """The earliest deadline of anybody who still waits for an answer, or None."""
-        due = [request.deadline_us for request in self._intake.waiting()]
-        for ticket in self.tickets.values():
-            if ticket.has_deadline:
-                due += [r.deadline_us for r, done in zip(ticket.requests, ticket.released, strict=True) if not done]
-        return min((each for each in due if each is not None), default=None)
+        waiting = [*self._intake.waiting(), *chain.from_iterable(t.unreleased() for t in self._with_deadline())]
+        return min((each.deadline_us for each in waiting if each.deadline_us is not None), default=None)
 
     def retune(self) -> Callable[[], Any] | None:
         """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
@@ -204,12 +198,9 @@ class Controller:
         given = [ticket.probabilities[pair] for pair in parts.pairs]
         vote = votes.vote(given, parts.weights, self.manifest.vote)
         spoilt = votes.spoilt(given)
-        running = slice(None)
-        if not ticket.finishes.all():
-            running = ticket.running
-            spoilt = None if spoilt is None else spoilt & running
+        running: slice | np.ndarray = slice(None) if ticket.finishes.all() else ticket.running
         if spoilt is not None:
-            ticket.spoilt |= spoilt
+            ticket.spoilt[running] |= spoilt[running]
         ticket.labels[running, exit_] = votes.labels(vote)[running]
         ticket.confidence[running, exit_] = self._score(vote)[running]
         ticket.order[running, exit_] = self._completed
@@ -226,12 +217,11 @@ class Controller:
         open_ = ticket.open & ~ticket.spoilt
         if ticket.has_wishes:
             open_ &= ~ticket.never
-        rows = np.flatnonzero(open_)
-        parts = self._votes[exit_]
+        rows, parts = np.flatnonzero(open_), self._votes[exit_]
         if self.settings.lossless and parts.finished and len(rows):
             finished = [ticket.probabilities[pair][rows] for pair in parts.finished]
             certain = votes.cannot_change(finished, parts.finished_weights, parts.missing, self.manifest.vote)
-            self._freeze(ticket, rows[certain], exit_, Reason.LOSSLESS, vote, np.float32(0.0))
+            self._freeze(ticket, rows[certain], exit_, Reason.LOSSLESS, vote, np.zeros(1, dtype=np.float32))
             rows = rows[~certain]
         if not len(rows):
             return
@@ -240,8 +230,7 @@ class Controller:
         if not leaves.any():
             return
         risk = self.tuner.risk(exit_, ticket.confidence[rows, exit_])
-        if ticket.has_wishes:
-            leaves = leaves & (risk < ticket.max_risk[rows])
+        leaves = leaves & (risk < ticket.max_risk[rows]) if ticket.has_wishes else leaves
         self._freeze(ticket, rows[leaves], exit_, Reason.EARLY, vote, risk[leaves])
 
     def _freeze(
@@ -262,14 +251,13 @@ class Controller:
     def _finish(self, ticket: Ticket, vote: np.ndarray) -> None:
         """The full vote is there: answer who is left, learn."""
         ticket.deepest, ticket.best = self._last, vote
-        self._freeze(ticket, np.flatnonzero(ticket.open), self._last, Reason.FULL, vote, np.float32(0.0))
+        self._freeze(ticket, np.flatnonzero(ticket.open), self._last, Reason.FULL, vote, np.zeros(1, dtype=np.float32))
         del self.tickets[ticket.id]
         teaches = ticket.finishes & (ticket.exit >= 0) & ~(ticket.spoilt & (ticket.reason != Reason.EARLY))
         rows = np.flatnonzero(teaches)
-        if len(rows):
-            self._learn(ticket.feedback(rows))
-
-    def _learn(self, feedback: Feedback) -> None:
+        if not len(rows):
+            return
+        feedback = ticket.feedback(rows)
         self.tally.finished(feedback)
         self.tuner.learn(feedback)
         for listener in self.on_feedback:
@@ -285,9 +273,11 @@ class Controller:
 
     def _force(self, ticket: Ticket, rows: np.ndarray, reason: Reason) -> None:
         """Answer rows (indices) with the best vote so far, outside the promise."""
-        exit_ = ticket.deepest
-        risk = self.tuner.risk(exit_, ticket.confidence[rows, exit_]) if len(rows) else np.zeros(0, np.float32)
-        self._freeze(ticket, rows, exit_, reason, ticket.best, risk)
+        risk = self.tuner.risk(ticket.deepest, ticket.confidence[rows, ticket.deepest])
+        self._freeze(ticket, rows, ticket.deepest, reason, ticket.best, risk)
+
+    def _with_deadline(self) -> list[Ticket]:
+        return [each for each in self.tickets.values() if each.has_deadline]
 
     def _overdue(self, ticket: Ticket, now_us: int) -> list[Release]:
         late: list[Release] = []

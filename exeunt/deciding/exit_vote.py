@@ -26,3 +26,12 @@ class ExitVote:
         self.finished = [(member, depths[member]) for member in done]
         self.finished_weights = [float(weights[member]) for member in done]
         self.missing = max(0.0, 1.0 - sum(self.finished_weights))
+
+
+def exits_by_pair(votes: list[ExitVote]) -> dict[tuple[int, int], list[int]]:
+    """(member, depth) -> the exits at which it votes, in order."""
+    exits: dict[tuple[int, int], list[int]] = {}
+    for number, vote in enumerate(votes):
+        for pair in vote.pairs:
+            exits.setdefault(pair, []).append(number)
+    return exits

@@ -70,6 +70,10 @@ class Ticket:
         """Rows whose segments still have to run: undecided, or decided and chosen to finish; bool [rows]."""
         return self.open | self.finishes
 
+    def unreleased(self) -> list[Request]:
+        """Requests that nobody has answered yet."""
+        return [each for each, done in zip(self.requests, self.released, strict=True) if not done]
+
     def keep(self, member: int, depth: int, probabilities: np.ndarray, rows: np.ndarray | None) -> None:
         """Store a member's probabilities at a depth; the first that come count.
 

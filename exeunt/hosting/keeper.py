@@ -204,7 +204,7 @@ class Keeper:
             active=tuple(bool(each) for each in controller.active()),
             thresholds=tuple(float(each) for each in controller.tuner.thresholds()),
             answers=tuple({r.name.lower(): int(row[r]) for r in Reason} for row in tally.answers),
-            metrics=own | controller.tuner.metrics(),
+            metrics={**own, **controller.tuner.metrics()},
             tickets_in_flight=len(controller.tickets),
             waiting_rows=controller.waiting_rows,
             control_version=self._control.version,
