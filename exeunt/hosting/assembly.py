@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from exeunt.records.calibration import load_calibration
 from exeunt.records.control import STATE_DIR_VARIABLE
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
+
+if TYPE_CHECKING:
+    from exeunt.records.parquet import FeedbackLog
 
 
 def read_manifest(folder: Path, overrides: Mapping[str, str]) -> Manifest:
@@ -53,14 +57,8 @@ def make_controller(manifest: Manifest, folder: Path) -> Controller:
     return Controller(manifest, tuner, np.random.default_rng(settings.seed))
 
 
-def start(
-    controller: Controller,
-    runner: Runner,
-    reply: Callable[[Release], None],
-    publish: Callable[[list[Sample]], None],
-    log: Callable[[str], None],
-) -> tuple[ControllerHost, Keeper]:
-    """Start host and keeper around a controller.
+class Served:
+    """A controller at work: host, keeper and, where configured, the recording of feedback.
 
     Args:
         controller: made by `make_controller`.
@@ -68,11 +66,48 @@ def start(
         reply: takes every Release.
         publish: takes every metrics sample about once a second.
         log: takes lines for the operator.
+
+    Attributes:
+        host: takes requests and votes.
+
+    Raises:
+        ConfigError: records_dir cannot be written, or another process records the same bag there.
     """
-    sys.setswitchinterval(GIL_SWITCH_S)
-    settings = controller.settings
-    host = ControllerHost(controller, runner, reply)
-    keeper = Keeper(host, Path(settings.state_dir) if settings.state_dir else None, runner.metrics, publish, log)
-    host.start()
-    keeper.start()
-    return host, keeper
+
+    def __init__(
+        self,
+        controller: Controller,
+        runner: Runner,
+        reply: Callable[[Release], None],
+        publish: Callable[[list[Sample]], None],
+        log: Callable[[str], None],
+    ) -> None:
+        sys.setswitchinterval(GIL_SWITCH_S)
+        settings = controller.settings
+        numbers = {"exeunt_runner": runner.metrics}
+        self._records = _record(controller) if settings.records_dir else None
+        if self._records is not None:
+            numbers["exeunt_records"] = self._records.metrics
+        self.host = ControllerHost(controller, runner, reply)
+        state_dir = Path(settings.state_dir) if settings.state_dir else None
+        self._keeper = Keeper(self.host, state_dir, numbers, publish, log)
+        self._keeper.start()  # restores what was learnt before the first request
+        self.host.start()
+
+    def stop(self, drain_s: float) -> None:
+        """Answer what is left within `drain_s`, save what was learnt, stop the threads."""
+        self.host.drain(drain_s)
+        self._keeper.close()
+        self.host.close()
+        if self._records is not None:
+            self._records.close()
+
+
+def _record(controller: Controller) -> FeedbackLog:
+    """Record feedback; pyarrow is needed only here."""
+    from exeunt.records.parquet import FeedbackLog
+    from exeunt.records.record import About
+
+    log = FeedbackLog(Path(controller.settings.records_dir), About.of(controller.manifest))
+    controller.on_feedback.append(lambda feedback: log.add(feedback, controller.retuned))
+    return log

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ class Keeper:
     Args:
         host: what is kept.
         state_dir: folder of the files; None keeps none.
-        runner_metrics: the runner's numbers.
+        numbers: metrics family -> gives its numbers by name.
         publish: takes every metrics sample about once a second.
         log: takes one line of text; for what an operator should see.
     """
@@ -51,14 +51,14 @@ class Keeper:
         self,
         host: ControllerHost,
         state_dir: Path | None,
-        runner_metrics: Callable[[], dict[str, float]],
+        numbers: Mapping[str, Callable[[], dict[str, float]]],
         publish: Callable[[list[Sample]], None],
         log: Callable[[str], None],
     ) -> None:
         self._host = host
         self._controller = host.controller
         self._dir = state_dir
-        self._runner_metrics = runner_metrics
+        self._numbers = numbers
         self._publish = publish
         self._log = log
         self._told: set[str] = set()
@@ -166,7 +166,7 @@ class Keeper:
         self._path(DRAINED_SUFFIX).touch()
 
     def _tell_metrics(self) -> None:
-        numbers = self._runner_metrics()
+        numbers = {family: told() for family, told in self._numbers.items()}
         with self._host.lock:
             told = samples(self._controller, numbers)
         self._publish(told)

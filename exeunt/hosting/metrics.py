@@ -6,7 +6,7 @@ latency histogram is written as three counter families with the names that histo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,7 @@ GAUGES = {
     "exeunt_feedback_probability": "Probability with which an answered row is finished for feedback",
     "exeunt_tuner": "The tuner's own numbers, by name",
     "exeunt_runner": "The runner's own numbers, by name",
+    "exeunt_records": "Rows recorded, dropped and failed, by name",
 }
 
 
@@ -51,18 +52,21 @@ class Sample:
     value: float
 
 
-def samples(controller: Controller, runner: dict[str, float]) -> list[Sample]:
+def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) -> list[Sample]:
     """Every series of a controller now; the caller holds its lock.
 
     Args:
         controller: read, not changed.
-        runner: the runner's numbers.
+        numbers: family -> name -> value, what others tell.
     """
     bag = ("bag", controller.manifest.bag)
-    return [Sample(family, (bag, *labels), value) for family, labels, value in _told(controller, runner)]
+    told = _told(controller, {**numbers, "exeunt_tuner": controller.tuner.metrics()})
+    return [Sample(family, (bag, *labels), value) for family, labels, value in told]
 
 
-def _told(controller: Controller, runner: dict[str, float]) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
+def _told(
+    controller: Controller, numbers: Mapping[str, Mapping[str, float]]
+) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
     tally = controller.tally
     for exit_, row in enumerate(tally.answers):
         for reason in Reason:
@@ -94,6 +98,6 @@ def _told(controller: Controller, runner: dict[str, float]) -> Iterator[tuple[st
         yield "exeunt_exit_active", (("exit", str(exit_)),), float(active)
         if np.isfinite(threshold):
             yield "exeunt_threshold", (("exit", str(exit_)),), float(threshold)
-    for family, numbers in (("exeunt_tuner", controller.tuner.metrics()), ("exeunt_runner", runner)):
-        for name, value in numbers.items():
+    for family, named in numbers.items():
+        for name, value in named.items():
             yield family, (("name", name),), float(value)

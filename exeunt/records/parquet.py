@@ -95,6 +95,10 @@ class FeedbackLog:
             self._waiting_rows += len(feedback)
             self._waiting.append(_Batch(first, time.time_ns() // 1000, retuned, feedback))
 
+    def metrics(self) -> dict[str, float]:
+        """Rows taken, dropped and failed so far, by name."""
+        return {"rows": self.rows, "dropped_rows": self.dropped_rows, "failed_rows": self.failed_rows}
+
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything added before is on disk (or has failed); False if it took too long."""
         with self._wake:

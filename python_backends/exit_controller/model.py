@@ -38,7 +38,8 @@ class TritonPythonModel:
         self._keys = count()
         self._senders = {}
         metrics = Metrics()
-        self._host, self._keeper = assembly.start(controller, runner, self._reply, metrics.publish, self._log)
+        self._served = assembly.Served(controller, runner, self._reply, metrics.publish, self._log)
+        self._host = self._served.host
 
     def execute(self, requests):
         """Taps are answered at once; client requests later, by `_reply`, from whichever thread decides them."""
@@ -46,9 +47,7 @@ class TritonPythonModel:
 
     def finalize(self):
         """Answer what is left, save what was learnt, stop the threads."""
-        self._host.drain(wait_s=0.0)
-        self._keeper.close()
-        self._host.close()
+        self._served.stop(drain_s=0.0)
 
     def _take(self, request):
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
