@@ -140,10 +140,10 @@ def tickets_of(stream: Stream) -> list[np.ndarray]:
     return np.split(by_ticket, np.flatnonzero(np.diff(last[by_ticket])) + 1) if len(last) else []
 
 
-def events_of(stream: Stream, tickets: list[np.ndarray]) -> list[Event]:
-    """Everything that happens in a stream, in order."""
+def events_of(stream: Stream) -> list[Event]:
+    """Everything that happens in a stream, in order; tickets are numbered as in `tickets_of`."""
     events = []
-    for number, rows in enumerate(tickets):
+    for number, rows in enumerate(tickets_of(stream)):
         for exit_, moment in enumerate(stream.rows.order[rows[0]].tolist()):
             if moment != NEVER_SEEN:
                 events.append(Event(moment, number, exit_))
