@@ -1,0 +1,211 @@
+"""How long one hill climb takes, against the published loop in plain Python, interleaved in one run.
+
+    python benchmarks/hill_climb.py [--runs 40]
+
+writes benchmarks/results/hill_climb.json and .md. Both searches get the same rows and must find the same thresholds.
+Each starts from records as it would keep them: the plain loop from lists, ours from `Evidence` (arrays). What turning
+`Feedback` into `Evidence` costs is a column of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exeunt.records.feedback import Feedback
+from exeunt.tuning.climbing import PAPER, PUBLIC_CODE, Rules, climb
+from exeunt.tuning.evidence import Evidence
+
+RESULTS = Path(__file__).parent / "results"
+RAMPS = (2, 3, 4)
+ROWS = (16, 64, 256)
+SEARCH_LOSS = {"paper": 0.01, "public_code": 0.0001}
+RULES = {"paper": PAPER, "public_code": PUBLIC_CODE}
+
+
+def plain_climb(
+    confidence: Sequence[Sequence[float]],
+    wrong: Sequence[Sequence[bool]],
+    weight: Sequence[float],
+    saved_ns: Sequence[int],
+    allowed_loss: float,
+    rules: Rules,
+) -> tuple[float, ...]:
+    """The published loop, nothing clever: every trial replays every record.
+
+    Args:
+        confidence: [rows][ramps], as the records hold it; a row leaves where 1 - confidence is below the threshold.
+        wrong: [rows][ramps], whether the ramp's label differs from the full one's.
+        weight: [rows].
+        saved_ns: [ramps], latency that a row saves by leaving there.
+        allowed_loss: largest share of wrong answers.
+        rules: steps, and whose way of choosing.
+
+    Returns:
+        threshold per ramp.
+    """
+    ramps = range(len(saved_ns))
+    allowed = allowed_loss * sum(weight) + 1e-9
+    thresholds, steps = [0.0 for _ in ramps], [rules.start_step for _ in ramps]
+
+    def replay(candidate: Sequence[float]) -> tuple[float, float]:
+        saved = lost = 0.0
+        for row_confidence, row_wrong, row_weight in zip(confidence, wrong, weight, strict=True):
+            for ramp in ramps:
+                if 1.0 - row_confidence[ramp] < candidate[ramp]:
+                    saved += saved_ns[ramp] * row_weight
+                    lost += row_wrong[ramp] * row_weight
+                    break
+        return saved, lost
+
+    while True:
+        base_saved, base_lost = replay(thresholds)
+        trials, overstepped = [], []
+        for ramp in ramps:
+            if thresholds[ramp] >= 1.0:
+                continue
+            raised = min(1.0, thresholds[ramp] + steps[ramp])
+            saved, lost = replay([*thresholds[:ramp], raised, *thresholds[ramp + 1 :]])
+            if lost > allowed or saved < base_saved:
+                overstepped.append(ramp)
+            else:
+                trials.append((ramp, raised, saved - base_saved, lost - base_lost))
+        free, best = (plain_public if rules.public else plain_paper)(trials)
+        for ramp in {*free, *([] if best is None else [best[0]])}:
+            steps[ramp] = min(1.0, steps[ramp] * 2)
+        if best is not None:
+            thresholds[best[0]] = best[1]
+        changed = False
+        for ramp in overstepped if best is None or not rules.public else []:
+            changed |= steps[ramp] > rules.floor_step
+            steps[ramp] = max(rules.floor_step, steps[ramp] / 2)
+        if best is None and not changed:
+            return tuple(thresholds)
+
+
+PlainTrial = tuple[int, float, float, float]  # ramp, threshold, latency saved, accuracy lost
+
+
+def plain_paper(trials: Sequence[PlainTrial]) -> tuple[list[int], PlainTrial | None]:
+    """Ramps that lost nothing, and the trial with most latency saved per accuracy lost."""
+    best, best_key = None, None
+    for trial in trials:
+        _, _, saved, lost = trial
+        ratio = 0.0 if not saved else float("inf") if lost <= 0 else saved / lost
+        if best_key is None or (ratio, saved, -lost) > best_key:
+            best, best_key = trial, (ratio, saved, -lost)
+    return [trial[0] for trial in trials if trial[3] <= 0], best
+
+
+def plain_public(trials: Sequence[PlainTrial]) -> tuple[list[int], PlainTrial | None]:
+    """Ramps whose accuracy or latency stayed, and the trial with least accuracy lost per latency saved."""
+    free = [trial for trial in trials if trial[2] == 0 or trial[3] == 0]
+    best = min((trial for trial in trials if trial not in free), key=lambda t: abs(t[3]) / t[2], default=None)
+    return [trial[0] for trial in free], best or (free[0] if free else None)
+
+
+def records(rows: int, ramps: int, seed: int) -> Feedback:
+    """Feedback like that of the digits bag: deeper ramps err less, and errors have high error scores."""
+    rng = np.random.default_rng(seed)
+    hard = rng.beta(0.6, 2.0, (rows, 1))
+    depth = np.linspace(1.0, 0.4, ramps)
+    errors = np.clip(hard * depth + rng.normal(0, 0.05, (rows, ramps)), 0.0, 0.9)
+    wrong = rng.random((rows, ramps)) < errors**2 * 0.5
+    labels = np.concatenate([wrong.astype(int), np.zeros((rows, 1), dtype=int)], axis=1)
+    return Feedback.observed(labels, np.concatenate([1.0 - errors, np.ones((rows, 1))], axis=1))
+
+
+def timed(job: Callable[[], object]) -> float:
+    """Milliseconds of one call."""
+    start = time.perf_counter_ns()
+    job()
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+def measure(constants: str, rows: int, ramps: int, runs: int) -> dict[str, object]:
+    """Time both on `runs` different windows, plain and ours by turns."""
+    rules, allowed = RULES[constants], SEARCH_LOSS[constants]
+    latency_us = np.linspace(1000.0, 4000.0, ramps + 1)
+    saved_ns = [round((latency_us[-1] - each) * 1000) for each in latency_us[:-1]]
+    plain_ms, ours_ms, reading_ms = [], [], []
+    for seed in range(runs):
+        feedback = records(rows, ramps, seed)
+        evidence = Evidence.of(feedback)
+        confidence = feedback.confidence.astype(np.float64)
+        lists = (confidence.tolist(), evidence.wrong.tolist(), evidence.weight.tolist())
+        found: list[tuple[float, ...]] = []
+        plain_ms.append(timed(lambda: found.append(plain_climb(*lists, saved_ns, allowed, rules))))  # noqa: B023
+        ours_ms.append(
+            timed(lambda: found.append(climb(evidence, range(ramps), latency_us, allowed, rules).thresholds))
+        )  # noqa: B023
+        reading_ms.append(timed(lambda: Evidence.of(feedback)))  # noqa: B023
+        if found[0] != found[1]:
+            raise SystemExit(f"different thresholds on {rows} rows, seed {seed}: {found}")
+    plain, ours = statistics.median(plain_ms), statistics.median(ours_ms)
+    slowest = min(p / o for p, o in zip(plain_ms, ours_ms, strict=True))
+    return {
+        "constants": constants,
+        "rows": rows,
+        "ramps": ramps,
+        "runs": runs,
+        "plain_ms": plain,
+        "ours_ms": ours,
+        "reading_feedback_ms": statistics.median(reading_ms),
+        "times_faster": statistics.median(p / o for p, o in zip(plain_ms, ours_ms, strict=True)),
+        "least_times_faster": slowest,
+    }
+
+
+def table(results: Sequence[dict[str, object]]) -> str:
+    """The results as a Markdown table."""
+    heads = ["constants", "rows", "ramps", "plain ms", "exeunt ms", "times faster (median)", "(least)", "+ reading ms"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    keys = ["constants", "rows", "ramps", "plain_ms", "ours_ms", "times_faster", "least_times_faster"]
+    digits = {"plain_ms": ".2f", "ours_ms": ".3f", "reading_feedback_ms": ".3f", "times_faster": ".1f"}
+    digits["least_times_faster"] = ".1f"
+    for each in results:
+        cells = [format(each[key], digits.get(key, "")) for key in [*keys, "reading_feedback_ms"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, object]:
+    """Where this ran."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def main() -> None:
+    """Measure, print, and keep the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=40, help="windows per line of the table")
+    runs = parser.parse_args().runs
+    measure("paper", 64, 3, 5)  # warm up
+    results = [measure(constants, rows, ramps, runs) for constants in RULES for ramps in RAMPS for rows in ROWS]
+    told = {"machine": machine(), "results": results}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "hill_climb.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    where = ", ".join(f"{key} {value}" for key, value in machine().items())
+    text = (
+        f"# Hill climb against the published loop in plain Python\n\nSame rows, same thresholds, by turns; {where}.\n\n"
+    )
+    (RESULTS / "hill_climb.md").write_text(text + table(results) + "\n", encoding="utf-8")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
