@@ -25,9 +25,10 @@ def released(ticket: Ticket, tally: Tally, now_us: int, error: ExeuntError | Non
         if ticket.released[number]:
             continue
         latency_us = now_us - request.arrived_us
-        if not ticket.open[request.first_row : request.first_row + request.rows].any():
+        rows = slice(request.first_row, request.first_row + request.rows)
+        if not ticket.open[rows].any():
             due.append(Release(request.key, latency_us, answer=ticket.answer_of(request)))
-            tally.released(latency_us)
+            tally.released(latency_us, int(ticket.exit[rows].max()))
         elif error is not None:
             due.append(Release(request.key, latency_us, error=error))
             tally.errors += 1

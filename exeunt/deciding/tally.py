@@ -16,8 +16,9 @@ class Tally:
 
     Attributes:
         answers: int64 [exits, reasons], rows answered.
-        requests: int64 [bounds + 1], client requests released by latency; the last is beyond every bound.
-        latency_us: summed release latency of client requests.
+        requests: int64 [exits, bounds + 1], client requests released by their last row's exit and by latency; the last
+            column is beyond every bound.
+        latency_us: int64 [exits], summed release latency of client requests.
         refused: requests refused because the server was full or stopping.
         errors: requests that got an error after they were accepted.
         finished_rows: rows whose full vote became feedback.
@@ -30,8 +31,8 @@ class Tally:
 
     def __init__(self, exits: int) -> None:
         self.answers = np.zeros((exits, len(Reason)), dtype=np.int64)
-        self.requests = np.zeros(len(LATENCY_BOUNDS_US) + 1, dtype=np.int64)
-        self.latency_us = 0
+        self.requests = np.zeros((exits, len(LATENCY_BOUNDS_US) + 1), dtype=np.int64)
+        self.latency_us = np.zeros(exits, dtype=np.int64)
         self.refused = 0
         self.errors = 0
         self.finished_rows = 0
@@ -59,7 +60,7 @@ class Tally:
             self.seen_losses += int(lost.sum())
             self.losses += float((lost / feedback.q).sum())
 
-    def released(self, latency_us: int) -> None:
-        """Count one client request."""
-        self.requests[np.searchsorted(LATENCY_BOUNDS_US, latency_us)] += 1
-        self.latency_us += latency_us
+    def released(self, latency_us: int, exit_: int) -> None:
+        """Count one client request, whose last row was decided at an exit."""
+        self.requests[exit_, np.searchsorted(LATENCY_BOUNDS_US, latency_us)] += 1
+        self.latency_us[exit_] += latency_us

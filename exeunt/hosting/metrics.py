@@ -13,11 +13,11 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.deciding.controller import Controller
-from exeunt.deciding.tally import LATENCY_BOUNDS_US
+from exeunt.deciding.tally import LATENCY_BOUNDS_US, Tally
 
 COUNTERS = {
     "exeunt_answers_total": "Rows answered, by exit and reason",
-    "exeunt_release_latency_us_bucket": "Client requests released within le microseconds of their arrival",
+    "exeunt_release_latency_us_bucket": "Client requests released within le microseconds, by their last row's exit",
     "exeunt_release_latency_us_sum": "Summed release latency of client requests in microseconds",
     "exeunt_release_latency_us_count": "Client requests released",
     "exeunt_losses_total": "Early rows whose label was not the full vote's, each counted 1/q",
@@ -72,12 +72,8 @@ def _told(
         for reason in Reason:
             labels = (("exit", str(exit_)), ("reason", reason.name.lower()))
             yield "exeunt_answers_total", labels, float(row[reason])
-    bounds = [*map(str, LATENCY_BOUNDS_US), "+Inf"]
-    for bound, count in zip(bounds, np.cumsum(tally.requests), strict=True):
-        yield "exeunt_release_latency_us_bucket", (("le", bound),), float(count)
+    yield from _latency(tally)
     for family, value in (
-        ("exeunt_release_latency_us_sum", tally.latency_us),
-        ("exeunt_release_latency_us_count", tally.requests.sum()),
         ("exeunt_losses_total", tally.losses),
         ("exeunt_finished_rows_total", tally.finished_rows),
         ("exeunt_early_rows_total", tally.early_rows),
@@ -101,3 +97,13 @@ def _told(
     for family, named in numbers.items():
         for name, value in named.items():
             yield family, (("name", name),), float(value)
+
+
+def _latency(tally: Tally) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
+    bounds = [*map(str, LATENCY_BOUNDS_US), "+Inf"]
+    for number, (counts, summed_us) in enumerate(zip(tally.requests, tally.latency_us, strict=True)):
+        exit_ = ("exit", str(number))
+        for bound, count in zip(bounds, np.cumsum(counts), strict=True):
+            yield "exeunt_release_latency_us_bucket", (exit_, ("le", bound)), float(count)
+        yield "exeunt_release_latency_us_sum", (exit_,), float(summed_us)
+        yield "exeunt_release_latency_us_count", (exit_,), float(counts.sum())
