@@ -1,0 +1,115 @@
+"""`exeunt bench`: members in series, the plain ensemble, and the early-exit model, in one interleaved run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exeunt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from exeunt.client.bench import BenchLine
+    from exeunt.manifest import Manifest
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="measure members in series, the plain ensemble, and the early-exit model",
+        description="Start the server over a repository (or use a running one), send real inputs to each member, to "
+        "all in series, to the plain ensemble and to the early-exit model, in turns; print latency, loss, accuracy.",
+        epilog="Example: exeunt bench model_repository --input images.npy --truth labels.npy --batch 1,8,64",
+    )
+    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
+    parser.add_argument("--input", type=Path, required=True, help=".npy or .npz of real inputs; exits depend on them")
+    parser.add_argument("--truth", type=Path, help=".npy of true labels, one per row")
+    parser.add_argument("--bag", help="which bag, where the repository holds several")
+    parser.add_argument("--url", help="a running server's grpc:// or http:// address (default: start one)")
+    parser.add_argument("--batch", default="1,8,64", help="batch sizes (1,8,64)")
+    parser.add_argument("--rounds", type=int, default=150, help="turns per batch size (150)")
+    parser.add_argument("--output", type=Path, help="also write the numbers as JSON to this file")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON on stdout, progress on stderr")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print.
+
+    Raises:
+        ConfigError: a file or option is not usable, or see `exeunt.client.bench.bench`.
+        ServingError: the server does not start or answer.
+    """
+    from rich.console import Console
+
+    from exeunt.cli.infer import read_inputs
+    from exeunt.client.bench import bench
+    from exeunt.client.progress import bars
+
+    manifest = _manifest(args.repository, args.bag)
+    sizes = _sizes(args.batch)
+    if args.rounds < 1:
+        raise ConfigError(f"--rounds {args.rounds}; allowed: a whole number from 1")
+    inputs = read_inputs(args.input)
+    named = {manifest.inputs[0].name: inputs} if isinstance(inputs, np.ndarray) else inputs
+    truth = None if args.truth is None else np.asarray(read_inputs(args.truth))
+    console = Console(stderr=args.json)
+    with _server(args, console) as url, bars(console) as progress:
+        tasks = {size: progress.add_task(f"batch {size}", total=args.rounds) for size in sizes}
+        lines = bench(url, manifest, named, sizes, args.rounds, truth, lambda size: progress.advance(tasks[size]))
+    told = [{"batch_rows": line.batch_rows, **line.summary.to_mapping()} for line in lines]
+    if args.output is not None:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if args.json:
+        print(json.dumps(told))
+    else:
+        _print_tables(lines, console)
+    return 0
+
+
+def _manifest(repository: Path, bag: str | None) -> Manifest:
+    from exeunt.serving.repository import served_bags
+
+    found = {each.manifest.bag: each.manifest for each in served_bags(repository)}
+    if bag is None and len(found) == 1:
+        return next(iter(found.values()))
+    if bag not in found:
+        raise ConfigError(f"--bag {bag}; {repository} holds {', '.join(sorted(found)) or 'no bag'}")
+    return found[bag]
+
+
+def _sizes(told: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(each) for each in told.split(","))
+    except ValueError:
+        raise ConfigError(f"--batch {told!r}; allowed: whole numbers with commas between, 1,8,64") from None
+
+
+@contextmanager
+def _server(args: argparse.Namespace, console: Console) -> Iterator[str]:
+    if args.url is not None:
+        yield args.url
+        return
+    from exeunt.serving.pip_server import serve
+
+    console.print(f"start Triton over {args.repository}")
+    with serve(args.repository) as server:
+        yield f"grpc://{server.grpc_url}"
+
+
+def _print_tables(lines: list[BenchLine], console: Console) -> None:
+    from exeunt.client.tables import exits_table, latency_table
+
+    for size in dict.fromkeys(line.batch_rows for line in lines):
+        summaries = [line.summary for line in lines if line.batch_rows == size]
+        console.print(latency_table(summaries, f"batch {size}: one caller, in turns; loss against the plain ensemble"))
+        console.print(exits_table(summaries))

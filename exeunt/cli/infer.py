@@ -1,0 +1,122 @@
+"""`exeunt infer`: one request to a served bag."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exeunt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from exeunt.client.answer import Answers
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "infer",
+        help="ask a served bag once",
+        description="Send the rows of an .npy file (or an .npz with one array per input) as one request and print the "
+        "answer to each row.",
+        epilog="Example: exeunt infer digits --url grpc://127.0.0.1:8001 --input images.npy --deadline-ms 20",
+    )
+    parser.add_argument("model", help="the bag's name, or another model with PROBABILITIES")
+    parser.add_argument("--url", default="grpc://127.0.0.1:8001", help="grpc://HOST:PORT or http://HOST:PORT")
+    parser.add_argument("--input", type=Path, required=True, help=".npy or .npz; the first dimension counts rows")
+    parser.add_argument("--rows", type=int, help="send only the first rows of the file")
+    parser.add_argument("--labels", type=Path, help="file of label names, one per line (default: the server's)")
+    parser.add_argument("--full", action="store_true", help="wait for the full vote (exit = never)")
+    parser.add_argument("--deadline-ms", type=float, help="answer with the best vote so far after this time")
+    parser.add_argument("--max-risk", type=float, help="leave early only below this estimated risk, 0 to 1")
+    parser.add_argument("--service-class", help="a class of service of the bag's settings")
+    parser.add_argument("--json", action="store_true", help="one JSON object per row")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask and print.
+
+    Raises:
+        ConfigError: a file is missing or holds no arrays.
+        RequestError: the server or the client refuses the request.
+        OverloadedError: the server takes no newcomers now.
+        ServingError: the server failed or cannot be reached.
+    """
+    from exeunt.client.blocking import Client
+    from exeunt.client.wishes import Wishes
+
+    inputs = read_inputs(args.input, args.rows)
+    labels = None if args.labels is None else _read_text(args.labels).splitlines()
+    wishes = Wishes("never" if args.full else None, args.deadline_ms, args.max_risk, args.service_class)
+    with Client(args.url, args.model, labels) as client:
+        answers = client.infer(inputs, wishes)
+    if args.json:
+        print("\n".join(json.dumps(told) for told in as_mappings(answers)))
+    else:
+        _print_table(answers)
+    return 0
+
+
+def read_inputs(path: Path, rows: int | None = None) -> np.ndarray | dict[str, np.ndarray]:
+    """Arrays of an .npy or .npz file, the first `rows` of each.
+
+    Raises:
+        ConfigError: no such file, or neither of the two formats.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (ValueError, EOFError) as error:
+        raise ConfigError(f"{path}: neither .npy nor .npz: {error}") from None
+    if isinstance(loaded, np.ndarray):
+        return loaded[:rows]
+    with loaded:
+        return {name: loaded[name][:rows] for name in loaded.files}
+
+
+def as_mappings(answers: Answers) -> list[dict[str, Any]]:
+    """Each answer for JSON."""
+    return [
+        {
+            "label": each.label,
+            "label_name": each.label_name,
+            "probabilities": [round(float(share), 6) for share in each.probabilities],
+            "exit": each.exit,
+            "reason": each.reason.name.lower(),
+            "risk": each.risk,
+        }
+        for each in answers
+    ]
+
+
+def _print_table(answers: Answers) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("row", "label", "probability", "exit", "reason", "risk"):
+        table.add_column(name, justify="left" if name in ("label", "reason") else "right", no_wrap=True)
+    for row, each in enumerate(answers):
+        exit_ = "-" if each.exit < 0 else str(each.exit)
+        numbers: Sequence[str] = (
+            f"{each.probabilities.max():.4f}",
+            exit_,
+            each.reason.name.lower(),
+            f"{each.risk:.4f}",
+        )
+        table.add_row(str(row), each.label_name, *numbers)
+    Console().print(table)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None

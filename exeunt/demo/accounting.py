@@ -1,0 +1,96 @@
+"""Where the server's time went, from Triton's statistics and the manifest's profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from exeunt.client.server_times import NOTHING, ModelTimes
+from exeunt.contract import exit_model, full_model, vote_model
+from exeunt.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a group of models did for one request of a public model, milliseconds summed over the group.
+
+    Attributes:
+        public: the model whose requests are the unit.
+        group: what the models are.
+        runs: model runs per request.
+        infer_ms: in the backends, the way to a stand-in's process and back included.
+        profile_ms: what the same runs took alone in one process at export; None where export measured none.
+        queue_ms: waiting for an instance.
+        copy_ms: inputs in and outputs out.
+    """
+
+    public: str
+    group: str
+    runs: float
+    infer_ms: float
+    profile_ms: float | None
+    queue_ms: float
+    copy_ms: float
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The line for JSON."""
+        return asdict(self)
+
+
+def account(manifest: Manifest, times: Mapping[str, ModelTimes], rows: int = 1) -> list[Line]:
+    """Account for the work behind NAME and NAME_full.
+
+    Members run side by side, so the sums exceed what a request waited for; and NAME's segments run on after its answer.
+
+    Args:
+        manifest: of the bag.
+        times: what each model did, from `exeunt.client.server_times.spent`.
+        rows: rows per request, which chooses the profile.
+    """
+    bag = manifest.bag
+    segments = {s.model: _nearest(s.cost_us, rows) for member in manifest.members for s in member.segments}
+    heads = {exit_.heads: _nearest(exit_.head_us, rows) for exit_ in manifest.exits if exit_.heads}
+    members = {
+        member.model: sum(_nearest(s.cost_us, rows) for s in member.segments)
+        for member in manifest.members
+        if member.model is not None
+    }
+    lines = [
+        _line(full_model(bag), "members, unsplit", members, members, times),
+        _line(full_model(bag), "vote", [vote_model(bag)], {}, times),
+        _line(bag, "members' segments", segments, segments, times),
+        _line(bag, "ramps' heads", heads, heads, times),
+        _line(bag, "exit controller: requests and taps", [exit_model(bag)], {}, times),
+    ]
+    return [line for line in lines if line.runs > 0]
+
+
+def wall_ms(times: Mapping[str, ModelTimes], model: str) -> float | None:
+    """Mean wall time of a model's requests inside the server, milliseconds; None without requests."""
+    found = times.get(model, NOTHING)
+    return found.wall_us / found.requests / 1e3 if found.requests else None
+
+
+def _line(
+    public: str, group: str, models: Iterable[str], profile_us: Mapping[str, float], times: Mapping[str, ModelTimes]
+) -> Line:
+    requests = max(1, times.get(public, NOTHING).requests)
+    found = {model: times[model] for model in models if model in times}
+    per_request_ms = 1e-3 / requests
+    return Line(
+        public=public,
+        group=group,
+        runs=sum(each.executions for each in found.values()) / requests,
+        infer_ms=sum(each.infer_us for each in found.values()) * per_request_ms,
+        profile_ms=sum(profile_us[model] * each.executions for model, each in found.items()) * per_request_ms
+        if profile_us
+        else None,
+        queue_ms=sum(each.queue_us for each in found.values()) * per_request_ms,
+        copy_ms=sum(each.copy_us for each in found.values()) * per_request_ms,
+    )
+
+
+def _nearest(by_batch: Mapping[int, float], rows: int) -> float:
+    """The value at the profiled batch size nearest to `rows`; 0 where nothing was profiled."""
+    return by_batch[min(by_batch, key=lambda size: abs(size - rows))] if by_batch else 0.0

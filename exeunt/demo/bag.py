@@ -1,0 +1,115 @@
+"""The demo's bag on disk: members as ONNX, labels, sample inputs, and the bag file that names them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from exeunt.demo.data import CLASSES, SIZE_PX
+
+BAG = "digits"
+_OPSET = 18
+
+BAG_FILE = """\
+# The demo's bag, as anybody would write one: `exeunt export BAG.toml -o model_repository`
+name = "{name}"
+labels = "labels.txt"
+samples = "samples.npy"
+{members}
+[cuts]
+exits = 3
+ramp_budget = {ramp_budget}  # members this small cannot keep the usual 2 %: their whole work is a few milliseconds
+
+[exit]
+{settings}
+"""
+MEMBER = """
+[[member]]
+name = "{name}"
+file = "{name}.onnx"
+"""
+
+
+def write_bag(
+    modules: Mapping[str, nn.Module],
+    samples: np.ndarray,
+    folder: Path,
+    name: str = BAG,
+    settings: Mapping[str, str | float | bool] | None = None,
+    ramp_budget: float = 0.3,
+) -> Path:
+    """Write the members and their bag file.
+
+    Args:
+        modules: member name -> module, float32 [rows, 1, 32, 32] -> logits [rows, classes].
+        samples: float32 [rows, 1, 32, 32], unlabelled.
+        folder: where to; made if need be.
+        name: of the bag.
+        settings: keys of the `[exit]` table that differ from their defaults.
+        ramp_budget: share of the bag's work that ramps may add.
+
+    Returns:
+        path of BAG.toml.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for member, module in modules.items():
+        write_onnx(module, folder / f"{member}.onnx")
+    np.save(folder / "samples.npy", samples)
+    (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    told = {key: _toml(value) for key, value in (settings or {}).items()}
+    bag_file = folder / "BAG.toml"
+    bag_file.write_text(
+        BAG_FILE.format(
+            name=name,
+            members="".join(MEMBER.format(name=member) for member in modules),
+            ramp_budget=ramp_budget,
+            settings="\n".join(f"{key} = {value}" for key, value in told.items()),
+        ),
+        encoding="utf-8",
+    )
+    return bag_file
+
+
+def _toml(value: str | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else json.dumps(value)
+
+
+def write_onnx(module: nn.Module, path: Path) -> None:
+    """Export a member with a free batch dimension: input `image`, output `logits`."""
+    example = torch.zeros(2, 1, SIZE_PX, SIZE_PX)
+    with _quiet():
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            str(path),
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("rows")},),
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's notes to its own developers."""
+    levels = {name: logging.getLogger(name).level for name in ("onnxscript", "torch.onnx", "onnx_ir")}
+    try:
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
