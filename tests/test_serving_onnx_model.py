@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import onnx.parser
+import onnxruntime
 import pytest
 from numpy.testing import assert_allclose
 
@@ -60,10 +61,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
         OnnxModel(tmp_path / "model.onnx", CONFIG)
 
 
-def test_a_gpu_instance_without_cuda_is_refused(tmp_path):
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has CUDA")
-    with pytest.raises(ConfigError, match="KIND_GPU"):
-        OnnxModel(tmp_path / "model.onnx", CONFIG, device_id=0)
+def test_a_gpu_instance_runs_on_the_cpu_where_onnxruntime_has_no_cuda(tmp_path):
+    onnx.save(onnx.parser.parse_model(SEGMENT_1), str(tmp_path / "model.onnx"))
+    model = OnnxModel(tmp_path / "model.onnx", CONFIG, device_id=0)
+    assert model.on_gpu == ("CUDAExecutionProvider" in onnxruntime.get_available_providers())

@@ -72,7 +72,7 @@ def test_the_stand_in_batches_waiting_requests(client, hand_made_server):
     ("model", "file", "was", "becomes", "told"),
     [
         ("s1", "config.pbtxt", "dims: [ 5 ]", "dims: [ 6 ]", "output 'cut' has dims [-1, 6]"),
-        ("s1", "config.pbtxt", '"IMAGE" data_type', '"IMAGES" data_type', "unknown input of the ONNX file 'IMAGES'"),
+        ("s1", "config.pbtxt", '"IMAGE" data_type', '"IMAGES" data_type', "input 'IMAGES' is not in the ONNX file"),
         ("s1", "config.pbtxt", "dims: [ 4 ] }", "dims: [ 4 ] optional: true }", "input 'IMAGE' has `optional: true`"),
         ("vote", "config.pbtxt", "3, 1", "3", "parameter weights = '3'"),
     ],

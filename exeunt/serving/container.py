@@ -158,11 +158,9 @@ def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
         signal.signal(number, lambda *_: stop.set())
     name = f"exeunt-{secrets.token_hex(4)}"
     with ExitStack() as stack:
-        drains = [
-            Drain(Path(each.settings.state_dir or told.state_dir), each.content_hash, each.settings.drain_s)
-            for each in manifests
-        ]
+        drains = [Drain(told.state_dir, each.content_hash, each.settings.drain_s) for each in manifests]
         hold(drains, stack)
+        # the controllers take their state_dir from the environment, whatever the manifest says
         env = os.environ | {STATE_DIR_VARIABLE: str(told.state_dir)}
         # a session of its own: a signal for the group, such as Ctrl-C, must not reach Triton before the drain
         process = subprocess.Popen(command(told, manifests, name), env=env, start_new_session=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from exeunt.errors import ConfigError
 
 HOST = "127.0.0.1"
-EXIT_TIMEOUT_S = 5  # after the drain nothing of ours is in flight: what still runs is Triton's own
+EXIT_TIMEOUT_S = 2  # after the drain nothing of ours is in flight, and stubs take a second each to unload
 SPARE_THREADS = 32  # of the Python backend's pool, beyond one per ticket: responses are sent from the same pool
 
 

@@ -7,11 +7,11 @@ config, an output must be exactly what the config says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError
 
 TRITON_TYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -28,6 +28,15 @@ TRITON_TYPES = {
     "tensor(double)": "TYPE_FP64",
     "tensor(string)": "TYPE_STRING",
 }
+
+
+_NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where numpy and ONNX name a type differently
+
+
+def triton_type(dtype: str) -> str:
+    """Triton's name of a numpy dtype: "float32" -> "TYPE_FP32"."""
+    onnx_names = {numpy: onnx for onnx, numpy in _NUMPY_NAMES.items()}
+    return TRITON_TYPES[f"tensor({onnx_names.get(dtype, dtype)})"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ class ModelConfig:
             max_batch_size=int(told.get("max_batch_size", 0)),
             inputs=tuple(_port(each) for each in told.get("input", ())),
             outputs=tuple(_port(each) for each in told.get("output", ())),
-            parameters={key: each["string_value"] for key, each in told.get("parameters", {}).items()},
+            parameters={key: each.get("string_value", "") for key, each in told.get("parameters", {}).items()},
         )
 
 
@@ -95,39 +104,46 @@ def check_contract(config: ModelConfig, inputs: Sequence[Port], outputs: Sequenc
     Raises:
         ConfigError: names model and tensor, what the file has, and what the config says.
     """
-    where = f"model {config.name!r}: config.pbtxt"
+    for key, what in disagreements(config, inputs, outputs):
+        raise ConfigError(f"model {config.name!r}: config.pbtxt: {key} {what}")
+
+
+def disagreements(config: ModelConfig, inputs: Sequence[Port], outputs: Sequence[Port]) -> Iterator[tuple[str, str]]:
+    """Everything in which a config and the ports of its ONNX file disagree: (key, what is wrong with it)."""
     for port in config.inputs:
         if port.optional:
-            raise ConfigError(f"{where}: input {port.name!r} has `optional: true`; an ONNX file needs all its inputs")
+            yield f"input {port.name!r}", "has `optional: true`; an ONNX file needs all its inputs"
     if len(config.inputs) != len(inputs):
-        raise ConfigError(
-            f"{where} has {len(config.inputs)} inputs ({_names(config.inputs)}), the ONNX file has {len(inputs)} "
-            f"({_names(inputs)})"
-        )
+        there = f"the ONNX file has {len(inputs)} ({_names(inputs)})"
+        yield "input", f"holds {len(config.inputs)} tensors ({_names(config.inputs)}), {there}"
     for kind, told, present in (("input", config.inputs, inputs), ("output", config.outputs, outputs)):
         by_name = {port.name: port for port in present}
         for port in told:
+            key = f"{kind} {port.name!r}"
             if port.name not in by_name:
-                raise unknown(f"{kind} of the ONNX file", port.name, by_name, where)
-            _check_port(f"{where}: {kind} {port.name!r}", port, by_name[port.name], config.max_batch_size, kind)
+                yield key, f"is not in the ONNX file, which has {_names(present)}"
+                continue
+            for what in _port_disagreements(port, by_name[port.name], config.max_batch_size, loose=kind == "input"):
+                yield key, what
 
 
-def _check_port(where: str, told: Port, present: Port, max_batch_size: int, kind: str) -> None:
+def _port_disagreements(told: Port, present: Port, max_batch_size: int, loose: bool) -> Iterator[str]:
     if told.type != present.type:
-        raise ConfigError(f"{where} is {told.type}, the ONNX file has {present.type}")
+        yield f"is {told.type}, the ONNX file has {present.type}"
     if max_batch_size > 0 and (not present.dims or present.dims[0] != -1):
-        raise ConfigError(
-            f"{where}: max_batch_size is {max_batch_size}, but the first dimension in the ONNX file, "
-            f"{list(present.dims)}, is not free; export with a dynamic batch, or set max_batch_size: 0"
+        yield (
+            f"can have no batch of {max_batch_size}: its first dimension in the ONNX file, {list(present.dims)}, is "
+            "fixed; export with a dynamic batch, or set max_batch_size: 0"
         )
+        return
     full = (-1, *told.dims) if max_batch_size > 0 else told.dims
-    loose = kind == "input"  # a free dimension of the file takes any size; of an output the reader must know
+    # a free dimension of the file takes any size; of an output the reader must know
     fits = len(full) == len(present.dims) and all(
         there in ((here, -1) if loose else (here,)) for here, there in zip(full, present.dims, strict=True)
     )
     if not fits:
         batch = " with the batch in front" if max_batch_size > 0 else ""
-        raise ConfigError(f"{where} has dims {list(full)}{batch}, the ONNX file has {list(present.dims)}")
+        yield f"has dims {list(full)}{batch}, the ONNX file has {list(present.dims)}"
 
 
 def _port(told: Mapping[str, Any]) -> Port:

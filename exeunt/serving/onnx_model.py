@@ -22,29 +22,53 @@ ORT_ERRORS = (
 )
 
 
+class OnnxFileError(ConfigError):
+    """A file that onnxruntime cannot load; the message is what is wrong with it, without its path."""
+
+
+def open_session(
+    path: Path, threads: Mapping[str, int] | None = None, device_id: int | None = None
+) -> ort.InferenceSession:
+    """Load an ONNX file.
+
+    Args:
+        path: the file.
+        threads: sizes of thread pools, by THREAD_PARAMETERS; onnxruntime's own choice if left out.
+        device_id: CUDA device if this onnxruntime has CUDA, or None for the CPU.
+
+    Raises:
+        OnnxFileError: missing, damaged, or with operators that onnxruntime does not have.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors come as exceptions, and warnings about a cut graph help nobody
+    for key, count in (threads or {}).items():
+        setattr(options, key.replace("_thread_count", "_num_threads"), count)
+    try:
+        return ort.InferenceSession(str(path), options, providers=_providers(device_id))
+    except ORT_ERRORS as error:
+        raise OnnxFileError(f"cannot be loaded: {_first_line(error)}") from None
+
+
 class OnnxModel:
     """An ONNX file, loaded and checked against its config.
 
     Args:
         path: the ONNX file.
         config: its config.pbtxt.
-        device_id: CUDA device, or None for the CPU.
+        device_id: CUDA device if this onnxruntime has CUDA, or None for the CPU.
 
     Raises:
         ConfigError: the file cannot be loaded, does not agree with the config, or a parameter is wrong.
     """
 
     def __init__(self, path: Path, config: ModelConfig, device_id: int | None = None) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors come as exceptions, and warnings about a cut graph help nobody
-        for key in THREAD_PARAMETERS:
-            if key in config.parameters:
-                setattr(options, key.replace("_thread_count", "_num_threads"), _threads(config, key))
+        threads = {key: _threads(config, key) for key in THREAD_PARAMETERS if key in config.parameters}
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=_providers(config, device_id))
-        except ORT_ERRORS as error:
-            raise ConfigError(f"model {config.name!r}: {path} cannot be loaded: {_first_line(error)}") from None
+            self._session = open_session(path, threads, device_id)
+        except OnnxFileError as error:
+            raise ConfigError(f"model {config.name!r}: {path} {error}") from None
         check_contract(config, onnx_ports(self._session.get_inputs()), onnx_ports(self._session.get_outputs()))
+        self.on_gpu = "CUDAExecutionProvider" in self._session.get_providers()
         self._config = config
         self._batched = config.max_batch_size > 0
 
@@ -113,14 +137,10 @@ def _threads(config: ModelConfig, key: str) -> int:
     return int(text)
 
 
-def _providers(config: ModelConfig, device_id: int | None) -> list[object]:
-    if device_id is None:
+def _providers(device_id: int | None) -> list[object]:
+    """CUDA where it is asked for and there; KIND_AUTO on a GPU host asks for it whatever onnxruntime is installed."""
+    if device_id is None or "CUDAExecutionProvider" not in ort.get_available_providers():
         return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        raise ConfigError(
-            f"model {config.name!r}: instance_group is KIND_GPU, but the installed onnxruntime has no CUDA; "
-            "install onnxruntime-gpu, or export for the CPU"
-        )
     return [("CUDAExecutionProvider", {"device_id": device_id}), "CPUExecutionProvider"]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from exeunt.contract import MANIFEST_FILE
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
+from exeunt.serving.onnx_contract import ModelConfig
 from exeunt.settings import Settings
 
 CONFIG_FILE = "config.pbtxt"
@@ -30,6 +31,36 @@ class ServedBag:
     settings: Settings
     folder: Path
     pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model of a repository.
+
+    Attributes:
+        folder: its folder; the name of the folder is the model's.
+        config: what the backends read of its config.pbtxt.
+        message: its whole config.pbtxt, tritonclient's `ModelConfig` message.
+    """
+
+    folder: Path
+    config: ModelConfig
+    message: Any
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.folder.name
+
+    @property
+    def backend(self) -> str:
+        """Backend that runs it; "" for an ensemble."""
+        return str(self.message.backend)
+
+    @property
+    def is_ensemble(self) -> bool:
+        """True for a Triton ensemble."""
+        return bool(self.message.platform == "ensemble")
 
 
 def model_folders(repository: Path) -> list[Path]:
@@ -62,6 +93,21 @@ def read_config(model: Path) -> Any:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except text_format.ParseError as error:
         raise ConfigError(f"{path}: line {error}; Triton's schema does not allow that") from None
+
+
+def read_model(folder: Path) -> Model:
+    """A model of a repository.
+
+    Raises:
+        ConfigError: see `read_config`; or the config names another model than its folder.
+    """
+    from google.protobuf.json_format import MessageToDict
+
+    message = read_config(folder)
+    if message.name and message.name != folder.name:
+        raise ConfigError(f"{folder / CONFIG_FILE}: name = {message.name!r}; allowed: the folder's, or none")
+    told = MessageToDict(message, preserving_proto_field_name=True) | {"name": folder.name}
+    return Model(folder, ModelConfig.from_json(told), message)
 
 
 def served_bags(repository: Path) -> list[ServedBag]:

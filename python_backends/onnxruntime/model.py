@@ -27,6 +27,8 @@ class TritonPythonModel:
             self._model = OnnxModel(path, self._config, device_id)
         except ExeuntError as error:
             raise pb_utils.TritonModelException(str(error)) from None
+        if device_id is not None and not self._model.on_gpu:
+            pb_utils.Logger.log_warn(f"{args['model_name']}: this onnxruntime has no CUDA; the model runs on the CPU")
 
     def execute(self, requests):
         """Answer the requests of one dynamic batch with one run of the model."""

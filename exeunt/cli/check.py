@@ -1,0 +1,49 @@
+"""`exeunt check`: a model repository, validated without a server."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from exeunt.errors import ConfigError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "check",
+        help="validate a model repository without a server",
+        description="Read every manifest, config.pbtxt and ONNX file of a model repository, compare them with each "
+        "other, check how the ensembles are wired, and push one row through every segment in this process. Lists what "
+        "is wrong and what to do about it; exit code 78 if anything is.",
+        epilog="Example: exeunt check model_repository",
+    )
+    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
+    parser.add_argument("--json", action="store_true", help="the report as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and report.
+
+    Raises:
+        ConfigError: there is no repository to check.
+    """
+    from exeunt.serving.check import check_repository
+
+    report = check_repository(args.repository)
+    if args.json:
+        print(json.dumps({"repository": str(args.repository), **dataclasses.asdict(report)}))
+    else:
+        for problem in report.problems:
+            print(problem)
+        told = f"{len(report.models)} models, {_bags(report.bags)}"
+        print(f"{args.repository}: {told}: " + (f"{len(report.problems)} problems" if report.problems else "all sound"))
+    return ConfigError.exit_code if report.problems else 0
+
+
+def _bags(names: tuple[str, ...]) -> str:
+    return f"bag {', '.join(names)}" if names else "no bag"
