@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import TaskID
+from rich.progress import Progress, TaskID
 from torch import nn
 
 from exeunt.client.progress import bars
@@ -50,23 +50,27 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console) -> Prepared:
     Raises:
         ConfigError: the export refused.
     """
-    from exeunt.export import export_bag
+    from exeunt.export.bag import export_bag
 
     parts = data.digits(seed)
     told = f"{len(parts.train)} images to train, {len(parts.calibration)} to calibrate, {len(parts.test)} to test"
     console.print(f"digits: {told}")
     with bars(console) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def trained(member: str, done: int, epochs: int) -> None:
-            if member not in tasks:
-                tasks[member] = progress.add_task(f"train {member}", total=epochs)
-            progress.update(tasks[member], completed=done)
-
-        modules = trained_bag(parts.train, cache, seed, trained)
+        modules = trained_bag(parts.train, cache, seed, _shown(progress, "train "))
     repository = folder / "model_repository"
-    shutil.rmtree(repository, ignore_errors=True)
     bag_file = write_bag(modules, data.samples(parts.calibration, SAMPLE_COPIES, seed), folder / "bag")
-    with console.status("export: cut, train ramps, verify, profile"):
-        export_bag(bag_file, repository)
+    with bars(console) as progress:
+        export_bag(bag_file, repository, force=True, progress=_shown(progress, "export: "))
     return Prepared(repository, read_manifest(repository, BAG), parts, modules)
+
+
+def _shown(progress: Progress, prefix: str) -> Callable[[str, int, int], None]:
+    """A callback (what, done, of how many) that gives each `what` a bar of its own."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = progress.add_task(f"{prefix}{what}", total=total)
+        progress.update(tasks[what], completed=done, total=total)
+
+    return show

@@ -139,7 +139,7 @@ def _in_words(measured: Measured) -> list[str]:
                 f"{line.infer_ms - line.profile_ms:.1f} ms are {line.runs:.0f} process hops and rivalry for the cores."
             )
     told.append(
-        "This mode is for GPU hosts, where segments run inside Triton; on a CPU, from the pip wheel, every segment is a "
+        "This mode is for GPU hosts, where segments run inside Triton; on a CPU, from the pip wheel, each segment is a "
         "Python process of its own."
     )
     told.append(f"Load generator: {percent(measured.cpu_share)} of one core. Whole demo: {measured.total_s:.0f} s.")
