@@ -1,0 +1,131 @@
+"""From cut members and trained ramps to the manifest's members and exits, with their measured times and agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from exeunt import contract
+from exeunt.contract import features_name, votes_name
+from exeunt.deciding import votes
+from exeunt.export import align, onnxfiles, profile, repository
+from exeunt.export.cutting import CutMember
+from exeunt.export.heads import build_heads
+from exeunt.export.opening import Opened
+from exeunt.export.plan import Plan
+from exeunt.export.ramps import Key, Ramp
+from exeunt.export.stages import Stages
+from exeunt.manifest import Exit, Member, Segment
+
+_FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
+
+
+def votes_of_samples(opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, Ramp]) -> dict[Key, np.ndarray]:
+    """(member, depth) -> its probabilities on every sample, float32 [rows, classes]; ramps and final outputs."""
+    found = {}
+    for member, each in zip(opened.bag.members, cut, strict=True):
+        for depth, features in enumerate(each.features, start=1):
+            found[member.name, depth] = ramps[member.name, depth].probabilities(features)
+        found[member.name, len(each.pieces)] = each.probabilities
+    return found
+
+
+def exit_votes(opened: Opened, depths: Sequence[int], known: Mapping[Key, np.ndarray]) -> np.ndarray:
+    """The bag's vote at an exit on every sample, float32 [rows, classes]."""
+    voting = [(member, depth) for member, depth in zip(opened.bag.members, depths, strict=True) if depth]
+    probabilities = [known[member.name, depth] for member, depth in voting]
+    return votes.vote(probabilities, [member.weight for member, _ in voting], opened.bag.vote)
+
+
+def save_heads(opened: Opened, plan: Plan, ramps: Mapping[Key, Ramp], work: Path) -> list[tuple[str, Path] | None]:
+    """Per exit the Triton name and the file of its heads; None where every voting member has finished."""
+    found: list[tuple[str, Path] | None] = []
+    for number, keys in enumerate(_midway(opened, plan)):
+        if not keys:
+            found.append(None)
+            continue
+        model = contract.heads_model(opened.bag.name, number)
+        file = work / model / repository.file_name(opened.bag.mode, model)
+        onnxfiles.save(build_heads(model, {key: ramps[key] for key in keys}), file)
+        found.append((model, file))
+    return found
+
+
+def _midway(opened: Opened, plan: Plan) -> list[list[Key]]:
+    """Per exit the members that vote by a ramp."""
+    names = [member.name for member in opened.bag.members]
+    return [
+        [(name, d) for name, d, cuts in zip(names, depths, plan.cuts, strict=True) if 0 < d <= len(cuts)]
+        for depths in plan.exits
+    ]
+
+
+def profile_bag(
+    opened: Opened,
+    plan: Plan,
+    cut: Sequence[CutMember],
+    heads: Sequence[tuple[str, Path] | None],
+    known: Mapping[Key, np.ndarray],
+    stages: Stages,
+) -> tuple[tuple[Member, ...], tuple[Exit, ...]]:
+    """Time segments and heads, and describe members and exits for the manifest."""
+    sizes = profile.batch_sizes(opened.bag.serving.max_batch_size)
+    steps = iter(range(1, len(cut) * len(sizes) + len(heads) + 1))
+    total = len(cut) * len(sizes) + len(heads)
+
+    def advance() -> None:
+        stages.at("profile", next(steps), total)
+
+    stages.at("profile", 0, total)
+    members = tuple(_member(opened, number, each, sizes, advance) for number, each in enumerate(cut))
+    features = {
+        features_name(member.name, depth): each
+        for member, one in zip(members, cut, strict=True)
+        for depth, each in enumerate(one.features, start=1)
+    }
+    exits = []
+    for depths, head, keys in zip(plan.exits, heads, _midway(opened, plan), strict=True):
+        taken = {features_name(*key): features[features_name(*key)] for key in keys}
+        head_us = profile.profile_heads(head[1], taken, sizes) if head else dict.fromkeys(sizes, 0.0)
+        elapsed_us = {size: _elapsed(members, depths, size) for size in sizes}
+        agreement = _agreement(opened, plan, depths, known)
+        exits.append(Exit(depths, head[0] if head else None, elapsed_us, head_us, agreement))
+        advance()
+    return members, tuple(exits)
+
+
+def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], advance: profile.Advance) -> Member:
+    bag, told = opened.bag, opened.bag.members[number]
+    rows = {each.name: opened.samples[each.name] for each in opened.members[number].member.inputs}
+    costs = profile.profile_chain(cut.chain, rows, sizes, advance)
+    segments = tuple(
+        Segment(model, piece.inputs, piece.outputs, piece.features, cost)
+        for model, piece, cost in zip(cut.models, cut.pieces, costs, strict=True)
+    )
+    whole = contract.member_model(bag.name, told.name) if bag.serving.baseline else None
+    return Member(told.name, float(told.weight), segments, whole)
+
+
+def _elapsed(members: Sequence[Member], depths: Sequence[int], size: int) -> float:
+    reached = [list(accumulate(segment.cost_us[size] for segment in member.segments)) for member in members]
+    return align.elapsed(reached, depths)
+
+
+def _agreement(opened: Opened, plan: Plan, depths: Sequence[int], known: Mapping[Key, np.ndarray]) -> float:
+    rows = opened.parts.report
+    here, full = (votes.labels(exit_votes(opened, each, known))[rows] for each in (depths, plan.exits[-1]))
+    return float((here == full).mean())
+
+
+def save_calibration(folder: Path, opened: Opened, known: Mapping[Key, np.ndarray]) -> None:
+    """Write calibration.npz: `member.depth` -> its probabilities on the calibration rows.
+
+    float32, or float16 where there are more than 100 classes; [rows, classes].
+    """
+    dtype = np.float16 if len(opened.labels) > _FLOAT16_FROM else np.float32
+    rows = opened.parts.calibration
+    arrays = {votes_name(*key): each[rows].astype(dtype) for key, each in known.items()}
+    np.savez(folder / contract.CALIBRATION_FILE, **arrays)

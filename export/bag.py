@@ -1,0 +1,159 @@
+"""The export of a bag from its file to a model repository: the order of all other modules of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from exeunt import __version__, contract
+from exeunt.deciding import votes
+from exeunt.export import assembling, onnxfiles, ramps, repository
+from exeunt.export.bagfile import BagFile
+from exeunt.export.cutting import CutMember, cut_members
+from exeunt.export.opening import Opened, open_bag
+from exeunt.export.plan import Plan, make_plan
+from exeunt.export.report import CutReport, ExportReport
+from exeunt.export.stages import Progress, Stages
+from exeunt.manifest import Manifest
+
+
+def export_bag(
+    bag: BagFile | Path | str,
+    output: Path | str,
+    *,
+    samples: Mapping[str, np.ndarray] | np.ndarray | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Export a bag: cut, verify, train ramps, profile, and write a Triton model repository.
+
+    Args:
+        bag: a bag file, read or not.
+        output: folder of the repository; it appears whole or not at all.
+        samples: unlabelled inputs, [rows, ...] per public input, in place of the bag file's.
+        force: replace a repository that exeunt wrote.
+        progress: called with (stage, done, of how many).
+
+    Returns:
+        what was done.
+
+    Raises:
+        ConfigError: the bag cannot be exported as it is described; names file, key and cure.
+        ServingError: the segments do not equal the member.
+    """
+    bag = bag if isinstance(bag, BagFile) else BagFile.read(bag)
+    bag.check()
+    output = Path(output)
+    repository.check_output(output, force)
+    stages = Stages(progress or (lambda stage, done, total: None))
+    opened = open_bag(bag, samples, stages)
+    stages.at("plan", 0, 1)
+    plan = make_plan(opened.members, bag.cuts, len(opened.labels), bag.where)
+    stages.at("plan", 1, 1)
+    with repository.replacing(output, force) as root:
+        return _write(opened, plan, root, output, stages)
+
+
+def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages) -> ExportReport:
+    """Everything after planning, in the folder `root`."""
+    cut = cut_members(opened, plan, root / "work", stages)
+    trained = _train(opened, cut, stages)
+    known = assembling.votes_of_samples(opened, cut, trained)
+    heads = assembling.save_heads(opened, plan, trained, root / "work")
+    members, exits = assembling.profile_bag(opened, plan, cut, heads, known, stages)
+    stages.at("write", 0, 1)
+    parts = {model: file for each in cut for model, file in zip(each.models, each.files, strict=True)}
+    parts |= {model: file for model, file in filter(None, heads)}
+    bag = opened.bag
+    manifest = Manifest(
+        bag=bag.name,
+        mode=bag.mode,
+        vote=bag.vote,
+        schedule=bag.schedule,
+        inputs=opened.inputs,
+        labels=opened.labels,
+        max_batch_size=bag.serving.max_batch_size,
+        members=members,
+        exits=exits,
+        settings=bag.settings,
+        weights_sha256=onnxfiles.sha256_of(parts),
+        exported_by=f"exeunt {__version__}",
+    )
+    manifest.check(bag.where)
+    files = repository.Written(parts, _save_whole(opened, root / "work"))
+    version = repository.write_models(root / "repository", manifest, bag.serving, files)
+    manifest.save(version / contract.MANIFEST_FILE)
+    assembling.save_calibration(version, opened, known)
+    stages.at("write", 1, 1)
+    report = _report(opened, plan, cut, known, manifest, output, stages)
+    report.save(version)
+    return report
+
+
+def _train(opened: Opened, cut: list[CutMember], stages: Stages) -> dict[ramps.Key, ramps.Ramp]:
+    """Ramps of every cut, trained on their part of the samples against the full vote."""
+    rows = opened.parts.ramps
+    weights = [member.weight for member in opened.bag.members]
+    full = votes.vote([each.probabilities[rows] for each in cut], weights, opened.bag.vote)
+    features = {
+        (member.name, depth): each[rows]
+        for member, one in zip(opened.bag.members, cut, strict=True)
+        for depth, each in enumerate(one.features, start=1)
+    }
+    stages.at("train ramps", 0, 1)
+    trained = ramps.train(features, full, opened.bag.seed, lambda done, of: stages.at("train ramps", done, of))
+    return trained
+
+
+def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:
+    """The unsplit members' files by Triton name; none without the baseline."""
+    found: dict[str, Path] = {}
+    if opened.bag.serving.baseline:
+        for each in opened.members:
+            name = contract.member_model(opened.bag.name, each.member.name)
+            found[name] = work / name / "model.onnx"
+            onnxfiles.save(each.member.model, found[name])
+    return found
+
+
+def _report(
+    opened: Opened,
+    plan: Plan,
+    cut: list[CutMember],
+    known: Mapping[ramps.Key, np.ndarray],
+    manifest: Manifest,
+    output: Path,
+    stages: Stages,
+) -> ExportReport:
+    rows = opened.parts.report
+    full = votes.labels(assembling.exit_votes(opened, manifest.exits[-1].depths, known))[rows]
+    agrees = {key: float((votes.labels(each)[rows] == full).mean()) for key, each in known.items()}
+    cuts = [
+        CutReport(
+            member=member.name,
+            depth=depth,
+            after=each.boundary.after,
+            width=each.boundary.width,
+            bytes_per_row=each.boundary.bytes_per_row,
+            share=each.boundary.share,
+            grid=each.grid,
+            features=each.features,
+            agreement=agrees[member.name, depth],
+        )
+        for member, own in zip(opened.bag.members, plan.cuts, strict=True)
+        for depth, each in enumerate(own, start=1)
+    ]
+    return ExportReport(
+        output=output,
+        manifest=manifest,
+        cuts=tuple(cuts),
+        member_agreement={member.name: agrees[member.name, member.depth] for member in manifest.members},
+        parts=opened.parts.sizes,
+        ramp_share=plan.ramp_share,
+        ramp_budget=opened.bag.cuts.ramp_budget,
+        worst_difference={m.name: each.difference for m, each in zip(opened.bag.members, cut, strict=True)},
+        seconds=dict(stages.seconds),
+        warnings=plan.warnings,
+    )

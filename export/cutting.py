@@ -1,0 +1,78 @@
+"""Cutting a bag's members as planned: segments written, verified, and run on the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exeunt import contract
+from exeunt.export import onnxfiles, repository
+from exeunt.export.chain import Chain
+from exeunt.export.opening import Opened
+from exeunt.export.plan import Plan
+from exeunt.export.split import Piece, split
+from exeunt.export.stages import Stages
+from exeunt.export.verify import verify
+
+_BATCH = 64  # rows at a time when the samples are run
+
+
+@dataclass(frozen=True, slots=True)
+class CutMember:
+    """A member in segments, and what they say about the samples.
+
+    Attributes:
+        pieces: the segments' inputs and outputs.
+        models: Triton names of the segments.
+        files: their ONNX files.
+        chain: the segments, ready to run.
+        features: of each cut, float32 [rows, f].
+        probabilities: float32 [rows, classes].
+        difference: from the unsplit member.
+    """
+
+    pieces: tuple[Piece, ...]
+    models: tuple[str, ...]
+    files: tuple[Path, ...]
+    chain: Chain
+    features: list[np.ndarray]
+    probabilities: np.ndarray
+    difference: float
+
+
+def cut_members(opened: Opened, plan: Plan, work: Path, stages: Stages) -> list[CutMember]:
+    """Split every member at its planned cuts, verify the segments, and run them on all samples.
+
+    Args:
+        opened: the bag.
+        plan: where to cut.
+        work: an empty folder for the segments' files.
+        stages: told of progress.
+
+    Raises:
+        ServingError: segments in sequence differ from their member.
+    """
+    found: list[CutMember] = []
+    stages.at("cut and verify", 0, len(opened.members))
+    for number in range(len(opened.members)):
+        found.append(_cut_member(opened, plan, number, work))
+        stages.at("cut and verify", len(found), len(opened.members))
+    return found
+
+
+def _cut_member(opened: Opened, plan: Plan, number: int, work: Path) -> CutMember:
+    bag, member = opened.bag, opened.members[number].member
+    rows = {each.name: opened.samples[each.name] for each in member.inputs}
+    parts = split(member, plan.cuts[number])
+    models = tuple(contract.segment_model(bag.name, member.name, d) for d in range(1, len(parts.pieces) + 1))
+    files = tuple(work / model / repository.file_name(bag.mode, model) for model in models)
+    for piece, file in zip(parts.pieces, files, strict=True):
+        onnxfiles.save(piece.model, file)
+    reference = work / f"{member.name}_reference" / "model.onnx"
+    onnxfiles.save(parts.reference, reference)
+    chain = Chain.open(member.name, files)
+    difference = verify(chain, reference, rows)
+    features, probabilities = chain.observe(rows, _BATCH)
+    return CutMember(parts.pieces, models, files, chain, features, probabilities, difference)

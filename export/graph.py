@@ -1,0 +1,241 @@
+"""A member's graph: read, checked, and brought into one form (inputs named as the bag's, one output PROBABILITIES)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx_ir.passes import common as passes
+
+from exeunt.contract import PROBABILITIES
+from exeunt.errors import ConfigError, unknown
+from exeunt.export import onnxfiles
+from exeunt.manifest import Tensor
+
+_ROW_SUM_ATOL = 1e-3  # float16 probabilities sum to 1 within this
+_CURE_BATCH = (
+    'export the model with a dynamic batch dimension (torch: dynamic_shapes={"x": {0: torch.export.Dim("rows")}}; '
+    "tf2onnx: an input signature of [None, ...])"
+)
+_NUMBERS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class MemberGraph:
+    """One member's graph.
+
+    Attributes:
+        name: the member's name.
+        where: its file, for messages.
+        model: every node named uniquely; inputs carry the public names; the output is float32 PROBABILITIES.
+        inputs: the public inputs it takes, dims of one row.
+        classes: number of classes.
+    """
+
+    name: str
+    where: str
+    model: ir.Model
+    inputs: tuple[Tensor, ...]
+    classes: int
+
+
+def read(path: Path) -> ir.Model:
+    """Read an ONNX file and tidy it: functions inlined, constants as initializers, nodes in order, no dead nodes.
+
+    Raises:
+        ConfigError: no such file, or not ONNX.
+    """
+    try:
+        model = ir.load(path)
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"{path}: no such file; a member is an ONNX file") from None
+    except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path}: not an ONNX model: {onnxfiles.first_line(error)}") from None
+    if not len(model.graph):
+        raise ConfigError(f"{path}: not an ONNX model, or one without nodes; export it again")
+    tidy = ir.passes.Sequential(
+        passes.InlinePass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=0),
+        passes.RemoveInitializersFromInputsPass(),  # a constant given as an extra input (IR < 4, tf2onnx)
+        passes.TopologicalSortPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.ClearMetadataAndDocStringPass(),  # exporters leave stack traces with machine paths there
+        passes.NameFixPass(),
+    )
+    tidy(model)
+    for number, node in enumerate(model.graph):
+        node.name = f"node_{number}"
+    return model
+
+
+def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], output: str = "") -> MemberGraph:
+    """Read a member and bring it into the bag's form.
+
+    Args:
+        name: the member's name.
+        path: its ONNX file.
+        samples: public input -> real rows, [rows, ...]. A member with one input takes the bag's one input whatever
+            its own name for it; where that has no name yet (""), the member's name for it stays. An array whose
+            shape is that of an input without batch dimension is folded in as a constant.
+        output: which output holds the class scores; "" where there is one.
+
+    Raises:
+        ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
+    """
+    model, where = read(path), str(path)
+    samples = _fold_constants(model, samples)
+    if set(samples) == {""} and len(model.graph.inputs) == 1:
+        samples = {model.graph.inputs[0].name or "": samples[""]}
+    inputs = _rename_inputs(model, samples, where)
+    for tensor in inputs:
+        _check_samples(tensor, samples[tensor.name], where)
+    scores = _choose_output(model, output, where)
+    classes = _to_probabilities(model, scores, {each.name: samples[each.name] for each in inputs}, where)
+    return MemberGraph(name, where, model, inputs, classes)
+
+
+def rename(model: ir.Model, value: ir.Value, name: str) -> None:
+    """Give `value` a name, moving any other value of that name out of the way."""
+    if value.name == name:
+        return
+    taken = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
+    if name in taken:
+        free = f"{name}_"
+        while free in taken:
+            free += "_"
+        taken[name].name = free
+    value.name = name
+
+
+def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Turn inputs that are given as constants into initializers; the samples that are left."""
+    left = dict(samples)
+    for value in list(model.graph.inputs):
+        given = left.get(value.name or "")
+        if given is None or value.shape is None or not value.shape.is_static() or not len(model.graph.inputs) > 1:
+            continue
+        if tuple(value.shape.numpy()) == given.shape:
+            model.graph.inputs.remove(value)
+            value.const_value = ir.tensor(given, name=value.name)
+            model.graph.register_initializer(value)
+            del left[value.name or ""]
+    return left
+
+
+def _rename_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str) -> tuple[Tensor, ...]:
+    found = list(model.graph.inputs)
+    if not found:
+        raise ConfigError(f"{where}: the graph has no input")
+    if len(found) == 1 and len(samples) == 1:
+        rename(model, found[0], next(iter(samples)))
+    tensors = []
+    for value in found:
+        if value.name not in samples:
+            raise ConfigError(
+                f"{where}: input {value.name!r}: samples hold no array of that name, only {sorted(samples)}; "
+                "write an .npz with one array per input"
+            )
+        tensors.append(_public(value, where))
+    return tuple(tensors)
+
+
+def _public(value: ir.Value, where: str) -> Tensor:
+    dtype = "" if value.dtype is None else _numpy_name(value.dtype)
+    if dtype not in _NUMBERS:
+        raise ConfigError(f"{where}: input {value.name!r} is of type {value.dtype}; allowed: {', '.join(_NUMBERS)}")
+    if value.shape is None or len(value.shape) == 0:
+        raise ConfigError(f"{where}: input {value.name!r} has no batch dimension; {_CURE_BATCH}")
+    if isinstance(value.shape[0], int):
+        raise ConfigError(
+            f"{where}: input {value.name!r} has shape {_told(value.shape)}: its batch dimension is fixed at "
+            f"{value.shape[0]}; {_CURE_BATCH}"
+        )
+    if len(value.shape) == 1:
+        raise ConfigError(f"{where}: input {value.name!r} has nothing but a batch dimension; reshape it to [rows, 1]")
+    return Tensor(value.name or "", dtype, tuple(d if isinstance(d, int) else -1 for d in value.shape[1:]))
+
+
+def _told(shape: ir.Shape) -> list[int | str]:
+    return [d if isinstance(d, int) else str(d) for d in shape]
+
+
+def _numpy_name(dtype: ir.DataType) -> str:
+    return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
+
+
+def _check_samples(tensor: Tensor, rows: np.ndarray, where: str) -> None:
+    fits = rows.ndim == len(tensor.dims) + 1
+    fits = fits and all(d in (-1, n) for d, n in zip(tensor.dims, rows.shape[1:], strict=True))
+    if not fits or str(rows.dtype) != tensor.dtype:
+        raise ConfigError(
+            f"{where}: input {tensor.name!r} wants {tensor.dtype} of shape {['rows', *tensor.dims]}; "
+            f"samples hold {rows.dtype} of shape {list(rows.shape)}"
+        )
+
+
+def _choose_output(model: ir.Model, output: str, where: str) -> ir.Value:
+    outputs = {value.name or "": value for value in model.graph.outputs}
+    if output:
+        if output not in outputs:
+            raise unknown("output", output, outputs, where)
+        return outputs[output]
+    if len(outputs) != 1:
+        raise ConfigError(
+            f"{where}: {len(outputs)} outputs ({', '.join(outputs)}); say which holds the class scores: "
+            f'output = "{next(iter(outputs), "")}" in its [[member]]'
+        )
+    return next(iter(outputs.values()))
+
+
+def _to_probabilities(model: ir.Model, scores: ir.Value, rows: Mapping[str, np.ndarray], where: str) -> int:
+    """Make PROBABILITIES, float32 [rows, classes], the only output; the number of classes."""
+    graph = model.graph
+    graph.outputs[:] = [scores]
+    passes.RemoveUnusedNodesPass()(model)
+    measured = _scores_of(model, rows, where)
+    if measured.ndim != 2 or measured.shape[1] < 2 or measured.dtype.kind != "f":
+        raise ConfigError(
+            f"{where}: output {scores.name!r} is {measured.dtype} of shape {['rows', *measured.shape[1:]]}, no "
+            "classification; allowed: one float score or probability per class, [rows, classes >= 2]"
+        )
+    producer = scores.producer()
+    last = producer.op_type if producer is not None else ""
+    value = scores
+    if measured.dtype != np.float32:
+        value = _append(model, "Cast", value, {"to": ir.DataType.FLOAT.value})
+    if last == "LogSoftmax":
+        value = _append(model, "Exp", value, {})
+    elif last != "Softmax" and not _are_probabilities(measured):
+        value = _append(model, "Softmax", value, {"axis": 1})
+    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", measured.shape[1]])
+    graph.outputs[:] = [value]
+    rename(model, value, PROBABILITIES)
+    return int(measured.shape[1])
+
+
+def _append(model: ir.Model, op_type: str, value: ir.Value, attributes: dict[str, int]) -> ir.Value:
+    node = ir.node(op_type, [value], attributes=attributes, name=f"{op_type.lower()}_of_scores")
+    node.outputs[0].name = f"{value.name}_{op_type.lower()}"
+    model.graph.append(node)
+    return node.outputs[0]
+
+
+def _scores_of(model: ir.Model, rows: Mapping[str, np.ndarray], where: str) -> np.ndarray:
+    """Scores of at most 7 real rows; runs the graph as it was read, also on 1 row, to find a hidden fixed batch."""
+    session = onnxfiles.open_in_memory(model, where)
+    name = model.graph.outputs[0].name or ""
+    for count in (1, 7):
+        scores = onnxfiles.run(session, {key: each[:count] for key, each in rows.items()}, where)[name]
+        given = min(count, *(len(each) for each in rows.values()))
+        if scores.ndim and scores.shape[0] != given:
+            raise ConfigError(f"{where}: {given} rows in, {scores.shape[0]} out: a fixed batch inside; {_CURE_BATCH}")
+    return scores
+
+
+def _are_probabilities(scores: np.ndarray) -> bool:
+    sums = scores.astype(np.float64).sum(axis=1)
+    return bool((scores >= 0).all() and np.allclose(sums, 1.0, atol=_ROW_SUM_ATOL))

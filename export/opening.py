@@ -1,0 +1,107 @@
+"""Opening a bag: its members read, checked against each other, and timed node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.errors import ConfigError
+from exeunt.export import nodecosts
+from exeunt.export import samples as sampling
+from exeunt.export.bagfile import BagFile
+from exeunt.export.graph import MemberGraph, load_member
+from exeunt.export.plan import Measured
+from exeunt.export.stages import Stages
+from exeunt.manifest import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A bag with everything read and measured.
+
+    Attributes:
+        bag: its file.
+        members: in the bag's order.
+        inputs: the public ones.
+        samples: public input -> [rows, ...].
+        parts: of the samples.
+        labels: names of the classes.
+    """
+
+    bag: BagFile
+    members: tuple[Measured, ...]
+    inputs: tuple[Tensor, ...]
+    samples: dict[str, np.ndarray]
+    parts: sampling.Parts
+    labels: tuple[str, ...]
+
+
+def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
+    """Read, check and time the members.
+
+    Args:
+        bag: checked.
+        given: samples in place of the bag file's.
+        stages: told of progress.
+
+    Raises:
+        ConfigError: a member or the samples cannot be used, or members disagree.
+    """
+    where = f"{bag.where}: samples"
+    if given is None:
+        if bag.samples is None:
+            raise ConfigError(f"{where} is missing; it names a file of unlabelled inputs")
+        given = sampling.load(bag.samples, where)
+    samples = {"": given} if isinstance(given, np.ndarray) else dict(given)
+    graphs: list[MemberGraph] = []
+    stages.at("read members", 0, len(bag.members))
+    for member in bag.members:
+        graph = load_member(member.name, member.file, samples, member.output)
+        if "" in samples:
+            samples = {graph.inputs[0].name: samples[""]}
+        graphs.append(graph)
+        stages.at("read members", len(graphs), len(bag.members))
+    inputs = _agree(graphs)
+    labels = _labels(bag, graphs[0])
+    samples = {each.name: samples[each.name] for each in inputs}
+    parts = sampling.divide(sampling.count_rows(samples, where), bag.seed)
+    return Opened(bag, _measure(graphs, samples, stages), inputs, samples, parts, labels)
+
+
+def _measure(graphs: Sequence[MemberGraph], samples: Mapping[str, np.ndarray], stages: Stages) -> tuple[Measured, ...]:
+    measured: list[Measured] = []
+    stages.at("time nodes", 0, len(graphs))
+    for graph in graphs:
+        costs = nodecosts.measure(graph.model, {each.name: samples[each.name] for each in graph.inputs}, graph.where)
+        measured.append(Measured.of(graph, costs))
+        stages.at("time nodes", len(measured), len(graphs))
+    return tuple(measured)
+
+
+def _agree(graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
+    """The public inputs; ConfigError where members disagree on classes or on an input."""
+    first = graphs[0]
+    inputs: dict[str, tuple[Tensor, MemberGraph]] = {}
+    for graph in graphs:
+        if graph.classes != first.classes:
+            raise ConfigError(
+                f"{graph.where}: member {graph.name} has {graph.classes} classes, {first.where} has {first.classes}; "
+                "members of a bag vote on the same classes in the same order"
+            )
+        for tensor in graph.inputs:
+            known, other = inputs.setdefault(tensor.name, (tensor, graph))
+            if known != tensor:
+                raise ConfigError(
+                    f"{graph.where}: input {tensor.name!r} is {tensor.dtype} {list(tensor.dims)}, in {other.where} it "
+                    f"is {known.dtype} {list(known.dims)}; members of a bag take the same inputs"
+                )
+    return tuple(tensor for tensor, _ in inputs.values())
+
+
+def _labels(bag: BagFile, first: MemberGraph) -> tuple[str, ...]:
+    labels = bag.labels if bag.labels is not None else tuple(str(number) for number in range(first.classes))
+    if len(labels) != first.classes:
+        raise ConfigError(f"{bag.where}: labels: {len(labels)} of them, but {first.where} has {first.classes} classes")
+    return labels

@@ -1,0 +1,96 @@
+"""What an export did: for people, and as report.json beside the manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from exeunt.manifest import Manifest
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CutReport:
+    """One cut of one member.
+
+    Attributes:
+        depth: number of the segment that it ends.
+        share: share of the member's time before it, as estimated when it was placed.
+        agreement: share of the report rows on which this ramp alone has the full vote's label.
+    """
+
+    member: str
+    depth: int
+    after: str
+    width: int
+    bytes_per_row: int
+    share: float
+    grid: int
+    features: int
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        output: the repository.
+        manifest: as written.
+        cuts: every cut with its ramp.
+        member_agreement: member -> share of the report rows on which it alone has the full vote's label.
+        parts: rows of the samples used for ramps, calibration, report.
+        ramp_share: what the ramps add to the bag's work, as measured before training.
+        ramp_budget: what they were allowed to add.
+        worst_difference: member -> largest difference of probabilities between it and its segments in sequence.
+        seconds: stage -> time it took.
+        warnings: what the operator should know.
+    """
+
+    output: Path
+    manifest: Manifest
+    cuts: tuple[CutReport, ...]
+    member_agreement: dict[str, float]
+    parts: dict[str, int]
+    ramp_share: float
+    ramp_budget: float
+    worst_difference: dict[str, float]
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Everything but the manifest, as JSON takes it."""
+        told = asdict(self)
+        del told["output"], told["manifest"]
+        told["exits"] = [
+            {"depths": list(each.depths), "elapsed_us": each.elapsed_us, "agreement": each.agreement}
+            for each in self.manifest.exits
+        ]
+        return told
+
+    def save(self, folder: Path) -> None:
+        """Write report.json."""
+        (folder / REPORT_FILE).write_text(json.dumps(self.to_mapping(), indent=1) + "\n", encoding="utf-8")
+
+    def summary(self) -> str:
+        """A few lines for the terminal."""
+        manifest = self.manifest
+        names = [member.name for member in manifest.members]
+        full_us = manifest.exits[-1].elapsed_us[1]
+        lines = [
+            f"bag {manifest.bag}: {len(names)} member(s), {manifest.classes} classes, mode {manifest.mode}, "
+            f"{len(manifest.exits)} exits -> {self.output}",
+            f"samples: {', '.join(f'{rows} {part}' for part, rows in self.parts.items())}; ramps add "
+            f"{self.ramp_share:.1%} of the bag's work (budget {self.ramp_budget:.0%})",
+            f"{'exit':>4}  {'time':>6}  {'agrees':>7}  depths",
+        ]
+        for number, each in enumerate(manifest.exits):
+            depths = ", ".join(
+                f"{name} {depth}/{member.depth}"
+                for name, member, depth in zip(names, manifest.members, each.depths, strict=True)
+            )
+            lines.append(f"{number:>4}  {each.elapsed_us[1] / full_us:>6.0%}  {each.agreement:>7.1%}  {depths}")
+        return "\n".join(lines + [f"warning: {each}" for each in self.warnings])

@@ -1,0 +1,80 @@
+"""The unlabelled sample inputs, and their parts for ramps, calibration and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from exeunt.errors import ConfigError
+
+_SHARES = (0.5, 0.35)  # ramps, calibration; the rest is for the report
+LEAST_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Row numbers, int64, of three parts without overlap."""
+
+    ramps: np.ndarray
+    calibration: np.ndarray
+    report: np.ndarray
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of each part."""
+        return {"ramps": len(self.ramps), "calibration": len(self.calibration), "report": len(self.report)}
+
+
+def load(path: Path, where: str) -> dict[str, np.ndarray]:
+    """Read sample inputs.
+
+    Args:
+        path: .npy with one array, or .npz with one per public input.
+        where: file and key, for messages.
+
+    Returns:
+        public input -> [rows, ...]. A bare array has the name "".
+
+    Raises:
+        ConfigError: no such file, or not such a file.
+    """
+    try:
+        told = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ConfigError(f"{where}: {path}: no such file; it holds unlabelled sample inputs (.npy or .npz)") from None
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
+        raise ConfigError(f"{where}: {path}: not an .npy or .npz file: {error}") from None
+    if isinstance(told, np.ndarray):
+        return {"": told}
+    with told:
+        return {name: told[name] for name in told.files}
+
+
+def count_rows(samples: Mapping[str, np.ndarray], where: str) -> int:
+    """Number of rows.
+
+    Args:
+        samples: public input -> array.
+        where: for messages.
+
+    Raises:
+        ConfigError: arrays of different lengths, or too few rows.
+    """
+    counts = {name: len(each) for name, each in samples.items()}
+    rows = next(iter(counts.values()), 0)
+    if len(set(counts.values())) > 1:
+        raise ConfigError(f"{where}: arrays of different lengths {counts}; each holds one row per sample")
+    if rows < LEAST_ROWS:
+        raise ConfigError(f"{where}: {rows} rows; give at least {LEAST_ROWS} (some hundreds do well)")
+    return rows
+
+
+def divide(rows: int, seed: int) -> Parts:
+    """Divide `rows` rows at random: half for ramps, 35 % for calibration, the rest for the report."""
+    order = np.random.default_rng(seed).permutation(rows)
+    ends = np.cumsum([int(rows * share) for share in _SHARES])
+    return Parts(*(np.sort(part) for part in np.split(order, ends)))

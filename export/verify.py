@@ -1,0 +1,55 @@
+"""Segments in sequence must equal the member; a difference says where it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from exeunt.contract import FEATURES
+from exeunt.errors import ServingError
+from exeunt.export import onnxfiles
+from exeunt.export.chain import Chain
+
+BATCHES = (1, 7)
+RTOL, ATOL = 1e-4, 1e-5
+
+
+def verify(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray]) -> float:
+    """Compare every cut tensor and the probabilities of a split member with the unsplit one's.
+
+    Args:
+        chain: the segments.
+        reference: ONNX file of the member with all cut tensors as outputs.
+        rows: real inputs, at least one row; repeated where there are fewer than 7.
+
+    Returns:
+        the largest absolute difference of probabilities that was seen.
+
+    Raises:
+        ServingError: a tensor differs; names member, segment, tensor, batch and the difference.
+    """
+    session = onnxfiles.open_session(reference)
+    worst = 0.0
+    for batch in BATCHES:
+        fed = {name: np.resize(each, (batch, *each.shape[1:])) for name, each in rows.items()}
+        expected = onnxfiles.run(session, fed, f"{chain.name}, unsplit")
+        for depth, outputs in enumerate(chain.run(fed), start=1):
+            for name, found in outputs.items():
+                if name == FEATURES:
+                    continue
+                if not np.allclose(found, expected[name], rtol=RTOL, atol=ATOL, equal_nan=True):
+                    raise ServingError(
+                        f"member {chain.name}, segment {depth} of {len(chain.sessions)}, {name}, batch {batch}: "
+                        f"differs from the unsplit member by {_apart(found, expected[name]):.3g} "
+                        f"(allowed: rtol {RTOL}, atol {ATOL}); lower [cuts] exits or max_cut_width"
+                    )
+                worst = max(worst, _apart(found, expected[name]) if depth == len(chain.sessions) else 0.0)
+    return worst
+
+
+def _apart(found: np.ndarray, expected: np.ndarray) -> float:
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0))
