@@ -78,10 +78,10 @@ def climb(
     while True:
         feasible, overstepped = slope.trials(thresholds, steps)
         chosen = choose(feasible, steps) if feasible else None
-        halved = halve(steps, feasible, overstepped, rules.floor_step)
+        halved = overstepped and halve(steps, feasible, overstepped, rules.floor_step)
         if chosen is not None:
             slope.apply(chosen)
-            thresholds[chosen.ramp] = chosen.threshold
+            thresholds[chosen[0]] = chosen[1]
             path.append(tuple(thresholds))
         elif not halved:
             return Climbed(path[-1], tuple(path))
@@ -133,8 +133,8 @@ def _choose_paper(feasible: Sequence[Trial], steps: list[float]) -> Trial:
         key = (ratio, saved, -lost)
         if key > best_key:
             best, best_key = trial, key
-    if best.lost > 0:
-        _double(steps, best.ramp)
+    if best[3] > 0:
+        _double(steps, best[0])
     return best
 
 
@@ -158,7 +158,7 @@ def _choose_public(feasible: Sequence[Trial], steps: list[float]) -> Trial:
         elif abs(lost) / saved < least:
             best, least = trial, abs(lost) / saved
     if best is not None:
-        _double(steps, best.ramp)
+        _double(steps, best[0])
     return best or free or feasible[0]
 
 
@@ -168,7 +168,8 @@ def _halve_public(steps: list[float], feasible: Sequence[Trial], overstepped: Se
 
 
 def _double(steps: list[float], ramp: int) -> None:
-    steps[ramp] = min(LARGEST_THRESHOLD, steps[ramp] * 2)
+    doubled = steps[ramp] * 2
+    steps[ramp] = doubled if doubled < LARGEST_THRESHOLD else LARGEST_THRESHOLD
 
 
 def _halve(steps: list[float], ramps: Sequence[int], floor: float) -> bool:

@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import or_
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,13 +21,10 @@ NS_PER_US = 1000  # savings are whole nanoseconds: their sums are exact, and tie
 SLACK = 1e-9  # against rounding in allowed_loss * rows
 
 
-class Trial(NamedTuple):
-    """One ramp's attempt in one round: what raising its threshold alone would change."""
-
-    ramp: int
-    threshold: float
-    saved: float  # extra latency saved, nanoseconds summed over weighted rows; never negative
-    lost: float  # extra wrong answers, weighted rows; may be negative
+# One ramp's attempt in one round, and what raising its threshold alone would change: (ramp, threshold, saved, lost).
+# `saved` is extra latency saved, nanoseconds summed over weighted rows, never negative; `lost` is extra wrong answers,
+# weighted rows, and may be negative. A bare tuple, since a search makes hundreds.
+Trial = tuple[int, float, float, float]
 
 
 class Slope:
@@ -37,13 +33,15 @@ class Slope:
     def __init__(self, evidence: Evidence, ramps: Sequence[int], latency_us: np.ndarray, allowed_loss: float) -> None:
         rows = range(len(evidence))
         bits = [1 << row for row in rows]
+        columns = evidence.errors.T.tolist()
         self._ranked: list[list[float]] = []  # [ramp][rank], error scores in ascending order
         self._below: list[list[int]] = []  # [ramp][n], the n rows with the lowest error scores
-        for errors in evidence.errors.T[list(ramps)].tolist():
+        for errors in [columns[ramp] for ramp in ramps]:
             order = sorted(rows, key=errors.__getitem__)
             self._ranked.append([errors[row] for row in order])
             self._below.append(list(accumulate([bits[row] for row in order], or_, initial=0)))
-        self._wrong = [_mask(evidence.wrong[:, ramp]) for ramp in ramps]
+        wrong = _sets(evidence.wrong.T)
+        self._wrong = [wrong[ramp] for ramp in ramps]
         latencies: list[float] = latency_us.tolist()
         self._saved_ns = [round((latencies[-1] - latencies[ramp]) * NS_PER_US) for ramp in ramps]
         self._count = _counter(evidence.weight)
@@ -78,6 +76,7 @@ class Slope:
             a ramp at the largest threshold is in neither.
         """
         feasible, overstepped = [], []
+        count, lossy = self._count, self._lossy
         for ramp, threshold in enumerate(thresholds):
             if threshold >= LARGEST_THRESHOLD:
                 continue
@@ -87,12 +86,13 @@ class Slope:
             below, reached = self._below[ramp], self._reached[ramp]
             moved = (below[bisect_left(self._ranked[ramp], raised, reached)] ^ below[reached]) & self._open[ramp]
             if not moved:
-                feasible.append(Trial(ramp, raised, 0, 0))
+                feasible.append((ramp, raised, 0, 0))
                 continue
-            lost = self._count(moved & self._wrong[ramp]) - (self._count(moved & self._lossy) if self._lossy else 0)
-            saved = self._saved(ramp, moved) if lost <= self._bearable else -1
-            if saved >= 0:
-                feasible.append(Trial(ramp, raised, saved, lost))
+            lost = count(moved & self._wrong[ramp])
+            if lossy:
+                lost -= count(moved & lossy)
+            if lost <= self._bearable and (saved := self._saved(ramp, moved)) >= 0:
+                feasible.append((ramp, raised, saved, lost))
             else:
                 overstepped.append(ramp)
         return feasible, overstepped
@@ -108,15 +108,18 @@ class Slope:
 
     def apply(self, trial: Trial) -> None:
         """Raise the trial's threshold for good."""
-        reached = bisect_left(self._ranked[trial.ramp], trial.threshold)
-        if reached != self._reached[trial.ramp]:
-            self._reached[trial.ramp] = reached
+        ramp, threshold = trial[:2]
+        reached = bisect_left(self._ranked[ramp], threshold, self._reached[ramp])
+        if reached != self._reached[ramp]:
+            self._reached[ramp] = reached
             self._settle()
 
 
-def _mask(rows: np.ndarray) -> int:
-    """A set of rows from bool [rows]."""
-    return int.from_bytes(np.packbits(rows, bitorder="little").tobytes(), "little")
+def _sets(rows: np.ndarray) -> list[int]:
+    """Sets of rows as integers, from bool [sets, rows]."""
+    packed = np.packbits(rows, axis=1, bitorder="little")
+    size, told = packed.shape[1], packed.tobytes()
+    return [int.from_bytes(told[start : start + size], "little") for start in range(0, len(told), size)]
 
 
 def _counter(weight: np.ndarray) -> Callable[[int], float]:
@@ -124,9 +127,10 @@ def _counter(weight: np.ndarray) -> Callable[[int], float]:
 
     Rows are grouped by weight, so a count takes one AND per distinct weight; there are few (one per sampling rate).
     """
-    if (weight == weight[0]).all():
+    distinct = sorted(set(weight.tolist()))
+    if len(distinct) == 1:
         return int.bit_count
-    groups = [(float(each), _mask(weight == each)) for each in np.unique(weight)]
+    groups = list(zip(distinct, _sets(weight == np.array(distinct)[:, None]), strict=True))
 
     def count(rows: int) -> float:
         return sum(each * (rows & group).bit_count() for each, group in groups)
