@@ -1,124 +1,197 @@
 """`budget`: a promise on the loss, kept whatever the data do, and as little latency as it allows.
 
-After any number T of answers at most eps T + P of them differ from the full vote (P = max_unconfirmed_rows); proof and
-fine print in docs/promise.md. Four parts: an account per class of service keeps the promise (account.py); a calibrator
-estimates the risk of leaving (calibrator.py); a path orders the possible decisions by what a loss is worth
-(exit_path.py); a plan says how far along the path to be with what is left of the budget (spending.py). Only the account
-matters to the promise, the other three decide how much latency is saved.
+After any number T of answers at most eps T + P of them differ from the full vote, P = max_unconfirmed_rows; proof and
+fine print in docs/promise.md. The ledger keeps the promise (ledger.py, account.py). The rest decides only how much
+latency is saved: the calibrator estimates risk (calibrator.py), the path orders the possible decisions by what a loss
+is worth (exit_path.py), the plan says how far along it to be with what is left of the budget (spending.py), and the
+exits worth offering are chosen by replay (exit_choice.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import fields
 
 import numpy as np
 
-from exeunt.contract import Reason
+from exeunt.errors import ConfigError
 from exeunt.records.feedback import Feedback
 from exeunt.records.window import FeedbackWindow
-from exeunt.tuning.account import Account
-from exeunt.tuning.calibrator import Calibration, calibrate, prior
-from exeunt.tuning.exit_path import ExitPath, find_path
-from exeunt.tuning.spending import plan
+from exeunt.tuning.calibrator import Calibration, prior
+from exeunt.tuning.exit_choice import ExitChoice
+from exeunt.tuning.exit_path import ExitPath
+from exeunt.tuning.ledger import Ledger
+from exeunt.tuning.thinking import Question, Thought
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
-    """What a retuning comes to."""
-
-    calibration: Calibration
-    path: ExitPath
-    plans: tuple[np.ndarray, ...]  # by class of service: position on the path by reserve
-
-
 class BudgetTuner(Tuner):
-    """Error-budget tuning."""
+    """Error-budget tuning.
+
+    Options:
+        g: step of lambda per loss; 1 / g losses can be saved up. Larger holds every window closer to eps, smaller
+            saves a little more latency.
+        window_rows: feedback that is learnt from.
+        half_life_rows: age at which a row of it counts half.
+        retune_rows: feedback between two retunings.
+        period_rows: feedback between two reconsiderations of the active exits; also the length of a trial. 0: never,
+            all exits stay active.
+    """
 
     name = "budget"
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        told = options(setup, g=0.25, window_rows=4096, retune_rows=128, half_life_rows=2000.0)
-        self._told = told
-        self._accounts = [Account(eps, told["g"]) for eps in setup.settings.class_losses]
+        told = options(setup, g=0.3, window_rows=4096, half_life_rows=2000.0, retune_rows=128, period_rows=1024)
+        for key, value in told.items():
+            if not (value > 0 or (key == "period_rows" and value == 0)):
+                raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
+        self._half_life_rows = float(told["half_life_rows"])
+        self._retune_rows = told["retune_rows"]
+        self._period_rows = told["period_rows"]
+        settings = setup.settings
+        self.ledger = Ledger(
+            settings.classes_of_service, settings.class_losses, told["g"], settings.max_unconfirmed_rows
+        )
         self._window = FeedbackWindow(told["window_rows"], setup.exits)
-        self._window.add(setup.calibration)
-        self._active = np.ones(setup.exits, dtype=bool)
-        self._since_retune = 0
-        self._thought = self._think(self._window.view(), prior(setup.exits))
+        if len(setup.calibration):
+            self._window.add(setup.calibration)
+        self._until_retune = self._retune_rows
+        self._until_period = self._period_rows
+        self._thought = self._question(prior(setup.exits), None, ExitChoice.all(setup.exits), False).think()
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
-        leaves = np.zeros(len(view.confidence), dtype=bool)
-        if not any(account.may_leave for account in self._accounts):
-            return leaves
+        """Rows whose risk is below their class's cut, the surest first while there is room; bool [rows]."""
+        if not self.ledger.open:
+            return np.zeros(len(view.confidence), dtype=bool)
         confidence = view.confidence[:, exit_]
         risk = self._thought.calibration.risk(exit_, confidence, view.labels[:, exit_])
-        cuts = self._cuts()[view.service_class, exit_]
-        leaves = (risk < cuts) & np.isfinite(confidence)
-        room = self.setup.settings.max_unconfirmed_rows - sum(account.unconfirmed for account in self._accounts)
-        if leaves.sum() > room:
-            keen = np.flatnonzero(leaves)
-            leaves[:] = False
-            leaves[keen[np.argsort(risk[keen])[: max(0, int(room))]]] = True
+        leaves = risk < self._cuts()[view.service_class, exit_]  # False for NaN
+        room_rows = self.ledger.room_rows(view.q)
+        if np.count_nonzero(leaves) > room_rows:
+            wishing = np.flatnonzero(leaves)
+            leaves[wishing[np.argsort(risk[wishing], kind="stable")[room_rows:]]] = False
         return leaves
 
-    def _cuts(self) -> np.ndarray:
-        return np.array([self._cut(account, plan_) for account, plan_ in zip(self._accounts, self._thought.plans)])
-
-    def _cut(self, account: Account, plan_: np.ndarray) -> np.ndarray:
-        if not account.may_leave:
-            return np.zeros(self.setup.exits - 1)
-        place = account.saved_losses / account.most_saved_losses * (len(plan_) - 1)
-        return self._thought.path.at(float(np.interp(place, np.arange(len(plan_)), plan_)))
-
     def thresholds(self) -> np.ndarray:
-        return np.zeros(self.setup.exits)
+        """Thresholds on 1 - confidence of requests without a class, for a label of average risk; float64 [exits]."""
+        cuts = self._cuts()[0]
+        sure = [self._thought.calibration.confidence_at(exit_, cut) for exit_, cut in enumerate(cuts)]
+        return np.append(1.0 - np.array(sure), np.nan)
+
+    def active(self) -> np.ndarray:
+        """Exits to offer; bool [exits]."""
+        return self._thought.choice.active.copy()
+
+    def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Calibrated risk of a vote; float32 [rows]; 0 at the last exit."""
+        if exit_ == self.setup.exits - 1:
+            return np.where(np.isnan(confidence), np.float32(np.nan), np.float32(0.0))
+        return self._thought.calibration.risk(exit_, confidence, labels).astype(np.float32)
+
+    def promise(self, class_losses: tuple[float, ...]) -> None:
+        """Other promised losses from now on; debts and savings stay."""
+        super().promise(class_losses)
+        self.ledger.promise(class_losses)
+        self._until_retune = 0
 
     def answered(self, answered: Answered) -> None:
-        for number, account in enumerate(self._accounts):
-            mine = answered.counted & (answered.service_class == number)
-            account.answered(int(mine.sum()))
-            mine &= (answered.reason == Reason.EARLY) & answered.finishes
-            if mine.any():
-                q = answered.q[mine].astype(float)
-                account.left_early(len(q), float((1 / q).sum()), float(q.min()))
+        """Book answers."""
+        self.ledger.answered(answered)
+
+    def abandoned(self, answered: Answered) -> None:
+        """Book early rows whose full vote will never come as lost."""
+        self.ledger.abandoned(answered)
 
     def learn(self, feedback: Feedback) -> None:
-        for number, account in enumerate(self._accounts):
-            mine = feedback.promised & (feedback.service_class == number)
-            early = mine & (feedback.reason == Reason.EARLY)
-            if early.any():
-                account.confirmed(int(early.sum()), float((1 / feedback.q[early].astype(float)).sum()))
-            lost = mine & feedback.loss
-            if lost.any():
-                account.lost(float((1 / feedback.q[lost].astype(float)).sum()))
+        """Book losses, keep the rows for the next retuning."""
+        self.ledger.learn(feedback)
         self._window.add(feedback)
-        self._since_retune += len(feedback)
+        self._until_retune -= len(feedback)
+        self._until_period -= len(feedback)
 
-    def retune(self) -> Callable[[], Any] | None:
-        if self._since_retune < self._told["retune_rows"]:
+    def retune(self) -> Callable[[], Thought] | None:
+        """Think about the window, every `retune_rows` rows of feedback."""
+        if self._until_retune > 0:
             return None
-        self._since_retune = 0
-        window, before = self._window.view(), self._thought.calibration
-        return lambda: self._think(window, before)
+        reconsider_exits = self._period_rows > 0 and self._until_period <= 0
+        self._until_retune = self._retune_rows
+        if reconsider_exits:
+            self._until_period = self._period_rows
+        before = self._thought
+        return self._question(before.calibration, before.path, before.choice, reconsider_exits).think
 
-    def _think(self, window: Feedback, before: Calibration) -> Thought:
-        weights = 0.5 ** (np.arange(len(window))[::-1] / self._told["half_life_rows"]) / window.q
-        calibration = calibrate(window.labels, window.confidence, weights, before)
-        risk = np.stack([calibration.risk(e, window.confidence[:, e], window.labels[:, e]) for e in range(self.setup.exits - 1)], axis=1)
-        path = find_path(risk, weights, self.setup.costs.latency_us(self._active), self._active)
-        plans = tuple(plan(path, account.eps, account.most_saved_losses) for account in self._accounts)
-        return Thought(calibration, path, plans)
+    def adopt(self, outcome: Thought) -> None:
+        """Decide by a newer thought."""
+        if len(outcome.plans) == len(self.ledger.accounts):
+            self._thought = outcome
+            self.version += 1
 
-    def adopt(self, outcome: Any) -> None:
-        self._thought = outcome
-        self.version += 1
+    def metrics(self) -> dict[str, float]:
+        """The ledger's numbers, and the exits on offer."""
+        path, choice = self._thought.path, self._thought.choice
+        return self.ledger.metrics() | {
+            "active_exits": float(np.count_nonzero(choice.active)),
+            "trial_exit": float(choice.trial),
+            "window_rows": float(len(self._window)),
+            "expected_latency_share": float(np.interp(self.class_losses[0], path.loss, path.latency)),
+        }
 
     def state(self) -> State:
-        return {}
+        """Accounts, window and exit choice."""
+        window = self._window.view()
+        told: State = {f"window.{each.name}": getattr(window, each.name) for each in fields(window)}
+        told |= {f"ledger.{key}": value for key, value in self.ledger.state().items()}
+        choice = self._thought.choice
+        return told | {f"choice.{each.name}": getattr(choice, each.name) for each in fields(choice)}
 
     def restore(self, state: State, clean: bool) -> None:
-        pass
+        """Take over a saved state; see Account.restore for what an unclean stop means.
+
+        Raises:
+            ValueError: the state does not fit this bag.
+        """
+        window = _part(state, "window.", [each.name for each in fields(Feedback)])
+        choice = _part(state, "choice.", [each.name for each in fields(ExitChoice)])
+        saved = Feedback(**window)
+        exits = self.setup.exits
+        if saved.labels.shape[1:] != (exits,) or len(choice["active"]) != exits:
+            raise ValueError(f"saved state of a bag with {saved.labels.shape[-1]} exits, this one has {exits}")
+        self.ledger.restore({key[7:]: value for key, value in state.items() if key.startswith("ledger.")}, clean)
+        self._window.clear()
+        self._window.add(saved)
+        before, exits_then = self._thought, ExitChoice(**choice | {"trial": int(choice["trial"])})
+        self._thought = self._question(before.calibration, before.path, exits_then, False).think()
+        self.version += 1
+
+    def _cuts(self) -> np.ndarray:
+        """Cut on the risk by class of service and exit; float64 [classes of service, exits - 1]."""
+        thought = self._thought
+        cuts = np.zeros((len(self.ledger.accounts), self.setup.exits - 1))
+        for number, (account, plan) in enumerate(zip(self.ledger.accounts, thought.plans, strict=True)):
+            if account.may_leave:
+                level = account.reserve / account.capacity * (len(plan) - 1)
+                cuts[number] = thought.path.at(float(np.interp(level, np.arange(len(plan)), plan)))
+        return cuts
+
+    def _question(
+        self, calibration: Calibration, path: ExitPath | None, choice: ExitChoice, reconsider_exits: bool
+    ) -> Question:
+        return Question(
+            window=self._window.view(),
+            half_life_rows=self._half_life_rows,
+            costs=self.setup.costs,
+            class_losses=self.class_losses,
+            capacities=tuple(account.capacity for account in self.ledger.accounts),
+            calibration=calibration,
+            path=path,
+            choice=choice,
+            reconsider_exits=reconsider_exits,
+        )
+
+
+def _part(state: State, prefix: str, names: list[str]) -> State:
+    missing = [name for name in names if prefix + name not in state]
+    if missing:
+        raise ValueError(f"saved state without {', '.join(prefix + name for name in missing)}")
+    return {name: state[prefix + name] for name in names}

@@ -1,9 +1,10 @@
 """The path: from "nobody leaves early" to "everybody leaves at the first active exit", each point optimal for its loss.
 
-A point belongs to a price, the latency that one loss is worth. At a price, leaving at exit e costs its latency plus
+A point belongs to a price, the latency that one loss is worth. At a price, leaving at an exit costs its latency plus
 price x risk, and a row should leave where that is at most the expected cost of going on: optimal stopping, solved on a
-window of feedback by backward induction. What going on costs depends on the rows; it is averaged over rows with nearby
-risk, among those that come as far as this exit. Lower prices let more rows leave; the path is nested by construction.
+window of feedback by backward induction. What going on costs is averaged over rows with nearby risk, among those that
+come as far as this exit. Lower prices let more rows leave; the path is nested: who leaves at a point leaves at every
+later one, there or before.
 """
 
 from __future__ import annotations
@@ -12,19 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BINS = 64
-SWEEPS = 2  # the first knows nothing of who comes as far as an exit, the next use the one before
-PRICES = np.concatenate([np.geomspace(3000.0, 0.03, 36), [0.0]])  # in latencies of the full ensemble
+BINS = 64  # candidates for a cut, at equal numbers of rows
+PRICES = np.append(np.geomspace(1500.0, 0.5, 20), 0.0)  # in latencies of the full ensemble
 
 
 @dataclass(frozen=True, slots=True)
 class ExitPath:
-    """Points of the path, dearest first: the first lets nobody leave, the last everybody at the first active exit.
+    """Points of the path: the first lets nobody leave, the next are those of PRICES; price 0 lets everybody leave.
 
     Attributes:
         cuts: float64 [points, exits - 1]; a row leaves where its risk < cut. Non-decreasing along the path.
         loss: float64 [points], expected share of losses on the window, non-decreasing.
-        latency: float64 [points], expected latency as a share of the full ensemble's.
+        latency: float64 [points], expected latency in latencies of the full ensemble, non-increasing.
     """
 
     cuts: np.ndarray
@@ -32,60 +32,93 @@ class ExitPath:
     latency: np.ndarray
 
     def at(self, position: float) -> np.ndarray:
-        """Cuts between two points; float64 [exits - 1]. `position` 0 is the first point."""
+        """Cuts at a position between two points, 0 is the first; float64 [exits - 1]."""
         below = min(int(position), len(self.cuts) - 2)
         share = position - below
         if share >= 1.0:
-            return np.asarray(self.cuts[-1])
-        finite = np.minimum(self.cuts[below + 1], 1.0 + 1e-9)
-        return np.asarray(self.cuts[below] + share * (finite - self.cuts[below]))
+            return np.asarray(self.cuts[below + 1])
+        least, most = np.minimum(self.cuts[below], 1.0), np.minimum(self.cuts[below + 1], 1.0)
+        return np.asarray(least + share * (most - least))
+
+    def price_at(self, eps: float) -> float:
+        """The going price of a loss where the expected loss is eps."""
+        point = int(np.searchsorted(self.loss, eps, side="right")) - 1
+        return float(PRICES[max(point - 1, 0)])
 
 
-def find_path(risk: np.ndarray, weights: np.ndarray, latency_us: np.ndarray, active: np.ndarray) -> ExitPath:
+def find_path(
+    risk: np.ndarray, weights: np.ndarray, spent: np.ndarray, active: np.ndarray, before: ExitPath | None = None
+) -> ExitPath:
     """Solve the optimal stopping problem for every price.
 
     Args:
         risk: float64 [rows, exits - 1], NaN where an exit was not seen: nobody leaves there.
         weights: float64 [rows].
-        latency_us: float64 [exits], of an answer at each exit.
+        spent: float64 [exits], latency of an answer at each exit, in latencies of the full ensemble.
         active: bool [exits].
+        before: the previous path, which tells who comes as far as an exit; without one the problem is solved twice.
     """
-    rows, early = risk.shape
-    spent = latency_us / latency_us[-1]
-    exits = [exit_ for exit_ in range(early) if active[exit_]]
-    points = len(PRICES) + 1
-    cuts = np.zeros((points, early))
-    if not exits:
-        return ExitPath(cuts, np.zeros(points), np.ones(points))
-    cuts[:, exits] = 1.0
-    order = {exit_: np.argsort(risk[:, exit_]) for exit_ in exits}  # NaN last
-    seen = {exit_: int(np.isfinite(risk[:, exit_]).sum()) for exit_ in exits}
-    for sweep in range(SWEEPS):
-        comes = _comes(risk, cuts[1:], exits) if sweep else None
-        going_on = np.ones((rows, len(PRICES)))
-        for exit_ in reversed(exits):
-            leave = spent[exit_] + PRICES * risk[:, exit_, None]
-            gain = (leave - going_on) * weights[:, None]
-            if comes is not None:
-                gain *= comes[exit_]
-            cuts[1:, exit_] = _best_cut(gain, risk[:, exit_], order[exit_][: seen[exit_]])
-            going_on = np.where(risk[:, exit_, None] < cuts[1:, exit_], leave, going_on)
-    cuts[0], cuts[-1, exits] = 0.0, np.inf
+    risk, weights = risk.astype(np.float32), weights.astype(np.float32)
+    exits = [int(exit_) for exit_ in np.flatnonzero(active[:-1])]
+    cuts = np.zeros((len(PRICES) + 1, risk.shape[1]))
+    if not exits or not len(risk):
+        return ExitPath(cuts, np.zeros(len(cuts)), np.ones(len(cuts)))
+    known = None if before is None else before.cuts[1:]
+    for _ in range(2 if before is None else 1):
+        known = _solve(risk, weights, spent, exits, PRICES, known)
+    cuts[1:] = known
+    cuts[-1, exits] = np.inf
     cuts = np.maximum.accumulate(cuts, axis=0)
-    loss, latency = _replay(risk, weights, spent, cuts, exits)
+    loss, latency = _replay(risk, weights, spent, exits, cuts)
     return ExitPath(cuts, np.maximum.accumulate(loss), np.minimum.accumulate(latency))
 
 
-def _best_cut(gain: np.ndarray, risk: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Cut on the risk below which leaving pays in sum, by price; float64 [prices]."""
+def best_cost(risk: np.ndarray, weights: np.ndarray, spent: np.ndarray, active: np.ndarray, price: float) -> float:
+    """Expected latency + price x loss of the best cuts for one price; arguments as for `find_path`."""
+    risk, weights = risk.astype(np.float32), weights.astype(np.float32)
+    exits = [int(exit_) for exit_ in np.flatnonzero(active[:-1])]
+    prices, known = np.array([price]), None
+    for _ in range(2):
+        known = _solve(risk, weights, spent, exits, prices, known)
+    assert known is not None
+    loss, latency = _replay(risk, weights, spent, exits, known)
+    return float(latency[0] + price * loss[0])
+
+
+def _solve(
+    risk: np.ndarray,
+    weights: np.ndarray,
+    spent: np.ndarray,
+    exits: list[int],
+    prices: np.ndarray,
+    known: np.ndarray | None,
+) -> np.ndarray:
+    """Cuts by price, float64 [prices, exits - 1]; `known` cuts tell who comes as far as an exit."""
+    paid, latency = prices.astype(np.float32), spent.astype(np.float32)
+    cuts = np.zeros((len(prices), risk.shape[1]))
+    comes = None if known is None else _comes(risk, known, exits)
+    going_on = np.full((len(risk), len(prices)), latency[-1])
+    for exit_ in reversed(exits):
+        here = risk[:, exit_, None]
+        leave = latency[exit_] + paid * here
+        gain = leave - going_on
+        gain *= weights[:, None] if comes is None else comes[exit_] * weights[:, None]
+        cuts[:, exit_] = _best_cut(gain, risk[:, exit_])
+        np.copyto(going_on, leave, where=here < cuts[:, exit_].astype(np.float32))
+    return cuts
+
+
+def _best_cut(gain: np.ndarray, risk: np.ndarray) -> np.ndarray:
+    """Cut on the risk below which leaving pays most in sum, by price; float64 [prices]."""
     cuts = np.zeros(gain.shape[1])
+    order = np.argsort(risk)[: np.count_nonzero(np.isfinite(risk))]  # NaN is sorted last
     if not len(order):
         return cuts
     starts = np.unique(np.linspace(0, len(order), BINS, endpoint=False).astype(np.int64))
     summed = np.cumsum(np.add.reduceat(gain[order], starts, axis=0), axis=0)
-    edges = np.concatenate([risk[order[starts[1:]]], [risk[order[-1]] * (1.0 + 1e-9) + 1e-12]])
+    edges = np.append(risk[order[starts[1:]]], np.nextafter(risk[order[-1]], np.float32(2.0)))
     best = summed.argmin(axis=0)
-    pays = summed[best, np.arange(gain.shape[1])] < 0.0
+    pays = summed[best, np.arange(len(cuts))] < 0.0
     cuts[pays] = edges[best[pays]]
     return cuts
 
@@ -96,21 +129,21 @@ def _comes(risk: np.ndarray, cuts: np.ndarray, exits: list[int]) -> dict[int, np
     comes = {}
     for exit_ in exits:
         comes[exit_] = still
-        still = still & ~(risk[:, exit_, None] < cuts[:, exit_])
+        still = still & ~(risk[:, exit_, None] < cuts[:, exit_].astype(np.float32))
     return comes
 
 
 def _replay(
-    risk: np.ndarray, weights: np.ndarray, spent: np.ndarray, cuts: np.ndarray, exits: list[int]
+    risk: np.ndarray, weights: np.ndarray, spent: np.ndarray, exits: list[int], cuts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Expected loss and latency of every point, both float64 [points]."""
+    """Expected loss and latency by cuts, both float64 [points]."""
     still = np.ones((len(risk), len(cuts)), dtype=bool)
     loss, latency = np.zeros(len(cuts)), np.zeros(len(cuts))
     for exit_ in exits:
-        leaves = still & (risk[:, exit_, None] < cuts[:, exit_])
-        loss += (weights * np.nan_to_num(risk[:, exit_])) @ leaves
-        latency += spent[exit_] * (weights @ leaves)
+        leaves = still & (risk[:, exit_, None] < cuts[:, exit_].astype(np.float32))
+        leaving = leaves.astype(np.float32)
+        loss += (weights * np.nan_to_num(risk[:, exit_])) @ leaving
+        latency += spent[exit_] * (weights @ leaving)
         still &= ~leaves
-    latency += weights @ still
-    total = weights.sum()
-    return loss / total, latency / total
+    latency += spent[-1] * (weights @ still.astype(np.float32))
+    return loss / weights.sum(), latency / weights.sum()

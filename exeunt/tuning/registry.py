@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exeunt.errors import unknown
+from exeunt.tuning.budget import BudgetTuner
 from exeunt.tuning.hill_climb import HillClimb
 from exeunt.tuning.patience import Patience
 from exeunt.tuning.static import Static
@@ -12,6 +13,7 @@ TUNERS: dict[str, type[Tuner]] = {
     Static.name: Static,
     Patience.name: Patience,
     HillClimb.name: HillClimb,
+    BudgetTuner.name: BudgetTuner,
 }
 
 

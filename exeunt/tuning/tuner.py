@@ -30,11 +30,13 @@ class View:
         labels: int32 [rows, exits], -1 where not seen.
         confidence: float32 [rows, exits], NaN where not seen.
         service_class: int16 [rows].
+        q: probability with which a row that leaves now is chosen to finish.
     """
 
     labels: np.ndarray
     confidence: np.ndarray
     service_class: np.ndarray
+    q: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,11 @@ class Tuner(ABC):
         """Exits to offer, bool [exits]; the last is always True."""
         return np.ones(self.setup.exits, dtype=bool)
 
-    def risk(self, exit_: int, confidence: np.ndarray) -> np.ndarray:
-        """Estimated probability that a vote's label is not the full vote's; float32 [rows] from float32 [rows]."""
+    def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Estimated probability that a vote's label is not the full vote's; float32 [rows] from float32 [rows].
+
+        `labels`, int32 [rows], are the votes' labels, for tuners that tell them apart.
+        """
         return np.clip(np.float32(1.0) - confidence, 0.0, 1.0)
 
     def answered(self, answered: Answered) -> None:  # noqa: B027 - most tuners keep no accounts
