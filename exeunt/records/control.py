@@ -249,7 +249,7 @@ def _table(path: Path, kind: type) -> dict[str, Any]:
     for key in told:
         if key not in names:
             raise unknown("key", key, names, str(path))
-    return told  # type: ignore[no-any-return]
+    return told
 
 
 def _finite(value: float | None) -> float | None:

@@ -146,7 +146,9 @@ class _Search:
     def solve(self) -> tuple[float, tuple[float, ...]]:
         """Least summed latency and the thresholds, one per offered exit."""
         rows = len(self._scores)
-        layer = [(0, 0.0, (), np.ones(rows, dtype=bool))]  # losses, latency of those who left, thresholds, still there
+        layer: list[_Node] = [
+            (0, 0.0, (), np.ones(rows, dtype=bool))
+        ]  # losses, latency of those who left, thresholds, still there
         for exit_ in range(self._exits):
             final = exit_ == self._exits - 1
             grown = [child for node in layer for child in self._children(node, exit_, final)]
@@ -187,4 +189,5 @@ class _Search:
         return [node for _, group in itertools.groupby(layer, lambda node: node[0]) for node in list(group)[:kept]]
 
 
+# losses so far, summed latency of those who left, thresholds so far, rows still there
 _Node = tuple[int, float, tuple[float, ...], np.ndarray]

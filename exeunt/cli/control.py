@@ -1,0 +1,166 @@
+"""`exeunt control`: watch and change a running server, through files in its state_dir."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exeunt.errors import ConfigError, ServingError
+
+if TYPE_CHECKING:
+    from exeunt.records.control import Control, Status
+
+OBEYED_WITHIN_S = 5.0
+STALE_S = 10.0
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "control",
+        help="show or change a running server",
+        description="Show the state of a running server, change its promised loss, switch exits off and on. Works "
+        "through files in the server's state_dir, not through its inference port.",
+        epilog="Example: exeunt control digits --exits-off all    (nobody leaves early until --exits-on all)",
+    )
+    parser.add_argument("name", help="name of the bag")
+    parser.add_argument(
+        "--state-dir", type=Path, help="the server's (default: $EXEUNT_STATE_DIR or ~/.local/state/exeunt)"
+    )
+    parser.add_argument("--max-loss", type=float, metavar="SHARE", help="promise this loss from now on")
+    parser.add_argument(
+        "--service-class",
+        action="append",
+        default=[],
+        metavar="NAME=SHARE",
+        help="promise this loss to a class of service; may be repeated",
+    )
+    parser.add_argument("--exits-off", metavar="EXITS", help="exits to switch off: numbers with commas, or all")
+    parser.add_argument("--exits-on", metavar="EXITS", help="exits to switch on again: numbers with commas, or all")
+    parser.add_argument("--reset", action="store_true", help="back to the settings of the bag, before other options")
+    parser.add_argument("--json", action="store_true", help="print the state as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Change what is asked for, wait until the server has obeyed, show its state.
+
+    Raises:
+        ConfigError: no such server, or a value that is not allowed.
+        ServingError: the server did not obey in time.
+    """
+    from exeunt.records.control import control_path, default_state_dir, find_status, read_control, write_control
+
+    state_dir = args.state_dir or default_state_dir()
+    status = find_status(state_dir, args.name)
+    path = control_path(state_dir, status.content_hash)
+    before = read_control(path)
+    wanted = _changed(args, before, status)
+    if wanted != before:
+        wanted = dataclasses.replace(wanted, version=before.version + 1)
+        wanted.check("exeunt control", status.exits, status.service_classes)
+        write_control(path, wanted)
+        status = _obeyed(state_dir, args.name, wanted.version)
+    if args.json:
+        print(json.dumps(dataclasses.asdict(status), indent=1))
+    else:
+        _show(status)
+    return 0
+
+
+def _changed(args: argparse.Namespace, before: Control, status: Status) -> Control:
+    from exeunt.records.control import Control
+
+    control = Control(version=before.version) if args.reset else before
+    if args.max_loss is not None:
+        control = dataclasses.replace(control, max_loss=args.max_loss)
+    if args.service_class:
+        told = dict(map(_class_loss, args.service_class))
+        control = dataclasses.replace(control, service_classes=(control.service_classes or {}) | told)
+    early = set(range(status.exits - 1))
+    off = early if control.exits_off == "all" else set(control.exits_off)
+    killed = control.exits_off == "all"
+    if args.exits_off is not None:
+        off, killed = off | _exits(args.exits_off, early), killed or args.exits_off == "all"
+    if args.exits_on is not None:
+        off, killed = off - _exits(args.exits_on, early), False
+    return dataclasses.replace(control, exits_off="all" if killed else tuple(sorted(off)))
+
+
+def _class_loss(told: str) -> tuple[str, float]:
+    name, _, share = told.partition("=")
+    try:
+        return name, float(share)
+    except ValueError:
+        raise ConfigError(f"--service-class {told!r}; allowed: NAME=SHARE, such as gold=0.001") from None
+
+
+def _exits(told: str, early: set[int]) -> set[int]:
+    if told == "all":
+        return early
+    try:
+        return {int(each) for each in told.split(",")}
+    except ValueError:
+        raise ConfigError(f"exits {told!r}; allowed: numbers with commas between, or all") from None
+
+
+def _obeyed(state_dir: Path, name: str, version: int) -> Status:
+    from exeunt.records.control import find_status
+
+    until_s = time.monotonic() + OBEYED_WITHIN_S
+    while True:
+        status = find_status(state_dir, name)
+        if status.control_version >= version:
+            return status
+        if status.control_error:
+            raise ServingError(f"{name}: the server refused the change: {status.control_error}")
+        if time.monotonic() > until_s:
+            raise ServingError(
+                f"{name}: process {status.pid} has not obeyed within {OBEYED_WITHIN_S:.0f} s; its status is "
+                f"{time.time() - status.written_unix_s:.0f} s old, so it may have stopped (the change waits for its "
+                f"next start)"
+            )
+        time.sleep(0.1)
+
+
+def _show(status: Status) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    age_s = time.time() - status.written_unix_s
+    alive = f"[red]silent for {age_s:.0f} s[/red]" if age_s > STALE_S else "running"
+    up_s = status.written_unix_s - status.started_unix_s
+    console.print(f"[bold]{status.bag}[/bold]  {alive}, process {status.pid}, up {up_s:.0f} s, tuner {status.tuner}")
+    classes = "".join(f", {name} {loss:.3%}" for name, loss in status.service_classes.items())
+    console.print(f"promised loss {status.max_loss:.3%}{classes}; control version {status.control_version}")
+    console.print(f"tickets in flight {status.tickets_in_flight}, rows waiting {status.waiting_rows}")
+    if status.control_error:
+        console.print(f"[red]control file not obeyed: {status.control_error}[/red]")
+    table = Table(header_style="bold")
+    for column in ("exit", "offered", "threshold", "answers", "by reason"):
+        table.add_column(column, justify="left" if column == "by reason" else "right")
+    for exit_ in range(status.exits):
+        table.add_row(*_line(status, exit_))
+    console.print(table)
+    if status.metrics:
+        console.print("  ".join(f"{name} {value:g}" for name, value in status.metrics.items() if value is not None))
+
+
+def _line(status: Status, exit_: int) -> list[str]:
+    answers = {reason: rows for reason, rows in status.answers[exit_].items() if rows} if status.answers else {}
+    total = max(1, sum(sum(each.values()) for each in status.answers))
+    off = status.exits_off == "all" or exit_ in status.exits_off
+    last = exit_ == status.exits - 1
+    threshold = status.thresholds[exit_] if exit_ < len(status.thresholds) else None
+    return [
+        f"{exit_} (full)" if last else str(exit_),
+        "yes" if status.active[exit_] else "switched off" if off and not last else "no",
+        "" if threshold is None or last else f"{threshold:.3f}",
+        f"{sum(answers.values())} ({sum(answers.values()) / total:.0%})",
+        ", ".join(f"{reason} {rows}" for reason, rows in answers.items()),
+    ]

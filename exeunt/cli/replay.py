@@ -1,0 +1,186 @@
+"""`exeunt replay`: recorded feedback through any tuner, offline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exeunt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from exeunt.records.feedback import Feedback
+    from exeunt.records.record import Record
+    from exeunt.replay.run import Result, Run
+    from exeunt.replay.stream import Stream
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="replay recorded feedback with other tuners",
+        description="Answer recorded inputs again with other tuners, offline, by the server's own code: latency, loss, "
+        "worst window, answers per exit, the tuner's time. A server records where `[exit] records_dir` names a folder.",
+        epilog="Example: exeunt replay records --tuner hill_climb,budget,static --max-loss 0.01 --plot replay.png",
+    )
+    parser.add_argument("records", type=Path, help="folder of a server's records, or one of its files")
+    parser.add_argument(
+        "--tuner",
+        default="",
+        metavar="NAMES",
+        help="tuners separated by commas, options behind colons: hill_climb:constants=public_code "
+        "(default: the recorded one)",
+    )
+    parser.add_argument("--max-loss", type=float, metavar="SHARE", help="promised loss (default: the recorded one)")
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        metavar="FOLDER",
+        help="repository of the bag: the tuners then start from its calibration data, as the server does",
+    )
+    parser.add_argument(
+        "--hindsight", action="store_true", help="add the oracle and the best fixed thresholds of the whole record"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the tuners' chance (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw latency and loss along the record")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay, print, plot.
+
+    Raises:
+        ConfigError: no records, an unknown tuner or option, a max_loss that is not a share.
+    """
+    from exeunt.records.record import read_record
+    from exeunt.replay.run import plain, result_of
+    from exeunt.replay.stream import recorded_stream
+
+    if args.max_loss is not None and not 0 <= args.max_loss <= 1:
+        raise ConfigError(f"--max-loss {args.max_loss}; allowed: a number from 0 to 1")
+    record = read_record(args.records)
+    if not len(record.feedback):
+        raise ConfigError(f"{args.records}: the record holds no rows")
+    max_loss = record.about.settings.max_loss if args.max_loss is None else args.max_loss
+    stream = recorded_stream(record, str(args.records))
+    runs = _runs(args, record, stream, _calibration(args, record))
+    results = [result_of(stream, each, record.about.costs, max_loss) for each in runs]
+    if args.json:
+        print(json.dumps(_told(record, max_loss, [plain(each) for each in results], runs), indent=1))
+    else:
+        _show(record, max_loss, results, runs)
+    if args.plot:
+        from exeunt.replay.plots import plot_course
+
+        plot_course(stream, runs, record.about.costs, max_loss, args.plot)
+    return 0
+
+
+def _runs(args: argparse.Namespace, record: Record, stream: Stream, calibration: Feedback) -> list[Run]:
+    """What the server did, then each tuner, then the references."""
+    import dataclasses
+
+    from exeunt.replay.hindsight import answer_fixed, answer_oracle, best_fixed
+    from exeunt.replay.policies import Policy, parse_policies, run_policy
+
+    about = record.about
+    own = Policy(about.settings.tuner, about.settings.tuner, about.settings.tuner_options)
+    runs = [_as_recorded(record, stream)]
+    for policy in parse_policies(args.tuner) if args.tuner else [own]:
+        if policy.tuner == own.tuner and not policy.options:
+            policy = own
+        settings = policy.settings(about.settings, args.max_loss)
+        same = settings == about.settings  # only then do the moments of its jobs mean anything
+        replayed = stream if same else dataclasses.replace(stream, retunes=None)
+        runs.append(run_policy(policy, replayed, about.costs, settings, calibration, seed=args.seed))
+    if args.hindsight:
+        lossless = about.settings.lossless
+        max_loss = about.settings.max_loss if args.max_loss is None else args.max_loss
+        fixed = best_fixed(stream, about.costs, max_loss, lossless)
+        runs.append(answer_fixed(stream, fixed, about.costs, lossless, policy="best fixed"))
+        runs.append(answer_oracle(stream, about.costs))
+    return runs
+
+
+def _as_recorded(record: Record, stream: Stream) -> Run:
+    """The answers that the server gave, priced like the replayed ones."""
+    import numpy as np
+
+    from exeunt.records.feedback import NEVER_SEEN
+    from exeunt.replay.run import Run
+
+    rows = record.feedback
+    offered, which = np.unique(rows.order != NEVER_SEEN, axis=0, return_inverse=True)
+    latency_us = np.stack([record.about.costs.latency_us(each) for each in offered])
+    return Run(
+        policy="as recorded",
+        exit=rows.exit,
+        reason=rows.reason,
+        version=rows.tuner_version,
+        decided=np.argsort(np.argsort(rows.order[np.arange(len(rows)), rows.exit], kind="stable")),
+        risk=np.zeros(len(rows), dtype=np.float32),
+        latency_us=latency_us[which.reshape(-1), rows.exit],
+        most_unconfirmed_rows=_most_unconfirmed(rows),
+    )
+
+
+def _most_unconfirmed(rows: Feedback) -> int:
+    """Most early rows between their decision and their full vote at once."""
+    import numpy as np
+
+    from exeunt.contract import Reason
+
+    early = np.flatnonzero(rows.reason == Reason.EARLY)
+    moments = np.concatenate([rows.order[early, rows.exit[early]], rows.order[early, -1]])
+    step = np.repeat([1, -1], len(early))
+    return int(np.cumsum(step[np.argsort(moments, kind="stable")]).max(initial=0))
+
+
+def _calibration(args: argparse.Namespace, record: Record) -> Feedback:
+    """Calibration data of the record's bag, or none."""
+    import numpy as np
+
+    from exeunt.contract import CALIBRATION_FILE, MANIFEST_FILE
+    from exeunt.manifest import Manifest
+    from exeunt.records.calibration import load_calibration
+    from exeunt.records.feedback import Feedback
+
+    if args.repository is None:
+        nothing = np.zeros((0, record.about.exits))
+        return Feedback.observed(nothing, nothing)
+    for path in sorted(args.repository.glob(f"*/1/{MANIFEST_FILE}")):
+        manifest = Manifest.load(path)
+        if manifest.content_hash == record.about.content_hash:
+            return load_calibration(path.with_name(CALIBRATION_FILE), manifest)
+    raise ConfigError(f"{args.repository}: holds no bag with content hash {record.about.content_hash}, the record's")
+
+
+def _agreement(runs: Sequence[Run]) -> list[float]:
+    """Share of rows that each run lets leave at the same exit for the same reason as the record."""
+    first = runs[0]
+    return [float(((each.exit == first.exit) & (each.reason == first.reason)).mean()) for each in runs]
+
+
+def _told(record: Record, max_loss: float, results: list[dict[str, Any]], runs: Sequence[Run]) -> dict[str, Any]:
+    for result, agreement in zip(results, _agreement(runs), strict=True):
+        result["as_recorded"] = agreement
+    about = {"bag": record.about.bag, "content_hash": record.about.content_hash, "max_loss": max_loss}
+    return about | {"missing_rows": record.missing_rows, "results": results}
+
+
+def _show(record: Record, max_loss: float, results: Sequence[Result], runs: Sequence[Run]) -> None:
+    from rich.console import Console
+
+    from exeunt.replay.tables import rich_table
+
+    console = Console()
+    title = f"{record.about.bag}: {len(record.feedback)} rows replayed, promised loss {max_loss:.2%}"
+    console.print(rich_table(results, max_loss, title))
+    for each, agreement in list(zip(runs, _agreement(runs), strict=True))[1:]:
+        console.print(f"{each.policy}: {agreement:.2%} of the rows left where the record says")
+    if record.missing_rows:
+        console.print(f"{record.missing_rows} rows are missing from the record")

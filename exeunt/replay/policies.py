@@ -1,0 +1,100 @@
+"""Policies by the names that the command line takes: `budget`, `hill_climb:constants=public_code`, ..."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from exeunt.errors import ConfigError, unknown
+from exeunt.manifest import Costs
+from exeunt.records.feedback import Feedback
+from exeunt.replay.replay import RETUNE_LAG_ROWS, replay
+from exeunt.replay.run import Run
+from exeunt.replay.stream import Stream
+from exeunt.settings import Settings
+from exeunt.tuning.registry import TUNERS, make_tuner
+from exeunt.tuning.tuner import Setup
+
+
+_BETWEEN_POLICIES = re.compile(r",(?![^\[]*\])")  # a comma that is not inside [...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A tuner with its options.
+
+    Attributes:
+        label: for tables.
+        tuner: name in the registry.
+        options: keyword arguments of the tuner.
+    """
+
+    label: str
+    tuner: str
+    options: dict[str, Any]
+
+    def settings(self, base: Settings, max_loss: float | None = None) -> Settings:
+        """`base` with this tuner, and another promise where one is told."""
+        kept = base.max_loss if max_loss is None else max_loss
+        return dataclasses.replace(base, tuner=self.tuner, tuner_options=self.options, max_loss=kept)
+
+
+def parse_policies(told: str) -> list[Policy]:
+    """Read `name[:key=value]...`, several separated by commas; values are JSON or bare words.
+
+    >>> parse_policies("budget,hill_climb:constants=public_code:adjust=false")[1].options
+    {'constants': 'public_code', 'adjust': False}
+
+    Raises:
+        ConfigError: an unknown tuner, or an option without value.
+    """
+    policies = []
+    for label in filter(None, (each.strip() for each in _BETWEEN_POLICIES.split(told))):
+        name, *pairs = label.split(":")
+        if name not in TUNERS:
+            raise unknown("tuner", name, TUNERS, "--tuner")
+        options = {}
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise ConfigError(f"--tuner {label}: {pair!r} has no value; allowed: name:key=value")
+            options[key] = _value(value)
+        policies.append(Policy(label, name, options))
+    if not policies:
+        raise ConfigError(f"--tuner {told!r} names none; allowed: {', '.join(TUNERS)}")
+    return policies
+
+
+def run_policy(
+    policy: Policy,
+    stream: Stream,
+    costs: Costs,
+    settings: Settings,
+    calibration: Feedback,
+    *,
+    seed: int = 0,
+    retune_lag_rows: int = RETUNE_LAG_ROWS,
+) -> Run:
+    """Replay a stream with a fresh tuner.
+
+    Args:
+        policy: the tuner and its label; `settings` must be those of `policy.settings`.
+        stream: what to replay.
+        costs: latency of the exits.
+        settings: promise, lossless stop, shadow share.
+        calibration: what the tuner starts from; may be empty.
+        seed: of the tuner's chance and the shadow coins.
+        retune_lag_rows: rows learnt between the start of a job and its adoption.
+    """
+    tuner = make_tuner(Setup(costs, settings, calibration, seed))
+    return replay(stream, tuner, costs, settings, seed=seed, retune_lag_rows=retune_lag_rows, policy=policy.label)
+
+
+def _value(told: str) -> Any:
+    try:
+        return json.loads(told)
+    except json.JSONDecodeError:
+        return told

@@ -1,0 +1,52 @@
+"""Results as tables: on the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from exeunt.replay.run import Result
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = ("policy", "mean", "median", "loss", "worst 1000", "over promise", "answers per exit", "us/row", "ms/job")
+
+
+def cells(result: Result, max_loss: float) -> list[str]:
+    """One line: latencies as shares of the plain ensemble's, losses in percent.
+
+    "over promise" is the most losses above max_loss * T after any number T of answers; it may reach P, the rows
+    awaiting feedback; "broken" marks a run that passed that.
+    """
+    broken = f" (broken {result.violations} x)" if result.violations else ""
+    return [
+        result.policy,
+        f"{result.mean_latency:.3f}",
+        f"{result.median_latency:.3f}",
+        f"{100 * result.loss:.2f} %" + (" !" if result.loss > max_loss * 1.0001 else ""),
+        f"{100 * result.worst_window:.1f} %",
+        f"{max(0.0, result.excess_rows):.1f} of P = {result.most_unconfirmed_rows}{broken}",
+        " ".join(f"{100 * share:.0f}" for share in result.answers),
+        f"{result.serving_us_per_row:.0f}" if result.serving_us_per_row else "",
+        f"{result.tuning_ms_per_job:.1f}" if result.jobs else "",
+    ]
+
+
+def rich_table(results: Sequence[Result], max_loss: float, title: str) -> Table:
+    """The results of one stream for the terminal."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+    for result in results:
+        style = "red" if result.violations else None
+        table.add_row(*cells(result, max_loss), style=style)
+    return table
+
+
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column left, the others right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(each) + " |" for each in [list(header), rule, *map(list, lines)])
