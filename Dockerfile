@@ -63,9 +63,9 @@ RUN wheel="$(echo /tmp/exeunt/wheels/*.whl)" \
     && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "${wheel}[cli,engine,export]" scikit-learn \
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /models
-COPY --chmod=755 deploy/fill-repository.sh /usr/local/bin/fill-repository
+COPY deploy/fill_repository.py /opt/exeunt/
 USER 1000:1000
-CMD ["fill-repository", "/models"]
+CMD ["python3", "/opt/exeunt/fill_repository.py", "/models"]
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON_SDK_TAG} AS perf
 ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
