@@ -106,13 +106,19 @@ def searched_thresholds(
     """
     thresholds = np.zeros(len(active))
     thresholds[-1] = np.nan
-    least = min(LEAST_SEEN_ROWS, len(evidence))
-    ramps = np.flatnonzero(active[:-1])
-    ramps = ramps[(evidence.errors[:, ramps] < np.inf).sum(axis=0) >= least]
-    rows = evidence.rows(evidence.seen(ramps))
-    if len(ramps) and len(rows) >= least:
+    ramps, rows = comparable(evidence, active)
+    if len(ramps):
         thresholds[ramps] = climb(rows, ramps.tolist(), costs.latency_us(active), allowed_loss, rules).thresholds
     return thresholds
+
+
+def comparable(evidence: Evidence, active: np.ndarray) -> tuple[np.ndarray, Evidence]:
+    """Active exits before the last that were seen on enough rows, int64 [ramps], and the rows that were seen at all."""
+    ramps = np.flatnonzero(active[:-1])
+    least = min(LEAST_SEEN_ROWS, len(evidence))
+    ramps = ramps[(evidence.errors[:, ramps] < np.inf).sum(axis=0) >= least]
+    rows = evidence.rows(evidence.seen(ramps))
+    return (ramps, rows) if len(rows) >= least else (ramps[:0], rows)
 
 
 def _choose_paper(feasible: Sequence[Trial], steps: list[float]) -> Trial:

@@ -11,7 +11,7 @@ import numpy as np
 from exeunt.contract import Reason
 from exeunt.records.feedback import Feedback
 from exeunt.records.window import FeedbackWindow
-from exeunt.tuning.climbing import searched_thresholds
+from exeunt.tuning.climbing import comparable, searched_thresholds
 from exeunt.tuning.evidence import Evidence, error_score
 from exeunt.tuning.hill_climb_options import choices
 from exeunt.tuning.ramp_adjustment import RampSet, adjust, first_set
@@ -62,6 +62,15 @@ class HillClimb(Tuner):
         self._tune_due = self._adjust_due = False
         self._tunings = self._adjustments = 0
 
+    @property
+    def _max_loss(self) -> float:
+        return min(self.class_losses)
+
+    def promise(self, class_losses: tuple[float, ...]) -> None:
+        """Other promised losses from now on; a search is due."""
+        super().promise(class_losses)
+        self._tune_due = True
+
     def leaves(self, exit_: int, view: View) -> np.ndarray:
         """Rows whose error score is strictly below the exit's threshold; bool [rows]."""
         return np.asarray(error_score(view.confidence[:, exit_]) < self._now.thresholds[exit_])
@@ -87,7 +96,7 @@ class HillClimb(Tuner):
         self._lost += float(lost.sum())
         newest = np.concatenate([self._recent, np.stack([weight, lost])], axis=1)
         self._recent = newest[:, -self._rows_of(self._choices.trigger) :]
-        bad = self._recent[1].sum() > self._choices.max_loss * self._recent[0].sum()
+        bad = self._recent[1].sum() > self._max_loss * self._recent[0].sum()
         if self._choices.in_batches:
             self._guard(kept, bad)
         elif bad:
@@ -100,7 +109,7 @@ class HillClimb(Tuner):
         first = self._answered <= self._recent[0].sum()
         self._tune_due |= bad or first
         self._bad_batches += bad
-        if bad and (self._bad_batches >= 2 or self._lost > self._choices.max_loss * self._answered):
+        if bad and (self._bad_batches >= 2 or self._lost > self._max_loss * self._answered):
             erred = np.unique(batch.exit[batch.loss & (batch.reason == Reason.EARLY)])
             self._tune_due = False
             self._take(self._now.changed(off=[], on=erred[self._now.active[erred]]))
@@ -131,7 +140,7 @@ class HillClimb(Tuner):
         searched = self._window.view(self._rows_of(self._choices.window))
         judged = self._window.view(self._rows_of(self._choices.utility))
         version, now, costs, budget_us = self.version, self._now, self.setup.costs, self._choices.budget_us
-        rules, allowed = self._choices.rules, self._choices.search_loss
+        rules, allowed = self._choices.rules, min(self._choices.search_loss, self._max_loss)
 
         def job() -> Outcome:
             evidence = Evidence.of(searched)
@@ -141,8 +150,8 @@ class HillClimb(Tuner):
 
             if not adjusts:
                 return Outcome(version, RampSet(now.active, tune(now.active)))
-            newest = Evidence.of(judged)
-            return Outcome(version, adjust(newest.rows(newest.seen(now.ramps)), costs, now, budget_us, tune))
+            _, newest = comparable(Evidence.of(judged), now.active)
+            return Outcome(version, adjust(newest, costs, now, budget_us, tune))
 
         return job
 

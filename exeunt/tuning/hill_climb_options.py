@@ -17,15 +17,14 @@ class Choices:
 
     Attributes:
         rules: steps of the climb.
-        search_loss: loss allowed on the search window, 0..1.
+        search_loss: loss allowed on the search window, 0..1; never more than the promised one.
         window: newest feedback that thresholds are searched on.
-        trigger: newest feedback whose mean loss, above `max_loss`, triggers a search.
+        trigger: newest feedback whose mean loss, above the promised one, triggers a search.
         period: from one ramp adjustment to the next.
         utility: newest feedback that the ramps' utilities are taken from.
         ramp_budget: most that active ramps may cost together, as a share of the latency without ramps.
         in_batches: count batches of feedback, not rows, and guard against repeated losses as the public code does.
         adjusts: whether ramps are adjusted at all.
-        max_loss: the promised loss.
         budget_us: `ramp_budget` in microseconds, or the cost of all exported ramps where that counts.
     """
 
@@ -38,7 +37,6 @@ class Choices:
     ramp_budget: float
     in_batches: bool
     adjusts: bool = True
-    max_loss: float = 0.01
     budget_us: float = 0.0
 
     @property
@@ -76,15 +74,12 @@ def choices(setup: Setup) -> Choices:
             raise ConfigError(f"exit.tuner_options: {key} = {told[key]}; allowed: a whole number from 1")
     if not 0 <= told["ramp_budget"] <= 1:
         raise ConfigError(f"exit.tuner_options: ramp_budget = {told['ramp_budget']}; allowed: a number from 0 to 1")
-    max_loss = min(setup.settings.class_losses)
     return replace(
         own,
         **{key: told[key] for key in counts},
         utility=min(own.utility, told["period"]),
         ramp_budget=told["ramp_budget"],
         adjusts=told["adjust"],
-        search_loss=min(own.search_loss, max_loss),
-        max_loss=max_loss,
         budget_us=_budget_us(setup, told["ramp_budget"]),
     )
 

@@ -3,9 +3,10 @@
 Positions are exits before the last. A ramp's *utility* is what it saved less what it cost: the latency avoided by the
 rows that left there, minus its own time on the rows that passed it without leaving. A round of adjustment
 
-- with a negative utility: tunes thresholds once more, and keeps them if that makes every utility positive without
-  losing savings; else deactivates all negative ramps and tries one deeper ramp in their place, chosen by an upper
-  bound on the rows that can leave there;
+- with a negative utility: tunes thresholds once more, and is done if that makes every utility positive without losing
+  savings; else deactivates all negative ramps and tries one deeper ramp in their place, chosen by an upper bound on
+  the rows that can leave there. Negative under the new thresholds, unless these lose savings: under the old ones every
+  ramp would be negative as long as all thresholds are 0, and one bad ramp would take all others with it;
 - else probes: one ramp just before the best one if the budget allows, else the worst one moves a position earlier.
 
 A new ramp starts with threshold 0: a trial that the next tuning opens.
@@ -200,15 +201,13 @@ def adjust(evidence: Evidence, costs: Costs, now: RampSet, budget_us: float, tun
     if not len(evidence):
         return now
     utility = utilities(evidence, costs, now)
-    negative = np.flatnonzero(utility < 0)
-    if not len(negative):
+    if not (utility < 0).any():
         return probe(now, utility, costs, budget_us)
     tuned = RampSet(now.active, tune(now.active))
-    if not (utilities(evidence, costs, tuned) < 0).any() and _latency(evidence, costs, tuned) <= _latency(
-        evidence, costs, now
-    ):
-        return tuned
-    return _replaced(evidence, costs, now, negative, budget_us)
+    if _latency(evidence, costs, tuned) <= _latency(evidence, costs, now):
+        now, utility = tuned, utilities(evidence, costs, tuned)
+    negative = np.flatnonzero(utility < 0)
+    return _replaced(evidence, costs, now, negative, budget_us) if len(negative) else now
 
 
 def _latency(evidence: Evidence, costs: Costs, ramps: RampSet) -> float:

@@ -32,7 +32,14 @@ class Static(Tuner):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         told: list[float] = options(setup, thresholds=[])["thresholds"]
-        self._thresholds = _told(told, setup.exits) if told else calibrated(setup)
+        self._told = _told(told, setup.exits) if told else None
+        self._thresholds = calibrated(setup, min(self.class_losses)) if self._told is None else self._told
+
+    def promise(self, class_losses: tuple[float, ...]) -> None:
+        """Other promised losses from now on: thresholds from the calibration set anew."""
+        super().promise(class_losses)
+        if self._told is None:
+            self._thresholds = calibrated(self.setup, min(class_losses))
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
         """Rows whose error score is strictly below the exit's threshold; bool [rows]."""
@@ -53,13 +60,13 @@ class Static(Tuner):
         """Nothing to take over: other settings must have other thresholds, whatever was saved."""
 
 
-def calibrated(setup: Setup) -> np.ndarray:
-    """Thresholds by the rule of `Static`; float64 [exits], NaN at the last."""
+def calibrated(setup: Setup, max_loss: float) -> np.ndarray:
+    """Thresholds by the rule of `Static` for a promised loss of 0..1; float64 [exits], NaN at the last."""
     evidence = Evidence.of(setup.calibration)
     ramps = [ramp for ramp in range(setup.exits - 1) if evidence.seen(np.array([ramp])).any()]
     latency_us = setup.costs.latency_us(np.ones(setup.exits, dtype=bool))
     thresholds = np.zeros(setup.exits)
-    thresholds[ramps] = climb(evidence, ramps, latency_us, min(setup.settings.class_losses), FINE).thresholds
+    thresholds[ramps] = climb(evidence, ramps, latency_us, max_loss, FINE).thresholds
     first = evidence.first_exit(thresholds, np.ones(setup.exits, dtype=bool))
     for ramp in range(setup.exits - 1):
         leaving = evidence.errors[first == ramp, ramp]
