@@ -34,3 +34,41 @@ def hand_made_server(triton: None, hand_made: Path) -> Iterator[Server]:
     """A server over `hand_made`."""
     with serve(hand_made) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bag_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported bag named `tiny`, of members `a` and `b`, in ensemble mode, with the baseline."""
+    pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
+    from exeunt.export.bag import export_bag
+    from tests.export_tiny import tiny_bag
+
+    folder = tmp_path_factory.mktemp("bag")
+    export_bag(tiny_bag(folder, members=2), folder / "repository")
+    return folder / "repository"
+
+
+@pytest.fixture(scope="session")
+def bag_server(triton: None, bag_repository: Path) -> Iterator[Server]:
+    """A server over `bag_repository`, shared by every test that changes nothing about it."""
+    with serve(bag_repository) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tiny_exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository of a tiny bag of two members in ensemble mode, exported once."""
+    from exeunt.export.bag import export_bag
+    from tests.export_tiny import tiny_bag
+
+    folder = tmp_path_factory.mktemp("tiny")
+    options = 'tuner = "static"\ntuner_options = { thresholds = [1.0] }\nlossless = false\nshadow_share = 0.0'
+    export_bag(tiny_bag(folder, members=2, exit_table=options), folder / "repository")
+    return folder / "repository"
+
+
+@pytest.fixture(scope="session")
+def tiny_server(triton: None, tiny_exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of `tiny_exported`: every answer leaves at exit 0 unless a control file says otherwise."""
+    with serve(tiny_exported, state_dir=tmp_path_factory.mktemp("tiny_state")) as server:
+        yield server

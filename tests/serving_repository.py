@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,13 @@ def whole_member(rows: np.ndarray) -> np.ndarray:
     scores = np.maximum(rows @ FIRST, 0) @ SECOND
     scores = np.exp(scores - scores.max(axis=1, keepdims=True))
     return scores / scores.sum(axis=1, keepdims=True)
+
+
+def copy_with(repository: Path, to: Path, bag: str = "tiny", **settings: str) -> Path:
+    """A copy of an exported repository whose exit controller has these settings in its config.pbtxt."""
+    shutil.copytree(repository, to)
+    with (to / f"{bag}_exit" / "config.pbtxt").open("a") as config:
+        for key, value in settings.items():
+            told = value.replace('"', '\\"')
+            config.write(f'parameters {{ key: "{key}" value {{ string_value: "{told}" }} }}\n')
+    return to
