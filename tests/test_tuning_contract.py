@@ -115,7 +115,6 @@ def test_state_survives_a_round_trip(name: str) -> None:
     first, second = make_tuner(setup(name)), make_tuner(setup(name))
     serve(first, batches=25, seed=11)
     second.restore(copy.deepcopy(first.state()), clean=True)
-    assert second.version >= first.version
     saved, again = first.state(), second.state()
     assert saved.keys() == again.keys()
     for key in saved.keys() - {"version"}:

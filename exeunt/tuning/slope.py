@@ -75,7 +75,8 @@ class Slope:
             the trials that keep the allowed loss and slow nobody down on the whole, and the ramps that overstepped;
             a ramp at the largest threshold is in neither.
         """
-        feasible, overstepped = [], []
+        feasible: list[Trial] = []
+        overstepped: list[int] = []
         count, lossy = self._count, self._lossy
         for ramp, threshold in enumerate(thresholds):
             if threshold >= LARGEST_THRESHOLD:
