@@ -1,0 +1,150 @@
+"""A whole bag in ensemble mode on the real server: the contract of the public model."""
+
+import json
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from tritonclient import grpc
+
+from exeunt.client.server_times import read_times
+from exeunt.contract import ANSWER_DTYPES, Reason
+from tests.export_graphs import noise_rows
+from tests.triton_calls import ask, await_idle, controlled, manifest_of, vote_offline
+
+pytestmark = pytest.mark.triton
+ROWS = noise_rows(6, 7, 16)
+BOTH = pytest.mark.parametrize("protocol", ["http", "grpc"])
+
+
+@BOTH
+def test_a_plain_infer_gets_every_output_in_the_contracts_dtype_and_shape(tiny_server, protocol):
+    outputs = ask(tiny_server, protocol, ROWS)
+    assert {name: str(array.dtype) for name, array in outputs.items()} == ANSWER_DTYPES
+    shapes = {name: array.shape for name, array in outputs.items()}
+    assert shapes == {"PROBABILITIES": (6, 8), "LABEL": (6, 1), "EXIT": (6, 1), "REASON": (6, 1), "RISK": (6, 1)}
+
+
+@BOTH
+def test_with_thresholds_1_every_answer_is_exit_0s_vote_as_computed_offline(tiny_server, tiny_exported, protocol):
+    outputs = ask(tiny_server, protocol, ROWS)
+    assert (outputs["EXIT"] == 0).all() and (outputs["REASON"] == Reason.EARLY).all()
+    expected = vote_offline(tiny_exported, 0, ROWS)
+    np.testing.assert_allclose(outputs["PROBABILITIES"], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(outputs["LABEL"][:, 0], expected.argmax(axis=1))
+
+
+@BOTH
+def test_with_all_exits_off_every_answer_is_the_full_vote_at_the_last_exit(tiny_server, tiny_exported, protocol):
+    with controlled(tiny_server, tiny_exported, exits_off="all"):
+        outputs = ask(tiny_server, protocol, ROWS)
+    last = len(manifest_of(tiny_exported).exits) - 1
+    assert (outputs["EXIT"] == last).all() and (outputs["REASON"] == Reason.FULL).all()
+    expected = vote_offline(tiny_exported, last, ROWS)
+    np.testing.assert_allclose(outputs["PROBABILITIES"], expected, rtol=1e-4, atol=1e-6)
+
+
+@BOTH
+def test_the_baseline_says_what_the_full_vote_says(tiny_server, tiny_exported, protocol):
+    full = ask(tiny_server, protocol, ROWS, model="tiny_full")
+    asked = ask(tiny_server, protocol, ROWS, exit="never")
+    np.testing.assert_allclose(full["PROBABILITIES"], asked["PROBABILITIES"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(full["LABEL"], asked["LABEL"])
+    assert (asked["REASON"] == Reason.FULL).all()
+
+
+def test_heads_and_taps_of_an_exit_that_is_off_do_not_run_but_segments_always_do(tiny_server, tiny_exported):
+    manifest = manifest_of(tiny_exported)
+    with controlled(tiny_server, tiny_exported, exits_off=(0,)):
+        await_idle(tiny_server)
+        before = read_times(f"http://{tiny_server.http_url}")
+        for _ in range(5):
+            ask(tiny_server, "grpc", ROWS)
+        await_idle(tiny_server)
+        after = read_times(f"http://{tiny_server.http_url}")
+    ran = {model: after[model].requests - before[model].requests for model in after}
+    assert ran[manifest.exits[0].heads] == 0
+    assert ran[manifest.exits[1].heads] == 5
+    taps = ran["tiny_exit"] - 5  # the clients' own five come through the same door
+    assert taps == 5 * (len(manifest.exits) - 1)
+    assert all(ran[segment.model] == 5 for member in manifest.members for segment in member.segments)
+
+
+def test_the_public_models_statistics_show_early_answers_well_below_the_bags_own_time(tiny_server):
+    rows = noise_rows(16, 3, 16)
+    await_idle(tiny_server)
+    before = read_times(f"http://{tiny_server.http_url}")
+    for _ in range(30):
+        ask(tiny_server, "grpc", rows)
+        time.sleep(0.02)  # let the members finish: this is about one request, not about load
+    await_idle(tiny_server)
+    after = read_times(f"http://{tiny_server.http_url}")
+    public, bag = (after[model] - before[model] for model in ("tiny", "tiny_bag"))
+    assert public.requests == bag.requests == 30
+    assert public.wall_us < 0.8 * bag.wall_us
+
+
+@BOTH
+def test_label_names_come_through_tritons_classification_extension(tiny_server, protocol):
+    from tests.triton_calls import PROTOCOLS
+
+    kind = PROTOCOLS[protocol]
+    url = tiny_server.grpc_url if protocol == "grpc" else tiny_server.http_url
+    with kind.InferenceServerClient(url) as client:
+        given = kind.InferInput("IMAGE", list(ROWS.shape), "FP32")
+        given.set_data_from_numpy(ROWS)
+        wanted = [kind.InferRequestedOutput("PROBABILITIES", class_count=1), kind.InferRequestedOutput("LABEL")]
+        result = client.infer("tiny", [given], outputs=wanted)
+        top = [text.decode().split(":") for text in result.as_numpy("PROBABILITIES")[:, 0]]
+    np.testing.assert_array_equal([int(index) for _, index, _ in top], result.as_numpy("LABEL")[:, 0])
+    assert [name for _, _, name in top] == [index for _, index, _ in top]  # the tiny bag's labels are its numbers
+
+
+def test_a_request_may_ask_for_some_outputs_and_gets_its_id_back(tiny_server):
+    with grpc.InferenceServerClient(tiny_server.grpc_url) as client:
+        given = grpc.InferInput("IMAGE", list(ROWS.shape), "FP32")
+        given.set_data_from_numpy(ROWS)
+        result = client.infer("tiny", [given], outputs=[grpc.InferRequestedOutput("LABEL")], request_id="abc")
+        response = result.get_response()
+    assert response.id == "abc" and [each.name for each in response.outputs] == ["LABEL"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"max_risk": -1.0}, "max_risk"),
+        ({"deadline_ms": "soon"}, "deadline_ms"),
+        ({"exit": "early"}, "exit"),
+        ({"service_class": "gold"}, "service_class"),
+    ],
+)
+@BOTH
+def test_a_parameter_that_is_not_allowed_is_refused_by_name(tiny_server, protocol, parameters, words):
+    with pytest.raises(Exception, match=f"parameter {words}: expected"):
+        ask(tiny_server, protocol, ROWS, **parameters)
+
+
+def test_metrics_count_every_answer_by_exit_and_reason(tiny_server):
+    def answered() -> float:
+        text = urllib.request.urlopen(tiny_server.metrics_url).read().decode()
+        wanted = 'exeunt_answers_total{bag="tiny",exit="0",reason="early"} '
+        return sum(float(line[len(wanted) :]) for line in text.splitlines() if line.startswith(wanted))
+
+    await_idle(tiny_server)
+    time.sleep(1.1)
+    before = answered()
+    ask(tiny_server, "grpc", ROWS)
+    end = time.monotonic() + 5
+    while answered() != before + len(ROWS):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_the_public_model_describes_itself_by_the_v2_protocol(tiny_server):
+    with urllib.request.urlopen(f"http://{tiny_server.http_url}/v2/models/tiny") as reply:
+        told = json.load(reply)
+    assert [(each["name"], each["datatype"], each["shape"]) for each in told["inputs"]] == [
+        ("IMAGE", "FP32", [-1, 1, 16, 16])
+    ]
+    assert {each["name"] for each in told["outputs"]} == set(ANSWER_DTYPES)
