@@ -63,6 +63,7 @@ class Controller:
         self._last = len(manifest.exits) - 1
         self._next_id = 1
         self._completed = 0  # exits completed, over all tickets: the order that records keep and replay follows
+        self._undecided: set[int] = set()  # tickets with open rows
         self._taken = 0
         self._closed = False
         self._votes = [ExitVote(manifest, number) for number in range(len(manifest.exits))]
@@ -100,14 +101,21 @@ class Controller:
             raise
 
     def next_ticket(self) -> Ticket | None:
-        """Admit the oldest waiting requests as one ticket, while fewer than max_tickets are in flight."""
-        if len(self.tickets) >= self.settings.max_tickets or not len(self._intake):
+        """Admit the oldest waiting requests as one ticket, while fewer than max_tickets are in flight.
+
+        The engine merges by itself and finishes answered tickets in idle time: there a ticket is one request, and only
+        tickets with open rows count.
+        """
+        engine = self.manifest.mode == "engine"
+        in_flight = self._undecided if engine else self.tickets
+        if len(in_flight) >= self.settings.max_tickets or not len(self._intake):
             return None
         shadow = self.settings.shadow_share > 0 and self._rng.random() < self.settings.shadow_share
         wanted = np.ones(self._last + 1, dtype=bool) if shadow else self.active()
-        ticket = Ticket(self._next_id, self._intake.take(), wanted, self.manifest.classes)
+        ticket = Ticket(self._next_id, self._intake.take(1 if engine else None), wanted, self.manifest.classes)
         self._next_id += 1
         self.tickets[ticket.id] = ticket
+        self._undecided.add(ticket.id)
         self.tally.tickets += 1
         self.tally.shadow_tickets += int(shadow)
         return ticket
@@ -225,11 +233,11 @@ class Controller:
             rows = rows[~certain]
         if not len(rows):
             return
-        view = View(ticket.labels[rows], ticket.confidence[rows], ticket.service_class[rows])
+        view = View(ticket.labels[rows], ticket.confidence[rows], ticket.service_class[rows], self.finish_probability)
         leaves = self.tuner.leaves(exit_, view)
         if not leaves.any():
             return
-        risk = self.tuner.risk(exit_, ticket.confidence[rows, exit_])
+        risk = self.tuner.risk(exit_, ticket.confidence[rows, exit_], view.labels[:, exit_])
         leaves = leaves & (risk < ticket.max_risk[rows]) if ticket.has_wishes else leaves
         self._freeze(ticket, rows[leaves], exit_, Reason.EARLY, vote, risk[leaves])
 
@@ -299,4 +307,7 @@ class Controller:
         """Requests of a ticket that are now decided; with `error` also those that never will be."""
         if ticket.id in self.tickets and not ticket.running.any():
             self._end(ticket)
-        return released(ticket, self.tally, now_us, error)
+        due = released(ticket, self.tally, now_us, error)
+        if all(ticket.released):
+            self._undecided.discard(ticket.id)
+        return due

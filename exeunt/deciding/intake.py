@@ -43,11 +43,11 @@ class Intake:
         self._waiting.append(request)
         self.waiting_rows += request.rows
 
-    def take(self) -> tuple[Request, ...]:
-        """The oldest requests that fit one ticket together; empty when nobody waits."""
+    def take(self, most: int | None = None) -> tuple[Request, ...]:
+        """The oldest requests, at most `most`, that fit one ticket together; empty when nobody waits."""
         taken: list[Request] = []
         rows = 0
-        while self._waiting and rows + self._waiting[0].rows <= self._max_batch_size:
+        while self._waiting and rows + self._waiting[0].rows <= self._max_batch_size and len(taken) != most:
             request = self._waiting.popleft()
             request.first_row = rows
             rows += request.rows

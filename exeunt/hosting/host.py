@@ -113,6 +113,7 @@ class ControllerHost:
         self._send(releases)
         if over:
             self._retune_due.set()
+        if over or releases:  # a ticket has become free
             self._pump()
 
     def failed(self, ticket_id: int, error: ExeuntError) -> None:
@@ -175,6 +176,8 @@ class ControllerHost:
                 releases = self.controller.tick(self.now_us())
                 due_us = self.controller.next_deadline_us()
             self._send(releases)
+            if releases:
+                self._pump()
             wait_s = _IDLE_TICK_S if due_us is None else (due_us - self.now_us()) / 1e6
             if wait_s > 0:
                 self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))

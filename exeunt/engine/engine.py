@@ -1,0 +1,195 @@
+"""The engine: worker threads (lanes) that run the members' segments inside the controller's process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from exeunt.deciding.ticket import Ticket
+from exeunt.engine.sampling import FinishProbability
+from exeunt.engine.scheduler import Due, Run, Scheduler
+from exeunt.engine.segments import Segments, Votes
+from exeunt.engine.sessions import sessions_of
+from exeunt.errors import ExeuntError, ServingError
+from exeunt.manifest import Manifest
+
+BOUND_SHARE = 0.25  # of max_unconfirmed_rows: the backlog up to which every answered row is finished
+LEAST_BOUND = 16.0  # rows
+
+log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What the engine calls; it holds the controller and its lock."""
+
+    def arrived(self, ticket_id: int, probabilities: Votes, rows: np.ndarray | None = None) -> None:
+        """All votes of an exit are there."""
+
+    def failed(self, ticket_id: int, error: ExeuntError) -> None:
+        """A ticket cannot go on."""
+
+    def now_us(self) -> int:
+        """Monotonic time."""
+
+    def set_finish_probability(self, q: float) -> None:
+        """Rows answered from now on are finished with probability q."""
+
+
+class Engine:
+    """Runs tickets segment by segment.
+
+    Args:
+        manifest: the bag.
+        folder: holds one `<model>.onnx` per segment and heads model.
+        threads: lanes; None = one per core that this process may use.
+        intra_op_threads: threads within one run.
+        providers: onnxruntime's execution providers, best first.
+        least_finish_probability: q never falls below; the tuner's step divided by it must stay within 0.2.
+
+    Raises:
+        ConfigError: a file is missing or does not fit the manifest.
+        ServingError: a model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        folder: Path,
+        *,
+        threads: int | None = None,
+        intra_op_threads: int = 1,
+        providers: Sequence[Any] = ("CPUExecutionProvider",),
+        least_finish_probability: float = 0.5,
+    ) -> None:
+        self.threads = threads or max(1, len(os.sched_getaffinity(0)) // intra_op_threads)
+        self._segments = Segments(manifest, sessions_of(manifest, Path(folder), intra_op_threads, providers))
+        self._scheduler = Scheduler(manifest, self.threads)
+        bound = max(LEAST_BOUND, BOUND_SHARE * manifest.settings.max_unconfirmed_rows)
+        self._sampling = FinishProbability(bound, least_finish_probability)
+        self._changed = threading.Condition()
+        self._idle = 0
+        self._closing = False
+        self._host: Host | None = None
+        self._lanes: list[threading.Thread] = []
+
+    def attach(self, host: Host) -> None:
+        """Say who is told of votes and failures, and start the lanes."""
+        self._host = host
+        for number in range(self.threads):
+            lane = threading.Thread(target=self._serve, args=(host,), name=f"exeunt-lane-{number}", daemon=True)
+            self._lanes.append(lane)
+            lane.start()
+
+    def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
+        """Take a ticket in; never blocks.
+
+        Args:
+            ticket: the controller's.
+            inputs: the bag's inputs by name, first axis = the ticket's rows; not changed by anybody from now on.
+        """
+        with self._changed:
+            self._scheduler.start(ticket, inputs)
+            self._wake()
+
+    def close(self) -> None:
+        """Let the lanes end after their present runs and join them; tickets that are left are forgotten."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for lane in self._lanes:
+            lane.join()
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for operators; those ending in `_total` only grow."""
+        with self._changed:
+            scheduler, counters = self._scheduler, self._scheduler.counters
+            return {
+                "tickets": len(scheduler.tickets),
+                "open_tickets": scheduler.open_tickets,
+                "ready_segments": scheduler.ready_pieces,
+                "idle_lanes": self._idle,
+                "backlog_rows": scheduler.backlog,
+                "unconfirmed_rows": scheduler.unconfirmed,
+                "finish_probability": self._sampling.q,
+                "runs_total": counters.runs,
+                "merged_runs_total": counters.merged_runs,
+                "feedback_runs_total": counters.feedback_runs,
+                "overtaking_runs_total": counters.overtaking_runs,
+                "split_pieces_total": counters.split_pieces,
+                "left_out_rows_total": counters.left_out_rows,
+            }
+
+    def _serve(self, host: Host) -> None:
+        """A lane's life."""
+        while (run := self._next()) is not None:
+            self._run(host, run)
+
+    def _next(self) -> Run | None:
+        """Wait for the next run; None when the engine closes."""
+        with self._changed:
+            while not self._closing:
+                run = self._scheduler.next_run(self._idle)
+                if run is not None:
+                    self._wake()
+                    return run
+                self._idle += 1
+                self._changed.wait()
+                self._idle -= 1
+        return None
+
+    def _wake(self) -> None:
+        if self._idle and self._scheduler.ready_pieces:
+            self._changed.notify(min(self._idle, self._scheduler.ready_pieces))
+
+    def _run(self, host: Host, run: Run) -> None:
+        try:
+            self._segments.run(run)
+        except Exception as error:  # a lane is an edge too: whatever a run dies of must cost its own tickets only
+            self._failed(host, run, error)
+            return
+        with self._changed:
+            dues = self._scheduler.done(run)
+            self._wake()
+        for exit_ in dict.fromkeys(due.exit_ for due in dues):
+            self._tell(host, exit_, [due for due in dues if due.exit_ == exit_])
+
+    def _tell(self, host: Host, exit_: int, dues: list[Due]) -> None:
+        """Run the heads of an exit and pass the votes on."""
+        try:
+            heard = self._segments.votes(exit_, dues)
+            for each in heard:
+                host.arrived(each.due.progress.ticket.id, each.votes, each.rows)
+        except Exception as error:  # as in `_run`
+            for due in dues:
+                self._drop(host, due.progress.ticket.id, error)
+            return
+        with self._changed:
+            for due in dues:
+                self._scheduler.decided(due)
+            changed = self._sampling.update(self._scheduler.backlog, host.now_us())
+            q = self._scheduler.finish_probability = self._sampling.q
+            self._wake()
+        if changed:
+            host.set_finish_probability(q)
+
+    def _failed(self, host: Host, run: Run, error: Exception) -> None:
+        """Run merged pieces one by one, so that only the culprit's ticket fails."""
+        if len(run.pieces) == 1:
+            self._drop(host, run.pieces[0].progress.ticket.id, error)
+            return
+        for piece in run.pieces:
+            self._run(host, Run(run.member, run.depth, run.kind, [piece]))
+
+    def _drop(self, host: Host, ticket_id: int, error: Exception) -> None:
+        if not isinstance(error, ExeuntError):
+            log.error("a lane met an unexpected error", exc_info=error)
+            error = ServingError(f"the engine failed: {error!r}")
+        with self._changed:
+            self._scheduler.drop(ticket_id)
+        host.failed(ticket_id, error)

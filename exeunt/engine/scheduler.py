@@ -1,0 +1,343 @@
+"""Which segment runs next. Pure: no threads, no clock; the caller holds one lock around every call.
+
+Order (the queue's key is class, ticket, exit, remaining time):
+
+1. certain: segments that the next exit of a ticket with unanswered rows waits for, oldest ticket first; within a
+   ticket the member that is farthest from the exit first, since the exit waits for the slowest;
+2. speculative: segments that only a later exit of such a ticket needs, oldest ticket first, shallow exits first;
+3. feedback: segments of tickets whose rows are all answered, oldest first;
+4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain.
+
+So answered inputs use idle lanes only, and an unanswered one waits for feedback at most until the run that a lane has
+begun ends. One exception keeps early answers possible under lasting overload: once the rows that await their full vote
+come near `max_unconfirmed_rows` (at which nobody may leave early), one segment of feedback may go before each
+unanswered ticket, once in that ticket's life, when it is at the head of the queue.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.deciding.ticket import Ticket
+from exeunt.engine import merging
+from exeunt.engine.plan import Plan, RunCosts
+from exeunt.engine.progress import Kind, Piece, Progress
+from exeunt.manifest import Manifest
+
+URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overtake
+WORTH_SPECULATING = 0.5  # least probability that the segment is needed
+LEAVING_MEMORY = 1 / 32  # weight of the newest ticket in the share of rows that leave at an exit
+FEEDBACK_RUN = 1.5  # longest run of feedback, in times of the longest segment with one row
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a segment: what a lane does without looking up.
+
+    Attributes:
+        member: index of the member.
+        depth: where the segment starts.
+        kind: class of work when it was handed out.
+        pieces: whose rows it takes, concatenated in this order.
+    """
+
+    member: int
+    depth: int
+    kind: Kind
+    pieces: list[Piece]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all pieces."""
+        return sum(len(piece) for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An exit of a ticket for which every segment has run: heads and vote are due."""
+
+    progress: Progress
+    exit_: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the scheduler has done since start."""
+
+    runs: int = 0
+    merged_runs: int = 0
+    split_pieces: int = 0
+    feedback_runs: int = 0
+    overtaking_runs: int = 0
+    left_out_rows: int = 0
+
+
+class Scheduler:
+    """Tickets in the engine and the queue of their segments.
+
+    Args:
+        manifest: the bag.
+        lanes: number of runs at a time.
+    """
+
+    def __init__(self, manifest: Manifest, lanes: int) -> None:
+        self.costs = RunCosts(manifest)
+        self.lanes = lanes
+        self.counters = Counters()
+        self.backlog = 0.0  # answered rows that still run, each counted 1 / q
+        self.unconfirmed = 0.0  # those of them that left on trust
+        self.finish_probability = 1.0  # q of rows answered now; set by the caller
+        self.tickets: dict[int, Progress] = {}
+        self._manifest = manifest
+        self._urgent_at = URGENT_SHARE * manifest.settings.max_unconfirmed_rows
+        self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
+        self._leaving = [0.0] * len(manifest.exits)  # share of the rows that come to an exit open and leave there
+        self._plans: dict[bytes, Plan] = {}
+        self._queues: list[list[tuple[int, int, float, int, int, Piece]]] = [[] for _ in Kind]
+        self._ready: dict[tuple[int, int], dict[Piece, None]] = {}
+        self._ready_pieces = 0
+        self._open_tickets = 0
+        self._stamp = 0
+
+    @property
+    def ready_pieces(self) -> int:
+        """Segments that could run now."""
+        return self._ready_pieces
+
+    @property
+    def open_tickets(self) -> int:
+        """Tickets with unanswered rows, as last looked up."""
+        return self._open_tickets
+
+    def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
+        """Take a ticket in."""
+        key = ticket.wanted.tobytes()
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = Plan(self._manifest, self.costs, ticket.wanted)
+        progress = Progress(ticket, inputs, plan, ticket.id, len(self._manifest.members))
+        self.tickets[ticket.id] = progress
+        self._open_tickets += 1
+        for pieces in progress.pieces:
+            self._enqueue(pieces[0])
+
+    def next_run(self, idle_lanes: int = 0) -> Run | None:
+        """Hand out the most urgent run.
+
+        Args:
+            idle_lanes: lanes beside the caller's that have nothing to do.
+
+        Returns:
+            the run, whose pieces are the caller's until `done` or `drop`; None where nothing is ready.
+        """
+        for kind in (Kind.CERTAIN, Kind.SPECULATIVE):
+            head = self._head(kind)
+            if head is not None:
+                return self._overtaking(head) or self._serving(head, kind, idle_lanes)
+        head = self._head(Kind.FEEDBACK)
+        if head is not None:
+            return self._feedback(head)
+        head = self._head(Kind.UNLIKELY)
+        return None if head is None else self._serving(head, Kind.UNLIKELY, idle_lanes)
+
+    def kind(self, piece: Piece) -> Kind:
+        """Class of a piece's next segment."""
+        progress = piece.progress
+        kind = progress.kind(piece)
+        if kind == Kind.SPECULATIVE and self.finish_probability < 1.0:
+            stays = 1.0
+            for place in range(progress.decided, progress.plan.place[piece.member][piece.depth]):
+                stays *= 1.0 - self._leaving[progress.plan.exits[place]]
+            if stays + (1.0 - stays) * self.finish_probability < WORTH_SPECULATING:
+                return Kind.UNLIKELY
+        return kind
+
+    def done(self, run: Run) -> list[Due]:
+        """A run has ended and its outputs are kept.
+
+        Returns:
+            the exits that it completes; their votes must be passed to the controller, then to `decided`.
+        """
+        touched: dict[Progress, None] = {}
+        for piece in run.pieces:
+            piece.busy = False
+            piece.depth += 1
+            if piece.progress.over:
+                continue
+            touched[piece.progress] = None
+            if piece.depth < self._manifest.members[piece.member].depth:
+                self._enqueue(piece)
+        return [Due(progress, exit_) for progress in touched for exit_ in progress.complete()]
+
+    def decided(self, due: Due) -> None:
+        """The controller has heard of an exit: some rows may be answered now, the next exit is what counts."""
+        progress = due.progress
+        if progress.over:
+            return
+        if due.exit_ == progress.plan.exits[-1]:
+            self._forget(progress)
+            return
+        progress.decided = max(progress.decided, progress.plan.exits.index(due.exit_) + 1)
+        before = progress.open_rows
+        self._look(progress)
+        if before:
+            left = (before - progress.open_rows) / before
+            self._leaving[due.exit_] += LEAVING_MEMORY * (left - self._leaving[due.exit_])
+        for pieces in progress.pieces:
+            for piece in pieces:
+                self._queue_again(piece)
+
+    def drop(self, ticket_id: int) -> None:
+        """Forget a ticket, failed or ended; its runs under way come to nothing."""
+        progress = self.tickets.get(ticket_id)
+        if progress is not None:
+            self._forget(progress)
+
+    def _overtaking(self, head: Piece) -> Run | None:
+        """One segment of feedback before an unanswered ticket, once in its life, where the cap is near."""
+        if self.unconfirmed <= self._urgent_at or head.progress.overtaken:
+            return None
+        oldest = self._head(Kind.FEEDBACK)
+        if oldest is None:
+            return None
+        head.progress.overtaken = True
+        self.counters.overtaking_runs += 1
+        return self._feedback(oldest)
+
+    def _serving(self, head: Piece, kind: Kind, idle_lanes: int) -> Run:
+        self._take(head)
+        pieces = [head]
+        free = idle_lanes - self._ready_pieces
+        if free > 0:
+            self._split(head, merging.shards(head, free, self.costs))
+        elif not idle_lanes and len(self._ready[head.member, head.depth]):
+            others = [each for each in self._companions(head) if self._current(each) == kind]
+            pieces += merging.companions(head, others, self.costs, self._open_tickets - 1, self.lanes)
+            for each in pieces[1:]:
+                self._take(each)
+        return self._handed_out(Run(head.member, head.depth, kind, pieces))
+
+    def _feedback(self, head: Piece) -> Run:
+        """A run of feedback, short enough to delay nobody by more than a segment."""
+        self._take(head)
+        pieces = [head]
+        most = self.costs.rows_within(head.member, head.depth, self._feedback_run_us)
+        if len(head) > most:
+            self._enqueue(head.split(most))
+            self.counters.split_pieces += 1
+        elif len(head) < most and len(self._ready[head.member, head.depth]):
+            others = [each for each in self._companions(head) if self._current(each) == Kind.FEEDBACK]
+            pieces += merging.fillers(head, others, self.costs, most)
+            for each in pieces[1:]:
+                self._take(each)
+        self.counters.feedback_runs += 1
+        return self._handed_out(Run(head.member, head.depth, Kind.FEEDBACK, pieces))
+
+    def _handed_out(self, run: Run) -> Run:
+        self.counters.runs += 1
+        self.counters.merged_runs += len(run.pieces) > 1
+        return run
+
+    def _split(self, piece: Piece, parts: int) -> None:
+        while parts > 1:
+            rest = piece.split(len(piece) - len(piece) // parts)
+            self._enqueue(rest)
+            self.counters.split_pieces += 1
+            parts -= 1
+
+    def _companions(self, head: Piece) -> list[Piece]:
+        ready = self._ready[head.member, head.depth]
+        return sorted(ready, key=lambda piece: piece.progress.number)
+
+    def _current(self, piece: Piece) -> Kind | None:
+        """Class of a ready piece after a new look, compacted; None where its ticket has nothing left to run."""
+        progress = piece.progress
+        running = progress.ticket.running
+        if not running.any():
+            self._forget(progress)
+            return None
+        if progress.open and not progress.ticket.open.any():  # answered meanwhile, by its deadline
+            self._look(progress)
+            if progress.over:
+                return None
+        self.counters.left_out_rows += piece.compact(running)
+        return self.kind(piece)
+
+    def _head(self, kind: Kind) -> Piece | None:
+        """The first piece of a queue, after entries that no longer hold have been removed."""
+        queue = self._queues[kind]
+        while queue:
+            piece = queue[0][-1]
+            if not self._holds(queue[0]):
+                heapq.heappop(queue)
+                continue
+            current = self._current(piece)
+            if current == kind:
+                return piece
+            if current is not None:
+                heapq.heappop(queue)
+                self._queue(piece, current)
+        return None
+
+    def _enqueue(self, piece: Piece) -> None:
+        self._ready.setdefault((piece.member, piece.depth), {})[piece] = None
+        self._ready_pieces += 1
+        self._queue(piece, self.kind(piece))
+
+    def _queue(self, piece: Piece, kind: Kind) -> None:
+        self._stamp += 1
+        piece.stamp = self._stamp
+        plan, progress = piece.progress.plan, piece.progress
+        place, remaining_us = plan.place[piece.member][piece.depth], plan.remaining_us[piece.member][piece.depth]
+        entry = (progress.number, place, -remaining_us, piece.member, self._stamp, piece)
+        queue = self._queues[kind]
+        heapq.heappush(queue, entry)
+        if len(queue) > 64 + 4 * self._ready_pieces:  # mostly entries that no longer hold: let go of their tensors
+            queue[:] = [each for each in queue if self._holds(each)]
+            heapq.heapify(queue)
+
+    def _holds(self, entry: tuple[int, int, float, int, int, Piece]) -> bool:
+        piece, stamp = entry[-1], entry[-2]
+        return piece.stamp == stamp and not piece.progress.over
+
+    def _queue_again(self, piece: Piece) -> None:
+        """Give a waiting piece the place that its class has after a decision."""
+        if piece in self._ready.get((piece.member, piece.depth), ()):
+            kind = self.kind(piece)
+            if kind not in (Kind.SPECULATIVE, Kind.UNLIKELY):
+                self._queue(piece, kind)
+
+    def _take(self, piece: Piece) -> None:
+        del self._ready[piece.member, piece.depth][piece]
+        self._ready_pieces -= 1
+        piece.busy = True
+        piece.stamp = 0  # no entry of it in a queue holds any longer
+
+    def _look(self, progress: Progress) -> None:
+        """Look up a ticket's rows and keep the sums."""
+        was_open, backlog, unconfirmed = progress.open, progress.backlog, progress.unconfirmed
+        progress.look()
+        self._open_tickets += int(progress.open) - int(was_open)
+        self.backlog += progress.backlog - backlog
+        self.unconfirmed += progress.unconfirmed - unconfirmed
+        if not progress.ticket.running.any():
+            self._forget(progress)
+
+    def _forget(self, progress: Progress) -> None:
+        del self.tickets[progress.ticket.id]
+        progress.over = True
+        self._open_tickets -= int(progress.open)
+        self.backlog -= progress.backlog
+        self.unconfirmed -= progress.unconfirmed
+        if not self.tickets:
+            self.backlog = self.unconfirmed = 0.0  # no rounding is left behind
+        for pieces in progress.pieces:
+            for piece in pieces:
+                ready = self._ready.get((piece.member, piece.depth), {})
+                if piece in ready:
+                    del ready[piece]
+                    self._ready_pieces -= 1

@@ -1,0 +1,163 @@
+"""What a lane does with a run: feed the segment, hand its outputs back to the pieces; and the heads of an exit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.contract import features_name, votes_name
+from exeunt.engine.progress import Piece, Progress
+from exeunt.engine.scheduler import Due, Run
+from exeunt.engine.sessions import Session
+from exeunt.manifest import Manifest, Segment
+
+Votes = dict[tuple[int, int], np.ndarray]  # (member, depth) -> float32 [rows, classes]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The votes of one exit of one ticket, for the controller.
+
+    Attributes:
+        due: which.
+        votes: of every member that votes there.
+        rows: indices of the ticket's rows that are given; None = all.
+    """
+
+    due: Due
+    votes: Votes
+    rows: np.ndarray | None
+
+
+class Step:
+    """One segment as the engine runs it.
+
+    Attributes:
+        session: its model.
+        public: inputs that are the bag's own.
+        hidden: inputs that an earlier segment of the member made.
+        outputs: to be asked for; the told one first.
+        tells: the first output is FEATURES or PROBABILITIES, not a cut tensor.
+        keeps: hidden tensors, old and new, that later segments take.
+    """
+
+    def __init__(self, manifest: Manifest, segments: Sequence[Segment], depth: int, session: Session) -> None:
+        segment = segments[depth]
+        own = {each.name for each in manifest.inputs}
+        last = depth == len(segments) - 1
+        later = {each.name for rest in segments[depth + 1 :] for each in rest.inputs}
+        self.session = session
+        self.public = [each.name for each in segment.inputs if each.name in own]
+        self.hidden = [each.name for each in segment.inputs if each.name not in own]
+        cut = [each.name for each in segment.outputs]
+        told = cut if last else ([segment.features.name] if segment.features else [])
+        self.tells = bool(told)
+        self.outputs = told if last else told + [name for name in cut if name in later]
+        self.keeps = later - own
+
+
+class Segments:
+    """All segments and heads of a bag.
+
+    Args:
+        manifest: the bag.
+        sessions: by model.
+    """
+
+    def __init__(self, manifest: Manifest, sessions: Mapping[str, Session]) -> None:
+        self._steps = [
+            [Step(manifest, m.segments, depth, sessions[each.model]) for depth, each in enumerate(m.segments)]
+            for m in manifest.members
+        ]
+        self._exits = [self._parts(manifest, exit_.depths) for exit_ in manifest.exits]
+        self._heads = [sessions[exit_.heads] if exit_.heads else None for exit_ in manifest.exits]
+        self._names = {
+            (number, depth): (features_name(member.name, depth), votes_name(member.name, depth))
+            for number, member in enumerate(manifest.members)
+            for depth in range(1, member.depth + 1)
+        }
+
+    @staticmethod
+    def _parts(manifest: Manifest, depths: tuple[int, ...]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """(member, depth) of the members that have finished at an exit, and of those that are mid-way."""
+        voting = [(number, depth) for number, depth in enumerate(depths) if depth]
+        finished = [pair for pair in voting if pair[1] == manifest.members[pair[0]].depth]
+        return finished, [pair for pair in voting if pair not in finished]
+
+    def model(self, run: Run) -> str:
+        """Name of the model that a run needs."""
+        return self._steps[run.member][run.depth].session.model
+
+    def run(self, run: Run) -> None:
+        """Run a segment for its pieces and keep what they and their exits need of its outputs.
+
+        Raises:
+            ServingError: the model failed; no piece has changed.
+        """
+        step, pieces = self._steps[run.member][run.depth], run.pieces
+        for piece in pieces:
+            piece.narrow()
+        feed = {name: _joined([_public(piece, name) for piece in pieces]) for name in step.public}
+        for name in step.hidden:
+            feed[name] = _joined([piece.tensors[name] for piece in pieces])
+        outputs = dict(zip(step.outputs, step.session.run(step.outputs, feed), strict=True))
+        first = 0
+        for piece in pieces:
+            rows = slice(first, first + len(piece))
+            first = rows.stop
+            given = outputs if len(pieces) == 1 else {name: array[rows] for name, array in outputs.items()}
+            self._hand_out(step, piece, (run.member, run.depth + 1), given)
+
+    @staticmethod
+    def _hand_out(step: Step, piece: Piece, pair: tuple[int, int], given: Mapping[str, np.ndarray]) -> None:
+        if step.tells and pair in piece.progress.plan.pairs:
+            piece.progress.told.setdefault(pair, []).append((piece.rows, given[step.outputs[0]]))
+        kept = {name: array for name, array in piece.tensors.items() if name in step.keeps}
+        piece.tensors = kept | {name: array for name, array in given.items() if name in step.keeps}
+
+    def votes(self, exit_: int, dues: Sequence[Due]) -> list[Heard]:
+        """Votes at one exit for tickets that have reached it; tickets in which nothing runs any more are left out.
+
+        Raises:
+            ServingError: the heads' model failed.
+        """
+        finished, midway = self._exits[exit_]
+        heard = [Heard(due, {}, rows) for due in dues for running, rows in [_running(due.progress)] if running]
+        for each in heard:
+            for pair in finished:
+                each.votes[pair] = each.due.progress.told_of(*pair, each.rows)
+        heads = self._heads[exit_]
+        if not heard or heads is None:
+            return heard
+        feed = {
+            self._names[pair][0]: _joined([each.due.progress.told_of(*pair, each.rows) for each in heard])
+            for pair in midway
+        }
+        outputs = heads.run([self._names[pair][1] for pair in midway], feed)
+        first = 0
+        for each in heard:
+            stop = first + (each.due.progress.ticket.rows if each.rows is None else len(each.rows))
+            for pair, array in zip(midway, outputs, strict=True):
+                each.votes[pair] = array[first:stop]
+            first = stop
+        return heard
+
+
+def _running(progress: Progress) -> tuple[bool, np.ndarray | None]:
+    """Whether any row of a ticket runs, and which; None = all."""
+    running = progress.ticket.running
+    if running.all():
+        return True, None
+    rows = np.flatnonzero(running)
+    return bool(len(rows)), rows
+
+
+def _public(piece: Piece, name: str) -> np.ndarray:
+    tensor = piece.progress.inputs[name]
+    return tensor if piece.rows is None else tensor[piece.rows]
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

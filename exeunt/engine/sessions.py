@@ -1,0 +1,103 @@
+"""The bag's ONNX files as onnxruntime sessions, shared by all lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exeunt.errors import ConfigError, ServingError
+from exeunt.manifest import Manifest
+
+
+class Session:
+    """One ONNX file, ready to run.
+
+    Args:
+        path: the file; its stem is the model's name in messages.
+        intra_op_threads: threads within one run.
+        providers: onnxruntime's execution providers, best first.
+
+    Raises:
+        ConfigError: onnxruntime or the file is missing, or a provider is not built in.
+        ServingError: onnxruntime cannot load the file.
+    """
+
+    def __init__(self, path: Path, intra_op_threads: int, providers: Sequence[Any]) -> None:
+        ort = _onnxruntime()
+        self.model = path.stem
+        if not path.is_file():
+            raise ConfigError(f'{path}: no such file; export the bag with mode = "engine"')
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = intra_op_threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        # a lane that waits must not burn the core that another lane needs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._errors = _errors()
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=list(providers))
+        except self._errors as error:
+            raise ServingError(f"model {self.model}: onnxruntime cannot load {path}: {error}") from error
+        self.inputs = tuple(each.name for each in self._session.get_inputs())
+        self.outputs = tuple(each.name for each in self._session.get_outputs())
+
+    def run(self, outputs: list[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Run the model; thread-safe, releases the GIL.
+
+        Raises:
+            ServingError: it failed; the message names the model.
+        """
+        try:
+            return self._session.run(outputs, feed)
+        except self._errors as error:
+            raise ServingError(f"model {self.model} failed: {error}") from error
+
+
+def sessions_of(
+    manifest: Manifest, folder: Path, intra_op_threads: int, providers: Sequence[Any]
+) -> dict[str, Session]:
+    """Every segment and heads model of a bag, by name.
+
+    Raises:
+        ConfigError: a file is missing or is not what the manifest says; a provider is not built in.
+        ServingError: a file cannot be loaded.
+    """
+    known = _onnxruntime().get_available_providers()
+    for provider in providers:
+        name = provider if isinstance(provider, str) else provider[0]
+        if name not in known:
+            raise ConfigError(f"providers: {name!r} is not in this onnxruntime (allowed: {', '.join(known)})")
+    models = [segment.model for member in manifest.members for segment in member.segments]
+    models += [exit_.heads for exit_ in manifest.exits if exit_.heads]
+    loaded = {model: Session(folder / f"{model}.onnx", intra_op_threads, providers) for model in dict.fromkeys(models)}
+    for member in manifest.members:
+        for segment in member.segments:
+            wanted = {each.name for each in segment.outputs} | ({segment.features.name} if segment.features else set())
+            session = loaded[segment.model]
+            missing = wanted - set(session.outputs) | {each.name for each in segment.inputs} ^ set(session.inputs)
+            if missing:
+                raise ConfigError(
+                    f"{folder / segment.model}.onnx: tensors {', '.join(sorted(missing))} differ from the manifest's; "
+                    "export again"
+                )
+    return loaded
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError('mode "engine" needs onnxruntime; install "exeunt[engine]"') from None
+    return onnxruntime
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: its own classes have no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)]
+    return (*own, RuntimeError, ValueError, TypeError, MemoryError)
