@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 LEAST = 1e-6  # probabilities are kept this far from 0 and 1
-NEWTON_STEPS = 2  # each starts where the one before ended
+NEWTON_STEPS = 8  # at most; a warm start takes one or two
+NEWTON_ENOUGH = 0.05  # in log-odds; a smaller step is the last
 LABEL_PRIOR = 2.0  # inverse variance of a label's offset, in log-odds
 LINE_PRIOR = 1.0  # inverse variance of intercept and slope around 0 and 1
-BINS = 64  # of the isotonic step, with equally many rows
+BINS = 32  # of the isotonic step, with equally many rows
 BIN_PRIOR_ROWS = 32.0  # rows by which the regression's own risk counts in every bin
 
 
@@ -140,6 +141,8 @@ def _newton(
         line -= step / longest
         offsets -= moves / longest
         line[1] = max(line[1], 0.0)
+        if longest <= 1.0 and np.abs(step).max() < NEWTON_ENOUGH:
+            break
 
 
 def _isotonic(score: np.ndarray, lost: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from exeunt.tuning.exit_path import best_cost
 DROP_GAIN = 0.001  # share of the latency that must be saved by dropping an exit
 ADD_GAIN = 0.005  # share that an exit must promise before it is tried; above DROP_GAIN: hysteresis
 LEAST_ROWS = 64  # rows that saw a whole set, to judge it
+MOST_ROWS = 1024  # the latest of them are enough
 DOUBTS = 2  # times in a row that dropping must look better
 LONGEST_REST = 64  # periods
 
@@ -66,8 +67,8 @@ class Replayed:
 
     def gain(self, without: np.ndarray, with_: np.ndarray) -> float:
         """Share of the cost that the exits `with_` save against `without` (both bool [exits]); NaN if unknown."""
-        rows = np.isfinite(self.risk[:, (without | with_)[:-1]]).all(axis=1)
-        if np.count_nonzero(rows) < LEAST_ROWS:
+        rows = np.flatnonzero(np.isfinite(self.risk[:, (without | with_)[:-1]]).all(axis=1))[-MOST_ROWS:]
+        if len(rows) < LEAST_ROWS:
             return float("nan")
         before = self._cost(rows, without)
         return (before - self._cost(rows, with_)) / before

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BINS = 64  # candidates for a cut, at equal numbers of rows
+BINS = 32  # candidates for a cut, at equal numbers of rows
 PRICES = np.append(np.geomspace(1500.0, 0.5, 20), 0.0)  # in latencies of the full ensemble
 
 

@@ -13,7 +13,7 @@ from exeunt.tuning.exit_choice import ExitChoice, Replayed, pruned, reconsider
 from exeunt.tuning.exit_path import ExitPath, find_path
 from exeunt.tuning.spending import plan
 
-MOST_ROWS = 2048  # replayed; risks are smooth already, more rows only take time
+MOST_ROWS = 1024  # replayed; risks are smooth already, more rows only take time
 LEAST_ROWS = 256  # rows that saw every active exit, to leave out those that did not
 LATEST_ROWS = 512  # an active exit that none of the latest rows saw is not offered: an operator switched it off
 
