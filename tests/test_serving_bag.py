@@ -99,10 +99,11 @@ def test_a_parameter_that_is_no_setting_is_refused_by_file(bag_repository, tmp_p
 @pytest.mark.triton
 def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, bag_repository, tmp_path):
     answered, refused, odd = [], [], []
+    gone = threading.Event()
 
     def ask(url):
         with grpc.InferenceServerClient(url) as client:
-            while not refused and not odd:
+            while not gone.is_set():
                 try:
                     answered.append(client.infer("tiny", images(4)).as_numpy("LABEL"))
                 except InferenceServerException as error:
@@ -114,10 +115,12 @@ def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, bag_reposito
             each.start()
         while len(answered) < 20 and not odd:
             time.sleep(0.01)
+    gone.set()
     for each in clients:
         each.join()
     assert odd == []
     assert len({each.tobytes() for each in answered}) == 1  # the same rows, the same labels, to the end
+    assert any("the server is stopping" in each for each in refused)
     assert server.drained
     assert members(server.pid) == []
     assert not list((tmp_path / "state").glob("*.drain*"))

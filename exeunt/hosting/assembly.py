@@ -90,7 +90,8 @@ class Served:
             numbers["exeunt_records"] = self._records.metrics
         self.host = ControllerHost(controller, runner, reply)
         state_dir = Path(settings.state_dir) if settings.state_dir else None
-        self._keeper = Keeper(self.host, state_dir, numbers, publish, log)
+        flush = self._records.flush if self._records is not None else lambda: True
+        self._keeper = Keeper(self.host, state_dir, numbers, publish, log, flush)
         self._keeper.start()  # restores what was learnt before the first request
         self.host.start()
 

@@ -45,6 +45,7 @@ class Keeper:
         numbers: metrics family -> gives its numbers by name.
         publish: takes every metrics sample about once a second.
         log: takes one line of text; for what an operator should see.
+        flush: writes what else must be on disk before the server is stopped; called at the end of a drain.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Keeper:
         numbers: Mapping[str, Callable[[], dict[str, float]]],
         publish: Callable[[list[Sample]], None],
         log: Callable[[str], None],
+        flush: Callable[[], object] = lambda: None,
     ) -> None:
         self._host = host
         self._controller = host.controller
@@ -61,6 +63,8 @@ class Keeper:
         self._numbers = numbers
         self._publish = publish
         self._log = log
+        self._flush = flush
+        self._drained = False
         self._told: set[str] = set()
         self._control = Control()
         self._control_error = ""
@@ -105,7 +109,7 @@ class Keeper:
                 self._tell_status()
             if now_s >= state_due_s:
                 state_due_s = now_s + _STATE_EVERY_S
-                self._save(clean=False)
+                self._save(clean=self._drained)  # after a drain nothing is learnt any more
 
     def _path(self, suffix: str) -> Path:
         assert self._dir is not None
@@ -161,6 +165,8 @@ class Keeper:
         """Somebody is about to stop the server: finish what was accepted, then say so."""
         self._path(DRAIN_SUFFIX).unlink(missing_ok=True)
         emptied = self._host.drain(self._controller.settings.drain_s)
+        self._flush()
+        self._drained = True
         self._save(clean=True)
         self._log("drained: everything accepted was answered" if emptied else "drained: the rest got UNAVAILABLE")
         self._path(DRAINED_SUFFIX).touch()

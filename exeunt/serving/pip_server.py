@@ -29,6 +29,7 @@ from exeunt.serving.server_log import error_lines
 START_DEADLINE_S = 180.0  # a bag of three members is twenty stubs, each of which imports onnxruntime
 _TRIES = 3  # a free port may be taken by somebody else before Triton listens on it
 _TAKEN = "already in use"
+_SETTLE_S = 0.3  # between the controllers' last answers and the kill: they are still on their way to the clients
 
 
 class Server:
@@ -80,16 +81,23 @@ class Server:
         return ServingError(f"{what}:\n{lines}\nwhole log: {self.log}")
 
     def stop(self) -> None:
-        """Drain, terminate, kill. Nothing of the server is left afterwards, whatever happens on the way.
+        """Drain, then end. Nothing of the server is left afterwards, whatever happens on the way.
+
+        A server whose bags have drained is killed at once: all is answered and saved, whereas Triton's own way out
+        unloads models for seconds while it listens, and tells newcomers NOT_FOUND instead of "come again". Where
+        there is no bag, or one did not drain, SIGTERM lets Triton finish what it can.
 
         A second KeyboardInterrupt during the drain skips the rest of it.
         """
         try:
             if self.running():
                 self.drained = drain_all(self._drains, self.running)
-                self._process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(EXIT_TIMEOUT_S + 5)
+                if self._drains and self.drained:
+                    time.sleep(_SETTLE_S)
+                else:
+                    self._process.terminate()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self._process.wait(EXIT_TIMEOUT_S + 5)
         finally:
             self.kill()
 
