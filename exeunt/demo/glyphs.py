@@ -25,7 +25,13 @@ _CHUNK_ROWS = 512  # keeps what one step of the drawing needs in the CPU's cache
 _CLUTTER = 2  # other glyphs per image
 
 
-def glyphs(rows: int, seed: int, difficulty: float | np.ndarray = 0.5, size_px: int = 32) -> Part:
+def glyphs(
+    rows: int,
+    seed: int,
+    difficulty: float | np.ndarray = 0.5,
+    size_px: int = 32,
+    classes: np.ndarray | None = None,
+) -> Part:
     """Draw glyphs.
 
     Args:
@@ -33,6 +39,7 @@ def glyphs(rows: int, seed: int, difficulty: float | np.ndarray = 0.5, size_px: 
         seed: of classes, fonts, places and noise.
         difficulty: 0 (upright, clean) to 1, one number or float [rows].
         size_px: height and width.
+        classes: int [rows], class wanted of each image, -1 for any; None for any everywhere.
 
     Returns:
         images float32 [rows, 1, size_px, size_px], about 0 (ground) to 1 (ink) plus noise; int64 [rows] labels.
@@ -40,6 +47,9 @@ def glyphs(rows: int, seed: int, difficulty: float | np.ndarray = 0.5, size_px: 
     rng = np.random.default_rng(seed)
     hard = np.broadcast_to(np.asarray(difficulty, dtype=np.float32), (rows,))
     symbols = rng.integers(0, len(SYMBOLS), rows)
+    if classes is not None:
+        of_class = np.array([SYMBOLS.index(name) for name in CLASSES])
+        symbols = np.where(classes >= 0, of_class[classes], symbols)
     images = np.empty((rows, 1, size_px, size_px), dtype=np.float32)
     for start in range(0, rows, _CHUNK_ROWS):
         part = slice(start, start + _CHUNK_ROWS)

@@ -142,7 +142,8 @@ class _Replay:
                 rows = _numbers(rows)[~certain]
                 if not len(rows):
                     return
-        view = View(self._labels[rows], self._confidence[rows], self._told.service_class[rows])
+        q = float(self._told.q[_numbers(rows)[0]])
+        view = View(self._labels[rows], self._confidence[rows], self._told.service_class[rows], q)
         leaves = self._timed(self._tuner.leaves, exit_, view)
         if not leaves.any():
             return
