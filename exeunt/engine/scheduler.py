@@ -16,7 +16,6 @@ unanswered ticket, once in that ticket's life, when it is at the head of the que
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ from exeunt.deciding.ticket import Ticket
 from exeunt.engine import merging
 from exeunt.engine.plan import Plan, RunCosts
 from exeunt.engine.progress import Kind, Piece, Progress
+from exeunt.engine.queue import WorkQueue
 from exeunt.manifest import Manifest
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overtake
@@ -97,16 +97,13 @@ class Scheduler:
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
         self._leaving = [0.0] * len(manifest.exits)  # share of the rows that come to an exit open and leave there
         self._plans: dict[bytes, Plan] = {}
-        self._queues: list[list[tuple[int, int, float, int, int, Piece]]] = [[] for _ in Kind]
-        self._ready: dict[tuple[int, int], dict[Piece, None]] = {}
-        self._ready_pieces = 0
+        self._queue = WorkQueue(self._current)
         self._open_tickets = 0
-        self._stamp = 0
 
     @property
     def ready_pieces(self) -> int:
         """Segments that could run now."""
-        return self._ready_pieces
+        return len(self._queue)
 
     @property
     def open_tickets(self) -> int:
@@ -123,7 +120,7 @@ class Scheduler:
         self.tickets[ticket.id] = progress
         self._open_tickets += 1
         for pieces in progress.pieces:
-            self._enqueue(pieces[0])
+            self._queue.add(pieces[0], self.kind(pieces[0]))
 
     def next_run(self, idle_lanes: int = 0) -> Run | None:
         """Hand out the most urgent run.
@@ -135,13 +132,13 @@ class Scheduler:
             the run, whose pieces are the caller's until `done` or `drop`; None where nothing is ready.
         """
         for kind in (Kind.CERTAIN, Kind.SPECULATIVE):
-            head = self._head(kind)
+            head = self._queue.head(kind)
             if head is not None:
                 return self._overtaking(head) or self._serving(head, kind, idle_lanes)
-        head = self._head(Kind.FEEDBACK)
+        head = self._queue.head(Kind.FEEDBACK)
         if head is not None:
             return self._feedback(head)
-        head = self._head(Kind.UNLIKELY)
+        head = self._queue.head(Kind.UNLIKELY)
         return None if head is None else self._serving(head, Kind.UNLIKELY, idle_lanes)
 
     def kind(self, piece: Piece) -> Kind:
@@ -170,7 +167,7 @@ class Scheduler:
                 continue
             touched[piece.progress] = None
             if piece.depth < self._manifest.members[piece.member].depth:
-                self._enqueue(piece)
+                self._queue.add(piece, self.kind(piece))
         return [Due(progress, exit_) for progress in touched for exit_ in progress.complete()]
 
     def decided(self, due: Due) -> None:
@@ -189,7 +186,8 @@ class Scheduler:
             self._leaving[due.exit_] += LEAVING_MEMORY * (left - self._leaving[due.exit_])
         for pieces in progress.pieces:
             for piece in pieces:
-                self._queue_again(piece)
+                if piece in self._queue and (kind := self.kind(piece)) in (Kind.CERTAIN, Kind.FEEDBACK):
+                    self._queue.place(piece, kind)
 
     def drop(self, ticket_id: int) -> None:
         """Forget a ticket, failed or ended; its runs under way come to nothing."""
@@ -201,7 +199,7 @@ class Scheduler:
         """One segment of feedback before an unanswered ticket, once in its life, where the cap is near."""
         if self.unconfirmed <= self._urgent_at or head.progress.overtaken:
             return None
-        oldest = self._head(Kind.FEEDBACK)
+        oldest = self._queue.head(Kind.FEEDBACK)
         if oldest is None:
             return None
         head.progress.overtaken = True
@@ -211,11 +209,11 @@ class Scheduler:
     def _serving(self, head: Piece, kind: Kind, idle_lanes: int) -> Run:
         self._take(head)
         pieces = [head]
-        free = idle_lanes - self._ready_pieces
+        free = idle_lanes - len(self._queue)
         if free > 0:
             self._split(head, merging.shards(head, free, self.costs))
-        elif not idle_lanes and len(self._ready[head.member, head.depth]):
-            others = [each for each in self._companions(head) if self._current(each) == kind]
+        elif not idle_lanes:
+            others = self._queue.companions(head, kind)
             pieces += merging.companions(head, others, self.costs, self._open_tickets - 1, self.lanes)
             for each in pieces[1:]:
                 self._take(each)
@@ -227,10 +225,10 @@ class Scheduler:
         pieces = [head]
         most = self.costs.rows_within(head.member, head.depth, self._feedback_run_us)
         if len(head) > most:
-            self._enqueue(head.split(most))
+            self._queue.add(head.split(most), Kind.FEEDBACK)
             self.counters.split_pieces += 1
-        elif len(head) < most and len(self._ready[head.member, head.depth]):
-            others = [each for each in self._companions(head) if self._current(each) == Kind.FEEDBACK]
+        elif len(head) < most:
+            others = self._queue.companions(head, Kind.FEEDBACK)
             pieces += merging.fillers(head, others, self.costs, most)
             for each in pieces[1:]:
                 self._take(each)
@@ -245,13 +243,9 @@ class Scheduler:
     def _split(self, piece: Piece, parts: int) -> None:
         while parts > 1:
             rest = piece.split(len(piece) - len(piece) // parts)
-            self._enqueue(rest)
+            self._queue.add(rest, self.kind(rest))
             self.counters.split_pieces += 1
             parts -= 1
-
-    def _companions(self, head: Piece) -> list[Piece]:
-        ready = self._ready[head.member, head.depth]
-        return sorted(ready, key=lambda piece: piece.progress.number)
 
     def _current(self, piece: Piece) -> Kind | None:
         """Class of a ready piece after a new look, compacted; None where its ticket has nothing left to run."""
@@ -267,55 +261,9 @@ class Scheduler:
         self.counters.left_out_rows += piece.compact(running)
         return self.kind(piece)
 
-    def _head(self, kind: Kind) -> Piece | None:
-        """The first piece of a queue, after entries that no longer hold have been removed."""
-        queue = self._queues[kind]
-        while queue:
-            piece = queue[0][-1]
-            if not self._holds(queue[0]):
-                heapq.heappop(queue)
-                continue
-            current = self._current(piece)
-            if current == kind:
-                return piece
-            if current is not None:
-                heapq.heappop(queue)
-                self._queue(piece, current)
-        return None
-
-    def _enqueue(self, piece: Piece) -> None:
-        self._ready.setdefault((piece.member, piece.depth), {})[piece] = None
-        self._ready_pieces += 1
-        self._queue(piece, self.kind(piece))
-
-    def _queue(self, piece: Piece, kind: Kind) -> None:
-        self._stamp += 1
-        piece.stamp = self._stamp
-        plan, progress = piece.progress.plan, piece.progress
-        place, remaining_us = plan.place[piece.member][piece.depth], plan.remaining_us[piece.member][piece.depth]
-        entry = (progress.number, place, -remaining_us, piece.member, self._stamp, piece)
-        queue = self._queues[kind]
-        heapq.heappush(queue, entry)
-        if len(queue) > 64 + 4 * self._ready_pieces:  # mostly entries that no longer hold: let go of their tensors
-            queue[:] = [each for each in queue if self._holds(each)]
-            heapq.heapify(queue)
-
-    def _holds(self, entry: tuple[int, int, float, int, int, Piece]) -> bool:
-        piece, stamp = entry[-1], entry[-2]
-        return piece.stamp == stamp and not piece.progress.over
-
-    def _queue_again(self, piece: Piece) -> None:
-        """Give a waiting piece the place that its class has after a decision."""
-        if piece in self._ready.get((piece.member, piece.depth), ()):
-            kind = self.kind(piece)
-            if kind not in (Kind.SPECULATIVE, Kind.UNLIKELY):
-                self._queue(piece, kind)
-
     def _take(self, piece: Piece) -> None:
-        del self._ready[piece.member, piece.depth][piece]
-        self._ready_pieces -= 1
+        self._queue.remove(piece)
         piece.busy = True
-        piece.stamp = 0  # no entry of it in a queue holds any longer
 
     def _look(self, progress: Progress) -> None:
         """Look up a ticket's rows and keep the sums."""
@@ -337,7 +285,5 @@ class Scheduler:
             self.backlog = self.unconfirmed = 0.0  # no rounding is left behind
         for pieces in progress.pieces:
             for piece in pieces:
-                ready = self._ready.get((piece.member, piece.depth), {})
-                if piece in ready:
-                    del ready[piece]
-                    self._ready_pieces -= 1
+                if piece in self._queue:
+                    self._queue.remove(piece)
