@@ -15,6 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,53 +33,61 @@ SEARCH_LOSS = {"paper": 0.01, "public_code": 0.0001}
 RULES = {"paper": PAPER, "public_code": PUBLIC_CODE}
 
 
-def plain_climb(
-    confidence: Sequence[Sequence[float]],
-    wrong: Sequence[Sequence[bool]],
-    weight: Sequence[float],
-    saved_ns: Sequence[int],
-    allowed_loss: float,
-    rules: Rules,
-) -> tuple[float, ...]:
-    """The published loop, nothing clever: every trial replays every record.
+PlainTrial = tuple[int, float, float, float]  # ramp, threshold, latency saved, accuracy lost
 
-    Args:
-        confidence: [rows][ramps], as the records hold it; a row leaves where 1 - confidence is below the threshold.
+
+@dataclass(frozen=True)
+class Records:
+    """What the plain loop replays.
+
+    Attributes:
+        confidence: [rows][ramps]; a row leaves where 1 - confidence is below the threshold.
         wrong: [rows][ramps], whether the ramp's label differs from the full one's.
         weight: [rows].
-        saved_ns: [ramps], latency that a row saves by leaving there.
-        allowed_loss: largest share of wrong answers.
-        rules: steps, and whose way of choosing.
-
-    Returns:
-        threshold per ramp.
+        latency_ns: [ramps + 1], latency of an answer at each ramp and at the end.
     """
-    ramps = range(len(saved_ns))
-    allowed = allowed_loss * sum(weight) + 1e-9
-    thresholds, steps = [0.0 for _ in ramps], [rules.start_step for _ in ramps]
 
-    def replay(candidate: Sequence[float]) -> tuple[float, float]:
-        saved = lost = 0.0
-        for row_confidence, row_wrong, row_weight in zip(confidence, wrong, weight, strict=True):
-            for ramp in ramps:
-                if 1.0 - row_confidence[ramp] < candidate[ramp]:
-                    saved += saved_ns[ramp] * row_weight
-                    lost += row_wrong[ramp] * row_weight
+    confidence: Sequence[Sequence[float]]
+    wrong: Sequence[Sequence[bool]]
+    weight: Sequence[float]
+    latency_ns: Sequence[int]
+
+    def replay(self, thresholds: Sequence[float]) -> tuple[float, float]:
+        """Summed latency and wrong answers under these thresholds: each row leaves at the first ramp below."""
+        latency = lost = 0.0
+        for confidence, wrong, weight in zip(self.confidence, self.wrong, self.weight, strict=True):
+            for ramp, threshold in enumerate(thresholds):
+                if 1.0 - confidence[ramp] < threshold:
+                    latency += self.latency_ns[ramp] * weight
+                    lost += wrong[ramp] * weight
                     break
-        return saved, lost
+            else:
+                latency += self.latency_ns[-1] * weight
+        return latency, lost
 
-    while True:
-        base_saved, base_lost = replay(thresholds)
+    def trials(self, thresholds: list[float], steps: list[float], allowed: float) -> tuple[list[PlainTrial], list[int]]:
+        """Every ramp alone tries its threshold plus its step: the feasible trials, and the ramps that overstepped."""
+        base_latency, base_lost = self.replay(thresholds)
         trials, overstepped = [], []
-        for ramp in ramps:
-            if thresholds[ramp] >= 1.0:
+        for ramp, threshold in enumerate(thresholds):
+            if threshold >= 1.0:
                 continue
-            raised = min(1.0, thresholds[ramp] + steps[ramp])
-            saved, lost = replay([*thresholds[:ramp], raised, *thresholds[ramp + 1 :]])
-            if lost > allowed or saved < base_saved:
+            raised = min(1.0, threshold + steps[ramp])
+            latency, lost = self.replay([*thresholds[:ramp], raised, *thresholds[ramp + 1 :]])
+            if lost > allowed or latency > base_latency:
                 overstepped.append(ramp)
             else:
-                trials.append((ramp, raised, saved - base_saved, lost - base_lost))
+                trials.append((ramp, raised, base_latency - latency, lost - base_lost))
+        return trials, overstepped
+
+
+def plain_climb(records: Records, allowed_loss: float, rules: Rules) -> tuple[float, ...]:
+    """The published loop, nothing clever: every trial replays every record. Returns a threshold per ramp."""
+    ramps = range(len(records.latency_ns) - 1)
+    allowed = allowed_loss * sum(records.weight) + 1e-9
+    thresholds, steps = [0.0 for _ in ramps], [rules.start_step for _ in ramps]
+    while True:
+        trials, overstepped = records.trials(thresholds, steps, allowed)
         free, best = (plain_public if rules.public else plain_paper)(trials)
         for ramp in {*free, *([] if best is None else [best[0]])}:
             steps[ramp] = min(1.0, steps[ramp] * 2)
@@ -90,9 +99,6 @@ def plain_climb(
             steps[ramp] = max(rules.floor_step, steps[ramp] / 2)
         if best is None and not changed:
             return tuple(thresholds)
-
-
-PlainTrial = tuple[int, float, float, float]  # ramp, threshold, latency saved, accuracy lost
 
 
 def plain_paper(trials: Sequence[PlainTrial]) -> tuple[list[int], PlainTrial | None]:
@@ -113,7 +119,7 @@ def plain_public(trials: Sequence[PlainTrial]) -> tuple[list[int], PlainTrial | 
     return [trial[0] for trial in free], best or (free[0] if free else None)
 
 
-def records(rows: int, ramps: int, seed: int) -> Feedback:
+def random_feedback(rows: int, ramps: int, seed: int) -> Feedback:
     """Feedback like that of the digits bag: deeper ramps err less, and errors have high error scores."""
     rng = np.random.default_rng(seed)
     hard = rng.beta(0.6, 2.0, (rows, 1))
@@ -135,13 +141,14 @@ def measure(constants: str, rows: int, ramps: int, runs: int) -> dict[str, objec
     """Time both on `runs` different windows; on each, plain and ours by turns, the best of REPEATS counts."""
     rules, allowed = RULES[constants], SEARCH_LOSS[constants]
     latency_us = np.linspace(1000.0, 4000.0, ramps + 1)
-    saved_ns = [round((latency_us[-1] - each) * 1000) for each in latency_us[:-1]]
+    latency_ns = [round(each * 1000) for each in latency_us]
     best_ms = []
     for seed in range(runs):
-        feedback = records(rows, ramps, seed)
+        feedback = random_feedback(rows, ramps, seed)
         evidence = Evidence.of(feedback)
-        lists = feedback.confidence.astype(np.float64).tolist(), evidence.wrong.tolist(), evidence.weight.tolist()
-        plain = partial(plain_climb, *lists, saved_ns, allowed, rules)
+        confidence = feedback.confidence.astype(np.float64).tolist()
+        records = Records(confidence, evidence.wrong.tolist(), evidence.weight.tolist(), latency_ns)
+        plain = partial(plain_climb, records, allowed, rules)
         ours = partial(climb, evidence, range(ramps), latency_us, allowed, rules)
         if plain() != ours().thresholds:
             raise SystemExit(f"different thresholds on {rows} rows, seed {seed}: {plain()}, {ours().thresholds}")

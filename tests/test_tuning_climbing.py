@@ -17,7 +17,7 @@ from exeunt.tuning.climbing import PAPER, PUBLIC_CODE, Rules, climb, searched_th
 from exeunt.tuning.evidence import Evidence
 
 BENCHMARK = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "hill_climb.py"))
-plain_climb = BENCHMARK["plain_climb"]
+plain_climb, Records = BENCHMARK["plain_climb"], BENCHMARK["Records"]
 NOT_THERE = 0.99
 
 
@@ -95,10 +95,10 @@ def test_the_climb_ends_where_the_published_loop_ends(
     errors, wrong, weight = window
     ramps = errors.shape[1]
     latency_us = np.sort(elapsed_us)[: ramps + 1]
-    saved_ns = [round((latency_us[-1] - each) * 1000) for each in latency_us[:-1]]
-    plain = plain_climb((1.0 - errors).tolist(), wrong.tolist(), weight.tolist(), saved_ns, allowed, rules)
+    latency_ns = [round((each - latency_us[-1]) * 1000) for each in latency_us]
+    records = Records((1.0 - errors).tolist(), wrong.tolist(), weight.tolist(), latency_ns)
     told = evidence(1.0 - (1.0 - errors), wrong, weight)
-    assert climb(told, range(ramps), latency_us, allowed, rules).thresholds == plain
+    assert climb(told, range(ramps), latency_us, allowed, rules).thresholds == plain_climb(records, allowed, rules)
 
 
 @settings(deadline=None, max_examples=60)

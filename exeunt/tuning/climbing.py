@@ -18,7 +18,6 @@ from exeunt.tuning.evidence import Evidence
 from exeunt.tuning.slope import LARGEST_THRESHOLD, Slope, Trial
 
 LEAST_SEEN_ROWS = 16  # an exit seen on fewer rows (or than all of a shorter window) is not opened
-NO_KEY = (-1.0, 0.0, 0.0)  # below that of every trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +129,18 @@ def _choose_paper(feasible: Sequence[Trial], steps: list[float]) -> Trial:
     A ramp that is not chosen though its trial lost nothing doubles its step as well: the text is silent, the public
     code does so, and the path printed in figure 9 - (0, .1) then (.2, .1) - is impossible otherwise.
     """
-    best, best_key = feasible[0], NO_KEY
+    best, best_ratio, best_saved, best_lost = feasible[0], -1.0, 0.0, 0.0
     for trial in feasible:
         ramp, _, saved, lost = trial
         if lost <= 0:
-            _double(steps, ramp)
-        ratio = (saved / lost if lost > 0 else math.inf) if saved else 0.0
-        key = (ratio, saved, -lost)
-        if key > best_key:
-            best, best_key = trial, key
-    if best[3] > 0:
-        _double(steps, best[0])
+            ratio = math.inf if saved else 0.0
+            steps[ramp] *= 2
+        else:
+            ratio = saved / lost
+        if ratio > best_ratio or (ratio == best_ratio and (saved, best_lost) > (best_saved, lost)):
+            best, best_ratio, best_saved, best_lost = trial, ratio, saved, lost
+    if best_lost > 0:
+        steps[best[0]] *= 2
     return best
 
 
@@ -160,11 +160,11 @@ def _choose_public(feasible: Sequence[Trial], steps: list[float]) -> Trial:
         ramp, _, saved, lost = trial
         if not lost or not saved:
             free = free or trial
-            _double(steps, ramp)
+            steps[ramp] *= 2
         elif abs(lost) / saved < least:
             best, least = trial, abs(lost) / saved
     if best is not None:
-        _double(steps, best[0])
+        steps[best[0]] *= 2
     return best or free or feasible[0]
 
 
@@ -173,15 +173,10 @@ def _halve_public(steps: list[float], feasible: Sequence[Trial], overstepped: Se
     return not feasible and _halve(steps, overstepped, floor)
 
 
-def _double(steps: list[float], ramp: int) -> None:
-    doubled = steps[ramp] * 2
-    steps[ramp] = doubled if doubled < LARGEST_THRESHOLD else LARGEST_THRESHOLD
-
-
 def _halve(steps: list[float], ramps: Sequence[int], floor: float) -> bool:
     changed = False
     for ramp in ramps:
         if steps[ramp] > floor:
-            steps[ramp] = max(floor, steps[ramp] / 2)
+            steps[ramp] = max(floor, min(LARGEST_THRESHOLD, steps[ramp]) / 2)
             changed = True
     return changed
