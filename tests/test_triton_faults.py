@@ -1,0 +1,103 @@
+"""Faults on the real server: a failing segment, NaN, deadlines. (A stop under load: test_serving_bag.py.)"""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from tritonclient.utils import InferenceServerException
+
+from exeunt.contract import Reason
+from exeunt.export.bag import export_bag
+from exeunt.export.modules import save_module
+from exeunt.serving.pip_server import serve
+from tests.export_graphs import noise_rows
+from tests.export_tiny import tiny_bag
+from tests.triton_calls import ask, await_idle, manifest_of
+
+pytestmark = pytest.mark.triton
+ROWS = noise_rows(2, 5, 16)
+POISON = 1e6  # a pixel of this size makes the brittle member fail, late
+
+
+class Brittle(nn.Module):
+    """Looks up a table out of its bounds when a value is huge: onnxruntime refuses to run that."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        return x + self.table[(x.amax(dim=(1, 2, 3)) > POISON / 1000).long() * 1000][:, None, None, None]
+
+
+def slow_and_brittle():
+    """About 20 ms at batch 1, failing at its very end."""
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(1, 48, 3, padding=1), nn.ReLU()]
+    for _ in range(24):
+        layers += [nn.Conv2d(48, 48, 3, padding=1), nn.ReLU()]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+    return nn.Sequential(*layers, Brittle(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * 48, 8)).eval()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faults")
+    options = 'tuner = "static"\ntuner_options = { thresholds = [0.0] }\nlossless = false\nshadow_share = 0.0'
+    path = tiny_bag(folder, members=2, exit_table=options)
+    path.write_text(path.read_text().replace("max_batch_size = 16", "max_batch_size = 4"))
+    np.save(folder / "samples.npy", noise_rows(60, 0, 16))
+    save_module(slow_and_brittle(), {"IMAGE": ROWS}, folder / "b.onnx")
+    export_bag(path, folder / "repository")
+    return folder / "repository"
+
+
+@pytest.fixture(scope="module")
+def server(triton, repository, tmp_path_factory):
+    with serve(repository, state_dir=tmp_path_factory.mktemp("state")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_failing_segment_reaches_the_client_by_name_and_the_next_request_is_answered(server, repository, protocol):
+    brittle = manifest_of(repository).members[1].segments[-1].model
+    with pytest.raises(InferenceServerException, match=brittle):
+        ask(server, protocol, ROWS + np.float32(POISON))
+    assert (ask(server, protocol, ROWS)["REASON"] == Reason.FULL).all()
+    await_idle(server)
+
+
+def test_a_row_with_nan_waits_for_the_full_vote_and_its_batch_mates_do_not_mind(server):
+    rows = ROWS.copy()
+    rows[0, 0, 0, 0] = np.nan
+    outputs = ask(server, "grpc", rows)
+    alone = ask(server, "grpc", ROWS[1:])
+    assert (outputs["REASON"] == Reason.FULL).all()
+    np.testing.assert_allclose(outputs["PROBABILITIES"][1], alone["PROBABILITIES"][0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_deadline_gets_the_best_vote_so_far_marked(server, repository):
+    last = len(manifest_of(repository).exits) - 1
+    marked = []
+    for deadline_ms in np.geomspace(
+        60, 2, 25
+    ):  # some fall between first and last vote
+        try:
+            outputs = ask(server, "grpc", ROWS, deadline_ms=float(deadline_ms))
+        except InferenceServerException as refusal:
+            assert "deadline_ms passed" in str(refusal)
+            continue
+        assert set(outputs["REASON"][:, 0]) <= {Reason.DEADLINE, Reason.FULL}
+        if (outputs["REASON"] == Reason.DEADLINE).all():
+            assert (outputs["EXIT"] < last).all()
+            marked.append(deadline_ms)
+    assert marked
+
+
+def test_a_deadline_before_any_vote_is_unavailable(server):
+    with pytest.raises(InferenceServerException, match="deadline_ms passed") as refusal:
+        ask(server, "grpc", ROWS, deadline_ms=0.01)
+    assert "UNAVAILABLE" in refusal.value.status()
+    await_idle(server)
