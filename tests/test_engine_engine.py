@@ -1,19 +1,15 @@
 """The engine with real threads and real onnxruntime sessions, under the real controller and host."""
 
 import dataclasses
-import threading
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from exeunt.contract import Reason, features_name, votes_name
-from exeunt.deciding.controller import Controller
-from exeunt.deciding.request import Request, Wishes
 from exeunt.engine.engine import Engine
 from exeunt.errors import ConfigError, ServingError
-from exeunt.hosting.host import ControllerHost
-from tests.controller_bag import FixedThresholds
+from tests.engine_desk import Desk
 from tests.engine_nets import CLASSES, WIDTH, written
 
 EXITS = ((1, 1, 0), (2, 2, 1), (2, 3, 2))
@@ -62,39 +58,6 @@ def offline(bag, folder, x):
         mean = sum(m.weight * (told[m.name, d] if d == m.depth else heads[votes_name(m.name, d)]) for m, d in voting)
         votes.append(mean / sum(m.weight for m, _ in voting))
     return votes
-
-
-class Desk:
-    """A host with an engine, and what it replied."""
-
-    def __init__(self, bag, folder, thresholds, **options):
-        self.engine = Engine(bag, folder, **{"threads": 2, **options})
-        self.tuner = FixedThresholds(bag, thresholds)
-        self.controller = Controller(bag, self.tuner, np.random.default_rng(0))
-        self.replies, self.came = {}, threading.Condition()
-        self.host = ControllerHost(self.controller, self.engine, self.reply)
-        self.host.start()
-
-    def reply(self, release):
-        with self.came:
-            assert release.key not in self.replies
-            self.replies[release.key] = release
-            self.came.notify_all()
-
-    def ask(self, key, x, **wishes):
-        self.host.submit(Request(key, len(x), Wishes(**wishes)), {"x": x})
-
-    def answers(self, count):
-        with self.came:
-            assert self.came.wait_for(lambda: len(self.replies) >= count, timeout=60)
-        return self.replies
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.host.drain(10)
-        self.host.close()
 
 
 def test_with_all_exits_off_the_answer_is_the_full_vote(bag, folder):

@@ -1,0 +1,96 @@
+"""An exported bag in engine mode, without a server: the same answers as the members computed offline."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from exeunt.contract import PROBABILITIES, features_name, votes_name
+from exeunt.deciding import votes
+from exeunt.export.bag import export_bag
+from tests.engine_desk import Desk
+from tests.export_graphs import noise_rows
+from tests.export_tiny import SIDE, tiny_bag
+
+TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    report = export_bag(tiny_bag(folder, mode="engine"), folder / "repository")
+    return report.manifest, folder / "repository" / "tiny_exit" / "1"
+
+
+def run(file, given):
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    return dict(
+        zip([o.name for o in session.get_outputs()], session.run(None, {n: given[n] for n in names}), strict=True)
+    )
+
+
+def chain(manifest, folder, x):
+    """The vote at every exit, segment by segment."""
+    features, final = {}, {}
+    for member in manifest.members:
+        tensors = {"IMAGE": x}
+        for depth, segment in enumerate(member.segments, 1):
+            tensors |= run(folder / f"{segment.model}.onnx", tensors)
+            if segment.features is not None:
+                features[features_name(member.name, depth)] = tensors[segment.features.name]
+        final[member.name] = tensors[PROBABILITIES]
+    at_exits = []
+    for exit_ in manifest.exits:
+        told = run(folder / f"{exit_.heads}.onnx", features) if exit_.heads else {}
+        voting = [(m, d) for m, d in zip(manifest.members, exit_.depths, strict=True) if d]
+        given = [final[m.name] if d == m.depth else told[votes_name(m.name, d)] for m, d in voting]
+        at_exits.append(votes.vote(given, [m.weight for m, _ in voting], manifest.vote))
+    return at_exits
+
+
+def whole(manifest, folder, x):
+    """The full vote of the unsplit members."""
+    root = folder.parent.parent
+    given = [run(root / member.model / "1" / "model.onnx", {"IMAGE": x})[PROBABILITIES] for member in manifest.members]
+    return votes.vote(given, [member.weight for member in manifest.members], manifest.vote)
+
+
+def test_with_all_exits_off_the_answer_is_the_vote_of_the_unsplit_members(exported):
+    manifest, folder = exported
+    with Desk(manifest, folder, [0.0] * len(manifest.exits)) as desk:
+        x = noise_rows(5, 3, SIDE)
+        desk.ask("a", x)
+        answer = desk.answers(1)["a"].answer
+    np.testing.assert_allclose(answer.probabilities, whole(manifest, folder, x), **TOLERANCE)
+
+
+def test_every_answer_is_the_vote_of_its_exit_in_any_merge(exported):
+    manifest, folder = exported
+    x = noise_rows(64, 4, SIDE)
+    at_exits = chain(manifest, folder, x)
+    thresholds = [float(np.median(1.0 - vote.max(axis=1))) for vote in at_exits[:-1]]
+    with Desk(manifest, folder, [*thresholds, 0.0]) as desk:
+        sizes = np.tile([1, 2, 5], 8)
+        first = np.concatenate([[0], np.cumsum(sizes)])
+        for key, (start, rows) in enumerate(zip(first[:-1], sizes, strict=True)):
+            desk.ask(key, x[start : start + rows])
+        replies = desk.answers(len(sizes))
+    used = set()
+    for key, (start, rows) in enumerate(zip(first[:-1], sizes, strict=True)):
+        answer = replies[key].answer
+        wanted = [at_exits[exit_][start + row] for row, exit_ in zip(range(rows), answer.exit, strict=True)]
+        np.testing.assert_allclose(answer.probabilities, np.stack(wanted), **TOLERANCE)
+        used |= set(answer.exit.tolist())
+    assert used == set(range(len(manifest.exits)))
+
+
+def test_what_finished_rows_teach_is_what_the_chain_says(exported):
+    manifest, folder = exported
+    x = noise_rows(16, 5, SIDE)
+    with Desk(manifest, folder, [2.0] + [0.0] * (len(manifest.exits) - 1)) as desk:
+        desk.ask("a", x)
+        desk.answers(1)
+        assert desk.host.drain(20)
+    (feedback,) = desk.tuner.learnt
+    labels = np.stack([votes.labels(vote) for vote in chain(manifest, folder, x)], axis=1)
+    np.testing.assert_array_equal(feedback.labels, labels)
