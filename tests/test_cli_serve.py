@@ -7,7 +7,7 @@ import time
 import pytest
 
 from exeunt.cli.main import main
-from exeunt.serving.processes import members
+from exeunt.serving.processes import members, tied_to_us
 
 
 def start(*args):
@@ -48,3 +48,16 @@ def test_ctrl_c_during_the_start_leaves_no_process(triton, hand_made, tmp_path):
     assert serving.returncode == 130
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(hand_made) not in listed
+
+
+@pytest.mark.triton
+def test_a_killed_command_takes_its_server_along(triton, hand_made, tmp_path):
+    assert tied_to_us(), "this machine's setpriv is too old for the test"
+    serving = start(hand_made, "--json", "--state-dir", tmp_path / "state")
+    ready = json.loads(serving.stdout.readline())
+    serving.kill()
+    serving.communicate()
+    end = time.monotonic() + 60
+    while members(ready["pid"]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert members(ready["pid"]) == []

@@ -22,7 +22,7 @@ from exeunt.records.control import STATE_DIR_VARIABLE
 from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.drain import Drain, drain_all, hold
 from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, choose_ports, command
-from exeunt.serving.processes import kill_group
+from exeunt.serving.processes import kill_group, tied_to_us
 from exeunt.serving.repository import ServedBag, model_folders, named_state_dir, served_bags
 from exeunt.serving.server_log import error_lines
 
@@ -150,7 +150,8 @@ def serve(
     """A real tritonserver on the loopback interface, ready, until the block ends.
 
     Nothing is written to the repository. The server runs in a session of its own: Ctrl-C in the terminal reaches the
-    caller alone, who drains it by leaving the block.
+    caller alone, who drains it by leaving the block. If the caller is killed, Triton gets SIGTERM (so the thread that
+    enters the block must live as long as the block).
 
     Args:
         repository: folder of Triton models.
@@ -206,7 +207,7 @@ def _start_ready(
     for tries_left in reversed(range(_TRIES)):
         ports = choose_ports(*asked)
         name = f"exeunt-{os.getpid()}-{secrets.token_hex(4)}"
-        process = _start(command(name=name, ports=ports, **options), env, log)
+        process = _start(tied_to_us() + command(name=name, ports=ports, **options), env, log)
         server = Server(process, name, ports, log, Path(env[STATE_DIR_VARIABLE]), drains)
         try:
             server.await_ready(deadline_s)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -40,3 +42,15 @@ def kill_group(group: int, patience_s: float = 5.0) -> list[int]:
             return []
         time.sleep(0.02)
     return left
+
+
+def tied_to_us() -> list[str]:
+    """Prefix of a command line by which a process gets SIGTERM when the thread that starts it ends, however it ends.
+
+    Empty where util-linux's setpriv cannot do that; then a killed (SIGKILL) caller leaves the process running.
+    """
+    tool = shutil.which("setpriv")
+    if tool is None:
+        return []
+    told = subprocess.run([tool, "--help"], capture_output=True, text=True, check=False).stdout
+    return [tool, "--pdeathsig", "TERM", "--"] if "--pdeathsig" in told else []
