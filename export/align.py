@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from exeunt.export.cuts import Boundary
 
 _EARLY, _LATE = 0.5, 0.25  # how far from the wanted time a cut may lie, in steps between exits
-_WIDTH_PENALTY, _BYTES_PENALTY = 0.05, 0.02  # steps per tensor beyond the first, and per doubling of the bytes
+_WIDTH_PENALTY, _BYTES_PENALTY = 0.15, 0.03  # steps per tensor beyond the first, and per doubling of the bytes
 
 
 def wanted_times(total_us: float, exits: int) -> list[float]:

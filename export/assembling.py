@@ -73,8 +73,8 @@ def profile_bag(
 ) -> tuple[tuple[Member, ...], tuple[Exit, ...]]:
     """Time segments and heads, and describe members and exits for the manifest."""
     sizes = profile.batch_sizes(opened.bag.serving.max_batch_size)
-    steps = iter(range(1, len(cut) * len(sizes) + len(heads) + 1))
-    total = len(cut) * len(sizes) + len(heads)
+    total = profile.ROUNDS * (len(cut) + sum(each is not None for each in heads))
+    steps = iter(range(1, total + 1))
 
     def advance() -> None:
         stages.at("profile", next(steps), total)
@@ -89,11 +89,10 @@ def profile_bag(
     exits = []
     for depths, head, keys in zip(plan.exits, heads, _midway(opened, plan), strict=True):
         taken = {features_name(*key): features[features_name(*key)] for key in keys}
-        head_us = profile.profile_heads(head[1], taken, sizes) if head else dict.fromkeys(sizes, 0.0)
+        head_us = profile.profile_heads(head[1], taken, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
         elapsed_us = {size: _elapsed(members, depths, size) for size in sizes}
         agreement = _agreement(opened, plan, depths, known)
         exits.append(Exit(depths, head[0] if head else None, elapsed_us, head_us, agreement))
-        advance()
     return members, tuple(exits)
 
 

@@ -30,7 +30,10 @@ from exeunt.settings import Settings
 SCHEDULES = ("parallel",)
 KINDS = ("auto", "cpu", "gpu")
 GRIDS = (8, 4, 2, 1)
+_TAKEN = re.compile(r"exit|bag|full|vote|heads_e\d+|.*_s\d+")  # endings of the names of the bag's own models
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+_KIND_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +175,8 @@ class BagFile:
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"{self.where}: two members are named {name!r}; allowed: each name once")
-        # these endings are taken by the models of the bag itself
         for name in names:
-            if name in ("exit", "bag", "full", "vote") or name.startswith("heads_e"):
+            if _TAKEN.fullmatch(name):
                 raise ConfigError(f"{self.where}: member name {name!r} is taken by a model of the bag; choose another")
 
 
@@ -228,9 +230,7 @@ def _table(kind: type[Any], told: Any, where: str) -> Any:
         wanted = type(fields[key].default)
         fits = isinstance(value, list if wanted is tuple else (int, float) if wanted is float else wanted)
         if not fits or (isinstance(value, bool) and wanted is not bool):
-            raise ConfigError(
-                f"{where}: {key} = {value!r}; allowed: a {'list' if wanted is tuple else wanted.__name__}"
-            )
+            raise ConfigError(f"{where}: {key} = {value!r}; allowed: {_KIND_NAMES[wanted]}")
         values[key] = tuple(value) if wanted is tuple else value
     return kind(**values)
 

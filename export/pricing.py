@@ -15,7 +15,8 @@ from exeunt.export.ramps import Ramp
 from exeunt.export.split import Cut
 from exeunt.manifest import Tensor
 
-_TIMING_BUDGET_S = 0.03
+_TIMING_BUDGET_S = 0.01
+_ROUNDS = 3  # the lowest median counts: other work on the machine only adds
 _FREE_LENGTH = 32  # stands for a dimension that the model leaves free
 
 
@@ -71,4 +72,4 @@ def _median_us(model: ir.Model, dims: Sequence[tuple[int, ...]], dtypes: Sequenc
     rng = np.random.default_rng(0)
     names = [value.name or "" for value in model.graph.inputs]
     feeds = {name: rng.random((1, *each)).astype(dtype) for name, each, dtype in zip(names, dims, dtypes, strict=True)}
-    return onnxfiles.median_us(session, feeds, _TIMING_BUDGET_S, "ramp")
+    return min(onnxfiles.median_us(session, feeds, _TIMING_BUDGET_S, "ramp") for _ in range(_ROUNDS))

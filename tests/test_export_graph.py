@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from exeunt.contract import PROBABILITIES
+from exeunt.errors import ConfigError
+from exeunt.export.graph import MemberGraph, load_member
+from exeunt.export.onnxfiles import save
+from tests.export_graphs import Net, noise_rows
+
+ROWS = noise_rows(8, seed=0)
+
+
+def net(shape: tuple[int | str, ...] = ("rows", 1, 16, 16), opset: int = 18) -> tuple[Net, ir.Value]:
+    made = Net(0, shape, opset=opset)
+    return made, made.logits(made.conv(made.input, 1, 2), 2, 5, 16)
+
+
+def run(member: MemberGraph, tmp_path: Path, rows: np.ndarray = ROWS) -> np.ndarray:
+    save(member.model, tmp_path / "loaded.onnx")
+    session = ort.InferenceSession(tmp_path / "loaded.onnx")
+    assert [each.name for each in session.get_outputs()] == [PROBABILITIES]
+    return np.asarray(session.run(None, {member.inputs[0].name: rows})[0])
+
+
+def load(path: Path, rows: np.ndarray = ROWS, name: str = "IMAGE", output: str = "") -> MemberGraph:
+    return load_member("m", path, {name: rows}, output)
+
+
+def raw(path: Path) -> np.ndarray:
+    session = ort.InferenceSession(path)
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: ROWS})[0])
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_logits_get_a_softmax(tmp_path: Path, opset: int) -> None:
+    made, scores = net(opset=opset)
+    path = made.save(tmp_path / "m.onnx", scores)
+    np.testing.assert_allclose(run(load(path), tmp_path), softmax(raw(path)), rtol=1e-5)
+
+
+def test_log_probabilities_get_an_exp(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", made.node("LogSoftmax", scores, axis=1))
+    np.testing.assert_allclose(run(load(path), tmp_path), np.exp(raw(path)), rtol=1e-5)
+
+
+def test_probabilities_stay_as_they_are(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", made.node("Identity", made.node("Softmax", scores, axis=1)))
+    np.testing.assert_array_equal(run(load(path), tmp_path), raw(path))
+
+
+def test_float16_probabilities_are_cast(tmp_path: Path) -> None:
+    made, scores = net()
+    half = made.node("Cast", made.node("Softmax", scores, axis=1), to=ir.DataType.FLOAT16.value)
+    half.type = ir.TensorType(ir.DataType.FLOAT16)
+    assert run(load(made.save(tmp_path / "m.onnx", half)), tmp_path).dtype == np.float32
+
+
+def test_a_single_input_takes_the_bag_s_name(tmp_path: Path) -> None:
+    made, scores = net()
+    member = load(made.save(tmp_path / "m.onnx", scores), name="PIXELS")
+    assert [each.name for each in member.inputs] == ["PIXELS"]
+
+
+def test_an_input_named_in_no_samples_keeps_its_name(tmp_path: Path) -> None:
+    made, scores = net()
+    member = load(made.save(tmp_path / "m.onnx", scores), name="")
+    assert [each.name for each in member.inputs] == ["IMAGE"]
+
+
+def test_a_constant_extra_input_is_folded_in(tmp_path: Path) -> None:
+    made = Net(0)
+    shape = ir.Shape([1, 1, 1, 1])
+    scale = ir.Value(name="scale", type=ir.TensorType(ir.DataType.FLOAT), shape=shape)
+    made.graph.inputs.append(scale)
+    scores = made.logits(made.conv(made.node("Mul", made.input, scale), 1, 2), 2, 5, 16)
+    path = made.save(tmp_path / "m.onnx", scores)
+    given = {"IMAGE": ROWS, "scale": np.full((1, 1, 1, 1), 0.5, np.float32)}
+    member = load_member("m", path, given)
+    assert [each.name for each in member.inputs] == ["IMAGE"]
+    expected = ort.InferenceSession(path).run(None, given)[0]
+    np.testing.assert_allclose(run(member, tmp_path), softmax(expected), rtol=1e-5)
+
+
+def test_the_output_may_be_chosen(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", made.node("Neg", scores), scores)
+    chosen = load(path, output=scores.name or "")
+    np.testing.assert_allclose(run(chosen, tmp_path).argmax(1), raw(path).argmin(1))
+
+
+def refused(path: Path, message: str, rows: np.ndarray = ROWS, output: str = "") -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(path, rows, output=output)
+    assert path.name in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path / "none.onnx", "no such file")
+
+
+@pytest.mark.parametrize("content", [b"", b"# no model\n"])
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    refused(tmp_path / "m.onnx", "not an ONNX model")
+
+
+def test_a_fixed_batch_is_refused_with_its_cure(tmp_path: Path) -> None:
+    made, scores = net((1, 1, 16, 16))
+    refused(made.save(tmp_path / "m.onnx", scores), r"batch dimension is fixed at 1; export .*dynamic_shapes")
+
+
+def test_a_missing_batch_is_refused(tmp_path: Path) -> None:
+    made = Net(0, ())
+    refused(made.save(tmp_path / "m.onnx", made.node("Neg", made.input)), "has no batch dimension", np.float32([1, 2]))
+
+
+def test_a_batch_that_is_fixed_inside_is_refused(tmp_path: Path) -> None:
+    made = Net(0)
+    x = made.node("Reshape", made.conv(made.input, 1, 2), made.constant(np.array([1, 512])))
+    refused(made.save(tmp_path / "m.onnx", made.node("MatMul", x, made.weight(512, 5))), "fails on inputs of shape")
+
+
+def test_rows_that_melt_into_one_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    mean = made.node("ReduceMean", scores, made.constant(np.array([0])), keepdims=1)
+    refused(made.save(tmp_path / "m.onnx", mean), "7 rows in, 1 out")
+
+
+def test_an_output_that_is_no_classification_is_refused(tmp_path: Path) -> None:
+    made = Net(0)
+    path = made.save(tmp_path / "m.onnx", made.conv(made.input, 1, 2))
+    refused(path, r"float32 of shape \['rows', 2, 16, 16\], no classification; allowed: .*\[rows, classes >= 2\]")
+
+
+def test_labels_instead_of_scores_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    label = made.node("ArgMax", scores, axis=1)
+    label.type = ir.TensorType(ir.DataType.INT64)
+    refused(made.save(tmp_path / "m.onnx", label), "no classification")
+
+
+def test_several_outputs_ask_for_a_choice(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", made.node("Neg", scores), scores)
+    refused(path, r"2 outputs .*output = ")
+    refused(path, r"unknown output 'scores'", output="scores")
+
+
+def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", scores)
+    refused(
+        path, r"wants float32 of shape \['rows', 1, 16, 16\]; samples hold float32 of shape \[8, 16\]", ROWS[:, 0, 0]
+    )
+    refused(path, "samples hold float64", ROWS.astype(np.float64))
+
+
+def test_samples_without_the_input_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    made.graph.inputs.append(ir.Value(name="MASK", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["rows", 3])))
+    refused(made.save(tmp_path / "m.onnx", scores), r"input 'MASK': samples hold no array of that name")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exeunt.export.onnxfiles import IR_VERSION, open_in_memory
+from exeunt.export.pooling import MAX_FEATURES, append_pooling, choose_grid, features_of, layout_of
+from exeunt.manifest import Tensor
+from tests.export_graphs import Net
+
+
+def pooled(arrays: list[np.ndarray], layouts: list[str], grid: int, opset: int = 18) -> np.ndarray:
+    tensors = [Tensor(f"x{number}", str(each.dtype), each.shape[1:]) for number, each in enumerate(arrays)]
+    values = [
+        ir.Value(name=t.name, type=ir.TensorType(ir.DataType.from_numpy(a.dtype)), shape=ir.Shape(["rows", *t.dims]))
+        for t, a in zip(tensors, arrays, strict=True)
+    ]
+    graph = ir.Graph(values, [], nodes=[], opset_imports={"": opset}, name="g")
+    graph.outputs.append(append_pooling(graph, values, tensors, layouts, grid, "F"))
+    session: ort.InferenceSession = open_in_memory(ir.Model(graph, ir_version=IR_VERSION), "test")
+    taken = {each.name for each in session.get_inputs()}
+    out = session.run(None, {t.name: a for t, a in zip(tensors, arrays, strict=True) if t.name in taken})[0]
+    wanted = zip(tensors, layouts, strict=True)
+    assert out.shape[1] == sum(features_of(t, layout, grid) for t, layout in wanted if t.dtype.startswith("float"))
+    return np.asarray(out)
+
+
+def numbers(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(dtype)
+
+
+def test_images_are_pooled_to_a_grid_of_means() -> None:
+    x = numbers(3, 5, 8, 8)
+    means = x.reshape(3, 5, 4, 2, 4, 2).mean(axis=(3, 5))
+    np.testing.assert_allclose(pooled([x], ["channels_first"], 4), means.reshape(3, -1), rtol=1e-4, atol=1e-6)
+
+
+def test_channels_last_gives_the_same_features() -> None:
+    x = numbers(3, 5, 8, 8)
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(pooled([last], ["channels_last"], 2), pooled([x], ["channels_first"], 2), rtol=1e-5)
+
+
+def test_a_grid_of_one_is_the_global_mean() -> None:
+    x = numbers(3, 5, 7, 9)
+    np.testing.assert_allclose(pooled([x], ["channels_first"], 1), x.mean(axis=(2, 3)), rtol=1e-4, atol=1e-6)
+
+
+def test_tokens_give_the_first_and_the_mean() -> None:
+    x = numbers(3, 6, 5)
+    expected = np.concatenate([x[:, 0], x.mean(axis=1)], axis=1)
+    np.testing.assert_allclose(pooled([x], ["tokens"], 4), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_flat_tensor_stays_as_it_is() -> None:
+    x = numbers(3, 40)
+    np.testing.assert_array_equal(pooled([x], ["channels_first"], 4), x)
+
+
+def test_a_long_flat_tensor_is_shortened() -> None:
+    assert pooled([numbers(2, 3 * MAX_FEATURES)], ["channels_first"], 4).shape == (2, MAX_FEATURES)
+
+
+def test_every_tensor_of_a_wide_cut_is_pooled_and_masks_are_not() -> None:
+    arrays = [numbers(3, 2, 4, 4), numbers(3, 6), np.ones((3, 4), np.int64)]
+    assert pooled(arrays, ["channels_first"] * 3, 2).shape == (3, 2 * 4 + 6)
+
+
+def test_half_precision_becomes_float32() -> None:
+    assert pooled([numbers(3, 2, 4, 4, dtype="float16")], ["channels_first"], 2).dtype == np.float32
+
+
+def test_old_opsets_pool_as_well() -> None:
+    x = numbers(3, 6, 5)
+    np.testing.assert_allclose(pooled([x], ["tokens"], 4, opset=11), pooled([x], ["tokens"], 4), rtol=1e-6)
+
+
+@given(height=st.integers(1, 20), width=st.integers(1, 20), grid=st.sampled_from((1, 2, 4, 8)))
+def test_a_constant_image_has_constant_features_at_every_size(height: int, width: int, grid: int) -> None:
+    x = np.full((1, 2, height, width), 3.0, np.float32)
+    out = pooled([x], ["channels_first"], grid)
+    np.testing.assert_allclose(out, 3.0, rtol=1e-5)
+    assert out.shape[1] == 2 * min(grid, height) * min(grid, width) or grid == 1
+
+
+@given(channels=st.integers(1, 3000), side=st.integers(1, 64), classes=st.sampled_from((2, 10, 1000)))
+def test_the_grid_keeps_a_ramp_small_where_it_can(channels: int, side: int, classes: int) -> None:
+    tensor = [Tensor("x", "float32", (channels, side, side))]
+    grid = choose_grid(tensor, ["channels_first"], classes, (4, 2, 1))
+    features = features_of(tensor[0], "channels_first", grid)
+    assert grid == 1 or (features <= MAX_FEATURES and features * classes * 4 <= 8 << 20)
+
+
+@pytest.mark.parametrize(("channels", "grid"), [(32, 4), (256, 4), (500, 2), (2048, 1)])
+def test_wider_cuts_get_coarser_grids(channels: int, grid: int) -> None:
+    assert choose_grid([Tensor("x", "float32", (channels, 14, 14))], ["channels_first"], 10, (4, 2, 1)) == grid
+
+
+def test_a_transposition_before_or_after_tells_channels_last(tmp_path: Path) -> None:
+    net = Net(0)
+    after = net.node("Relu", net.node("Transpose", net.conv(net.input, 1, 2), perm=[0, 2, 3, 1]))
+    other = Net(0, ("rows", 16, 16, 1))
+    before = other.node("Relu", other.input)
+    other.conv(other.node("Transpose", before, perm=[0, 3, 1, 2]), 1, 2)
+    assert (layout_of(after, 4), layout_of(before, 4)) == ("channels_last", "channels_last")
+
+
+def test_a_convolution_before_tells_channels_first() -> None:
+    net = Net(0)
+    assert layout_of(net.node("Relu", net.conv(net.input, 1, 2)), 4) == "channels_first"
+
+
+def test_three_axes_without_a_convolution_are_tokens() -> None:
+    net = Net(0, ("rows", 6, 5))
+    assert layout_of(net.node("MatMul", net.input, net.weight(5, 5)), 3) == "tokens"
