@@ -186,20 +186,20 @@ class HillClimb(Tuner):
         Raises:
             ValueError: another number of exits, or something is missing.
         """
-        try:
-            ramps = RampSet(np.asarray(state["active"], bool), np.asarray(state["thresholds"], float))
-            window = Feedback(*(np.asarray(state[f"window.{each.name}"]) for each in fields(Feedback)))
-            if ramps.active.shape != (self.setup.exits,) or window.exits != self.setup.exits:
-                raise ValueError(f"state of {len(ramps.active)} exits; this bag has {self.setup.exits}")
-            self._sizes.extend(int(each) for each in state["sizes"])
-            self._recent = np.asarray(state["recent"], float).reshape(2, -1)
-            self._answered, self._lost = float(state["answered"]), float(state["lost"])
-            self._since_adjustment = int(state["since_adjustment"])
-            self._bad_batches = int(state["bad_batches"])
-            self.version = max(self.version, int(state["version"]))
-        except KeyError as error:
-            raise ValueError(f"state without {error}") from None
+        missing = self.state().keys() - state.keys()
+        if missing:
+            raise ValueError(f"state without {', '.join(sorted(missing))}")
+        ramps = RampSet(np.asarray(state["active"], bool), np.asarray(state["thresholds"], float))
+        window = Feedback(*(np.asarray(state[f"window.{each.name}"]) for each in fields(Feedback)))
+        if ramps.active.shape != (self.setup.exits,) or window.exits != self.setup.exits:
+            raise ValueError(f"state of {len(ramps.active)} exits; this bag has {self.setup.exits}")
+        self._window.clear()
         self._window.add(window)
+        self._sizes = deque((int(each) for each in state["sizes"]), maxlen=self._sizes.maxlen)
+        self._recent = np.asarray(state["recent"], float).reshape(2, -1)
+        self._answered, self._lost = float(state["answered"]), float(state["lost"])
+        self._since_adjustment, self._bad_batches = int(state["since_adjustment"]), int(state["bad_batches"])
+        self.version = max(self.version, int(state["version"]))
         if self.setup.costs.head_us[ramps.ramps].sum() <= self._choices.budget_us:
             self._now = ramps
 
