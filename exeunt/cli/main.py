@@ -29,8 +29,10 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 # import name -> the extra that brings it
 EXTRAS = {
+    "aiohttp": "client",
     "docker": "docker",
     "google": "client",
+    "grpc": "client",
     "matplotlib": "plot",
     "onnx": "export",
     "onnx_ir": "export",
