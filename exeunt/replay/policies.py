@@ -18,7 +18,6 @@ from exeunt.settings import Settings
 from exeunt.tuning.registry import TUNERS, make_tuner
 from exeunt.tuning.tuner import Setup
 
-
 _BETWEEN_POLICIES = re.compile(r",(?![^\[]*\])")  # a comma that is not inside [...]
 
 
