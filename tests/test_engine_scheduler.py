@@ -100,7 +100,7 @@ class Handouts:
         self.before.append((snapshot, scheduler.unconfirmed))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(scenes())
 def test_every_request_is_answered_once_and_nothing_is_left_in_the_engine(scene):
     of, simulation = simulated(scene)
@@ -110,7 +110,7 @@ def test_every_request_is_answered_once_and_nothing_is_left_in_the_engine(scene)
     assert simulation.scheduler.backlog == simulation.scheduler.unconfirmed == simulation.scheduler.open_tickets == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scenes())
 def test_every_row_that_finishes_reaches_the_last_exit_exactly_once(scene):
     of, _ = simulated(scene, FinishProbability(4, LEAST_Q, hold_us=50))
@@ -119,7 +119,7 @@ def test_every_row_that_finishes_reaches_the_last_exit_exactly_once(scene):
     assert not heard(of).lost
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scenes())
 def test_the_segments_of_a_member_run_in_order_and_once_for_every_row(scene):
     bag, _, _, _, _ = scene
@@ -136,7 +136,7 @@ def test_the_segments_of_a_member_run_in_order_and_once_for_every_row(scene):
         assert len(steps) <= bag.members[member].depth
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scenes())
 def test_with_full_feedback_every_row_runs_every_segment(scene):
     bag, arrivals, _, _, _ = scene
@@ -145,7 +145,7 @@ def test_with_full_feedback_every_row_runs_every_segment(scene):
     assert runs == sum(request.rows for _, request in arrivals) * sum(member.depth for member in bag.members)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(scenes())
 def test_no_feedback_starts_while_an_unanswered_ticket_has_something_to_run(scene):
     handouts = Handouts()
@@ -155,7 +155,7 @@ def test_no_feedback_starts_while_an_unanswered_ticket_has_something_to_run(scen
             assert not any(is_open for _, _, is_open in before)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(scenes())
 def test_the_oldest_unanswered_ticket_goes_first(scene):
     handouts = Handouts()
@@ -166,7 +166,7 @@ def test_the_oldest_unanswered_ticket_goes_first(scene):
             assert min(ran.rows) == min(rivals)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scenes())
 def test_work_that_the_next_exit_waits_for_goes_before_work_that_it_does_not(scene):
     handouts = Handouts()
@@ -175,7 +175,7 @@ def test_work_that_the_next_exit_waits_for_goes_before_work_that_it_does_not(sce
         assert ran.kind == min(kind for _, kind, _ in before)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(scenes(max_unconfirmed_rows=4))
 def test_near_the_cap_feedback_goes_before_an_unanswered_ticket_at_most_once(scene):
     handouts = Handouts()
@@ -189,7 +189,7 @@ def test_near_the_cap_feedback_goes_before_an_unanswered_ticket_at_most_once(sce
     assert len(overtaken) == len(set(overtaken)) == simulation.scheduler.counters.overtaking_runs
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scenes())
 def test_no_lane_is_idle_while_something_is_ready(scene):
     free = []
@@ -197,7 +197,7 @@ def test_no_lane_is_idle_while_something_is_ready(scene):
     assert free.count(True) == len(simulation.ran)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scenes())
 def test_q_of_the_feedback_is_the_q_that_ruled_at_the_decision(scene):
     q_seen = []

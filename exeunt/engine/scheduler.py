@@ -250,15 +250,14 @@ class Scheduler:
     def _current(self, piece: Piece) -> Kind | None:
         """Class of a ready piece after a new look, compacted; None where its ticket has nothing left to run."""
         progress = piece.progress
-        running = progress.ticket.running
-        if not running.any():
+        if not progress.runs():
             self._forget(progress)
             return None
-        if progress.open and not progress.ticket.open.any():  # answered meanwhile, by its deadline
+        if progress.open and not progress.waits():  # answered meanwhile, by its deadline
             self._look(progress)
             if progress.over:
                 return None
-        self.counters.left_out_rows += piece.compact(running)
+        self.counters.left_out_rows += piece.compact()
         return self.kind(piece)
 
     def _take(self, piece: Piece) -> None:
@@ -272,7 +271,7 @@ class Scheduler:
         self._open_tickets += int(progress.open) - int(was_open)
         self.backlog += progress.backlog - backlog
         self.unconfirmed += progress.unconfirmed - unconfirmed
-        if not progress.ticket.running.any():
+        if not progress.runs():
             self._forget(progress)
 
     def _forget(self, progress: Progress) -> None:

@@ -147,6 +147,8 @@ class Segments:
 
 def _running(progress: Progress) -> tuple[bool, np.ndarray | None]:
     """Whether any row of a ticket runs, and which; None = all."""
+    if progress.ticket.rows == 1:
+        return progress.runs(), None
     running = progress.ticket.running
     if running.all():
         return True, None
