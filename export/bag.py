@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from exeunt.export.bagfile import BagFile
 from exeunt.export.cutting import CutMember, cut_members
 from exeunt.export.opening import Opened, open_bag
 from exeunt.export.plan import Plan, make_plan
+from exeunt.export.refine import refine
 from exeunt.export.report import CutReport, ExportReport
 from exeunt.export.stages import Progress, Stages
 from exeunt.manifest import Manifest
@@ -49,11 +51,25 @@ def export_bag(
     repository.check_output(output, force)
     stages = Stages(progress or (lambda stage, done, total: None))
     opened = open_bag(bag, samples, stages)
-    stages.at("plan", 0, 1)
-    plan = make_plan(opened.members, bag.cuts, len(opened.labels), bag.where)
-    stages.at("plan", 1, 1)
+    opened, plan = _plan(opened, stages)
     with repository.replacing(output, force) as root:
         return _write(opened, plan, root, output, stages)
+
+
+def _plan(opened: Opened, stages: Stages) -> tuple[Opened, Plan]:
+    """Plan twice: by the node profile, then by the times that the first plan's segments really take."""
+    bag, classes = opened.bag, len(opened.labels)
+    stages.at("plan", 0, len(opened.members) + 1)
+    first = make_plan(opened.members, bag.cuts, classes, bag.where)
+    members = []
+    for each, cuts in zip(opened.members, first.cuts, strict=True):
+        rows = {tensor.name: opened.samples[tensor.name] for tensor in each.member.inputs}
+        members.append(refine(each, cuts, rows))
+        stages.at("plan", len(members), len(opened.members) + 1)
+    opened = dataclasses.replace(opened, members=tuple(members))
+    plan = make_plan(opened.members, bag.cuts, classes, bag.where)
+    stages.at("plan", len(members) + 1, len(members) + 1)
+    return opened, plan
 
 
 def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages) -> ExportReport:

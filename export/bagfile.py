@@ -60,7 +60,7 @@ class Cuts:
     Attributes:
         exits: exits wanted before the last.
         max_cut_width: most tensors that a cut may have.
-        ramp_budget: share of the bag's work that all ramps together may add, 0..1.
+        ramp_budget: share of the bag's work that all ramps together may add.
         grid: side lengths of the pooling grid that may be chosen.
     """
 
@@ -73,8 +73,8 @@ class Cuts:
         """Raise ConfigError, naming `where`, unless every value is allowed."""
         _whole(self.exits, 0, f"{where}: exits")
         _whole(self.max_cut_width, 1, f"{where}: max_cut_width")
-        if not 0 <= self.ramp_budget <= 1:
-            raise ConfigError(f"{where}: ramp_budget = {self.ramp_budget!r}; allowed: a share from 0 to 1")
+        if not 0 <= self.ramp_budget < float("inf"):
+            raise ConfigError(f"{where}: ramp_budget = {self.ramp_budget!r}; allowed: a number from 0, 0.02 for 2 %")
         if not self.grid or any(side not in GRIDS for side in self.grid):
             raise ConfigError(f"{where}: grid = {list(self.grid)!r}; allowed: a list of some of {GRIDS}")
 

@@ -80,7 +80,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("exits = 5", 'exits = "5"', r"\[cuts\]: exits = '5'; allowed: a whole number"),
         ("exits = 5", "exits = -1", r"\[cuts\]: exits = -1; allowed: a whole number from 0"),
         ("grid = [2, 1]", "grid = [3]", r"\[cuts\]: grid = \[3\]"),
-        ("ramp_budget = 0.1", "ramp_budget = 2", r"ramp_budget = 2; allowed: a share from 0 to 1"),
+        ("ramp_budget = 0.1", "ramp_budget = -1", r"ramp_budget = -1; allowed: a number from 0"),
         ('samples = "data/samples.npy"', "", "samples is missing"),
         ('file = "plain.onnx"', "", "member plain: file is missing"),
         ('["zero", "one"]', '["zero", "zero"]', "labels: each label once"),

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.export.align import align, elapsed, place_cuts, wanted_times
 from exeunt.export.cuts import Boundary
 from exeunt.export.plan import fit_budget
+from exeunt.export.refine import move_shares
 
 increasing = st.lists(st.floats(1, 1000), min_size=1, max_size=6, unique=True).map(sorted)
 
@@ -96,3 +98,8 @@ def test_a_coarser_grid_that_saves_little_is_not_taken() -> None:
 
 def test_a_budget_too_small_for_one_exit_buys_none() -> None:
     assert fit_budget(lambda exits, grid: 10.0 * exits, 5, 3, (4, 2, 1))[0] == 0
+
+
+def test_shares_move_along_the_measured_times() -> None:
+    moved = move_shares([boundary(0.25), boundary(0.5), boundary(0.75)], [0, 0.5, 1], [0, 80, 100])
+    assert [each.share for each in moved] == pytest.approx([0.4, 0.8, 0.9])
