@@ -15,9 +15,15 @@ demo: $(VENV)/installed  ## train a small bag, export it, serve it on the real T
 test: $(VENV)/installed  ## the whole test-suite, with the real server
 	$(BIN)/python -m pytest
 
-check: $(VENV)/installed types  ## lint, format, types
+check: $(VENV)/installed types  ## lint, format, types, deployment files
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/yamllint --strict docker-compose.yml deploy
+	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml \
+		&& promtool test rules deploy/prometheus/alerts_test.yml; \
+	else echo "SKIPPED: Prometheus rules (no promtool; Debian: apt-get install prometheus)"; fi
 
 # the core and the mapped folders, joined under one name, since type checkers cannot follow the editable import finder
 types: $(VENV)/installed
