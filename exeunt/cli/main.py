@@ -20,7 +20,10 @@ import exeunt
 from exeunt import cli
 from exeunt.errors import ExeuntError
 
-ORDER = ("demo", "export", "inspect", "check", "serve", "infer", "bench", "replay", "compare", "control", "watch")
+ORDER = (
+    *("demo", "export", "inspect", "check", "serve", "infer", "bench", "perf"),
+    *("replay", "compare", "control", "watch", "dashboard"),
+)
 INTERNAL_ERROR = 70  # sysexits.h: EX_SOFTWARE
 IO_ERROR = 74  # EX_IOERR
 UNAVAILABLE = 69  # EX_UNAVAILABLE
