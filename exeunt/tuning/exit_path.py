@@ -141,9 +141,13 @@ def _replay(
     loss, latency = np.zeros(len(cuts)), np.zeros(len(cuts))
     for exit_ in exits:
         leaves = still & (risk[:, exit_, None] < cuts[:, exit_].astype(np.float32))
-        leaving = leaves.astype(np.float32)
-        loss += (weights * np.nan_to_num(risk[:, exit_])) @ leaving
-        latency += spent[exit_] * (weights @ leaving)
+        loss += _summed(weights * np.nan_to_num(risk[:, exit_]), leaves)
+        latency += spent[exit_] * _summed(weights, leaves)
         still &= ~leaves
-    latency += spent[-1] * (weights @ still.astype(np.float32))
+    latency += spent[-1] * _summed(weights, still)
     return loss / weights.sum(), latency / weights.sum()
+
+
+def _summed(weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Summed weights of the chosen rows, float64 [points]; not by `@`, whose BLAS would wake a thread per core."""
+    return np.einsum("r,rp->p", weights, chosen.astype(np.float32)).astype(np.float64)

@@ -15,6 +15,7 @@ from exeunt.tuning.exit_path import PRICES, ExitPath
 
 LEVELS_PER_LOSS = 8  # resolution of the reserve
 MOST_LEVELS = 256
+MOST_RATE = 20.0  # the reserve is never spent faster than this many times eps
 ROUNDS = 12  # policy iteration ends after 3 to 6
 
 
@@ -34,14 +35,13 @@ def plan(path: ExitPath, eps: float, capacity: float) -> np.ndarray:
     if eps <= 0.0 or path.loss[-1] <= 0.0:
         return np.append(0.0, np.full(levels - 1, 0.0 if eps <= 0.0 else len(PRICES)))
     states = levels + debt  # the first `debt` of them are below 0
-    here = np.arange(states)
-    above, below = np.minimum(here + 1, states - 1), np.maximum(here - debt, 0)
-    points = np.full(states, max(0, int(np.searchsorted(path.loss, eps, side="right")) - 1))
+    most = int(np.searchsorted(path.loss, MOST_RATE * eps, side="right"))
+    loss, latency = path.loss[:most], path.latency[:most]
+    points = np.full(states, max(0, int(np.searchsorted(loss, eps, side="right")) - 1))
     points[: debt + 1] = 0  # nothing left: nobody leaves
     for _ in range(ROUNDS):
-        value = _value(path.loss[points], path.latency[points], eps * debt, above, below)
-        price = value[below] - value
-        better = (path.latency + price[:, None] * path.loss).argmin(axis=1)
+        price = _price(loss[points], latency[points], eps * debt, debt)
+        better = (latency + price[:, None] * loss).argmin(axis=1)
         better[: debt + 1] = 0
         if (better == points).all():
             break
@@ -56,17 +56,25 @@ def _logs(price: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.maximum(price, PRICES[-2] / 100.0)))
 
 
-def _value(loss: np.ndarray, latency: np.ndarray, up: float, above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Relative value v of every level under a policy, float64 [levels]; the highest level's is 0.
+def _price(loss: np.ndarray, latency: np.ndarray, up: float, debt: int) -> np.ndarray:
+    """What a loss costs at every level under a policy; float64 [levels].
 
-    It solves 0 = latency - average + up (v[above] - v) + loss (v[below] - v).
+    The reserve climbs level by level (at rate `up`) and falls by `debt` levels (at rate `loss`). So the time and the
+    latency that it takes from one level to the next follow from those of the levels below, by sums of positive terms.
+
+    Args:
+        loss: float64 [levels], 0 on the first `debt` + 1.
+        latency: float64 [levels].
+        up: levels climbed per answer.
+        debt: levels that a loss takes.
     """
-    states = len(loss)
-    rows = np.arange(states)
-    system = np.zeros((states, states))
-    np.add.at(system, (rows, above), up)
-    np.add.at(system, (rows, below), loss)
-    system[rows, rows] -= up + loss
-    system[:, -1] = -1.0  # in place of the highest level's value, which is 0: the average
-    solved = np.linalg.solve(system, -latency)
-    return np.append(solved[:-1], 0.0)
+    times: list[float] = []
+    spent: list[float] = []
+    for level, (rate, each) in enumerate(zip(loss.tolist(), latency.tolist(), strict=True)):
+        again = slice(max(0, level - debt), level)
+        times.append((1.0 + rate * sum(times[again])) / up)
+        spent.append((each + rate * sum(spent[again])) / up)
+    average = spent[-1] / times[-1]  # at the top, a cycle from the highest level back to it
+    extra = np.append(0.0, np.cumsum(np.array(spent) - average * np.array(times)))
+    levels = np.arange(len(loss))
+    return np.asarray(extra[levels] - extra[np.maximum(levels - debt, 0)])
