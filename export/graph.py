@@ -68,7 +68,7 @@ def read(path: Path) -> ir.Model:
     )
     tidy(model)
     for number, node in enumerate(model.graph):
-        node.name = f"node_{number}"
+        node.name = f"exeunt_node_{number}"  # no body of an If has such a name: profiles tell nodes apart by it
     return model
 
 

@@ -81,9 +81,9 @@ def _random_rows(model: ir.Model, path: Path) -> Mapping[str, np.ndarray]:
     rng = np.random.default_rng(0)
     rows = {}
     for value in model.graph.inputs:
-        shape = value.shape
-        if value.dtype is None or shape is None or any(not isinstance(each, int) for each in shape[1:]):
+        dims = [each for each in value.shape[1:] if isinstance(each, int)] if value.shape is not None else []
+        if value.dtype is None or value.shape is None or len(dims) != len(value.shape) - 1:
             raise ConfigError(f"{path}: input {value.name!r} has free dimensions; give real inputs with --samples")
-        made = rng.normal(size=(_ROWS, *(int(each) for each in shape[1:])))
+        made = rng.normal(size=(_ROWS, *dims))
         rows[value.name or ""] = np.abs(made).astype(value.dtype.numpy())
     return rows

@@ -86,7 +86,7 @@ def _tensors(model: ir.Model, events: list[list[dict[str, Any]]]) -> dict[str, T
         made = [value for value in node.outputs if value.name]
         shapes = zip(made, one.get(node.name or "", ()), three.get(node.name or "", ()), strict=False)
         for value, at_one, at_three in shapes:
-            (kind, small), (_, large) = *at_one.items(), *at_three.items()
+            (kind, small), large = next(iter(at_one.items())), next(iter(at_three.values()))
             if small and large and (small[0], large[0]) == (1, 3) and small[1:] == large[1:]:
                 dims = _free_where_symbolic(value, tuple(small[1:]))
                 found[value.name or ""] = Tensor(value.name or "", _DTYPES.get(kind, kind), dims)

@@ -47,7 +47,7 @@ def open_session(path: Path, *, profile_prefix: str | None = None) -> ort.Infere
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (RuntimeError, ValueError, *_ORT_ERRORS) as error:
+    except _ORT_ERRORS as error:
         raise ConfigError(f"{path}: onnxruntime cannot open this model: {first_line(error)}") from None
 
 
@@ -80,7 +80,7 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: s
     wanted = [each.name for each in session.get_inputs()]
     try:
         values = session.run(None, {name: feeds[name] for name in wanted})
-    except (RuntimeError, ValueError, *_ORT_ERRORS) as error:
+    except _ORT_ERRORS as error:
         rows = {name: list(feeds[name].shape) for name in wanted}
         raise ConfigError(f"{where}: the graph fails on inputs of shape {rows}: {first_line(error)}") from None
     return dict(zip([each.name for each in session.get_outputs()], values, strict=True))
@@ -136,7 +136,8 @@ def _ort_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     found = (getattr(state, name) for name in dir(state))
-    return tuple(each for each in found if isinstance(each, type) and issubclass(each, Exception))
+    own = (each for each in found if isinstance(each, type) and issubclass(each, Exception))
+    return (RuntimeError, ValueError, *own)
 
 
 _ORT_ERRORS = _ort_errors()

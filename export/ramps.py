@@ -121,7 +121,7 @@ def _descend(fits: list[_Fit], target: torch.Tensor, seed: int, progress: Callab
             optimiser.zero_grad(set_to_none=True)
             goal = target[chosen]
             loss = torch.stack([fit.losses(fit.kept[chosen], goal).sum() for fit in fits]).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             _decay(fits, optimiser)
         schedule.step()

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tritonclient.grpc import model_config_pb2 as pb
+
 from exeunt import contract
 from exeunt.contract import FEATURES, PROBABILITIES, TAPPED, TICKET, features_name, votes_name
 from exeunt.errors import ConfigError
@@ -244,7 +246,7 @@ def _write_ensemble(root: Path, name: str, ensemble: configs.Ensemble, labelled:
         (root / name / configs.LABELS_FILE).write_text(text, encoding="utf-8")
 
 
-def _onnx(root: Path, model: str, config: configs.pb.ModelConfig, file: Path) -> None:
+def _onnx(root: Path, model: str, config: pb.ModelConfig, file: Path) -> None:
     configs.write(config, root / model)
     _move(file, root / model / "1" / "model.onnx")
 
