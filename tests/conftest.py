@@ -37,27 +37,9 @@ def hand_made_server(triton: None, hand_made: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def bag_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported bag named `tiny`, of members `a` and `b`, in ensemble mode, with the baseline."""
-    pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
-    from exeunt.export.bag import export_bag
-    from tests.export_tiny import tiny_bag
-
-    folder = tmp_path_factory.mktemp("bag")
-    export_bag(tiny_bag(folder, members=2), folder / "repository")
-    return folder / "repository"
-
-
-@pytest.fixture(scope="session")
-def bag_server(triton: None, bag_repository: Path) -> Iterator[Server]:
-    """A server over `bag_repository`, shared by every test that changes nothing about it."""
-    with serve(bag_repository) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 def tiny_exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository of a tiny bag of two members in ensemble mode, exported once."""
+    pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
     from exeunt.export.bag import export_bag
     from tests.export_tiny import tiny_bag
 

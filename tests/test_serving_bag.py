@@ -13,16 +13,18 @@ from tritonclient.utils import InferenceServerException
 
 from exeunt.contract import MANIFEST_FILE
 from exeunt.errors import ConfigError
+from exeunt.export.bag import export_bag
 from exeunt.serving.check import check_repository
 from exeunt.serving.pip_server import serve
 from exeunt.serving.processes import members
 from exeunt.serving.repository import named_state_dir, served_bags
+from tests.export_tiny import tiny_bag
 from tests.serving_repository import copy_with
 
 
 @pytest.fixture
-def copy(bag_repository, tmp_path):
-    return shutil.copytree(bag_repository, tmp_path / "repository")
+def copy(tiny_exported, tmp_path):
+    return shutil.copytree(tiny_exported, tmp_path / "repository")
 
 
 def problems(repository):
@@ -34,8 +36,15 @@ def images(rows=1):
     return [grpc.InferInput("IMAGE", list(found.shape), "FP32").set_data_from_numpy(found)]
 
 
-def test_what_export_writes_passes_the_check(bag_repository):
-    assert problems(bag_repository) == []
+def test_what_export_writes_passes_the_check(tiny_exported):
+    assert problems(tiny_exported) == []
+
+
+def test_an_engine_repository_of_one_member_passes_the_check(tmp_path):
+    export_bag(tiny_bag(tmp_path, mode="engine", members=1), tmp_path / "repository")
+    assert problems(tmp_path / "repository") == []
+    (tmp_path / "repository" / "tiny_exit" / "1" / "tiny_a_s1.onnx").write_bytes(b"")
+    assert any("tiny_a_s1.onnx cannot be loaded" in each for each in problems(tmp_path / "repository"))
 
 
 def test_another_members_weights_are_found_by_the_chain(copy):
@@ -83,21 +92,21 @@ def test_a_missing_calibration_is_found(copy):
     assert any("calibration.npz: no such file" in each for each in problems(copy))
 
 
-def test_parameters_of_the_config_override_the_manifest(bag_repository, tmp_path):
-    copy = copy_with(bag_repository, tmp_path / "copy", max_tickets="3", state_dir=str(tmp_path / "state"))
+def test_parameters_of_the_config_override_the_manifest(tiny_exported, tmp_path):
+    copy = copy_with(tiny_exported, tmp_path / "copy", max_tickets="3", state_dir=str(tmp_path / "state"))
     (bag,) = served_bags(copy)
     assert bag.settings.max_tickets == 3
     assert bag.pinned and named_state_dir([bag]) is None
 
 
-def test_a_parameter_that_is_no_setting_is_refused_by_file(bag_repository, tmp_path):
-    copy = copy_with(bag_repository, tmp_path / "copy", max_ticket="3")
+def test_a_parameter_that_is_no_setting_is_refused_by_file(tiny_exported, tmp_path):
+    copy = copy_with(tiny_exported, tmp_path / "copy", max_ticket="3")
     with pytest.raises(ConfigError, match=r"tiny_exit/config\.pbtxt: parameters: .*did you mean 'max_tickets'"):
         served_bags(copy)
 
 
 @pytest.mark.triton
-def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, bag_repository, tmp_path):
+def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, tiny_exported, tmp_path):
     answered, refused, odd = [], [], []
     gone = threading.Event()
 
@@ -109,7 +118,7 @@ def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, bag_reposito
                 except InferenceServerException as error:
                     (refused if error.status() == "StatusCode.UNAVAILABLE" else odd).append(str(error))
 
-    with serve(bag_repository, state_dir=tmp_path / "state") as server:
+    with serve(tiny_exported, state_dir=tmp_path / "state") as server:
         clients = [threading.Thread(target=ask, args=(server.grpc_url,)) for _ in range(6)]
         for each in clients:
             each.start()
@@ -127,7 +136,7 @@ def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, bag_reposito
 
 
 @pytest.mark.triton
-def test_a_second_server_cannot_take_the_state_of_a_running_one(triton, bag_server, bag_repository):
+def test_a_second_server_cannot_take_the_state_of_a_running_one(triton, tiny_server, tiny_exported):
     refused = pytest.raises(ConfigError, match="another server of this bag")
-    with refused, serve(bag_repository, state_dir=bag_server.state_dir):
+    with refused, serve(tiny_exported, state_dir=tiny_server.state_dir):
         pass

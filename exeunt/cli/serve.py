@@ -23,8 +23,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="serve a model repository on Triton",
-        description="Start the Triton server of the pip wheel on 127.0.0.1 over a model repository, show its models and "
-        "addresses, and run until Ctrl-C or SIGTERM; then drain: answer what is in flight, refuse newcomers, stop.",
+        description="Start the Triton server of the pip wheel on 127.0.0.1 over a model repository, show its models "
+        "and addresses, and run until Ctrl-C or SIGTERM; then drain: answer what is in flight, refuse newcomers, stop.",
         epilog="Example: exeunt serve model_repository --http-port 8000 --grpc-port 8001 --metrics-port 8002",
     )
     parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
