@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,7 +178,7 @@ def _show(record: Record, max_loss: float, results: Sequence[Result], runs: Sequ
 
     from exeunt.replay.tables import rich_table
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 130)
     title = f"{record.about.bag}: {len(record.feedback)} rows replayed, promised loss {max_loss:.2%}"
     console.print(rich_table(results, max_loss, title))
     for each, agreement in list(zip(runs, _agreement(runs), strict=True))[1:]:

@@ -56,11 +56,11 @@ def answer_fixed(stream: Stream, fixed: Fixed, costs: Costs, lossless: bool, pol
     return _hindsight_run(stream, policy, exit_, reason, costs.latency_us(fixed.active))
 
 
-def answer_oracle(stream: Stream, costs: Costs) -> Run:
+def answer_oracle(stream: Stream, costs: Costs, policy: str = "oracle") -> Run:
     """Every row leaves at the first exit that has the full vote's label, all exits offered."""
     exit_ = (~stream.wrong).argmax(axis=1).astype(np.int32)
     reason = np.where(exit_ == stream.exits - 1, Reason.FULL, Reason.EARLY)
-    return _hindsight_run(stream, "oracle", exit_, reason, costs.latency_us(np.ones(stream.exits, dtype=bool)))
+    return _hindsight_run(stream, policy, exit_, reason, costs.latency_us(np.ones(stream.exits, dtype=bool)))
 
 
 def best_fixed(stream: Stream, costs: Costs, max_loss: float, lossless: bool) -> Fixed:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -188,8 +188,9 @@ def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
     for number, (name, architecture) in enumerate(members.ARCHITECTURES.items()):
         torch.manual_seed(number)
         module = architecture()
-        classify = module[-1]
-        classify[-1] = nn.Linear(classify[-1].in_features, len(glyphs.CLASSES))
+        classify = cast(nn.Sequential, list(module.children())[-1])
+        inside = cast(nn.Linear, classify[-1]).in_features
+        classify[-1] = nn.Linear(inside, len(glyphs.CLASSES))
         path = weights / f"glyphs-{name}-v{VERSION}.pt"
         if path.exists():
             module.load_state_dict(torch.load(path, weights_only=True))

@@ -42,7 +42,7 @@ def plot_prices(results: Mapping[str, Sequence[Result]], max_loss: float, path: 
     """For each stream, mean latency (across) and loss (up) of each policy."""
     across = min(3, len(results))
     down = -(-len(results) // across)
-    figure, grid = _figure(down, across, (3.1 * across + 0.4, 2.5 * down + 0.6), sharey=False)
+    figure, grid = _figure(down, across, (3.1 * across + 0.4, 2.5 * down + 0.6), sharey=True)
     axes: list[Axes] = list(np.atleast_1d(grid).reshape(-1))
     for axis, (stream, told) in zip(axes, results.items(), strict=False):
         for number, result in enumerate(told):
@@ -50,9 +50,6 @@ def plot_prices(results: Mapping[str, Sequence[Result]], max_loss: float, path: 
             axis.scatter(result.mean_latency, 100 * result.loss, color=colour, marker=marker, s=34, label=result.policy)
         axis.axhline(100 * max_loss, color="black", linewidth=0.8, linestyle="--")
         axis.set_title(stream, fontsize=9, loc="left")
-        axis.set_yscale("symlog", linthresh=200 * max_loss)
-        axis.set_ylim(bottom=-10 * max_loss)
-        axis.yaxis.set_major_formatter("{x:g}")
         axis.tick_params(labelsize=7)
     for axis in axes[len(results) :]:
         axis.axis("off")
