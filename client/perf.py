@@ -111,6 +111,8 @@ def levels(text: str, option: str) -> list[float]:
     """
     parts = text.split(":")
     try:
+        if len(parts) > 3:
+            raise ValueError
         start, end, step = map(float, parts if len(parts) == 3 else [parts[0], parts[-1], "1"])
         count = math.floor((end - start) / step + 1e-9) + 1 if step > 0 else 0
     except ValueError:
