@@ -61,7 +61,7 @@ class Exit:
     depths: tuple[int, ...]  # by member; 0 = not voting yet
     heads: str | None  # Triton model of the ramps' heads; None where every voting member has finished
     elapsed_us: dict[int, float]  # batch size -> time from the start until the segments up to here have run
-    head_us: dict[int, float]  # batch size -> time of pooling and heads that this exit adds
+    head_us: dict[int, float]  # batch size -> time of its heads; pooling is part of the segments, active or not
     agreement: float  # share of the report rows on which its vote has the full vote's label
 
 

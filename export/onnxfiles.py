@@ -21,11 +21,11 @@ _INLINE_BYTES = 1 << 30  # protobuf ends at 2 GiB; above this the weights go int
 ort.set_default_logger_severity(3)  # its warnings on unused initializers say nothing to an operator
 
 
-def save(model: ir.Model, path: Path) -> None:
-    """Write `model` to `path`; weights of 1 GiB and more go into `<path>.data`."""
+def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None:
+    """Write `model` to `path`; weights of `inline_bytes` and more go into `<path>.data`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value is not None)
-    ir.save(model, path, external_data=f"{path.name}.data" if weights >= _INLINE_BYTES else None)
+    ir.save(model, path, external_data=f"{path.name}.data" if weights >= inline_bytes else None)
 
 
 def open_session(path: Path, *, profile_prefix: str | None = None) -> ort.InferenceSession:

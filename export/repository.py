@@ -119,7 +119,7 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: Writte
         _bag(root, manifest, serving)
     else:
         for model, file in files.parts.items():
-            _move(file, version / file_name(manifest.mode, model))
+            move(file, version / file_name(manifest.mode, model))
     if files.whole:
         _baseline(root, manifest, serving, files)
     (root / readme.README_FILE).write_text(readme.TEXT, encoding="utf-8")
@@ -248,9 +248,10 @@ def _write_ensemble(root: Path, name: str, ensemble: configs.Ensemble, labelled:
 
 def _onnx(root: Path, model: str, config: pb.ModelConfig, file: Path) -> None:
     configs.write(config, root / model)
-    _move(file, root / model / "1" / "model.onnx")
+    move(file, root / model / "1" / "model.onnx")
 
 
-def _move(file: Path, to: Path) -> None:
-    for part in onnxfiles.parts_of(file):  # a model knows its weights' file by name: `to` has the same as `file`
-        part.rename(to.with_name(part.name) if part != file else to)
+def move(file: Path, to: Path) -> None:
+    """Move an ONNX file with its weights; `to` has the same name, since a model knows its weights' file by name."""
+    for part in onnxfiles.parts_of(file):
+        part.rename(to.with_name(part.name))

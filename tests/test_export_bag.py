@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
@@ -10,9 +12,14 @@ from exeunt import contract
 from exeunt.contract import FEATURES, PROBABILITIES, features_name, votes_name
 from exeunt.deciding import votes
 from exeunt.errors import ConfigError
+from exeunt.export import nodecosts
 from exeunt.export.bag import export_bag
+from exeunt.export.bagfile import Cuts
+from exeunt.export.graph import load_member
+from exeunt.export.plan import Measured, make_plan
 from exeunt.export.report import ExportReport
 from exeunt.manifest import Manifest
+from exeunt.serving.check import check_repository
 from tests.export_graphs import Net, noise_rows, residual_net, two_cell_net
 from tests.export_tiny import CLASSES, ROWS, SIDE, tiny_bag
 
@@ -165,14 +172,19 @@ def test_a_width_of_two_cuts_the_two_cell_net(tmp_path: Path) -> None:
 def test_no_cut_within_the_width_is_refused_with_the_cure(tmp_path: Path) -> None:
     net = Net(0)
     towers = [net.node("Neg", net.input)] * 2
-    for _ in range(3):  # two towers that read each other's floors, and a tail that costs next to nothing
-        left, right = (net.conv(each, 32 if each.name != "neg_0" else 1, 32, kernel=5) for each in towers)
+    for _ in range(3):  # two towers that read each other's floors
+        left, right = (net.conv(each, 4 if each.name != "neg_0" else 1, 4) for each in towers)
         towers = [net.node("Add", left, right), net.node("Sub", left, right)]
     means = net.node("Flatten", net.node("GlobalAveragePool", net.node("Mul", *towers)), axis=1)
-    file = net.save(tmp_path / "towers.onnx", net.node("MatMul", means, net.weight(32, 8)))
-    bag = bag_of(tmp_path, {"towers": file}, "max_cut_width = 1\nramp_budget = 10\nexits = 1")
+    file = net.save(tmp_path / "towers.onnx", net.node("MatMul", means, net.weight(4, 8)))
+    rows = {"IMAGE": noise_rows(8, 0)}
+    member = load_member("towers", file, rows)
+    measured = nodecosts.measure(member.model, rows, "towers")
+    # convolutions alone cost time, as in a large net: the places after the towers are of no use
+    share = {node.name or "": float(node.op_type == "Conv") / 6 for node in member.model.graph}
+    planned = Measured.of(member, dataclasses.replace(measured, share=share))
     with pytest.raises(ConfigError, match=r"towers\.onnx; raise \[cuts\] max_cut_width to 2 \(now 1\)"):
-        export_bag(bag, tmp_path / "repository")
+        make_plan([planned], Cuts(max_cut_width=1), 8, "bag.toml")
 
 
 def test_members_that_disagree_on_classes_are_refused(tmp_path: Path) -> None:
@@ -207,3 +219,21 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path: Path, member: str) -> N
     with pytest.raises(ConfigError, match=member):
         export_bag(bag, tmp_path / "repository")
     assert sorted(each.name for each in tmp_path.iterdir()) == before
+
+
+def test_members_may_take_several_inputs(tmp_path: Path) -> None:
+    net = Net(0)
+    more = ir.Value(name="MORE", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["rows", 6]))
+    net.graph.inputs.append(more)
+    x = net.residual(net.residual(net.conv(net.input, 1, 8), 8), 8)
+    side = net.node("MatMul", more, net.weight(6, 8))  # needed at the very end: the input passes all cuts
+    scores = net.node("Add", net.logits(net.pool(x), 8, 8, 8), side)
+    file = net.save(tmp_path / "two.onnx", scores)
+    bag = bag_of(tmp_path, {"two": file, "one": residual_net(tmp_path / "one.onnx")}, "ramp_budget = 10\nexits = 2")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "both.npz", IMAGE=noise_rows(80, 0), MORE=rng.normal(size=(80, 6)).astype(np.float32))
+    bag.write_text(bag.read_text(encoding="utf-8").replace("samples.npy", "both.npz"), encoding="utf-8")
+    report = export_bag(bag, tmp_path / "repository")
+    assert [each.name for each in report.manifest.inputs] == ["IMAGE", "MORE"]
+    assert "MORE" in {each.name for each in report.manifest.members[0].segments[-1].inputs}
+    assert check_repository(report.output).problems == ()

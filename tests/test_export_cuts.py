@@ -112,6 +112,22 @@ def test_names_captured_by_a_body_stay_live(tmp_path: Path) -> None:
     assert len(candidates(found, 8)) > 0 and member.classes == 5
 
 
+def test_an_attention_mask_is_made_again_where_it_is_needed(tmp_path: Path) -> None:
+    net = Net(0, ("rows", 6, 5))
+    mask = ir.Value(name="MASK", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["rows", 6]))
+    net.graph.inputs.append(mask)
+    kept = net.node("Cast", net.node("Unsqueeze", mask, net.constant(np.array([2]))), to=ir.DataType.FLOAT.value)
+    x = net.input
+    for _ in range(3):
+        x = net.node("Mul", net.node("Relu", net.node("MatMul", x, net.weight(5, 5))), kept)
+    mean = net.node("ReduceMean", x, net.constant(np.array([1])), keepdims=0)
+    net.save(tmp_path / "m.onnx", net.node("MatMul", mean, net.weight(5, 4)))
+    rng = np.random.default_rng(0)
+    rows = {"IMAGE": rng.normal(size=(8, 6, 5)).astype(np.float32), "MASK": rng.integers(0, 2, (8, 6))}
+    _, found = found_in(tmp_path / "m.onnx", rows)
+    assert {each.width for each in found} == {1}
+
+
 @pytest.mark.parametrize(("max_width", "some"), [(1, False), (2, True)])
 def test_candidates_keep_to_the_width(tmp_path: Path, max_width: int, some: bool) -> None:
     _, found = found_in(two_cell_net(tmp_path / "m.onnx"))

@@ -9,11 +9,12 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt import contract
 from exeunt.errors import ConfigError
-from exeunt.export import readme
+from exeunt.export import graph, onnxfiles, readme
 from exeunt.export.bag import export_bag
-from exeunt.export.repository import replacing
+from exeunt.export.repository import move, replacing
 from exeunt.manifest import Manifest
 from exeunt.serving.check import check_repository
+from tests.export_graphs import Net
 from tests.export_tiny import tiny_bag
 
 PUBLIC = {"PROBABILITIES", "LABEL", "EXIT", "REASON", "RISK"}
@@ -119,6 +120,19 @@ def test_the_whole_passes_the_checks_that_a_server_would_make(repository: Path) 
 def test_the_readme_in_git_is_the_generated_one(repository: Path) -> None:
     in_git = Path(__file__).parents[1] / "model_repository" / "README.md"
     assert in_git.read_text(encoding="utf-8") == readme.TEXT == (repository / "README.md").read_text(encoding="utf-8")
+
+
+def test_weights_beside_a_model_move_with_it_and_count_in_its_hash(tmp_path: Path) -> None:
+    net = Net(0)
+    model = graph.read(net.save(tmp_path / "m.onnx", net.logits(net.input, 1, 5, 16)))
+    file = tmp_path / "work" / "model.onnx"
+    onnxfiles.save(model, file, inline_bytes=0)
+    inner, outer = (onnxfiles.sha256_of({"m": each}) for each in (tmp_path / "m.onnx", file))
+    assert inner != outer and len(onnxfiles.parts_of(file)) == 2
+    (tmp_path / "models").mkdir()
+    move(file, tmp_path / "models" / "model.onnx")
+    assert onnxfiles.sha256_of({"m": tmp_path / "models" / "model.onnx"}) == outer
+    assert onnxfiles.open_session(tmp_path / "models" / "model.onnx")
 
 
 def write(output: Path, content: str, force: bool = False) -> None:
