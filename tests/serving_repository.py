@@ -52,9 +52,15 @@ def onnx_config(input_: str, output: str, more: str = "") -> str:
     )
 
 
+def one_model(repository: Path) -> Path:
+    """Model s1 alone: the quickest server there is."""
+    write_model(repository, "s1", onnx_config(tensor("IMAGE", 4), tensor("cut", 5), "dynamic_batching { }"), SEGMENT_1)
+    return repository
+
+
 def tiny_repository(repository: Path) -> Path:
     """Models s1 -> s2 as an ensemble `member`, `look`, and `vote` over two members' probabilities."""
-    write_model(repository, "s1", onnx_config(tensor("IMAGE", 4), tensor("cut", 5), "dynamic_batching { }"), SEGMENT_1)
+    one_model(repository)
     write_model(repository, "s2", onnx_config(tensor("cut", 5), tensor("PROBABILITIES", CLASSES)), SEGMENT_2)
     batching = "dynamic_batching { max_queue_delay_microseconds: 200000 }"
     write_model(

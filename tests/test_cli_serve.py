@@ -8,6 +8,12 @@ import pytest
 
 from exeunt.cli.main import main
 from exeunt.serving.processes import members, tied_to_us
+from tests.serving_repository import one_model
+
+
+@pytest.fixture
+def small(tmp_path):
+    return one_model(tmp_path / "repository")
 
 
 def start(*args):
@@ -27,10 +33,10 @@ def test_a_folder_without_models_is_refused(tmp_path, capsys):
 
 @pytest.mark.triton
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_drains_and_stops_and_leaves_no_process(triton, hand_made, tmp_path, stop):
-    serving = start(hand_made, "--json", "--state-dir", tmp_path / "state")
+def test_a_signal_drains_and_stops_and_leaves_no_process(triton, small, tmp_path, stop):
+    serving = start(small, "--json", "--state-dir", tmp_path / "state")
     ready = json.loads(serving.stdout.readline())
-    assert ready["status"] == "ready" and "member" in ready["models"]
+    assert ready["status"] == "ready" and ready["models"] == ["s1"]
     serving.send_signal(stop)
     told, errors = serving.communicate(timeout=60)
     assert json.loads(told) == {"status": "stopped", "drained": True}
@@ -39,21 +45,21 @@ def test_a_signal_drains_and_stops_and_leaves_no_process(triton, hand_made, tmp_
 
 
 @pytest.mark.triton
-def test_ctrl_c_during_the_start_leaves_no_process(triton, hand_made, tmp_path):
-    serving = start(hand_made, "--state-dir", tmp_path / "state", "--log", tmp_path / "log")
+def test_ctrl_c_during_the_start_leaves_no_process(triton, small, tmp_path):
+    serving = start(small, "--state-dir", tmp_path / "state", "--log", tmp_path / "log")
     while not (tmp_path / "log").exists():
         time.sleep(0.01)
     serving.send_signal(signal.SIGINT)
     serving.communicate(timeout=60)
     assert serving.returncode == 130
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(hand_made) not in listed
+    assert str(small) not in listed
 
 
 @pytest.mark.triton
-def test_a_killed_command_takes_its_server_along(triton, hand_made, tmp_path):
+def test_a_killed_command_takes_its_server_along(triton, small, tmp_path):
     assert tied_to_us(), "this machine's setpriv is too old for the test"
-    serving = start(hand_made, "--json", "--state-dir", tmp_path / "state")
+    serving = start(small, "--json", "--state-dir", tmp_path / "state")
     ready = json.loads(serving.stdout.readline())
     serving.kill()
     serving.communicate()

@@ -3,7 +3,13 @@ import socket
 import pytest
 
 from exeunt.errors import ConfigError
-from exeunt.serving.launch import HOST, choose_ports
+from exeunt.serving.launch import HOST, check_shared_memory, choose_ports
+
+
+def test_too_little_shared_memory_is_refused_before_the_start(tmp_path):
+    check_shared_memory(1, tmp_path)
+    with pytest.raises(ConfigError, match="--shm-size=1g"):
+        check_shared_memory(2**40, tmp_path)
 
 
 def test_free_ports_differ():

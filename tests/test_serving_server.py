@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from exeunt.errors import ServingError
 from exeunt.serving.pip_server import serve
 from exeunt.serving.processes import members
-from tests.serving_repository import FIRST, tiny_repository, whole_member
+from tests.serving_repository import FIRST, one_model, tiny_repository, whole_member
 
 pytestmark = pytest.mark.triton
 
@@ -95,9 +95,7 @@ def test_a_start_that_fails_tells_the_cause_first(triton, tmp_path, model, file,
 
 
 def test_a_read_only_repository_is_served_and_nothing_is_left(triton, tmp_path):
-    repository = tiny_repository(tmp_path / "repository")
-    for other in ("member", "look", "s2", "vote"):
-        shutil.rmtree(repository / other)
+    repository = one_model(tmp_path / "repository")
     before = {path: path.stat().st_mtime_ns for path in sorted(repository.rglob("*"))}
     for path in repository.rglob("*"):
         path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
@@ -111,10 +109,13 @@ def test_a_read_only_repository_is_served_and_nothing_is_left(triton, tmp_path):
     assert server.drained
 
 
+def test_a_start_that_takes_too_long_is_ended(triton, hand_made, tmp_path):
+    with pytest.raises(ServingError, match="not ready after 0 s"), serve(hand_made, deadline_s=0, log=tmp_path / "log"):
+        pass
+
+
 def test_a_server_that_is_killed_is_told_with_its_signal(triton, tmp_path):
-    repository = tiny_repository(tmp_path / "repository")
-    for other in ("member", "look", "s2", "vote"):
-        shutil.rmtree(repository / other)
+    repository = one_model(tmp_path / "repository")
     with pytest.raises(ServingError, match="ended by itself, killed by SIGKILL"), serve(repository) as server:
         server.kill()
         server.wait()

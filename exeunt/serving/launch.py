@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from exeunt.errors import ConfigError
 
 HOST = "127.0.0.1"
+SHM_REGION_BYTES = 2**20  # the Python backend's default for one process; it grows with the batches
 EXIT_TIMEOUT_S = 2  # after the drain nothing of ours is in flight, and stubs take a second each to unload
 SPARE_THREADS = 32  # of the Python backend's pool, beyond one per ticket: responses are sent from the same pool
 
@@ -21,6 +23,20 @@ class Ports:
     http: int
     grpc: int
     metrics: int
+
+
+def check_shared_memory(models: int, folder: Path = Path("/dev/shm")) -> None:
+    """Raise ConfigError unless shared memory holds the first region of every model's process, and as much again.
+
+    Triton says nothing useful when it does not; containers get 64 MB by default.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < 2 * models * SHM_REGION_BYTES:
+        needed_mb = 2 * models * SHM_REGION_BYTES // 2**20
+        raise ConfigError(
+            f"{folder}: {free // 2**20} MB free; {models} models need {needed_mb} MB and more with their batches; "
+            "in a container, start it with --shm-size=1g"
+        )
 
 
 def choose_ports(http: int | None, grpc: int | None, metrics: int | None) -> Ports:

@@ -21,7 +21,7 @@ from exeunt.errors import ConfigError, ServingError
 from exeunt.records.control import STATE_DIR_VARIABLE
 from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.drain import Drain, drain_all, hold
-from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, choose_ports, command
+from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, check_shared_memory, choose_ports, command
 from exeunt.serving.processes import kill_group, tied_to_us
 from exeunt.serving.repository import ServedBag, model_folders, named_state_dir, served_bags
 from exeunt.serving.server_log import error_lines
@@ -167,7 +167,7 @@ def serve(
         ConfigError: repository, wheel, ports or state_dir are not usable; says which and what to do.
         ServingError: the server did not start, with the log's error lines first.
     """
-    model_folders(repository)
+    check_shared_memory(len(model_folders(repository)))
     bags = served_bags(repository)
     wheel = find_wheel()
     env = environment(wheel)
