@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--hindsight", action="store_true", help="add the oracle and the best fixed thresholds of the whole record"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the tuners' chance (default: 0)")
+    parser.add_argument("--seed", type=int, help="of the tuners' chance (default: the recorded one)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw latency and loss along the record")
     parser.set_defaults(run=run)
@@ -90,6 +90,7 @@ def _runs(args: argparse.Namespace, record: Record, stream: Stream, calibration:
 
     about = record.about
     own = Policy(about.settings.tuner, about.settings.tuner, about.settings.tuner_options)
+    seed = about.settings.seed if args.seed is None else args.seed
     runs = [_as_recorded(record, stream)]
     for policy in parse_policies(args.tuner) if args.tuner else [own]:
         if policy.tuner == own.tuner and not policy.options:
@@ -97,7 +98,7 @@ def _runs(args: argparse.Namespace, record: Record, stream: Stream, calibration:
         settings = policy.settings(about.settings, args.max_loss)
         same = settings == about.settings  # only then do the moments of its jobs mean anything
         replayed = stream if same else dataclasses.replace(stream, retunes=None)
-        runs.append(run_policy(policy, replayed, about.costs, settings, calibration, seed=args.seed))
+        runs.append(run_policy(policy, replayed, about.costs, settings, calibration, seed=seed))
     if args.hindsight:
         lossless = about.settings.lossless
         max_loss = about.settings.max_loss if args.max_loss is None else args.max_loss
