@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from exeunt.errors import ConfigError
-from exeunt.export.bagfile import BagFile
+from exeunt.export.bagfile import BagFile, BagMember
 
 GOOD = """
 name = "digits"
@@ -92,3 +94,19 @@ def test_what_is_wrong_is_named_with_its_file(tmp_path: Path, old: str, new: str
     with pytest.raises(ConfigError, match=message) as caught:
         read(tmp_path, GOOD.replace(old, new))
     assert "BAG.toml" in str(caught.value)
+
+
+def test_the_documentation_shows_every_key_with_its_default(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "bag_file.md").read_text(encoding="utf-8")
+    told = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
+    bag = BagFile(where="docs", name="digits", members=(), samples=None)
+    tables = {"cuts": bag.cuts, "serving": bag.serving, "member": BagMember("plain", Path("plain.onnx"))}
+    assert set(told) == {each.name for each in fields(BagFile)} - {"where", "members", "settings"} | {"member", "exit"}
+    assert {key: told[key] for key in ("mode", "vote", "schedule", "seed")} == {
+        key: getattr(bag, key) for key in ("mode", "vote", "schedule", "seed")
+    }
+    shown = {"cuts": told["cuts"], "serving": told["serving"], "member": told["member"][0]}
+    for name, table in shown.items():
+        expected = {each.name: getattr(tables[name], each.name) for each in fields(tables[name])}
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in expected.items()}
+        assert table == plain | ({"file": "plain.onnx"} if name == "member" else {})
