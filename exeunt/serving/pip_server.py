@@ -192,7 +192,9 @@ def serve(
             finally:
                 server.stop()
         except ServingError as error:
-            raise _with_log_kept(error, output, log) from None
+            if log is not None or str(output) not in str(error):
+                raise
+            raise _with_log_kept(error, output) from None
 
 
 def _start_ready(
@@ -229,10 +231,8 @@ def _start(line: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[
         raise ConfigError(f"{error.filename}: {error.strerror}; is it a file that can be written?") from None
 
 
-def _with_log_kept(error: ServingError, output: Path, log: Path | None) -> ServingError:
+def _with_log_kept(error: ServingError, output: Path) -> ServingError:
     """Move a log that would go with its folder to a place of its own, and name that one."""
-    if log is not None:
-        return error
     handle, kept = tempfile.mkstemp(prefix="exeunt-server-", suffix=".log")
     os.close(handle)
     shutil.copyfile(output, kept)
