@@ -11,7 +11,7 @@ import numpy as np
 
 SIZE_PX = 32
 CLASSES = tuple(str(digit) for digit in range(10))
-SHARES = (0.3, 0.3, 0.4)  # train, calibration, test
+SHARES = (1 / 6, 1 / 3, 1 / 2)  # train, calibration, test
 DRIFT = (0.05, 0.3, 0.15, 0.6, 0.1)  # standard deviation of the noise, reached at even spaces along the stream
 TRAINED_NOISE = 0.6  # members and ramps see noise from 0 up to here
 

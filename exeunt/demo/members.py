@@ -17,7 +17,7 @@ CLASSES = 10
 class Plain(nn.Sequential):
     """Pairs of 3x3 convolutions between poolings, as in VGG."""
 
-    def __init__(self, widths: tuple[int, ...] = (8, 16, 32)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (16, 32, 64)) -> None:
         layers: list[nn.Module] = []
         before = 1
         for width in widths:
@@ -29,7 +29,7 @@ class Plain(nn.Sequential):
 class Residual(nn.Sequential):
     """Blocks that add to what passes through, as in ResNet."""
 
-    def __init__(self, widths: tuple[int, ...] = (16, 32, 64), blocks: int = 2) -> None:
+    def __init__(self, widths: tuple[int, ...] = (24, 48, 96), blocks: int = 2) -> None:
         layers: list[nn.Module] = [_convolution(1, widths[0], stride=2)]
         before = widths[0]
         for stage, width in enumerate(widths):
@@ -83,7 +83,7 @@ class _Classify(nn.Sequential):
     """Global average pooling and one linear layer to logits."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, CLASSES))
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
 
 
 def _linear_convolution(before: int, after: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:

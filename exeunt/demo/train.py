@@ -6,7 +6,10 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,33 +27,54 @@ Progress = Callable[[str, int, int], None]  # member, epochs done, epochs in all
 
 
 def trained_bag(part: Part, cache: Path, seed: int, progress: Progress = lambda *told: None) -> dict[str, nn.Module]:
-    """The bag's members, from the cache where they are there.
+    """The bag's members, from the cache where they are there; the others are trained side by side, one core each.
 
     Args:
         part: images to train on.
         cache: folder of trained weights; keyed by seed, code and images, so a change trains anew.
         seed: of bootstrap samples, weights and augmentation.
-        progress: called after each epoch.
+        progress: called after each epoch, from the thread that trains.
 
     Returns:
         member name -> module in evaluation mode, float32 [rows, 1, 32, 32] -> logits [rows, 10].
     """
     cache.mkdir(parents=True, exist_ok=True)
-    bag = {}
-    for number, (name, architecture) in enumerate(members.ARCHITECTURES.items()):
+    stop = threading.Event()
+
+    def trained(name: str, module: nn.Module, seed: int) -> nn.Module:
         path = cache / f"{name}-{_key(part, seed)}.pt"
-        torch.manual_seed(seed + number)
-        module = architecture()
         if path.exists():
             module.load_state_dict(torch.load(path, weights_only=True))
             progress(name, EPOCHS, EPOCHS)
-        else:
-            train(module, bootstrap(part, seed + number), seed + number, lambda *told, name=name: progress(name, *told))
+            return module.eval()
+        train(module, bootstrap(part, seed), seed, lambda *told: progress(name, *told), stop)
+        if not stop.is_set():
             partial = path.with_suffix(f".{os.getpid()}")
             torch.save(module.state_dict(), partial)
             partial.replace(path)  # whole or not at all
-        bag[name] = module.eval()
-    return bag
+        return module
+
+    modules = {}
+    for number, (name, architecture) in enumerate(members.ARCHITECTURES.items()):
+        torch.manual_seed(seed + number)
+        modules[name] = architecture()
+    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            jobs = [pool.submit(trained, *each, seed + number) for number, each in enumerate(modules.items())]
+            return dict(zip(modules, [job.result() for job in jobs], strict=True))
+        finally:
+            stop.set()  # after Ctrl-C the others end with their step
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Small convolutions gain nothing from torch's own threads, and members train side by side."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def bootstrap(part: Part, seed: int) -> Part:
@@ -59,8 +83,17 @@ def bootstrap(part: Part, seed: int) -> Part:
     return Part(part.images[chosen], part.labels[chosen])
 
 
-def train(module: nn.Module, part: Part, seed: int, progress: Callable[[int, int], None] = lambda *told: None) -> None:
-    """Train `module` in place on `part`; progress gets epochs done and epochs in all."""
+def train(
+    module: nn.Module,
+    part: Part,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda *told: None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Train `module` in place on `part`, until done or until `stop` is set.
+
+    Draws from no generator but its own, so members may train side by side.
+    """
     chance = torch.Generator().manual_seed(seed)
     images, labels = torch.from_numpy(part.images), torch.from_numpy(part.labels)
     steps = len(part) // BATCH_ROWS
@@ -70,8 +103,9 @@ def train(module: nn.Module, part: Part, seed: int, progress: Callable[[int, int
     module.train()
     for epoch in range(EPOCHS):
         order = torch.randperm(len(part), generator=chance)
-        for step in range(steps):
-            chosen = order[step * BATCH_ROWS : (step + 1) * BATCH_ROWS]
+        for chosen in order[: steps * BATCH_ROWS].split(BATCH_ROWS):
+            if stop is not None and stop.is_set():
+                return
             optimizer.zero_grad()
             loss_of(module(_augmented(images[chosen], chance)), labels[chosen]).backward()
             optimizer.step()
