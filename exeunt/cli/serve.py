@@ -6,11 +6,11 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
-
-from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
     from exeunt.serving.pip_server import Server
@@ -50,10 +50,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: see `exeunt.serving.pip_server.serve`; also for the docker runtime.
         ServingError: the server did not start, or ended by itself.
     """
-    if args.runtime == "docker":
-        raise ConfigError("--runtime docker: this version of exeunt cannot start a container; use --runtime pip")
-    from exeunt.serving.pip_server import serve
-
+    serve, state_dir = _runtime(args)
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, _interrupt)
     if not args.json:
@@ -66,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             grpc_port=args.grpc_port,
             metrics_port=args.metrics_port,
             log=args.log,
-            state_dir=_state_dir(args.state_dir, args.repository),
+            state_dir=state_dir,
             deadline_s=args.deadline_s,
         ) as server:
             _say_ready(server, args)
@@ -76,6 +73,18 @@ def run(args: argparse.Namespace) -> int:
             raise  # during the start: nothing to drain, and nothing was served
     _say_stopped(server, args)
     return 0
+
+
+def _runtime(args: argparse.Namespace) -> tuple[Callable[..., AbstractContextManager[Any]], Path | None]:
+    """What serves, and the state folder it is given."""
+    if args.runtime == "docker":
+        from exeunt.records.control import default_state_dir
+        from exeunt.serving.docker_runtime import serve_docker
+
+        return serve_docker, args.state_dir or default_state_dir()
+    from exeunt.serving.pip_server import serve
+
+    return serve, _state_dir(args.state_dir, args.repository)
 
 
 def _state_dir(asked: Path | None, repository: Path) -> Path | None:

@@ -1,0 +1,223 @@
+"""The server in a container, for hosts with a docker engine: the image and the rights of docker-compose.yml."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exeunt.errors import ConfigError, ServingError
+from exeunt.serving.container import read_manifests
+from exeunt.serving.launch import HOST, Ports, choose_ports
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+IMAGE_VARIABLE = "EXEUNT_IMAGE"
+IMAGE = "exeunt/tritonserver:26.08-py3"  # built by `docker compose build`, never pulled
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+REPOSITORY, STATE = "/models/repository", "/state"  # in the container
+STOP_S = 45  # drain, Triton's own exit, and a margin; then docker kills
+SHM_BYTES = 2 * 2**30
+USER_ID = 1000  # triton-server in NVIDIA's images
+NVIDIA = "nvidia"
+
+
+class DockerServer:
+    """A running container; the same words as `pip_server.Server`.
+
+    Attributes:
+        name: of the container.
+        http_url: "127.0.0.1:PORT"; likewise `grpc_url`.
+        metrics_url: "http://127.0.0.1:PORT/metrics".
+        log: where its output is written when it stops or fails.
+        state_dir: folder mounted as its state.
+        pid: process id on this host.
+        models: names of the bags it serves.
+        drained: after the stop, whether every exit controller was empty.
+    """
+
+    def __init__(self, container: Container, ports: Ports, log: Path, state_dir: Path, models: list[str]) -> None:
+        self.name = str(container.name)
+        self.http_url = f"{HOST}:{ports.http}"
+        self.grpc_url = f"{HOST}:{ports.grpc}"
+        self.metrics_url = f"http://{HOST}:{ports.metrics}/metrics"
+        self.log = log
+        self.state_dir = state_dir
+        self.models = models
+        self.drained = False
+        self._container = container
+
+    @property
+    def pid(self) -> int:
+        """Process id of the container's first process."""
+        return int(self._container.attrs["State"].get("Pid") or 0)
+
+    def wait(self) -> None:
+        """Block until the container ends by itself.
+
+        Raises:
+            ServingError: always.
+        """
+        code = self._container.wait()["StatusCode"]
+        raise self.failure(f"container {self.name} ended by itself, status {code}")
+
+    def await_healthy(self, deadline_s: float) -> None:
+        """Block until the container's healthcheck, a real inference, succeeds.
+
+        Raises:
+            ServingError: it ended, or was not healthy in time.
+        """
+        end = time.monotonic() + deadline_s
+        while True:
+            self._container.reload()
+            state = self._container.attrs["State"]
+            if state.get("Health", {}).get("Status") == "healthy":
+                return
+            if state["Status"] in ("exited", "dead"):
+                raise self.failure(f"container {self.name} did not start, status {state.get('ExitCode')}")
+            if time.monotonic() > end:
+                raise self.failure(f"container {self.name} was not healthy after {deadline_s:g} s")
+            time.sleep(0.5)
+
+    def failure(self, what: str) -> ServingError:
+        """An error that shows the container's last words."""
+        lines = "\n".join(f"  {line}" for line in self._keep_log()[-15:])
+        return ServingError(f"{what}:\n{lines}\nwhole log: {self.log}")
+
+    def stop(self) -> None:
+        """SIGTERM, on which the supervisor drains; kill after STOP_S; remove."""
+        self._container.stop(timeout=STOP_S)
+        self.drained = "exeunt: drained" in self._keep_log()
+        self._container.remove(force=True)
+
+    def _keep_log(self) -> list[str]:
+        text = self._container.logs().decode(errors="replace")
+        self.log.write_text(text, encoding="utf-8")
+        return str(text).splitlines()
+
+
+def container_options(repository: Path, state_dir: Path, ports: Ports, gpus: bool) -> dict[str, Any]:
+    """Keyword arguments of `docker.containers.run`: those of docker-compose.yml's service `triton`.
+
+    Args:
+        repository: on this host, mounted read-only.
+        state_dir: on this host, mounted writable.
+        ports: on this host's loopback interface.
+        gpus: whether to ask for all GPUs.
+    """
+    from docker.types import DeviceRequest, Ulimit
+
+    owner = os.stat(state_dir)
+    return {
+        "command": ["python3", "-m", "exeunt.serving.container", f"--gpu-metrics={'true' if gpus else 'false'}"],
+        "detach": True,
+        "init": True,
+        "user": f"{owner.st_uid}:{owner.st_gid}",
+        "volumes": {
+            str(repository.resolve()): {"bind": REPOSITORY, "mode": "ro"},
+            str(state_dir.resolve()): {"bind": STATE, "mode": "rw"},
+        },
+        "ports": {"8000/tcp": (HOST, ports.http), "8001/tcp": (HOST, ports.grpc), "8002/tcp": (HOST, ports.metrics)},
+        "shm_size": SHM_BYTES,
+        "ulimits": [Ulimit(name="memlock", soft=-1, hard=-1), Ulimit(name="stack", soft=67108864, hard=67108864)],
+        "tmpfs": {"/tmp": "size=1g,mode=1777"},
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "stop_signal": "SIGTERM",
+        "device_requests": [DeviceRequest(driver=NVIDIA, count=-1, capabilities=[["gpu"]])] if gpus else [],
+    }
+
+
+@contextmanager
+def serve_docker(
+    repository: Path,
+    *,
+    http_port: int | None = None,
+    grpc_port: int | None = None,
+    metrics_port: int | None = None,
+    log: Path | None = None,
+    state_dir: Path,
+    deadline_s: float = 600.0,
+) -> Iterator[DockerServer]:
+    """A container over a repository, healthy, until the block ends.
+
+    Args:
+        repository: folder of Triton models with a bag.
+        http_port: on the loopback interface, or None for a free one; likewise `grpc_port` and `metrics_port`.
+        grpc_port: see `http_port`.
+        metrics_port: see `http_port`.
+        log: file for the container's output; None for one in `state_dir`.
+        state_dir: folder of learnt state; made if missing.
+        deadline_s: how long until the first inference succeeds.
+
+    Raises:
+        ConfigError: no docker engine, no image, or the repository is not usable; says what to do.
+        ServingError: the container did not get healthy.
+    """
+    image = os.environ.get(IMAGE_VARIABLE, IMAGE)
+    with contextlib.closing(connect()) as client:
+        models = [manifest.bag for manifest in read_manifests(repository)]
+        _require_image(client, image)
+        own_state(state_dir)
+        ports = choose_ports(http_port, grpc_port, metrics_port)
+        options = container_options(repository, state_dir, ports, NVIDIA in client.info().get("Runtimes", {}))
+        container = client.containers.run(image, **options)
+        server = DockerServer(container, ports, log or state_dir / "container.log", state_dir, models)
+        try:
+            server.await_healthy(deadline_s)
+            yield server
+        finally:
+            server.stop()
+
+
+def connect() -> DockerClient:
+    """The docker engine of this host ($DOCKER_HOST, or its socket).
+
+    Raises:
+        ConfigError: there is none that answers.
+    """
+    import docker
+    from docker.errors import DockerException
+
+    host = os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+    socket = host.removeprefix("unix://")
+    if socket != host and not os.path.exists(socket):
+        raise ConfigError(f"--runtime docker: no docker engine here, {socket} does not exist; use --runtime pip")
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException as error:
+        told = f"no docker engine answers on {host} ({error})"
+        raise ConfigError(f"--runtime docker: {told}; use --runtime pip") from None
+    return client
+
+
+def _require_image(client: DockerClient, image: str) -> None:
+    from docker.errors import NotFound
+
+    try:
+        client.images.get(image)
+    except NotFound:
+        how = f"`docker compose build triton` makes it; {IMAGE_VARIABLE} names another; or use --runtime pip"
+        raise ConfigError(f"--runtime docker: no image {image} here: {how}") from None
+
+
+def own_state(state_dir: Path) -> None:
+    """Make the folder; as root, give it to the container's user, which must not be root.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--state-dir {state_dir}: cannot be made ({error.strerror}); name another one") from None
+    if os.stat(state_dir).st_uid == 0:
+        with contextlib.suppress(PermissionError):
+            os.chown(state_dir, USER_ID, USER_ID)
