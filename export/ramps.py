@@ -6,7 +6,8 @@ learns to say early what the full vote will say. All ramps see every row, so non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ _BATCH = 64
 _LEARNING_RATE = 1e-2
 _WEIGHT_DECAYS = (1e-3, 1e-1, 1.0)  # tried for each ramp; the held-out rows choose
 _HELD_OUT = 0.15
+_ONE_THREAD_OPERATIONS = 1 << 28  # multiplications of one step, about 0.1 s on one core
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def train(
     held = order[: max(2, int(rows * _HELD_OUT))]
     kept = order[len(held) :]
     fits = {key: _Fit(each[kept], each[held], vote.shape[1]) for key, each in features.items()}
-    _descend(list(fits.values()), torch.from_numpy(vote[kept]), seed, progress)
+    with _few_threads(list(fits.values())):
+        _descend(list(fits.values()), torch.from_numpy(vote[kept]), seed, progress)
     target = torch.from_numpy(vote[held])
     return {key: fit.best(target) for key, fit in fits.items()}
 
@@ -110,9 +113,21 @@ class _Fit:
         return Ramp(weight.astype(np.float32), bias.astype(np.float32))
 
 
+@contextmanager
+def _few_threads(fits: list[_Fit]) -> Iterator[None]:
+    """One thread for small ramps: handing over work that takes microseconds costs more, much more on a busy machine."""
+    before = torch.get_num_threads()
+    operations = _BATCH * sum(fit.weight.numel() for fit in fits)
+    torch.set_num_threads(1 if operations < _ONE_THREAD_OPERATIONS else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _descend(fits: list[_Fit], target: torch.Tensor, seed: int, progress: Callable[[int, int], None] | None) -> None:
     groups = [{"params": [fit.weight, fit.bias], "lr": fit.step} for fit in fits]
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
     epochs = min(_EPOCHS, max(10, 20000 // len(target)))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda epoch: max(0.02, 1 - epoch / epochs))
     generator = torch.Generator().manual_seed(seed)
