@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from exeunt.cli.main import main
+from exeunt.deciding.request import Wishes
 from exeunt.records.control import Control, Status, control_path, read_control, status_path, write_status
 from exeunt.records.parquet import FeedbackLog
 from exeunt.records.record import About
@@ -42,9 +43,10 @@ def told(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 def test_replay_with_the_recorded_tuner_reports_the_recorded_answers(
     records: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = told(capsys, "replay", str(records))["results"]
+    replayed = told(capsys, "replay", str(records))
+    results = replayed["results"]
     assert [each["policy"] for each in results] == ["as recorded", "hill_climb"]
-    assert results[1]["as_recorded"] == 1.0
+    assert replayed["as_recorded"]["hill_climb"] == 1.0
     assert results[1]["mean_latency"] == results[0]["mean_latency"]
     assert results[1]["loss"] == results[0]["loss"]
 
@@ -57,6 +59,25 @@ def test_replay_compares_other_tuners_and_references(records: Path, capsys: pyte
     assert by_name["best fixed"]["loss"] <= 0.05
     assert by_name["oracle"]["mean_latency"] < by_name["best fixed"]["mean_latency"] < 1
     assert by_name["static:thresholds=[0.2]"]["early"] > 0
+
+
+def test_replay_judges_each_class_of_service_by_its_own_promise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = manifest(tuner="static", max_loss=0.3, service_classes={"gold": 0.001}, shadow_share=1.0)
+    given = votes_of(bag, 600, seed=2)
+    live = Live(bag, tuner_of(bag))
+    log = FeedbackLog(tmp_path, About.of(bag))
+    live.controller.on_feedback.append(log.add)
+    live.serve(stream_of(bag, given), given, lambda ticket: Wishes(service_class=ticket % 2))
+    log.close()
+    results = told(capsys, "replay", str(tmp_path), "--tuner", "static:thresholds=[1.0]", "--max-loss", "1")["results"]
+    assert [each["policy"] for each in results][2:] == [
+        "static:thresholds=[1.0] [default]",
+        "static:thresholds=[1.0] [gold]",
+    ]
+    assert [each["violations"] > 0 for each in results[2:]] == [False, True]
+    assert sum(each["rows"] for each in results[2:]) == 600
 
 
 def test_replay_prints_a_table_and_draws_a_picture(

@@ -58,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: no records, an unknown tuner or option, a max_loss that is not a share.
     """
     from exeunt.records.record import read_record
-    from exeunt.replay.run import plain, result_of
     from exeunt.replay.stream import recorded_stream
 
     if args.max_loss is not None and not 0 <= args.max_loss <= 1:
@@ -69,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
     max_loss = record.about.settings.max_loss if args.max_loss is None else args.max_loss
     stream = recorded_stream(record, str(args.records))
     runs = _runs(args, record, stream, _calibration(args, record))
-    results = [result_of(stream, each, record.about.costs, max_loss) for each in runs]
+    results = _results(record, stream, runs, max_loss)
     if args.json:
-        print(json.dumps(_told(record, max_loss, [plain(each) for each in results], runs), indent=1))
+        print(json.dumps(_told(record, max_loss, results, runs), indent=1))
     else:
         _show(record, max_loss, results, runs)
     if args.plot:
@@ -106,6 +105,25 @@ def _runs(args: argparse.Namespace, record: Record, stream: Stream, calibration:
         runs.append(answer_fixed(stream, fixed, about.costs, lossless, policy="best fixed"))
         runs.append(answer_oracle(stream, about.costs))
     return runs
+
+
+def _results(record: Record, stream: Stream, runs: Sequence[Run], max_loss: float) -> list[Result]:
+    """One line per run; with classes of service one per run and class, each judged by its own promise."""
+    import numpy as np
+
+    from exeunt.replay.run import result_of
+
+    costs, settings = record.about.costs, record.about.settings
+    present = np.unique(stream.rows.service_class).tolist()
+    if present == [0]:
+        return [result_of(stream, run, costs, max_loss) for run in runs]
+    losses = (max_loss, *settings.class_losses[1:])
+    names = ["default", *settings.classes_of_service[1:]]
+    return [
+        result_of(stream, run, costs, losses[each], each, f"{run.policy} [{names[each]}]")
+        for run in runs
+        for each in present
+    ]
 
 
 def _as_recorded(record: Record, stream: Stream) -> Run:
@@ -167,11 +185,13 @@ def _agreement(runs: Sequence[Run]) -> list[float]:
     return [float(((each.exit == first.exit) & (each.reason == first.reason)).mean()) for each in runs]
 
 
-def _told(record: Record, max_loss: float, results: list[dict[str, Any]], runs: Sequence[Run]) -> dict[str, Any]:
-    for result, agreement in zip(results, _agreement(runs), strict=True):
-        result["as_recorded"] = agreement
+def _told(record: Record, max_loss: float, results: Sequence[Result], runs: Sequence[Run]) -> dict[str, Any]:
+    from exeunt.replay.run import plain
+
     about = {"bag": record.about.bag, "content_hash": record.about.content_hash, "max_loss": max_loss}
-    return about | {"missing_rows": record.missing_rows, "results": results}
+    agreement = dict(zip([each.policy for each in runs], _agreement(runs), strict=True))
+    told = {"missing_rows": record.missing_rows, "as_recorded": agreement}
+    return about | told | {"results": [plain(each) for each in results]}
 
 
 def _show(record: Record, max_loss: float, results: Sequence[Result], runs: Sequence[Run]) -> None:

@@ -147,7 +147,7 @@ class _Replay:
         leaves = self._timed(self._tuner.leaves, exit_, view)
         if not leaves.any():
             return
-        risk = self._timed(self._tuner.risk, exit_, view.confidence[:, exit_])
+        risk = self._timed(self._tuner.risk, exit_, view.confidence[:, exit_], view.labels[:, exit_])
         if self._wishes:
             leaves = leaves & (risk < self._told.max_risk[rows])
         self._freeze(ticket, _numbers(rows)[leaves], exit_, Reason.EARLY, risk[leaves])

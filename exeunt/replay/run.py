@@ -89,16 +89,22 @@ class Result:
     metrics: dict[str, float]
 
 
-def result_of(stream: Stream, run: Run, costs: Costs, max_loss: float) -> Result:
+def result_of(
+    stream: Stream, run: Run, costs: Costs, max_loss: float, service_class: int | None = None, label: str = ""
+) -> Result:
     """Judge a run.
 
     Args:
         stream: what was replayed.
         run: what was answered.
         costs: latency of the exits; the plain ensemble has no heads, so its latency is elapsed_us of the last exit.
-        max_loss: the promise that was to be kept; a class of service with another one should be replayed by itself.
+        max_loss: the promise that was to be kept.
+        service_class: judge the rows of this class alone, since each class has a promise of its own; None = all rows.
+        label: the policy in the result; the run's where empty.
     """
     counted = (run.reason <= Reason.LOSSLESS) & ~stream.rows.never & (run.exit >= 0)
+    if service_class is not None:
+        counted &= stream.rows.service_class == service_class
     lost = losses_of(stream, run)[counted]
     share = run.latency_us[counted] / costs.elapsed_us[-1]
     rows = len(lost)
@@ -106,7 +112,7 @@ def result_of(stream: Stream, run: Run, costs: Costs, max_loss: float) -> Result
     reason = run.reason[counted]
     return Result(
         stream=stream.name,
-        policy=run.policy,
+        policy=label or run.policy,
         rows=rows,
         mean_latency=float(share.mean()),
         median_latency=float(np.median(share)),
