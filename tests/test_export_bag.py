@@ -104,10 +104,9 @@ def test_agreement_is_measured_on_the_report_part(exported: ExportReport) -> Non
     found = every_vote(exported, noise_rows(ROWS, 0, SIDE)[rows])
     members, exits = exported.manifest.members, exported.manifest.exits
     decided = []
-    for exit_ in exits:
-        voting = [(m, d) for m, d in zip(members, exit_.depths, strict=True) if d]
-        probabilities = [found[votes_name(m.name, d)] for m, d in voting]
-        decided.append(votes.labels(votes.vote(probabilities, [m.weight for m, _ in voting])))
+    for number, exit_ in enumerate(exits):
+        probabilities = [found[votes_name(m.name, d)] for m, d in zip(members, exit_.depths, strict=True) if d]
+        decided.append(votes.labels(votes.vote(probabilities, exported.manifest.exit_weights(number))))
     agreement = [float((each == decided[-1]).mean()) for each in decided]
     assert agreement == pytest.approx([exit_.agreement for exit_ in exits])
     assert exported.parts == {"ramps": 120, "calibration": 84, "report": 36}
