@@ -63,6 +63,7 @@ class Exit:
     elapsed_us: dict[int, float]  # batch size -> time from the start until the segments up to here have run
     head_us: dict[int, float]  # batch size -> time of its heads; pooling is part of the segments, active or not
     agreement: float  # share of the report rows on which its vote has the full vote's label
+    weights: tuple[float, ...] | None = None  # by member, of the vote here, any scale; None: the bag's
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,12 @@ class Manifest:
         """Members' weights, scaled to sum 1; float64 [members]."""
         weights = np.array([member.weight for member in self.members], dtype=np.float64)
         return weights / weights.sum()
+
+    def exit_weights(self, number: int) -> list[float]:
+        """Weights of the members that vote at an exit, in the bag's order."""
+        exit_ = self.exits[number]
+        weights = exit_.weights or tuple(float(each) for each in self.weights)
+        return [weight for weight, depth in zip(weights, exit_.depths, strict=True) if depth]
 
     @property
     def content_hash(self) -> str:
@@ -170,9 +177,21 @@ class Manifest:
             fits = len(exit_.depths) == len(last) and all(0 <= d <= n for d, n in zip(exit_.depths, last, strict=True))
             if not fits or not any(exit_.depths):
                 raise ConfigError(f"{where}: exit {number} has depths {exit_.depths}, members have {last}")
+            if not _weights_fit(exit_, number == len(self.exits) - 1):
+                raise ConfigError(
+                    f"{where}: exit {number} has weights {exit_.weights}; allowed: above 0 for the members that vote "
+                    "there, 0 for others; the last exit has none of its own"
+                )
         if self.mode not in MODES or self.vote not in VOTES:
             raise ConfigError(f"{where}: mode {self.mode!r}, vote {self.vote!r}; allowed: {MODES}, {VOTES}")
         self.settings.check(where)
+
+
+def _weights_fit(exit_: Exit, last: bool) -> bool:
+    if exit_.weights is None:
+        return True
+    same = len(exit_.weights) == len(exit_.depths)
+    return same and not last and all((w > 0) == (d > 0) for w, d in zip(exit_.weights, exit_.depths, strict=True))
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
@@ -219,6 +238,7 @@ def _manifest(told: dict[str, Any]) -> Manifest:
                 _by_batch(each["elapsed_us"]),
                 _by_batch(each["head_us"]),
                 float(each["agreement"]),
+                tuple(float(w) for w in each["weights"]) if each.get("weights") else None,
             )
             for each in told["exits"]
         ),

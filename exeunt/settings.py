@@ -36,6 +36,10 @@ class Settings:
         max_waiting_rows: most rows waiting for a ticket; newcomers beyond get UNAVAILABLE.
         on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded.
         deadline_ms: deadline of requests that name none; 0 = none.
+        lanes: mode "engine": segments that run at a time; 0 = one per core of the host.
+        intra_op_threads: mode "engine": threads within one segment.
+        providers: mode "engine": onnxruntime's execution providers, best first, separated by commas.
+        least_finish_probability: mode "engine": under load answered inputs finish with a probability, at least this.
         drain_s: how long a stop waits for answers in flight.
         state_dir: folder of learnt state, status and control files; "" keeps nothing.
         records_dir: folder of recorded feedback (Parquet); "" records nothing.
@@ -54,6 +58,10 @@ class Settings:
     max_waiting_rows: int = 4096
     on_failure: str = "error"
     deadline_ms: float = 0.0
+    lanes: int = 0
+    intra_op_threads: int = 1
+    providers: str = "CPUExecutionProvider"
+    least_finish_probability: float = 0.1
     drain_s: float = 10.0
     state_dir: str = ""
     records_dir: str = ""
@@ -109,12 +117,8 @@ class Settings:
         for key, allowed in (("tuner", TUNERS), ("confidence", CONFIDENCES), ("on_failure", ON_FAILURE)):
             if getattr(self, key) not in allowed:
                 raise unknown(key, getattr(self, key), allowed, where)
-        shares = {"max_loss": self.max_loss, "shadow_share": self.shadow_share}
-        shares |= {f"service_classes.{name}": loss for name, loss in self.service_classes.items()}
-        for key, value in shares.items():
-            if not (isinstance(value, int | float) and 0 <= value <= 1):
-                raise ConfigError(f"{where}: {key} = {value!r}; allowed: a number from 0 to 1")
-        for key, least in (("max_unconfirmed_rows", 0), ("max_tickets", 1), ("max_waiting_rows", 1), ("seed", 0)):
+        self._check_shares(where)
+        for key, least in _LEAST.items():
             if getattr(self, key) < least:
                 raise ConfigError(f"{where}: {key} = {getattr(self, key)!r}; allowed: a whole number from {least}")
         for key in ("deadline_ms", "drain_s"):
@@ -124,6 +128,26 @@ class Settings:
             raise ConfigError(
                 f"{where}: service_classes: a class needs a name; requests without one fall under max_loss"
             )
+
+    def _check_shares(self, where: str) -> None:
+        shares = {"max_loss": self.max_loss, "shadow_share": self.shadow_share}
+        shares |= {f"service_classes.{name}": loss for name, loss in self.service_classes.items()}
+        for key, value in shares.items():
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise ConfigError(f"{where}: {key} = {value!r}; allowed: a number from 0 to 1")
+        if not 0 < self.least_finish_probability <= 1:
+            told = f"{where}: least_finish_probability = {self.least_finish_probability!r}"
+            raise ConfigError(f"{told}; allowed: a number above 0 and up to 1")
+
+
+_LEAST = {  # whole numbers
+    "max_unconfirmed_rows": 0,
+    "max_tickets": 1,
+    "max_waiting_rows": 1,
+    "lanes": 0,
+    "intra_op_threads": 1,
+    "seed": 0,
+}
 
 
 def _read(text: str) -> Any:

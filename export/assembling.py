@@ -11,7 +11,8 @@ import numpy as np
 from exeunt import contract
 from exeunt.contract import features_name, votes_name
 from exeunt.deciding import votes
-from exeunt.export import align, onnxfiles, profile, repository
+from exeunt.engine.engine import lanes_of
+from exeunt.export import align, onnxfiles, profile, repository, scheduling
 from exeunt.export.cutting import CutMember
 from exeunt.export.heads import build_heads
 from exeunt.export.opening import Opened
@@ -33,11 +34,16 @@ def votes_of_samples(opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Ke
     return found
 
 
-def exit_votes(opened: Opened, depths: Sequence[int], known: Mapping[Key, np.ndarray]) -> np.ndarray:
-    """The bag's vote at an exit on every sample, float32 [rows, classes]."""
-    voting = [(member, depth) for member, depth in zip(opened.bag.members, depths, strict=True) if depth]
-    probabilities = [known[member.name, depth] for member, depth in voting]
-    return votes.vote(probabilities, [member.weight for member, _ in voting], opened.bag.vote)
+def exit_votes(
+    opened: Opened, depths: Sequence[int], known: Mapping[Key, np.ndarray], weights: Sequence[float] | None = None
+) -> np.ndarray:
+    """The vote at an exit on every sample, float32 [rows, classes]; `weights` by member, None = the bag's."""
+    weights = weights or [member.weight for member in opened.bag.members]
+    voting = [
+        (m.name, depth, weight) for m, depth, weight in zip(opened.bag.members, depths, weights, strict=True) if depth
+    ]
+    probabilities = [known[name, depth] for name, depth, _ in voting]
+    return votes.vote(probabilities, [weight for _, _, weight in voting], opened.bag.vote)
 
 
 def save_heads(opened: Opened, plan: Plan, ramps: Mapping[Key, Ramp], work: Path) -> list[tuple[str, Path] | None]:
@@ -87,12 +93,14 @@ def profile_bag(
         for depth, each in enumerate(one.features, start=1)
     }
     exits = []
-    for depths, head, keys in zip(plan.exits, heads, _midway(opened, plan), strict=True):
+    weights = plan.weights or (None,) * len(plan.exits)
+    elapsed = {size: _elapsed(opened, members, plan.exits, size) for size in sizes}
+    for number, (depths, head, keys) in enumerate(zip(plan.exits, heads, _midway(opened, plan), strict=True)):
         taken = {features_name(*key): features[features_name(*key)] for key in keys}
         head_us = profile.profile_heads(head[1], taken, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
-        elapsed_us = {size: _elapsed(members, depths, size) for size in sizes}
-        agreement = _agreement(opened, plan, depths, known)
-        exits.append(Exit(depths, head[0] if head else None, elapsed_us, head_us, agreement))
+        elapsed_us = {size: elapsed[size][number] for size in sizes}
+        agreement = _agreement(opened, plan, number, known)
+        exits.append(Exit(depths, head[0] if head else None, elapsed_us, head_us, agreement, weights[number]))
     return members, tuple(exits)
 
 
@@ -108,15 +116,19 @@ def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], a
     return Member(told.name, float(told.weight), segments, whole)
 
 
-def _elapsed(members: Sequence[Member], depths: Sequence[int], size: int) -> float:
+def _elapsed(opened: Opened, members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int) -> list[float]:
+    """When each exit is reached with `size` rows: members side by side, or as the engine's lanes allow."""
+    if opened.bag.mode == "engine":
+        return scheduling.elapsed_us(members, exits, size, lanes_of(opened.bag.settings))
     reached = [list(accumulate(segment.cost_us[size] for segment in member.segments)) for member in members]
-    return align.elapsed(reached, depths)
+    return [align.elapsed(reached, depths) for depths in exits]
 
 
-def _agreement(opened: Opened, plan: Plan, depths: Sequence[int], known: Mapping[Key, np.ndarray]) -> float:
+def _agreement(opened: Opened, plan: Plan, number: int, known: Mapping[Key, np.ndarray]) -> float:
     rows = opened.parts.report
-    here, full = (votes.labels(exit_votes(opened, each, known))[rows] for each in (depths, plan.exits[-1]))
-    return float((here == full).mean())
+    weights = plan.weights[number] if plan.weights else None
+    here = votes.labels(exit_votes(opened, plan.exits[number], known, weights))[rows]
+    return float((here == votes.labels(exit_votes(opened, plan.exits[-1], known))[rows]).mean())
 
 
 def save_calibration(folder: Path, opened: Opened, known: Mapping[Key, np.ndarray]) -> None:

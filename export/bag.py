@@ -10,7 +10,7 @@ import numpy as np
 
 from exeunt import __version__, contract
 from exeunt.deciding import votes
-from exeunt.export import assembling, onnxfiles, ramps, repository
+from exeunt.export import assembling, onnxfiles, ramps, repository, scheduling
 from exeunt.export.bagfile import BagFile
 from exeunt.export.cutting import CutMember, cut_members
 from exeunt.export.opening import Opened, open_bag
@@ -77,6 +77,7 @@ def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages)
     cut = cut_members(opened, plan, root / "work", stages)
     trained = _train(opened, cut, stages)
     known = assembling.votes_of_samples(opened, cut, trained)
+    plan = scheduling.scheduled(opened, plan, known)
     heads = assembling.save_heads(opened, plan, trained, root / "work")
     members, exits = assembling.profile_bag(opened, plan, cut, heads, known, stages)
     stages.at("write", 0, 1)

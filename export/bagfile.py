@@ -27,7 +27,7 @@ from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import MODES, VOTES
 from exeunt.settings import Settings
 
-SCHEDULES = ("parallel",)
+SCHEDULES = ("parallel", "cascade", "auto")
 KINDS = ("auto", "cpu", "gpu")
 GRIDS = (8, 4, 2, 1)
 _TAKEN = re.compile(r"exit|bag|full|vote|heads_e\d+|.*_s\d+")  # endings of the names of the bag's own models
@@ -153,6 +153,11 @@ class BagFile:
         ):
             if value not in allowed:
                 raise unknown(key, value, allowed, where)
+        if self.schedule != "parallel" and self.mode != "engine":
+            raise ConfigError(
+                f'{where}: schedule = {self.schedule!r} needs mode = "engine": Triton\'s ensembles run all members '
+                'side by side (allowed with mode = "ensemble": parallel)'
+            )
         _name(self.name, f"{where}: name")
         if not self.members:
             raise ConfigError(f"{where}: no [[member]]; a bag has at least one")

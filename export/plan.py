@@ -47,6 +47,7 @@ class Plan:
         ramp_us: what all pooling and heads add to the bag's work.
         work_us: the bag's work, all members' times summed.
         warnings: what the operator should know.
+        weights: per exit the members' weights there, None = the bag's; empty = the bag's at every exit.
     """
 
     cuts: tuple[tuple[Cut, ...], ...]
@@ -54,6 +55,7 @@ class Plan:
     ramp_us: float
     work_us: float
     warnings: tuple[str, ...]
+    weights: tuple[tuple[float, ...] | None, ...] = ()
 
     @property
     def ramp_share(self) -> float:

@@ -10,9 +10,9 @@ class ExitVote:
 
     Attributes:
         pairs: (member, depth) of every voting member, in the bag's order.
-        weights: their weights, as shares of the whole bag.
+        weights: of their vote here, any scale.
         finished: the pairs of members that have finished.
-        finished_weights: their weights.
+        finished_weights: their weights, as shares of the whole bag.
         missing: summed weight of the members that have not finished, voting or not.
     """
 
@@ -22,7 +22,7 @@ class ExitVote:
         voting = [member for member, depth in enumerate(depths) if depth]
         done = [member for member in voting if depths[member] == manifest.members[member].depth]
         self.pairs = [(member, depths[member]) for member in voting]
-        self.weights = [float(weights[member]) for member in voting]
+        self.weights = manifest.exit_weights(exit_)
         self.finished = [(member, depths[member]) for member in done]
         self.finished_weights = [float(weights[member]) for member in done]
         self.missing = max(0.0, 1.0 - sum(self.finished_weights))

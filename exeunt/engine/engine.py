@@ -18,6 +18,7 @@ from exeunt.engine.segments import Segments, Votes
 from exeunt.engine.sessions import sessions_of
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.manifest import Manifest
+from exeunt.settings import Settings
 
 BOUND_SHARE = 0.25  # of max_unconfirmed_rows: the backlog up to which every answered row is finished
 LEAST_BOUND = 16.0  # rows
@@ -41,16 +42,21 @@ class Host(Protocol):
         """Rows answered from now on are finished with probability q."""
 
 
+def lanes_of(settings: Settings) -> int:
+    """Number of lanes that the settings mean on this host."""
+    return settings.lanes or max(1, len(os.sched_getaffinity(0)) // settings.intra_op_threads)
+
+
 class Engine:
     """Runs tickets segment by segment.
 
     Args:
         manifest: the bag.
         folder: holds one `<model>.onnx` per segment and heads model.
-        threads: lanes; None = one per core that this process may use.
-        intra_op_threads: threads within one run.
-        providers: onnxruntime's execution providers, best first.
-        least_finish_probability: q never falls below; the tuner's step divided by it must stay within 0.2.
+        threads: lanes; None = as the settings say.
+        intra_op_threads: threads within one run; None = as the settings say.
+        providers: onnxruntime's execution providers, best first; None = as the settings say.
+        least_finish_probability: q never falls below; None = as the settings say.
 
     Raises:
         ConfigError: a file is missing or does not fit the manifest.
@@ -63,15 +69,18 @@ class Engine:
         folder: Path,
         *,
         threads: int | None = None,
-        intra_op_threads: int = 1,
-        providers: Sequence[Any] = ("CPUExecutionProvider",),
-        least_finish_probability: float = 0.5,
+        intra_op_threads: int | None = None,
+        providers: Sequence[Any] | None = None,
+        least_finish_probability: float | None = None,
     ) -> None:
-        self.threads = threads or max(1, len(os.sched_getaffinity(0)) // intra_op_threads)
+        settings = manifest.settings
+        intra_op_threads = intra_op_threads or settings.intra_op_threads
+        providers = providers or [each.strip() for each in settings.providers.split(",")]
+        self.threads = threads or lanes_of(settings)
         self._segments = Segments(manifest, sessions_of(manifest, Path(folder), intra_op_threads, providers))
         self._scheduler = Scheduler(manifest, self.threads)
         bound = max(LEAST_BOUND, BOUND_SHARE * manifest.settings.max_unconfirmed_rows)
-        self._sampling = FinishProbability(bound, least_finish_probability)
+        self._sampling = FinishProbability(bound, least_finish_probability or settings.least_finish_probability)
         self._changed = threading.Condition()
         self._idle = 0
         self._closing = False

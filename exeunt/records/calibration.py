@@ -51,11 +51,11 @@ def exits_of(given: Mapping[str, np.ndarray], manifest: Manifest) -> Feedback:
     """
     score = SCORES[manifest.settings.confidence]
     labels, confidence = [], []
-    for exit_ in manifest.exits:
+    for number, exit_ in enumerate(manifest.exits):
         voting = [(m, d) for m, d in zip(manifest.members, exit_.depths, strict=True) if d]
         mean = votes.vote(
             [given[votes_name(member.name, depth)] for member, depth in voting],
-            [member.weight for member, _ in voting],
+            manifest.exit_weights(number),
             manifest.vote,
         )
         labels.append(votes.labels(mean))
