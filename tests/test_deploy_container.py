@@ -75,6 +75,13 @@ def test_the_thread_pool_is_larger_than_the_tickets(repository):
     assert pool > manifests[0].settings.max_tickets
 
 
+def test_ranked_segments_share_slots_only_where_asked(repository):
+    manifests = read_manifests(repository)
+    plain, ranked = (command(options(extra), manifests, "name") for extra in ([], ["--rate-slots=2"]))
+    assert set(ranked) - set(plain) >= {"--rate-limit=execution_count", "--rate-limit-resource=slot:2"}
+    assert not any("rate-limit" in each for each in plain)
+
+
 def test_a_probe_of_nobody_fails(repository, capsys):
     assert bags_in(repository) == ["tiny"]
     assert probe_main([str(repository), "--address", "127.0.0.1:1"]) == 1

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from exeunt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from exeunt.export.native import Native
 
 
 def add_parser(subparsers: Any) -> None:
@@ -20,6 +25,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("bag", type=Path, help="bag file: members, weights, labels, samples, exit settings")
     parser.add_argument("-o", "--output", type=Path, default=Path("model_repository"), help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace a repository that exeunt wrote")
+    native = parser.add_argument_group("native backends", "for NVIDIA's server images; see docs/production.md")
+    native.add_argument("--accelerator", default="none", help="none, or tensorrt: engines are built at the first start")
+    native.add_argument("--precision", default="float32", help="of TensorRT's engines, float32 or float16 (float32)")
+    native.add_argument(
+        "--gpus", default="", help="deal the members out to these GPUs, as 0,1 (all models on all GPUs)"
+    )
+    native.add_argument("--rank-segments", action="store_true", help="early segments first, by Triton's rate limiter")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
     parser.set_defaults(run=run)
 
@@ -35,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from exeunt.export.bag import export_bag
+    from exeunt.export.native import Native, adapt
 
     columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
@@ -45,6 +58,22 @@ def run(args: argparse.Namespace) -> int:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
+        options = _native(args)
         report = export_bag(args.bag, args.output, force=args.force, progress=show)
+        if options != Native():
+            adapt(report.output, report.manifest, options)
     print(json.dumps({"output": str(report.output), **report.to_mapping()}) if args.json else report.summary())
     return 0
+
+
+def _native(args: argparse.Namespace) -> Native:
+    """The options of the native backends, checked before the work of an export."""
+    from exeunt.export.native import Native
+
+    try:
+        gpus = tuple(int(each) for each in args.gpus.split(",") if each)
+    except ValueError:
+        raise ConfigError(f"--gpus {args.gpus!r}; allowed: numbers separated by commas, as 0,1") from None
+    options = Native(args.accelerator, args.precision, gpus=gpus, rank_segments=args.rank_segments)
+    options.check("exeunt export")
+    return options

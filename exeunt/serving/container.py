@@ -33,6 +33,7 @@ from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS
 from exeunt.serving.probe import probe
 from exeunt.serving.processes import kill_group
 
+SLOT = "slot"  # resource that `exeunt export --rank-segments` gives every segment
 # nobody needs these from outside a container whose models never change; a random key shuts them
 SHUT_PROTOCOLS = "shared-memory,trace,logging,model-repository"
 
@@ -53,6 +54,9 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     add("--metrics-port", type=int, default=8002)
     add("--gpu-metrics", choices=("true", "false"), default="true", help="false on a host without GPUs")
     add("--shm-mb", type=int, default=16, help="first size of each backend process's shared memory; it grows")
+    add(
+        "--rate-slots", type=int, default=0, help="segments that run at once, early ones first (export --rank-segments)"
+    )
     add("--start-s", type=float, default=600.0, help="seconds the models may take to load (TensorRT builds engines)")
     add("--probe-every-s", type=float, default=10.0, help="seconds between two inferences of the watchdog")
     add("--probe-timeout-s", type=float, default=15.0, help="seconds one of them may take")
@@ -88,6 +92,8 @@ def command(told: argparse.Namespace, manifests: list[Manifest], name: str) -> l
         "http-restricted-api": f"{SHUT_PROTOCOLS}:exeunt-admin={secrets.token_hex(16)}",
         "grpc-restricted-protocol": f"{SHUT_PROTOCOLS}:exeunt-admin={secrets.token_hex(16)}",
     }
+    if told.rate_slots:
+        flags |= {"rate-limit": "execution_count", "rate-limit-resource": f"{SLOT}:{told.rate_slots}"}
     python = {
         "shm-default-byte-size": told.shm_mb * 2**20,
         "shm-region-prefix-name": name,
