@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def latency_table(summaries: Sequence[Summary], title: str = "") -> Table:
+def latency_table(summaries: Sequence[Summary]) -> Table:
     """One row per model: latency, throughput, loss, accuracy, failures."""
-    table = _table(title, ("model",), ("p50 ms", "p95 ms", "p99 ms", "rows/s", "loss", "accuracy", "failed"))
+    table = _table(("model",), ("p50 ms", "p95 ms", "p99 ms", "rows/s", "loss", "accuracy", "failed"))
     for each in summaries:
         table.add_row(
             each.model,
@@ -25,11 +25,11 @@ def latency_table(summaries: Sequence[Summary], title: str = "") -> Table:
     return table
 
 
-def exits_table(summaries: Sequence[Summary], title: str = "") -> Table:
+def exits_table(summaries: Sequence[Summary]) -> Table:
     """One row per model that has exits: share of answers by exit and by reason."""
     exits = sorted({exit_ for each in summaries for exit_ in each.exits})
     reasons = sorted({reason for each in summaries for reason in each.reasons})
-    table = _table(title, ("model",), (*(f"exit {exit_}" for exit_ in exits), *reasons))
+    table = _table(("model",), (*(f"exit {exit_}" for exit_ in exits), *reasons))
     for each in summaries:
         if each.exits:
             shares = [each.exits.get(exit_, 0.0) for exit_ in exits]
@@ -37,9 +37,9 @@ def exits_table(summaries: Sequence[Summary], title: str = "") -> Table:
     return table
 
 
-def accuracy_table(accuracies: Mapping[str, float], title: str = "") -> Table:
+def accuracy_table(accuracies: Mapping[str, float]) -> Table:
     """Name -> share of true labels."""
-    table = _table(title, ("",), ("accuracy",))
+    table = _table(("member",), ("accuracy",))
     for name, share in accuracies.items():
         table.add_row(name, percent(share, 1))
     return table
@@ -54,11 +54,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+def _table(left: Sequence[str], right: Sequence[str]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     for name in left:
         table.add_column(name, no_wrap=True)
     for name in right:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -240,6 +241,8 @@ def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) 
 
 
 def _write_ensemble(root: Path, name: str, ensemble: configs.Ensemble, labelled: Manifest | None) -> None:
+    if labelled is not None:  # for exeunt.client: Triton tells clients a model's parameters, never its labels file
+        ensemble.config.parameters["labels"].string_value = json.dumps(labelled.labels)
     configs.write(ensemble.config, root / name)
     if labelled is not None:
         text = "".join(f"{label}\n" for label in labelled.labels)

@@ -111,5 +111,7 @@ def _print_tables(lines: list[BenchLine], console: Console) -> None:
 
     for size in dict.fromkeys(line.batch_rows for line in lines):
         summaries = [line.summary for line in lines if line.batch_rows == size]
-        console.print(latency_table(summaries, f"batch {size}: one caller, in turns; loss against the plain ensemble"))
-        console.print(exits_table(summaries))
+        console.print(
+            f"[bold]batch {size}[/]: one caller, in turns; loss against the plain ensemble", latency_table(summaries)
+        )
+        console.print("answers by exit and reason", exits_table(summaries))

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from exeunt.errors import ConfigError
+from exeunt.errors import ConfigError, unknown
+from exeunt.manifest import MODES
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,7 +30,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of data, training and arrivals (0)")
     parser.add_argument("--stream-s", type=float, default=25.0, help="seconds of stream for each model (25)")
     parser.add_argument("--rate", type=float, help="arrivals per second (default: from --load)")
-    parser.add_argument("--load", type=float, default=0.35, help="share of the plain ensemble's capacity (0.35)")
+    parser.add_argument("--load", type=float, default=0.4, help="share of the slowest model's capacity (0.4)")
+    parser.add_argument("--modes", default="ensemble,engine", help="how members run (ensemble,engine)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout, progress on stderr")
     parser.set_defaults(run=run)
 
@@ -49,11 +51,19 @@ def run(args: argparse.Namespace) -> int:
 
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, _interrupt)  # the server goes with us
-    plan = DemoPlan(args.output, args.cache, args.seed, args.stream_s, args.rate, args.load)
+    plan = DemoPlan(args.output, args.cache, args.seed, args.stream_s, args.rate, args.load, _modes(args.modes))
     measured = run_demo(plan, Console(stderr=args.json))
     if args.json:
         print(json.dumps(measured.to_mapping()))
     return 0
+
+
+def _modes(told: str) -> tuple[str, ...]:
+    modes = tuple(dict.fromkeys(told.split(",")))
+    for mode in modes:
+        if mode not in MODES:
+            raise unknown("mode", mode, MODES, "--modes")
+    return modes
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,8 @@ from exeunt.client.server_times import NOTHING, ModelTimes
 from exeunt.contract import exit_model, full_model, vote_model
 from exeunt.manifest import Manifest
 
+SEGMENTS = "segments"
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -57,11 +59,11 @@ def account(manifest: Manifest, times: Mapping[str, ModelTimes], rows: int = 1) 
         if member.model is not None
     }
     lines = [
-        _line(full_model(bag), "members, unsplit", members, members, times),
+        _line(full_model(bag), "members", members, members, times),
         _line(full_model(bag), "vote", [vote_model(bag)], {}, times),
-        _line(bag, "members' segments", segments, segments, times),
-        _line(bag, "ramps' heads", heads, heads, times),
-        _line(bag, "exit controller: requests and taps", [exit_model(bag)], {}, times),
+        _line(bag, SEGMENTS, segments, segments, times),
+        _line(bag, "heads of the ramps", heads, heads, times),
+        _line(bag, "exit controller, taps", [exit_model(bag)], {}, times),
     ]
     return [line for line in lines if line.runs > 0]
 

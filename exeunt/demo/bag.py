@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ _OPSET = 18
 BAG_FILE = """\
 # The demo's bag, as anybody would write one: `exeunt export BAG.toml -o model_repository`
 name = "{name}"
+mode = "{mode}"
 labels = "labels.txt"
 samples = "samples.npy"
 {members}
@@ -28,8 +28,8 @@ samples = "samples.npy"
 exits = 3
 ramp_budget = {ramp_budget}  # members this small cannot keep the usual 2 %: their whole work is a few milliseconds
 
-[exit]
-{settings}
+[serving]
+baseline = {baseline}  # the plain ensemble {name}_full, to compare with
 """
 MEMBER = """
 [[member]]
@@ -43,7 +43,8 @@ def write_bag(
     samples: np.ndarray,
     folder: Path,
     name: str = BAG,
-    settings: Mapping[str, str | float | bool] | None = None,
+    mode: str = "ensemble",
+    baseline: bool = True,
     ramp_budget: float = 0.3,
 ) -> Path:
     """Write the members and their bag file.
@@ -53,7 +54,8 @@ def write_bag(
         samples: float32 [rows, 1, 32, 32], unlabelled.
         folder: where to; made if need be.
         name: of the bag.
-        settings: keys of the `[exit]` table that differ from their defaults.
+        mode: how its members run.
+        baseline: also export the plain ensemble.
         ramp_budget: share of the bag's work that ramps may add.
 
     Returns:
@@ -64,22 +66,18 @@ def write_bag(
         write_onnx(module, folder / f"{member}.onnx")
     np.save(folder / "samples.npy", samples)
     (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
-    told = {key: _toml(value) for key, value in (settings or {}).items()}
     bag_file = folder / "BAG.toml"
     bag_file.write_text(
         BAG_FILE.format(
             name=name,
+            mode=mode,
             members="".join(MEMBER.format(name=member) for member in modules),
             ramp_budget=ramp_budget,
-            settings="\n".join(f"{key} = {value}" for key, value in told.items()),
+            baseline=str(baseline).lower(),
         ),
         encoding="utf-8",
     )
     return bag_file
-
-
-def _toml(value: str | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else json.dumps(value)
 
 
 def write_onnx(module: nn.Module, path: Path) -> None:

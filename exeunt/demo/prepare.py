@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import nn
@@ -21,24 +23,32 @@ from exeunt.manifest import Manifest
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
 
 
+MODES = {"ensemble": BAG, "engine": f"{BAG}_engine"}  # how members run -> the bag's name
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A bag ready to be served.
+    """Bags ready to be served: the same members, one bag per mode.
 
     Attributes:
         repository: Triton model repository.
-        manifest: of the bag in it.
-        parts: the data it was made from; the test part was never seen.
+        manifests: of the bags in it; the first one has the baseline.
+        parts: the data they were made from; the test part was never seen.
         modules: the trained members.
     """
 
     repository: Path
-    manifest: Manifest
+    manifests: tuple[Manifest, ...]
     parts: Digits
     modules: dict[str, nn.Module]
 
+    @property
+    def manifest(self) -> Manifest:
+        """Of the bag with the baseline."""
+        return self.manifests[0]
 
-def prepare(folder: Path, cache: Path, seed: int, console: Console) -> Prepared:
+
+def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Sequence[str] = ("ensemble",)) -> Prepared:
     """Train and export.
 
     Args:
@@ -46,22 +56,51 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console) -> Prepared:
         cache: folder of trained weights.
         seed: of everything.
         console: for progress bars.
+        modes: some of MODES; a bag is exported in each.
 
     Raises:
         ConfigError: the export refused.
     """
-    from exeunt.export.bag import export_bag
-
     parts = data.digits(seed)
     told = f"{len(parts.train)} images to train, {len(parts.calibration)} to calibrate, {len(parts.test)} to test"
     console.print(f"digits: {told}")
     with bars(console) as progress:
         modules = trained_bag(parts.train, cache, seed, _shown(progress, "train "))
+    samples = data.samples(parts.calibration, SAMPLE_COPIES, seed)
     repository = folder / "model_repository"
-    bag_file = write_bag(modules, data.samples(parts.calibration, SAMPLE_COPIES, seed), folder / "bag")
+    exported = [
+        _export(modules, samples, folder / "bag" / mode, folder / "exported" / mode, mode, mode == modes[0], console)
+        for mode in modes
+    ]
+    shutil.rmtree(repository, ignore_errors=True)
+    for each in exported:
+        shutil.copytree(each, repository, dirs_exist_ok=True)
+    shutil.rmtree(folder / "exported")
+    return Prepared(repository, tuple(read_manifest(repository, MODES[mode]) for mode in modes), parts, modules)
+
+
+def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
+    """Write noisy test images and their labels, `test.npy` and `truth.npy`, for `exeunt infer` and `exeunt bench`."""
+    stream = data.drifting_stream(prepared.parts.test, rows, seed=1)
+    np.save(folder / "test.npy", stream.images)
+    np.save(folder / "truth.npy", stream.labels)
+
+
+def _export(
+    modules: dict[str, nn.Module],
+    samples: np.ndarray,
+    folder: Path,
+    repository: Path,
+    mode: str,
+    baseline: bool,
+    console: Console,
+) -> Path:
+    from exeunt.export.bag import export_bag
+
+    bag_file = write_bag(modules, samples, folder, MODES[mode], mode, baseline)
     with bars(console) as progress:
-        export_bag(bag_file, repository, force=True, progress=_shown(progress, "export: "))
-    return Prepared(repository, read_manifest(repository, BAG), parts, modules)
+        export_bag(bag_file, repository, force=True, progress=_shown(progress, f"{mode}: "))
+    return repository
 
 
 def _shown(progress: Progress, prefix: str) -> Callable[[str, int, int], None]:

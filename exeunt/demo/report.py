@@ -19,8 +19,9 @@ from exeunt.client.load import LoadRun
 from exeunt.client.measure import Summary
 from exeunt.client.plots import Course, run_picture
 from exeunt.client.tables import accuracy_table, exits_table, latency_table, percent
-from exeunt.demo.accounting import Line
+from exeunt.demo.accounting import SEGMENTS, Line
 from exeunt.manifest import Manifest
+from exeunt.settings import Settings
 
 
 @dataclass(slots=True)
@@ -28,9 +29,9 @@ class Measured:
     """Everything the demo measured.
 
     Attributes:
-        manifest: of the bag.
+        manifests: of the bags, one for each mode.
         rate_per_s: of the Poisson stream.
-        summaries: of each model, the early-exit one first.
+        summaries: of each bag, and of the plain ensemble, which comes last.
         accuracies: share of true labels on the same stream by member, and of their vote, computed without a server.
         lines: where the server's time went.
         wall_ms: mean time of a request inside the server, by model.
@@ -38,10 +39,11 @@ class Measured:
         run: the outcomes themselves.
         full: int64 [rows], the plain ensemble's label.
         noise: float64 [rows], on each image of the stream.
-        total_s: of the whole demo, training included.
+        prepared_s: of training and export.
+        total_s: of the whole demo.
     """
 
-    manifest: Manifest
+    manifests: tuple[Manifest, ...]
     rate_per_s: float
     summaries: list[Summary]
     accuracies: dict[str, float]
@@ -51,22 +53,27 @@ class Measured:
     run: LoadRun
     full: np.ndarray
     noise: np.ndarray
+    prepared_s: float = 0.0
     total_s: float = 0.0
+
+    @property
+    def settings(self) -> Settings:
+        """Exit settings, the same for every bag."""
+        return self.manifests[0].settings
 
     def to_mapping(self) -> dict[str, Any]:
         """The numbers for JSON."""
-        settings = self.manifest.settings
         return {
-            "bag": self.manifest.bag,
-            "mode": self.manifest.mode,
-            "tuner": settings.tuner,
-            "max_loss": settings.max_loss,
+            "bags": {each.bag: {"mode": each.mode, "schedule": each.schedule} for each in self.manifests},
+            "tuner": self.settings.tuner,
+            "max_loss": self.settings.max_loss,
             "rate_per_s": self.rate_per_s,
             "models": [each.to_mapping() for each in self.summaries],
             "accuracy": self.accuracies,
             "server_wall_ms": self.wall_ms,
             "server_time": [each.to_mapping() for each in self.lines],
             "load_generator_cpu_share": self.cpu_share,
+            "prepared_s": self.prepared_s,
             "total_s": self.total_s,
             "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
             "exeunt": exeunt.__version__,
@@ -75,12 +82,14 @@ class Measured:
 
 def print_report(measured: Measured, console: Console) -> None:
     """Print the tables and what to make of them."""
-    settings = measured.manifest.settings
-    console.print()
-    console.print(latency_table(measured.summaries, "Latency from the scheduled arrival; loss against the full vote"))
-    told = f"Where answers left (tuner {settings.tuner}, max_loss {percent(settings.max_loss)})"
-    console.print(exits_table(measured.summaries, told))
-    console.print(accuracy_table(measured.accuracies, "Accuracy on the same noisy stream, members alone and together"))
+    settings = measured.settings
+    console.print("\n[bold]Latency[/] from the scheduled arrival; loss against the full vote")
+    console.print(latency_table(measured.summaries))
+    console.print(f"[bold]Where answers left[/] (tuner {settings.tuner}, max_loss {percent(settings.max_loss)})")
+    console.print(exits_table(measured.summaries))
+    console.print("[bold]Accuracy[/] on the same noisy stream: members alone, and their vote")
+    console.print(accuracy_table(measured.accuracies))
+    console.print("[bold]Where the server's time goes[/], ms per request, summed over what runs side by side")
     console.print(_time_table(measured.lines))
     for line in _in_words(measured):
         console.print(line)
@@ -96,51 +105,47 @@ def save(measured: Measured, path: Path) -> None:
 
 def draw(measured: Measured, path: Path) -> None:
     """Draw latency, exits and loss."""
-    model = measured.summaries[0].model
-    courses = {model: Course.of(measured.run.outcomes[model], measured.full)}
-    title = f"{model}: {measured.rate_per_s:.0f} requests/s, drifting noise, {os.cpu_count()} cores"
-    run_picture(measured.run, courses, path, title, measured.manifest.settings.max_loss, measured.noise)
+    bags = [each.bag for each in measured.manifests]
+    courses = {bag: Course.of(measured.run.outcomes[bag], measured.full) for bag in bags}
+    title = f"{measured.rate_per_s:.0f} requests/s, drifting noise, {os.cpu_count()} cores"
+    run_picture(measured.run, courses, path, title, measured.settings.max_loss, measured.noise)
 
 
 def _time_table(lines: Sequence[Line]) -> Table:
     from rich.box import SIMPLE_HEAD
 
-    table = Table(
-        title="Where the server's time goes, ms per request of the model, summed over what runs side by side",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-    )
-    table.add_column("model", no_wrap=True)
-    table.add_column("work", no_wrap=True)
-    for name in ("runs", "in backends", "profiled", "queueing", "copying"):
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("model: its work", no_wrap=True)
+    for name in ("runs", "in server", "alone", "queueing", "copying"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
-        profiled = "-" if line.profile_ms is None else f"{line.profile_ms:.2f}"
-        numbers = (f"{line.runs:.1f}", f"{line.infer_ms:.2f}", profiled, f"{line.queue_ms:.2f}", f"{line.copy_ms:.2f}")
-        table.add_row(line.public, line.group, *numbers)
+        alone = "-" if line.profile_ms is None else f"{line.profile_ms:.2f}"
+        numbers = (f"{line.runs:.1f}", f"{line.infer_ms:.2f}", alone, f"{line.queue_ms:.2f}", f"{line.copy_ms:.2f}")
+        table.add_row(f"{line.public}: {line.group}", *numbers)
     return table
 
 
 def _in_words(measured: Measured) -> list[str]:
     """The conclusions that a reader should not have to compute."""
-    early, full = measured.summaries[0], measured.summaries[-1]
-    told = []
-    if early.p50_ms and full.p50_ms:
-        told.append(
-            f"{early.model} answers in {early.p50_ms / full.p50_ms:.2f}x the plain ensemble's median time and "
-            f"{early.p99_ms / full.p99_ms:.2f}x its p99."
-        )
+    *bags, full = measured.summaries
+    told = [
+        f"{each.model} answers in {each.p50_ms / full.p50_ms:.2f} of the plain ensemble's median time, "
+        f"{each.p99_ms / full.p99_ms:.2f} of its p99."
+        for each in bags
+    ]
     for line in measured.lines:
-        if line.profile_ms and line.profile_ms < line.infer_ms:
+        if line.group == SEGMENTS and line.profile_ms is not None:
             told.append(
-                f"{line.public}, {line.group}: of {line.infer_ms:.1f} ms in the backends the models need "
-                f"{line.profile_ms:.1f} ms when run alone in one process; the other "
-                f"{line.infer_ms - line.profile_ms:.1f} ms are {line.runs:.0f} process hops and rivalry for the cores."
+                f"{line.public}: its segments need {line.profile_ms:.1f} ms of one core when run alone in one process, "
+                f"but take {line.infer_ms:.1f} ms in the server: here each segment is a Python process of its own, so "
+                f"one input makes {line.runs:.0f} hops between processes that share {os.cpu_count()} cores. On "
+                "NVIDIA's native backends segments run inside Triton."
             )
+    if any(manifest.mode == "engine" for manifest in measured.manifests):
+        told.append("In engine mode the segments run inside the exit controller, without hops; Triton cannot see them.")
     told.append(
-        "This mode is for GPU hosts, where segments run inside Triton; on a CPU, from the pip wheel, each segment is a "
-        "Python process of its own."
+        f"Training and export took {measured.prepared_s:.0f} s of {measured.total_s:.0f} s in all. The load generator "
+        f"used {percent(measured.cpu_share)} of one core; p99 of its own lateness, which counts as latency, was "
+        f"{max(each.late_p99_ms for each in measured.summaries):.1f} ms."
     )
-    told.append(f"Load generator: {percent(measured.cpu_share)} of one core. Whole demo: {measured.total_s:.0f} s.")
     return told

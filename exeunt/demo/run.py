@@ -17,10 +17,11 @@ from exeunt.client.load import Traffic, run_load
 from exeunt.client.measure import stream_labels, summarise
 from exeunt.client.progress import bars
 from exeunt.client.server_times import read_times, spent
+from exeunt.client.wishes import Wishes
 from exeunt.contract import full_model
 from exeunt.demo.accounting import account, wall_ms
 from exeunt.demo.data import Stream, drifting_stream
-from exeunt.demo.prepare import Prepared, prepare
+from exeunt.demo.prepare import MODES, Prepared, prepare, write_test
 from exeunt.demo.report import Measured, draw, print_report, save
 from exeunt.demo.train import probabilities
 from exeunt.serving.pip_server import serve
@@ -39,8 +40,9 @@ class DemoPlan:
         cache: folder of trained weights.
         seed: of data, training and arrivals.
         stream_s: seconds of Poisson stream that each model gets.
-        rate_per_s: arrivals per second; None takes `load` of what the plain ensemble can do one after another.
+        rate_per_s: arrivals per second; None takes `load` of what the slowest model can do, full votes one by one.
         load: see `rate_per_s`, 0..1.
+        modes: how the members run, some of `exeunt.demo.prepare.MODES`.
     """
 
     folder: Path
@@ -48,7 +50,8 @@ class DemoPlan:
     seed: int = 0
     stream_s: float = 25.0
     rate_per_s: float | None = None
-    load: float = 0.35
+    load: float = 0.4
+    modes: tuple[str, ...] = tuple(MODES)
 
 
 def run_demo(plan: DemoPlan, console: Console) -> Measured:
@@ -60,30 +63,33 @@ def run_demo(plan: DemoPlan, console: Console) -> Measured:
     """
     began_s = time.monotonic()
     plan.folder.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(plan.folder, plan.cache, plan.seed, console)
+    prepared = prepare(plan.folder, plan.cache, plan.seed, console, plan.modes)
+    write_test(prepared, plan.folder)
+    prepared_s = time.monotonic() - began_s
     console.print(f"start Triton over {prepared.repository}, {len(list(prepared.repository.iterdir()))} models")
     with serve(prepared.repository, log=plan.folder / "server.log") as server:
-        url = f"grpc://{server.grpc_url}"
-        console.print(f"ready: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}")
-        measured = _measure(plan, prepared, url, console)
-    measured.total_s = time.monotonic() - began_s
+        console.print(
+            f"ready: http://{server.http_url}, grpc://{server.grpc_url}, {server.metrics_url}", soft_wrap=True
+        )
+        measured = _measure(plan, prepared, f"grpc://{server.grpc_url}", console)
+    measured.prepared_s, measured.total_s = prepared_s, time.monotonic() - began_s
     print_report(measured, console)
     save(measured, plan.folder / "report.json")
     draw(measured, plan.folder / "picture.png")
-    console.print(f"wrote {plan.folder / 'report.json'} and {plan.folder / 'picture.png'}")
+    console.print(f"wrote report.json and picture.png to {plan.folder}", soft_wrap=True)
     return measured
 
 
 def _measure(plan: DemoPlan, prepared: Prepared, url: str, console: Console) -> Measured:
-    """Send the stream to NAME and NAME_full in turns."""
-    bag = prepared.manifest.bag
-    models = (bag, full_model(bag))
+    """Send the stream to every bag and to the plain ensemble in turns."""
+    bags = [manifest.bag for manifest in prepared.manifests]
+    baseline = full_model(prepared.manifest.bag)
+    models = [*bags, baseline]
     test = prepared.parts.test
-    rate_per_s = plan.rate_per_s or _fitting_rate(url, models[1], test.images[:_PROBES], plan.load)
+    rate_per_s = plan.rate_per_s or min(_fitting_rate(url, model, test.images[:_PROBES], plan.load) for model in models)
     stream = drifting_stream(test, max(1, int(rate_per_s * plan.stream_s)), plan.seed)
     rows = len(stream.labels)
-    told = f"{rows} noisy test images as a Poisson stream of {rate_per_s:.1f}/s to {' and '.join(models)} in turns"
-    console.print(told)
+    console.print(f"{rows} noisy test images as a Poisson stream of {rate_per_s:.1f}/s to each model, in turns")
     blocks = take_turns(models, poisson(rate_per_s, rows, plan.seed), _BLOCK_S)
     traffic = Traffic({prepared.manifest.inputs[0].name: stream.images})
     before = read_times(url)
@@ -91,13 +97,13 @@ def _measure(plan: DemoPlan, prepared: Prepared, url: str, console: Console) -> 
         tasks = {model: progress.add_task(f"stream to {model}", total=rows) for model in models}
         run = run_load(url, traffic, blocks, lambda model, answered: progress.advance(tasks[model], answered))
     times = spent(before, read_times(url))
-    full = stream_labels(run.outcomes[models[1]])
+    full = stream_labels(run.outcomes[baseline])
     return Measured(
-        manifest=prepared.manifest,
+        manifests=prepared.manifests,
         rate_per_s=rate_per_s,
         summaries=[summarise(run, model, full=full, truth=stream.labels) for model in models],
         accuracies=_accuracies(prepared.modules, stream),
-        lines=account(prepared.manifest, times),
+        lines=[line for manifest in prepared.manifests for line in account(manifest, times)],
         wall_ms={model: wall_ms(times, model) for model in models},
         cpu_share=run.cpu_share,
         run=run,
@@ -107,12 +113,12 @@ def _measure(plan: DemoPlan, prepared: Prepared, url: str, console: Console) -> 
 
 
 def _fitting_rate(url: str, model: str, images: np.ndarray, load: float) -> float:
-    """Arrivals per second that keep `model` busy for a share `load` of the time."""
+    """Arrivals per second that keep `model` busy for a share `load` of the time, if each gets the full vote."""
     latencies_s = []
     with Client(url, model) as client:
         for image in images:
             began_s = time.perf_counter()
-            client.infer(image[None])
+            client.infer(image[None], Wishes(exit="never"))
             latencies_s.append(time.perf_counter() - began_s)
     slowest, fastest = _RATES_PER_S
     return float(np.clip(load / np.median(latencies_s), slowest, fastest))
