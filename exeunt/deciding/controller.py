@@ -18,9 +18,9 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.deciding import votes
+from exeunt.deciding.admission import Admission
 from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.exit_vote import ExitVote, exits_by_pair
-from exeunt.deciding.intake import Intake
 from exeunt.deciding.releasing import released, too_late
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.tally import Tally
@@ -58,26 +58,24 @@ class Controller:
         self.retuned = (-1, -1)
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
-        self._intake = Intake(manifest.max_batch_size, self.settings.max_waiting_rows)
+        self._admission = Admission(manifest, rng, self.tally)
         self._score = SCORES[self.settings.confidence]
         self._last = len(manifest.exits) - 1
-        self._next_id = 1
         self._completed = 0  # exits completed, over all tickets: the order that records keep and replay follows
         self._undecided: set[int] = set()  # tickets with open rows
         self._taken = 0
-        self._closed = False
         self._votes = [ExitVote(manifest, number) for number in range(len(manifest.exits))]
         self._exits_of = exits_by_pair(self._votes)
 
     @property
     def waiting_rows(self) -> int:
         """Rows that wait for a ticket."""
-        return self._intake.waiting_rows
+        return self._admission.waiting.waiting_rows
 
     @property
     def idle(self) -> bool:
         """True when nobody waits and nothing is in flight."""
-        return not self.tickets and not len(self._intake)
+        return not self.tickets and not len(self._admission.waiting)
 
     def active(self) -> np.ndarray:
         """Exits offered now, bool [exits]; the last always."""
@@ -89,35 +87,20 @@ class Controller:
         """Accept a client request; it waits until `next_ticket` takes it.
 
         Raises:
-            RequestError, OverloadedError: see Intake.offer; the latter also while stopping.
+            RequestError, OverloadedError: see Admission.offer.
         """
-        request.arrived_us = now_us
-        try:
-            if self._closed:
-                raise OverloadedError("the server is stopping; come again")
-            self._intake.offer(request)
-        except OverloadedError:
-            self.tally.refused += 1
-            raise
+        self._admission.offer(request, now_us)
 
     def next_ticket(self) -> Ticket | None:
         """Admit the oldest waiting requests as one ticket, while fewer than max_tickets are in flight.
 
-        The engine merges by itself and finishes answered tickets in idle time: there a ticket is one request, and only
-        tickets with open rows count.
+        The engine finishes answered tickets in idle time: there only tickets with open rows count.
         """
-        engine = self.manifest.mode == "engine"
-        in_flight = self._undecided if engine else self.tickets
-        if len(in_flight) >= self.settings.max_tickets or not len(self._intake):
-            return None
-        shadow = self.settings.shadow_share > 0 and self._rng.random() < self.settings.shadow_share
-        wanted = np.ones(self._last + 1, dtype=bool) if shadow else self.active()
-        ticket = Ticket(self._next_id, self._intake.take(1 if engine else None), wanted, self.manifest.classes)
-        self._next_id += 1
-        self.tickets[ticket.id] = ticket
-        self._undecided.add(ticket.id)
-        self.tally.tickets += 1
-        self.tally.shadow_tickets += int(shadow)
+        in_flight = self._undecided if self.manifest.mode == "engine" else self.tickets
+        ticket = self._admission.next_ticket(len(in_flight), self.active)
+        if ticket is not None:
+            self.tickets[ticket.id] = ticket
+            self._undecided.add(ticket.id)
         return ticket
 
     def arrived(
@@ -163,7 +146,7 @@ class Controller:
 
     def tick(self, now_us: int) -> list[Release]:
         """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
-        late = [too_late(request, now_us) for request in self._intake.overdue(now_us)]
+        late = [too_late(request, now_us) for request in self._admission.waiting.overdue(now_us)]
         self.tally.errors += len(late)
         for ticket in self._with_deadline():
             late += self._overdue(ticket, now_us)
@@ -171,7 +154,10 @@ class Controller:
 
     def next_deadline_us(self) -> int | None:
         """The earliest deadline of anybody who still waits for an answer, or None."""
-        waiting = [*self._intake.waiting(), *chain.from_iterable(t.unreleased() for t in self._with_deadline())]
+        waiting = [
+            *self._admission.waiting.requests(),
+            *chain.from_iterable(t.unreleased() for t in self._with_deadline()),
+        ]
         return min((each.deadline_us for each in waiting if each.deadline_us is not None), default=None)
 
     def retune(self) -> Callable[[], Any] | None:
@@ -188,12 +174,12 @@ class Controller:
 
     def close(self) -> None:
         """Refuse newcomers from now on."""
-        self._closed = True
+        self._admission.close()
 
     def give_up(self, now_us: int) -> list[Release]:
         """Answer everybody who is left UNAVAILABLE and forget all tickets."""
         error = OverloadedError("the server stopped before the answer was ready; come again")
-        left = [Release(each.key, now_us - each.arrived_us, error=error) for each in self._intake.clear()]
+        left = [Release(each.key, now_us - each.arrived_us, error=error) for each in self._admission.waiting.clear()]
         self.tally.errors += len(left)
         for ticket in list(self.tickets.values()):
             self._end(ticket)

@@ -55,7 +55,7 @@ class Intake:
         self.waiting_rows -= rows
         return tuple(taken)
 
-    def waiting(self) -> Iterator[Request]:
+    def requests(self) -> Iterator[Request]:
         """Everybody who waits, oldest first."""
         return iter(self._waiting)
 
