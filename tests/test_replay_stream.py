@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exeunt.records.feedback import Feedback
-from exeunt.replay.comparison import BEST_FIXED, Judged, Plan
-from exeunt.replay.comparison_report import _by_scenario, _data_section, targets
+from exeunt.replay.comparison import BEST_FIXED, PAPER, Judged, Plan
+from exeunt.replay.comparison_report import _by_scenario, _data_section, against_hill_climb, targets
 from exeunt.replay.hindsight import Fixed, answer_fixed
 from exeunt.replay.material import Material, certain_from, stream_of
 from exeunt.replay.replay import replay
@@ -177,3 +177,9 @@ def test_a_recorded_stream_knows_what_was_forced_and_what_was_certain() -> None:
     stream = recorded_stream(Record(About.of(bag), rows, nothing, nothing, nothing, np.zeros((0, 2))), "r")
     assert stream.certain.tolist() == [3, 3, 2, 3]
     assert stream.forced.tolist() == [-1, -1, -1, 1]
+
+
+def test_budget_stands_beside_the_loss_that_hill_climb_really_had() -> None:
+    one = judged("stable", False, result("budget", 0.45, 0.009))
+    one.results[PAPER] = result(PAPER, 0.5, 0.0142)
+    assert against_hill_climb([one]) == [["digits stable", "0.900x", "0.90 %", "1.42 %"]]
