@@ -42,11 +42,11 @@ def slow_and_brittle():
     return nn.Sequential(*layers, Brittle(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * 48, 8)).eval()
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory):
+@pytest.fixture(scope="module", params=["ensemble", "engine"])
+def repository(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     options = 'tuner = "static"\ntuner_options = { thresholds = [0.0] }\nlossless = false\nshadow_share = 0.0'
-    path = tiny_bag(folder, members=2, exit_table=options)
+    path = tiny_bag(folder, mode=request.param, members=2, exit_table=options)
     path.write_text(path.read_text().replace("max_batch_size = 16", "max_batch_size = 4"))
     np.save(folder / "samples.npy", noise_rows(60, 0, 16))
     save_module(slow_and_brittle(), {"IMAGE": ROWS}, folder / "b.onnx")

@@ -92,11 +92,12 @@ def vote_offline(repository: Path, exit_: int, rows: np.ndarray, bag: str = "tin
     heads = manifest.exits[exit_].heads
     if heads is not None:
         known |= _run(repository, heads, {k: v for k, v in known.items() if k.endswith(".features") and v is not None})
-    voting = [(m, d) for m, d in zip(manifest.members, depths, strict=True) if d]
-    return votes.vote([known[votes_name(m.name, d)] for m, d in voting], [m.weight for m, _ in voting], manifest.vote)
+    voting = [votes_name(m.name, d) for m, d in zip(manifest.members, depths, strict=True) if d]
+    return votes.vote([known[each] for each in voting], manifest.exit_weights(exit_), manifest.vote)
 
 
 def _run(repository: Path, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(repository / model / "1" / "model.onnx")
+    (file,) = [*repository.glob(f"{model}/1/model.onnx"), *repository.glob(f"*_exit/1/{model}.onnx")]  # either mode
+    session = onnxruntime.InferenceSession(file)
     names = [each.name for each in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))
