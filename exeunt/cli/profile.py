@@ -1,0 +1,99 @@
+"""`exeunt profile`: segment times on the hardware that serves, into the manifest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exeunt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from exeunt.manifest import Manifest
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "profile",
+        help="measure segments on a running server, and update the manifest's times",
+        description="Run every segment and heads model of a bag on a running server that has no other load, take the "
+        "times that Triton counted, and write them into the repository's manifest. What the bag has learnt stays. The "
+        "server reads the new times at its next start.",
+        epilog="Example: exeunt profile model_repository --input images.npy --url grpc://127.0.0.1:8001",
+    )
+    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote, and that the server serves")
+    parser.add_argument("--input", type=Path, required=True, help=".npy or .npz of real inputs")
+    parser.add_argument("--bag", help="which bag, where the repository holds several")
+    parser.add_argument("--url", default="grpc://127.0.0.1:8001", help="the server (grpc://127.0.0.1:8001)")
+    parser.add_argument("--dry-run", action="store_true", help="measure and show, write nothing")
+    parser.add_argument("--json", action="store_true", help="print the times as JSON on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, show, write.
+
+    Raises:
+        ConfigError: the repository, the bag or the inputs are not usable.
+        ServingError: the server does not answer.
+    """
+    from rich.console import Console
+
+    from exeunt.cli.infer import read_inputs
+    from exeunt.client.segment_times import measure, retimed
+
+    path, before = _manifest(args.repository, args.bag)
+    loaded = read_inputs(args.input)
+    inputs = loaded if isinstance(loaded, dict) else {before.inputs[0].name: loaded}
+    console = Console(stderr=True)
+    with console.status(f"profile {before.bag}"):
+        after = retimed(before, measure(args.url, before, inputs))
+    if not args.dry_run:
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        after.save(fresh)
+        fresh.replace(path)
+        console.print(f"{path}: times written; the server reads them at its next start")
+    if args.json:
+        print(json.dumps(_times(after)))
+    else:
+        Console().print(_table(before, after))
+    return 0
+
+
+def _manifest(repository: Path, bag: str | None) -> tuple[Path, Manifest]:
+    from exeunt.contract import MANIFEST_FILE
+    from exeunt.manifest import Manifest
+
+    found = {
+        each.bag: (path, each) for path in repository.glob(f"*/1/{MANIFEST_FILE}") for each in [Manifest.load(path)]
+    }
+    if bag is None and len(found) == 1:
+        return next(iter(found.values()))
+    if bag not in found:
+        raise ConfigError(f"{repository}: --bag {bag!r}; allowed: {', '.join(sorted(found)) or 'it holds no bag'}")
+    return found[bag]
+
+
+def _times(manifest: Manifest) -> dict[str, dict[int, float]]:
+    """Model -> batch size -> microseconds."""
+    told = {segment.model: segment.cost_us for member in manifest.members for segment in member.segments}
+    return told | {exit_.heads: exit_.head_us for exit_ in manifest.exits if exit_.heads}
+
+
+def _table(before: Manifest, after: Manifest) -> Any:
+    from rich.table import Table
+
+    sizes = sorted(after.exits[-1].elapsed_us)
+    shown = list(dict.fromkeys((sizes[0], sizes[-1])))
+    table = Table()
+    table.add_column("exit")
+    for size in shown:
+        table.add_column(f"batch {size}: by export, ms", justify="right")
+        table.add_column("on the server, ms", justify="right")
+    for number, (old, new) in enumerate(zip(before.exits, after.exits, strict=True)):
+        cells = [f"{each.elapsed_us[size] / 1000:.2f}" for size in shown for each in (old, new)]
+        table.add_row(str(number) if number < len(after.exits) - 1 else "full ensemble", *cells)
+    return table
