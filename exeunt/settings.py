@@ -46,7 +46,7 @@ class Settings:
         seed: of the controller's coins.
     """
 
-    tuner: str = "hill_climb"
+    tuner: str = "budget"
     tuner_options: dict[str, Any] = field(default_factory=dict)
     max_loss: float = 0.01
     confidence: str = "max_probability"
