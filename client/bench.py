@@ -67,13 +67,16 @@ def bench(
         if not 1 <= size <= min(rows, manifest.max_batch_size):
             limit = min(rows, manifest.max_batch_size)
             raise ConfigError(f"batch size {size}; allowed: 1 to {limit} (max_batch_size, and inputs given)")
+    order = np.random.default_rng(0).permutation(rows)  # files come sorted by class, time or difficulty
+    mixed = {name: array[order] for name, array in inputs.items()}
+    truth = None if truth is None else truth[order]
     lines = []
     with ExitStack() as stack:
         models = [member.model or "" for member in manifest.members] + [full_model(manifest.bag), manifest.bag]
         clients = {model: stack.enter_context(Client(url, model)) for model in models}
         for size in batch_rows:
             batches = rows // size
-            parts = [{name: array[k * size : (k + 1) * size] for name, array in inputs.items()} for k in range(batches)]
+            parts = [{name: array[k * size : (k + 1) * size] for name, array in mixed.items()} for k in range(batches)]
             run = _take_turns(clients, manifest, parts, rounds, lambda size=size: progress(size))
             full = stream_labels(run.outcomes[full_model(manifest.bag)], size)
             lines += [BenchLine(size, summarise(run, model, size, full=full, truth=truth)) for model in run.outcomes]

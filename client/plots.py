@@ -117,7 +117,8 @@ def draw_exits(axes: Axes, course: Course, model: str) -> None:
     colours = colormaps["viridis_r"](np.linspace(0.12, 0.88, len(layers)))
     shares = [moving_mean(chosen) for _, chosen in layers]
     axes.stackplot(course.stream_s, *shares, labels=[name for name, _ in layers], colors=colours, linewidth=0)
-    axes.set(ylabel=f"{model}: answers left at", ylim=(0, 1), xlim=(course.stream_s[0], course.stream_s[-1]))
+    axes.set_title(f"{model}: where answers left", loc="left", fontsize="medium")
+    axes.set(ylabel="answers", ylim=(0, 1), xlim=(course.stream_s[0], course.stream_s[-1]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _plain(axes)

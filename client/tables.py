@@ -58,7 +58,7 @@ def _table(left: Sequence[str], right: Sequence[str]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in left:
         table.add_column(name, no_wrap=True)
     for name in right:

@@ -20,7 +20,7 @@ class Wishes:
     Attributes:
         exit: "never" waits for the full vote.
         deadline_ms: answer with the best vote so far after this many milliseconds in the server; above 0.
-        max_risk: leave early only below this estimated probability of a loss, 0..1.
+        max_risk: leave early only below this estimated probability of a loss; above 0, up to 1.
         service_class: name of a class of service that the bag's settings know.
 
     Raises:
@@ -37,8 +37,8 @@ class Wishes:
             raise RequestError(f"{PARAMETER_EXIT} = {self.exit!r}; allowed: 'never'")
         if self.deadline_ms is not None and not (self.deadline_ms > 0 and math.isfinite(self.deadline_ms)):
             raise RequestError(f"{PARAMETER_DEADLINE_MS} = {self.deadline_ms!r}; allowed: a number above 0")
-        if self.max_risk is not None and not 0 <= self.max_risk <= 1:
-            raise RequestError(f"{PARAMETER_MAX_RISK} = {self.max_risk!r}; allowed: a number from 0 to 1")
+        if self.max_risk is not None and not 0 < self.max_risk <= 1:
+            raise RequestError(f"{PARAMETER_MAX_RISK} = {self.max_risk!r}; allowed: a number above 0 and up to 1")
 
     def parameters(self) -> dict[str, str | float]:
         """The wishes as KServe v2 request parameters, without those not made."""

@@ -62,8 +62,8 @@ def account(manifest: Manifest, times: Mapping[str, ModelTimes], rows: int = 1) 
         _line(full_model(bag), "members", members, members, times),
         _line(full_model(bag), "vote", [vote_model(bag)], {}, times),
         _line(bag, SEGMENTS, segments, segments, times),
-        _line(bag, "heads of the ramps", heads, heads, times),
-        _line(bag, "exit controller, taps", [exit_model(bag)], {}, times),
+        _line(bag, "heads", heads, heads, times),
+        _line(bag, "controller, taps", [exit_model(bag)], {}, times),
     ]
     return [line for line in lines if line.runs > 0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,46 +38,42 @@ file = "{name}.onnx"
 """
 
 
-def write_bag(
-    modules: Mapping[str, nn.Module],
-    samples: np.ndarray,
-    folder: Path,
-    name: str = BAG,
-    mode: str = "ensemble",
-    baseline: bool = True,
-    ramp_budget: float = 0.3,
-) -> Path:
-    """Write the members and their bag file.
+def write_material(modules: Mapping[str, nn.Module], samples: np.ndarray, folder: Path) -> None:
+    """Write what bag files name: `MEMBER.onnx`, `samples.npy`, `labels.txt`.
 
     Args:
         modules: member name -> module, float32 [rows, 1, 32, 32] -> logits [rows, classes].
         samples: float32 [rows, 1, 32, 32], unlabelled.
         folder: where to; made if need be.
-        name: of the bag.
-        mode: how its members run.
-        baseline: also export the plain ensemble.
-        ramp_budget: share of the bag's work that ramps may add.
-
-    Returns:
-        path of BAG.toml.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for member, module in modules.items():
         write_onnx(module, folder / f"{member}.onnx")
     np.save(folder / "samples.npy", samples)
     (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
-    bag_file = folder / "BAG.toml"
-    bag_file.write_text(
-        BAG_FILE.format(
-            name=name,
-            mode=mode,
-            members="".join(MEMBER.format(name=member) for member in modules),
-            ramp_budget=ramp_budget,
-            baseline=str(baseline).lower(),
-        ),
-        encoding="utf-8",
+
+
+def write_bag_file(
+    members: Iterable[str], path: Path, name: str, mode: str, baseline: bool, ramp_budget: float = 0.3
+) -> None:
+    """Write a bag file over the material in its folder.
+
+    Args:
+        members: their names.
+        path: of the file.
+        name: of the bag.
+        mode: how its members run.
+        baseline: also export the plain ensemble.
+        ramp_budget: share of the bag's work that ramps may add.
+    """
+    told = BAG_FILE.format(
+        name=name,
+        mode=mode,
+        members="".join(MEMBER.format(name=member) for member in members),
+        ramp_budget=ramp_budget,
+        baseline=str(baseline).lower(),
     )
-    return bag_file
+    path.write_text(told, encoding="utf-8")
 
 
 def write_onnx(module: nn.Module, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from exeunt.client.progress import bars
 from exeunt.demo import data
-from exeunt.demo.bag import BAG, write_bag
+from exeunt.demo.bag import BAG, write_bag_file, write_material
 from exeunt.demo.data import Digits
 from exeunt.demo.records import read_manifest
 from exeunt.demo.train import trained_bag
@@ -66,16 +66,14 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
     console.print(f"digits: {told}")
     with bars(console) as progress:
         modules = trained_bag(parts.train, cache, seed, _shown(progress, "train "))
-    samples = data.samples(parts.calibration, SAMPLE_COPIES, seed)
+    with console.status("write the members as ONNX"):
+        write_material(modules, data.samples(parts.calibration, SAMPLE_COPIES, seed), folder / "bag")
     repository = folder / "model_repository"
-    exported = [
-        _export(modules, samples, folder / "bag" / mode, folder / "exported" / mode, mode, mode == modes[0], console)
-        for mode in modes
-    ]
+    exported = [_export(modules, folder, mode, mode == modes[0], console) for mode in modes]
     shutil.rmtree(repository, ignore_errors=True)
     for each in exported:
         shutil.copytree(each, repository, dirs_exist_ok=True)
-    shutil.rmtree(folder / "exported")
+        shutil.rmtree(each)
     return Prepared(repository, tuple(read_manifest(repository, MODES[mode]) for mode in modes), parts, modules)
 
 
@@ -86,18 +84,13 @@ def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
     np.save(folder / "truth.npy", stream.labels)
 
 
-def _export(
-    modules: dict[str, nn.Module],
-    samples: np.ndarray,
-    folder: Path,
-    repository: Path,
-    mode: str,
-    baseline: bool,
-    console: Console,
-) -> Path:
+def _export(members: Iterable[str], folder: Path, mode: str, baseline: bool, console: Console) -> Path:
+    """One bag in a repository of its own."""
     from exeunt.export.bag import export_bag
 
-    bag_file = write_bag(modules, samples, folder, MODES[mode], mode, baseline)
+    bag_file = folder / "bag" / ("BAG.toml" if baseline else f"BAG_{mode}.toml")
+    write_bag_file(members, bag_file, MODES[mode], mode, baseline)
+    repository = folder / f"model_repository_{mode}"
     with bars(console) as progress:
         export_bag(bag_file, repository, force=True, progress=_shown(progress, f"{mode}: "))
     return repository

@@ -114,7 +114,7 @@ def draw(measured: Measured, path: Path) -> None:
 def _time_table(lines: Sequence[Line]) -> Table:
     from rich.box import SIMPLE_HEAD
 
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("model: its work", no_wrap=True)
     for name in ("runs", "in server", "alone", "queueing", "copying"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -68,10 +68,9 @@ def run_demo(plan: DemoPlan, console: Console) -> Measured:
     prepared_s = time.monotonic() - began_s
     console.print(f"start Triton over {prepared.repository}, {len(list(prepared.repository.iterdir()))} models")
     with serve(prepared.repository, log=plan.folder / "server.log") as server:
-        console.print(
-            f"ready: http://{server.http_url}, grpc://{server.grpc_url}, {server.metrics_url}", soft_wrap=True
-        )
-        measured = _measure(plan, prepared, f"grpc://{server.grpc_url}", console)
+        url = f"grpc://{server.grpc_url}"
+        console.print(f"ready: http://{server.http_url}, {url}, {server.metrics_url}", soft_wrap=True)
+        measured = _measure(plan, prepared, url, console)
     measured.prepared_s, measured.total_s = prepared_s, time.monotonic() - began_s
     print_report(measured, console)
     save(measured, plan.folder / "report.json")
