@@ -32,9 +32,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--labels", type=Path, help="file of label names, one per line (default: the server's)")
     parser.add_argument("--full", action="store_true", help="wait for the full vote (exit = never)")
     parser.add_argument("--deadline-ms", type=float, help="answer with the best vote so far after this time")
-    parser.add_argument(
-        "--max-risk", type=float, help="leave early only below this estimated risk, above 0 and up to 1"
-    )
+    parser.add_argument("--max-risk", type=float, help="leave early only below this estimated risk, up to 1")
     parser.add_argument("--service-class", help="a class of service of the bag's settings")
     parser.add_argument("--json", action="store_true", help="one JSON object per row")
     parser.set_defaults(run=run)
