@@ -29,12 +29,17 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     OMP_NUM_THREADS=1 \
     OPENBLAS_NUM_THREADS=1 \
     EXEUNT_STATE_DIR=/state
-COPY deploy/requirements-server.txt /tmp/exeunt/
+COPY deploy/requirements-server.txt constraints.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
+# mode "engine" runs the members by onnxruntime's Python package: onnxruntime, or onnxruntime-gpu for this image's CUDA
+ARG ENGINE_PACKAGE=""
 # the backends are linked, not copied: one version of exeunt per image. The stand-in for onnxruntime stays out: this
 # image has NVIDIA's native backend. The import at the end fails the build if the image's Python does not fit
 RUN python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requirements-server.txt \
     && python3 -m pip install --no-cache-dir --no-deps --no-index /tmp/exeunt/wheels/*.whl \
+    && if [ -n "${ENGINE_PACKAGE}" ]; then \
+         python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "${ENGINE_PACKAGE}" || exit 1; \
+       fi \
     && rm -r /tmp/exeunt \
     && for backend in exit_controller vote; do \
          ln -s "$(python3 -c 'import exeunt.python_backends as b; print(b.__path__[0])')/$backend" \
