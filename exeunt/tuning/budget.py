@@ -30,9 +30,9 @@ class BudgetTuner(Tuner):
 
     Options:
         g: step of lambda per loss; 1 / g losses can be saved up. Larger holds every window closer to eps, smaller
-            saves a little more latency.
+            saves a little latency.
         window_rows: feedback that is learnt from.
-        half_life_rows: age at which a row of it counts half.
+        half_life_rows: age at which a row of it counts half for the risk estimates.
         retune_rows: feedback between two retunings.
         period_rows: feedback between two reconsiderations of the active exits; also the length of a trial. 0: never,
             all exits stay active.
@@ -42,7 +42,7 @@ class BudgetTuner(Tuner):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        told = options(setup, g=0.3, window_rows=4096, half_life_rows=2000.0, retune_rows=128, period_rows=1024)
+        told = options(setup, g=0.2, window_rows=4096, half_life_rows=2000.0, retune_rows=128, period_rows=1024)
         for key, value in told.items():
             if not (value > 0 or (key == "period_rows" and value == 0)):
                 raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
@@ -171,7 +171,8 @@ class BudgetTuner(Tuner):
         for number, (account, plan) in enumerate(zip(self.ledger.accounts, thought.plans, strict=True)):
             if account.may_leave:
                 level = account.reserve / account.capacity * (len(plan) - 1)
-                cuts[number] = thought.path.at(float(np.interp(level, np.arange(len(plan)), plan)))
+                position = float(np.interp(level, np.arange(len(plan)), plan))
+                cuts[number] = thought.path.at(min(position, thought.path.position_of(self.ledger.most_loss(number))))
         return cuts
 
     def _question(

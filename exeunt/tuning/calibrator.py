@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exeunt.tuning.exit_path import even_starts
+
 LEAST = 1e-6  # probabilities are kept this far from 0 and 1
 NEWTON_STEPS = 8  # at most; a warm start takes one or two
 NEWTON_ENOUGH = 0.05  # in log-odds; a smaller step is the last
 LABEL_PRIOR = 2.0  # inverse variance of a label's offset, in log-odds
 LINE_PRIOR = 1.0  # inverse variance of intercept and slope around 0 and 1
-BINS = 32  # of the isotonic step, with equally many rows
+BINS = 32  # of the isotonic step
 BIN_PRIOR_ROWS = 32.0  # rows by which the regression's own risk counts in every bin
 
 
@@ -146,14 +148,16 @@ def _newton(
 
 
 def _isotonic(score: np.ndarray, lost: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and risks, both float64 [BINS] ascending, by isotonic regression on bins with equally many rows."""
+    """Scores and risks, both float64 [BINS] ascending, by isotonic regression on bins."""
     order = np.argsort(score)
-    starts = np.linspace(0, len(order), BINS, endpoint=False).astype(np.int64)
+    starts = even_starts(_logistic(score[order]), BINS)
     rows = np.add.reduceat(weight[order], starts)
-    centres = np.add.reduceat((weight * score)[order], starts) / rows
+    centres = np.maximum.accumulate(np.add.reduceat((weight * score)[order], starts) / rows)
     losses = np.add.reduceat((weight * lost)[order], starts) + BIN_PRIOR_ROWS * _logistic(centres)
     rows = rows + BIN_PRIOR_ROWS
-    return np.maximum.accumulate(centres), pool_adjacent_violators(losses / rows, rows)
+    risks = pool_adjacent_violators(losses / rows, rows)
+    missing = BINS - len(centres)  # few rows make few bins: repeat the last
+    return np.pad(centres, (0, missing), mode="edge"), np.pad(risks, (0, missing), mode="edge")
 
 
 def pool_adjacent_violators(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

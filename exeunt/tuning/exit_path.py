@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BINS = 32  # candidates for a cut, at equal numbers of rows
+BINS = 32  # candidates for a cut
 PRICES = np.append(np.geomspace(1500.0, 0.5, 20), 0.0)  # in latencies of the full ensemble
 
 
@@ -39,6 +39,13 @@ class ExitPath:
             return np.asarray(self.cuts[below + 1])
         least, most = np.minimum(self.cuts[below], 1.0), np.minimum(self.cuts[below + 1], 1.0)
         return np.asarray(least + share * (most - least))
+
+    def position_of(self, loss: float) -> float:
+        """The last position with at most an expected loss."""
+        point = int(np.searchsorted(self.loss, loss, side="right")) - 1
+        if point >= len(self.loss) - 1:
+            return float(point)
+        return point + float((loss - self.loss[point]) / (self.loss[point + 1] - self.loss[point]))
 
     def price_at(self, eps: float) -> float:
         """The going price of a loss where the expected loss is eps."""
@@ -114,13 +121,24 @@ def _best_cut(gain: np.ndarray, risk: np.ndarray) -> np.ndarray:
     order = np.argsort(risk)[: np.count_nonzero(np.isfinite(risk))]  # NaN is sorted last
     if not len(order):
         return cuts
-    starts = np.unique(np.linspace(0, len(order), BINS, endpoint=False).astype(np.int64))
+    starts = even_starts(risk[order], BINS)
     summed = np.cumsum(np.add.reduceat(gain[order], starts, axis=0), axis=0)
     edges = np.append(risk[order[starts[1:]]], np.nextafter(risk[order[-1]], np.float32(2.0)))
     best = summed.argmin(axis=0)
     pays = summed[best, np.arange(len(cuts))] < 0.0
     cuts[pays] = edges[best[pays]]
     return cuts
+
+
+def even_starts(risk: np.ndarray, bins: int) -> np.ndarray:
+    """Where to cut rows with ascending risk, float [rows], into at most `bins` bins; int64 [bins], first 0.
+
+    Every bin holds the same sum of its share of the rows and its share of the risk: fine where many rows are, and fine
+    where the losses are.
+    """
+    mass = np.cumsum(risk / max(float(risk.sum()), 1e-12) + 1.0 / len(risk))
+    starts = np.searchsorted(mass, np.linspace(0.0, mass[-1], bins, endpoint=False))
+    return np.unique(np.minimum(starts, len(risk) - 1))
 
 
 def _comes(risk: np.ndarray, cuts: np.ndarray, exits: list[int]) -> dict[int, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 from exeunt.contract import Reason
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.account import Account
+from exeunt.tuning.pace import Pace
 from exeunt.tuning.tuner import Answered
 
 ROUNDING = 1e-6  # of summed weights 1 / q
@@ -33,6 +34,7 @@ class Ledger:
     ) -> None:
         self.names = names
         self.accounts = [Account(eps, g) for eps in class_losses]
+        self.paces = [Pace() for _ in class_losses]
         self._cap = most_unconfirmed
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
@@ -68,11 +70,11 @@ class Ledger:
     def abandoned(self, answered: Answered) -> None:
         """Early rows whose full vote will never come: each counts as lost."""
         gone = (answered.reason == Reason.EARLY) & answered.finishes
-        for account, mine in self._by_class(answered.service_class):
+        for number, (account, mine) in enumerate(self._by_class(answered.service_class)):
             if (gone & mine).any():
                 weights = 1.0 / answered.q[gone & mine].astype(np.float64)
                 account.confirmed(len(weights), float(weights.sum()))
-                account.lost(float(weights.sum()))
+                self._lost(number, float(weights.sum()))
 
     def learn(self, feedback: Feedback) -> None:
         """Finished rows: early ones no longer wait, and what differs from the full vote is lost."""
@@ -80,12 +82,17 @@ class Ledger:
         lost = feedback.loss & (feedback.promised | early)
         if not (early.any() or lost.any()):
             return
-        for account, mine in self._by_class(feedback.service_class):
-            weights = 1.0 / feedback.q.astype(np.float64)
+        weights = 1.0 / feedback.q.astype(np.float64)
+        for number, (account, mine) in enumerate(self._by_class(feedback.service_class)):
             if (early & mine).any():
                 account.confirmed(int(np.count_nonzero(early & mine)), float(weights[early & mine].sum()))
             if (lost & mine).any():
-                account.lost(float(weights[lost & mine].sum()))
+                self._lost(number, float(weights[lost & mine].sum()))
+
+    def most_loss(self, number: int) -> float:
+        """Highest share of losses that a class may aim at now, by its pace; infinity while there is no hurry."""
+        account = self.accounts[number]
+        return self.paces[number].most_loss(account.answered_rows, account.eps, account.heaviest)
 
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; those of a named class of service end in its name."""
@@ -123,6 +130,10 @@ class Ledger:
             if name in names:
                 place = names.index(name)
                 account.restore({key: values[place] for key, values in state.items() if key != "names"}, clean)
+
+    def _lost(self, number: int, weight: float) -> None:
+        self.accounts[number].lost(weight)
+        self.paces[number].lost(self.accounts[number].answered_rows, weight)
 
     def _by_class(self, service_class: np.ndarray) -> list[tuple[Account, np.ndarray]]:
         """Each account with the rows of its class; bool [rows]."""

@@ -13,7 +13,8 @@ from exeunt.tuning.exit_choice import ExitChoice, Replayed, pruned, reconsider
 from exeunt.tuning.exit_path import ExitPath, find_path
 from exeunt.tuning.spending import plan
 
-MOST_ROWS = 1024  # replayed; risks are smooth already, more rows only take time
+MOST_ROWS = 1024  # replayed, the latest
+REPLAY_HALF_LIFE_ROWS = 250.0  # what a risk is changes slowly, who comes changes fast; risks are smooth, few rows do
 LEAST_ROWS = 256  # rows that saw every active exit, to leave out those that did not
 LATEST_ROWS = 512  # an active exit that none of the latest rows saw is not offered: an operator switched it off
 
@@ -41,7 +42,7 @@ class Question:
 
     Attributes:
         window: the latest feedback, oldest first.
-        half_life_rows: age at which a row counts half.
+        half_life_rows: age at which a row counts half for its risk.
         costs: latency of the exits.
         class_losses: eps by class of service.
         capacities: upper end of the reserve by class of service.
@@ -64,8 +65,7 @@ class Question:
     def think(self) -> Thought:
         """The answer; some ten milliseconds for 4096 rows and 8 exits."""
         window = self.window
-        age_rows = np.arange(len(window) - 1, -1, -1)
-        weights = 0.5 ** (age_rows / self.half_life_rows) / window.q.astype(np.float64)
+        weights = self._weights(self.half_life_rows)
         calibration = calibrate(window.labels, window.confidence, weights, self.calibration)
         choice, path = self.choice, self.path
         if self.reconsider_exits or path is None:
@@ -74,17 +74,22 @@ class Question:
         rows = self._rows(choice.active)
         risk = calibration.risks_of(window.labels[rows], window.confidence[rows])
         spent = self.costs.latency_us(choice.active) / self.costs.elapsed_us[-1]
-        path = find_path(risk, weights[rows], spent, self._offered(choice.active), path)
+        path = find_path(risk, self._weights(REPLAY_HALF_LIFE_ROWS)[rows], spent, self._offered(choice.active), path)
         plans = tuple(plan(path, eps, most) for eps, most in zip(self.class_losses, self.capacities, strict=True))
         return Thought(calibration, path, plans, choice)
 
+    def _weights(self, half_life_rows: float) -> np.ndarray:
+        """Recency x 1/q of the window's rows; float64 [rows]."""
+        age_rows = np.arange(len(self.window) - 1, -1, -1)
+        return 0.5 ** (age_rows / half_life_rows) / self.window.q.astype(np.float64)
+
     def _rows(self, active: np.ndarray) -> np.ndarray:
-        """Rows to replay, indices: those that saw every offered exit if there are enough, the latest included."""
+        """Rows to replay, indices: the latest, of those that saw every offered exit if there are enough of them."""
         offered = self._offered(active)
         rows = np.flatnonzero(np.isfinite(self.window.confidence[:, offered]).all(axis=1))
         if len(rows) < LEAST_ROWS:
             rows = np.arange(len(self.window))
-        return rows[:: -max(1, -(-len(rows) // MOST_ROWS))]
+        return rows[-MOST_ROWS:]
 
     def _offered(self, active: np.ndarray) -> np.ndarray:
         """Active exits that the latest rows saw; bool [exits]."""
