@@ -103,6 +103,8 @@ def draw(runs: Sequence[PerfRun], bag: str, path: Path) -> None:
 
 
 def _draw_latency(axes: Axes, runs: Sequence[PerfRun], kind: str) -> None:
+    from matplotlib.ticker import LogLocator
+
     for number, model in enumerate(dict.fromkeys(run.model for run in runs)):
         ours = [run for run in runs if run.model == model]
         x = [run.level if kind == "rate" else run.throughput for run in ours]
@@ -112,10 +114,11 @@ def _draw_latency(axes: Axes, runs: Sequence[PerfRun], kind: str) -> None:
     axes.set_xlabel("requests/s sent (Poisson)" if kind == "rate" else "requests/s answered, by requests in flight")
     axes.set_ylabel("latency, ms")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-    axes.grid(True, which="both", alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    axes.grid(True, alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _draw_exits(axes: Axes, runs: Sequence[PerfRun], kind: str) -> None:
