@@ -66,6 +66,8 @@ class Account:
 
     def answered(self, rows: int) -> None:
         """`rows` promised rows were answered, for whatever reason: lambda -= g eps each, not below 0."""
+        if not rows:
+            return
         if self.heaviest > 1.0:
             self.heaviest = 1.0 + (self.heaviest - 1.0) * 0.5 ** (rows / FORGET_ROWS)
         capacity, earned = self.capacity, self.eps * rows

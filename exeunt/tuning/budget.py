@@ -29,8 +29,8 @@ class BudgetTuner(Tuner):
     """Error-budget tuning.
 
     Options:
-        g: step of lambda per loss; 1 / g losses can be saved up. Larger holds every window closer to eps, smaller
-            saves a little latency.
+        g: step of lambda per loss, for a promise up to 1 %; at k % it is g / k. 1 / g losses can be saved up. Larger
+            holds every window closer to eps, smaller saves a little latency.
         window_rows: feedback that is learnt from.
         half_life_rows: age at which a row of it counts half for the risk estimates.
         retune_rows: feedback between two retunings.

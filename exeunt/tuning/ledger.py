@@ -25,7 +25,7 @@ class Ledger:
     Args:
         names: classes of service, Settings.classes_of_service.
         class_losses: eps of each.
-        g: step of lambda per loss.
+        g: step of lambda per loss, where eps is at most 1 %.
         most_unconfirmed: cap on the early rows that await the full vote, each counted 1 / q, all classes together.
     """
 
@@ -33,14 +33,15 @@ class Ledger:
         self, names: tuple[str, ...], class_losses: tuple[float, ...], g: float, most_unconfirmed: int
     ) -> None:
         self.names = names
-        self.accounts = [Account(eps, g) for eps in class_losses]
+        self._g = g
+        self.accounts = [Account(eps, self._step(eps)) for eps in class_losses]
         self.paces = [Pace() for _ in class_losses]
         self._cap = most_unconfirmed
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
         """Other eps from now on; what was earned and lost stays."""
         for account, eps in zip(self.accounts, class_losses, strict=True):
-            account.eps = eps
+            account.eps, account.g = eps, self._step(eps)
 
     @property
     def open(self) -> bool:
@@ -130,6 +131,10 @@ class Ledger:
             if name in names:
                 place = names.index(name)
                 account.restore({key: values[place] for key, values in state.items() if key != "names"}, clean)
+
+    def _step(self, eps: float) -> float:
+        """g, smaller above 1 %: who promises more losses has more of them by chance, too, and may save up for more."""
+        return self._g / max(1.0, eps / 0.01)
 
     def _lost(self, number: int, weight: float) -> None:
         self.accounts[number].lost(weight)

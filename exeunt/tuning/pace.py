@@ -1,17 +1,18 @@
-"""The pace: spend no more than 1.3 eps in any W answers in a row, W = 10 / eps (1000 at 1 %).
+"""The pace: aim at no more than 1.3 eps in any W answers in a row, W = 1000 where eps is 1 % or more, else 10 / eps.
 
 A reserve that has filled up in good times may be spent all at once in bad ones. The promise allows that; users still
-notice. So while the losses found in the last W answers come near 13, rows leave only where it costs very little: not
-nobody, which would be the dearest way to wait until old losses are W answers away. The promise does not depend on it.
+notice. So while the losses found in the last W answers come near 1.3 eps W, rows leave only where it costs very little:
+not nobody, which would be the dearest way to wait until old losses are W answers away. The promise does not need it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-WINDOW_LOSSES = 10.0  # expected in a window at the promised share
-MOST_LOSSES = 13.0  # wanted at most
-SHARES = (0.02, 0.1, 0.3)  # of eps that may be spent while fewer than 1, 2, 3 losses are left until then
+LEAST_ROWS = 1000.0  # of a window
+EXPECTED = 10.0  # losses expected in a window at the promised share, in the pace's unit: one loss, or more
+MOST = 13.0  # wanted at most
+SHARES = (0.02, 0.1, 0.3)  # of eps that may be spent while fewer than 1, 2, 3 units are left until then
 
 
 class Pace:
@@ -32,12 +33,13 @@ class Pace:
         Args:
             answered_rows: promised rows answered so far.
             eps: promised share of losses.
-            heaviest: highest 1 / q of late; a window holds more losses where one weighs more.
+            heaviest: highest 1 / q of late; a window is longer where one seen loss weighs more.
         """
-        window_rows = WINDOW_LOSSES * heaviest / eps if eps > 0.0 else float("inf")
-        while self._found and self._found[0][0] <= answered_rows - window_rows:
-            self._losses -= self._found.popleft()[1]
-        left = MOST_LOSSES - self._losses / heaviest
-        if not self._found or left >= len(SHARES):
+        if eps <= 0.0 or not self._found:
             return float("inf")
-        return eps * SHARES[max(0, int(left))]
+        unit = max(heaviest, eps * LEAST_ROWS / EXPECTED)
+        first_row = answered_rows - EXPECTED * unit / eps
+        while self._found and self._found[0][0] <= first_row:
+            self._losses -= self._found.popleft()[1]
+        left = MOST - self._losses / unit if self._found else MOST
+        return eps * SHARES[max(0, int(left))] if left < len(SHARES) else float("inf")
