@@ -47,6 +47,15 @@ def test_every_alert_has_a_unit_test():
     assert fired == {rule["alert"] for rule in rules}
 
 
+def test_the_operators_page_says_what_to_do_at_every_alert_and_names_every_family():
+    from exeunt.hosting.metrics import COUNTERS, GAUGES
+
+    page = (ROOT / "docs/production.md").read_text()
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+    families = {re.sub(r"_(bucket|sum|count)$", "_{bucket,sum,count}", name) for name in COUNTERS | GAUGES}
+    assert not [each for each in families | {rule["alert"] for rule in rules} if each not in page]
+
+
 def test_every_image_is_pinned():
     told = [service["image"] for service in SERVICES.values()]
     told += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
