@@ -12,11 +12,16 @@ import numpy as np
 
 from exeunt.replay.comparison import BEST_FIXED, PAPER, POLICIES, Judged, Plan, drawn_runs
 from exeunt.replay.plots import plot_course, plot_prices
+from exeunt.replay.replay import RETUNE_LAG_ROWS
 from exeunt.replay.run import Result, plain
 from exeunt.replay.stream import LATE_ROWS, TICKET_ROWS
 from exeunt.replay.tables import markdown_table
 
 DRAWN_SCENARIO = "abrupt shifts"
+BAGS = {
+    "digits": "`digits`: scikit-learn's handwritten digits at 32 px, real images; difficulty is the noise on them",
+    "glyphs": "`glyphs`: 36 classes of rendered characters; difficulty is clutter, turn, contrast and noise",
+}
 Pick = Callable[[Result], float]
 
 
@@ -105,9 +110,9 @@ def told(plan: Plan, judged: Sequence[Judged]) -> dict[str, Any]:
 def _head(plan: Plan) -> str:
     return (
         "# Comparison of tuners\n\n"
-        f"Written by `exeunt compare --rows {plan.rows} --seeds {plan.seeds} --max-loss {plan.max_loss:g}`; do not "
-        "edit it by hand. Every number was measured by that command: recorded votes of real bags, replayed through "
-        "the tuners that serve."
+        f"Written by `exeunt compare --data {','.join(plan.data)} --rows {plan.rows} --seeds {plan.seeds} --max-loss "
+        f"{plan.max_loss:g}`; do not edit it by hand. Every number was measured by that command: recorded votes of "
+        "real bags, replayed through the tuners that serve."
     )
 
 
@@ -126,14 +131,18 @@ def _targets_section(judged: Sequence[Judged]) -> str:
 
 def _setting(plan: Plan) -> str:
     sizes = ", ".join(map(str, TICKET_ROWS))
+    bags = "\n".join(f"- {BAGS[name]}" for name in plan.data)
     return f"""## What is compared
 
-Two bags of three small CNNs: `digits` (scikit-learn's handwritten digits at 32 px, noise as difficulty) and `glyphs`
-(36 rendered characters, clutter, turn and noise as difficulty). Each stream has {plan.rows} rows and comes in
-{plan.seeds} seeds (images, noise, arrivals; the bags are trained once). Rows arrive in batches of {sizes};
-the full vote of a row comes at most {LATE_ROWS} rows late, in any order. The promise is {plan.max_loss:.0%}. Latency is
-that of the bag's measured profile at batch 1, heads of the offered exits included, as a share of the plain ensemble's.
-Lossless stops are on for everybody, the references included. A tuner's job is adopted 32 rows after it was started.
+Bags of three small CNNs each:
+
+{bags}
+
+Each stream has {plan.rows} rows. Seeds ({plan.seeds}) change images, noise and arrivals; a bag is trained once. Rows
+arrive in batches of {sizes}; the full vote of a row comes at most {LATE_ROWS} rows late, in any order. The promise is
+{plan.max_loss:.0%}. Latency is that of the bag's measured profile at batch 1, heads of the offered exits included, as a
+share of the plain ensemble's. Lossless stops are on for everybody, the references included. A tuner's job is adopted
+{RETUNE_LAG_ROWS} rows after it was started.
 
 - *stable*: one difficulty. *abrupt shifts*: five difficulties, one after the other. *slow drift*: from easy to hard.
   *cyclic*: up and down every 3000 rows. *sorted by class*: all rows of one class, then of the next.
