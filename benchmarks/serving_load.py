@@ -1,0 +1,250 @@
+"""What the serving benchmark measures: latency, alone and under load, capacity, memory, the engine's own time."""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import io
+import pstats
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exeunt.client.aio import AsyncClient
+from exeunt.client.arrivals import poisson, take_turns
+from exeunt.client.load import LoadRun, Outcome, Traffic, run_load
+from exeunt.client.measure import stream_labels, summarise
+from exeunt.client.wishes import NO_WISHES, Wishes
+from exeunt.contract import CALIBRATION_FILE, MANIFEST_FILE, exit_model
+from exeunt.deciding.request import Release, Request
+from exeunt.engine.engine import Engine, Host
+from exeunt.engine.sessions import Session
+from exeunt.hosting.assembly import make_controller
+from exeunt.hosting.host import ControllerHost
+from exeunt.manifest import Manifest
+
+BLOCK_S = 5.0
+BOOTSTRAPS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One contender at one load.
+
+    Attributes:
+        model: its name.
+        load: share of the plain ensemble's capacity that arrived.
+        rate_per_s: arrivals.
+        requests, failed: sent, and of these without an answer.
+        p50_ms, p99_ms, mean_ms: latency from the scheduled arrival.
+        p50_range_ms, p99_range_ms: 95 % bootstrap intervals.
+        exits: share of answers by exit.
+        reasons: share of answers by reason.
+        loss: share of answers whose label is not the plain ensemble's; None where that was not asked.
+        client_cpu: CPU time of the load generator over wall time, all contenders of the run together.
+    """
+
+    model: str
+    load: float
+    rate_per_s: float
+    requests: int
+    failed: int
+    p50_ms: float
+    p99_ms: float
+    mean_ms: float
+    p50_range_ms: tuple[float, float]
+    p99_range_ms: tuple[float, float]
+    exits: dict[int, float]
+    reasons: dict[str, float]
+    loss: float | None
+    client_cpu: float
+
+    def to_mapping(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def closed_loop(url: str, model: str, images: np.ndarray, callers: int, wishes: Wishes = NO_WISHES) -> np.ndarray:
+    """Latencies of one-row requests when `callers` ask without pause; float64 [requests], ms; and the time in all."""
+
+    async def caller(client: AsyncClient, own: np.ndarray) -> list[float]:
+        spent = []
+        for image in own:
+            began_s = time.perf_counter()
+            await client.infer({"image": image[None]}, wishes)
+            spent.append(1e3 * (time.perf_counter() - began_s))
+        return spent
+
+    async def everybody() -> list[list[float]]:
+        async with AsyncClient(url, model) as client:
+            return await asyncio.gather(*(caller(client, images[k::callers]) for k in range(callers)))
+
+    return np.concatenate(asyncio.run(everybody()))
+
+
+def capacity_per_s(url: str, model: str, images: np.ndarray, callers: int = 8) -> float:
+    """Full votes per second with several callers who never pause."""
+    closed_loop(url, model, images[: 4 * callers], callers, Wishes())
+    began_s = time.perf_counter()
+    closed_loop(url, model, images, callers, Wishes())
+    return len(images) / (time.perf_counter() - began_s)
+
+
+def at_load(
+    url: str,
+    models: Sequence[str],
+    images: np.ndarray,
+    load: float,
+    rate_per_s: float,
+    seed: int,
+    reference: np.ndarray,
+    wishes: Mapping[str, Wishes] | None = None,
+) -> tuple[list[Point], LoadRun]:
+    """Send one Poisson stream to every model, in turns of BLOCK_S seconds.
+
+    Args:
+        url: of the server.
+        models: who is asked.
+        images: float32 [requests, ...], the stream.
+        load: share of the plain ensemble's capacity, for the record.
+        rate_per_s: arrivals per second and model.
+        seed: of arrivals and bootstrap.
+        reference: int [requests], label of the full vote.
+        wishes: by model.
+    """
+    blocks = take_turns(models, poisson(rate_per_s, len(images), seed), BLOCK_S)
+    run = run_load(url, Traffic({"image": images}, wishes=wishes or {}, gap_s=0.5), blocks)
+    return [_point(run, model, load, rate_per_s, seed, reference) for model in models], run
+
+
+def _point(run: LoadRun, model: str, load: float, rate_per_s: float, seed: int, reference: np.ndarray) -> Point:
+    told = summarise(run, model, full=reference)
+    latency_ms = np.array([1e3 * (o.done_s - o.scheduled_s) for o in run.outcomes[model] if o.answers is not None])
+    rng = np.random.default_rng(seed)
+    drawn = latency_ms[rng.integers(0, len(latency_ms), (BOOTSTRAPS, len(latency_ms)))]
+    p50, p99 = (np.percentile(np.percentile(drawn, wanted, axis=1), (2.5, 97.5)) for wanted in (50, 99))
+    return Point(
+        model=model,
+        load=load,
+        rate_per_s=rate_per_s,
+        requests=told.requests,
+        failed=told.failed,
+        p50_ms=told.p50_ms,
+        p99_ms=told.p99_ms,
+        mean_ms=told.mean_ms,
+        p50_range_ms=(float(p50[0]), float(p50[1])),
+        p99_range_ms=(float(p99[0]), float(p99[1])),
+        exits=told.exits,
+        reasons=told.reasons,
+        loss=told.loss,
+        client_cpu=run.cpu_share,
+    )
+
+
+def labels_of(outcomes: Sequence[Outcome]) -> np.ndarray:
+    """Labels by request, as `at_load` takes them for reference."""
+    return stream_labels(outcomes)
+
+
+def memory_mb(pid: int, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Proportional set size of the processes of each contender.
+
+    Args:
+        pid: of the server; its children are looked through.
+        names: contender -> names of the Triton models that are its own.
+
+    Returns:
+        contender -> megabytes, pages that processes share counted in parts.
+    """
+    found = dict.fromkeys(names, 0.0)
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            told = (process / "smaps_rollup").read_text()
+        except OSError:
+            continue  # it has ended, or is not ours
+        for contender, models in names.items():
+            if "triton_python_backend_stub" in words and any(f"/{model}/" in words for model in models):
+                kilobytes = next(int(line.split()[1]) for line in told.splitlines() if line.startswith("Pss:"))
+                found[contender] += kilobytes / 1024
+    return found
+
+
+class _Inline(Engine):
+    """The engine without threads: a lane's work is done by whoever calls `drive`."""
+
+    def attach(self, host: Host) -> None:
+        self._told = host
+
+    def drive(self) -> None:
+        """Run whatever is ready."""
+        while True:
+            with self._changed:
+                run = self._scheduler.next_run(0)
+            if run is None:
+                return
+            self._run(self._told, run)
+
+
+def own_time(repository: Path, bag: str, images: np.ndarray) -> tuple[dict[str, float], str]:
+    """CPU time of controller and scheduler per input, without onnxruntime, in this process; and a profile of it.
+
+    Args:
+        repository: with the bag in engine mode.
+        bag: its name.
+        images: float32 [inputs, ...], one request each.
+
+    Returns:
+        ({"own_us", "onnxruntime_us"} per input, cProfile's table).
+    """
+    folder = repository / exit_model(bag) / "1"
+    manifest = Manifest.load(folder / MANIFEST_FILE)
+    assert (folder / CALIBRATION_FILE).exists()
+    inside = [0.0]
+    engine = _Inline(manifest, folder, threads=1)
+    for session in {id(each): each for each in _sessions(engine)}.values():
+        _time(session, inside)
+    replies: list[Release] = []
+    host = ControllerHost(make_controller(manifest, folder), engine, replies.append)
+
+    def serve(some: np.ndarray) -> None:
+        for image in some:
+            host.submit(Request(len(replies) + time.perf_counter(), 1), {"image": image[None]})
+            engine.drive()
+
+    serve(images[:50])
+    inside[0] = 0.0
+    began_s = time.thread_time()
+    serve(images)
+    all_us = (time.thread_time() - began_s) / len(images) * 1e6
+    inside_us = inside[0] / len(images) * 1e6
+    profile = cProfile.Profile(time.thread_time)
+    profile.runcall(serve, images[:200])
+    table = io.StringIO()
+    pstats.Stats(profile, stream=table).strip_dirs().sort_stats("tottime").print_stats(30)
+    return {"own_us": all_us - inside_us, "onnxruntime_us": inside_us}, table.getvalue()
+
+
+def _sessions(engine: Engine) -> list[Session]:
+    segments = engine._segments
+    steps = [step.session for member in segments._steps for step in member]
+    return steps + [heads for heads in segments._heads if heads is not None]
+
+
+def _time(session: Session, inside: list[float]) -> None:
+    """Add the CPU time of a session's runs to `inside`."""
+    run = session.run
+
+    def timed(outputs: list[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        began_s = time.thread_time()
+        made = run(outputs, feed)
+        inside[0] += time.thread_time() - began_s
+        return made
+
+    session.run = timed  # type: ignore[method-assign]

@@ -1,0 +1,149 @@
+"""Tables and pictures of the serving benchmark."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.serving_load import Point
+from exeunt.client.load import LoadRun
+
+COLOURS = {"glyphs_full": "#444444", "glyphs": "#7a4f8f"}
+ENGINE_COLOURS = ("#0b6e99", "#c4572b", "#6b7a3a")
+PACKAGES = ("numpy", "onnxruntime", "torch", "nvidia-pytriton", "tritonclient")
+
+
+def machine() -> dict[str, Any]:
+    """Where the figures come from."""
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    import os
+
+    load = [round(each, 1) for each in os.getloadavg()]
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "cpu": model,
+        "cores": cores,
+        "load_average_at_start": load,
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> str:
+    """The report as Markdown; ratios are to the plain ensemble at the same load in the same run."""
+    lines = ["# Serving a bag of three members on a CPU host", "", told["about"], ""]
+    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in told["machine"].items()), ""]
+    lines += ["## One caller, no load", "", "| contender | p50 ms | mean ms |", "|---|---|---|"]
+    lines += [f"| {name} | {ms[0]:.1f} | {ms[1]:.1f} |" for name, ms in told["unloaded"].items()]
+    lines += ["", f"The plain ensemble's capacity: {told['capacity_per_s']:.1f} full votes per second.", ""]
+    lines += ["## Latency under load (open loop, Poisson)", ""]
+    lines += ["| load | contender | p50 ms | p99 ms | p50 ratio | p99 ratio | loss | early | lossless | failed |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+    for point in points:
+        base = next((each for each in points if each.model == plain and each.load == point.load), None)
+        lines.append(_line(point, base))
+    if told.get("exits_off"):
+        lines += ["", "## All exits off (every request asks for the full vote)", ""]
+        lines += ["| contender | p50 ms | p99 ms | p50 ratio | p99 ratio |", "|---|---|---|---|---|"]
+        off = [Point(**each) for each in told["exits_off"]]
+        base = next(each for each in off if each.model == plain)
+        lines += [
+            f"| {each.model} | {each.p50_ms:.1f} | {each.p99_ms:.1f} | {each.p50_ms / base.p50_ms:.2f} "
+            f"| {each.p99_ms / base.p99_ms:.2f} |"
+            for each in off
+        ]
+    if told.get("batches"):
+        lines += ["", "## Larger requests, one caller (a request leaves early only when all its rows do)", ""]
+        lines += ["| rows | contender | p50 ms | early requests |", "|---|---|---|---|"]
+        lines += [f"| {b['rows']} | {b['model']} | {b['p50_ms']:.1f} | {b['early']:.0%} |" for b in told["batches"]]
+    lines += ["", "## Cost", "", "| contender | memory MB |", "|---|---|"]
+    lines += [f"| {name} | {mb:.0f} |" for name, mb in told["memory_mb"].items()]
+    own = told["own_time"]
+    share = own["own_us"] / (own["own_us"] + own["onnxruntime_us"])
+    lines += ["", f"Controller and scheduler: {own['own_us']:.0f} us of CPU time per input beside "
+              f"{own['onnxruntime_us']:.0f} us in onnxruntime ({share:.1%}).", ""]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _line(point: Point, base: Point | None) -> str:
+    ratios = ("", "") if base is None else (f"{point.p50_ms / base.p50_ms:.2f}", f"{point.p99_ms / base.p99_ms:.2f}")
+    low, high = point.p99_range_ms
+    loss = "" if point.loss is None or not point.exits else f"{point.loss:.2%}"
+    early, lossless = (f"{point.reasons[k]:.0%}" if k in point.reasons else "" for k in ("early", "lossless"))
+    return (
+        f"| {point.load:.0%} | {point.model} | {point.p50_ms:.1f} | {point.p99_ms:.1f} ({low:.0f}-{high:.0f}) "
+        f"| {ratios[0]} | {ratios[1]} | {loss} | {early} | {lossless} | {point.failed} |"
+    )
+
+
+def draw_load(points: Sequence[Point], path: Path) -> None:
+    """Median and 99th percentile over load, one line per contender."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True, layout="constrained")
+    for model in dict.fromkeys(point.model for point in points):
+        own = sorted((point for point in points if point.model == model), key=lambda point: point.load)
+        loads = [100 * point.load for point in own]
+        for axis, name in zip(axes, ("p50", "p99"), strict=True):
+            ranges = np.array([getattr(point, f"{name}_range_ms") for point in own])
+            axis.plot(loads, [getattr(point, f"{name}_ms") for point in own], "o-", color=colour(model), label=model)
+            axis.fill_between(loads, ranges[:, 0], ranges[:, 1], color=colour(model), alpha=0.15, linewidth=0)
+    for axis, title in zip(axes, ("median", "99th percentile"), strict=True):
+        axis.set(title=title, xlabel="arrivals, % of the plain ensemble's capacity", ylabel="latency, ms", yscale="log")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def draw_distribution(run: LoadRun, path: Path, title: str) -> None:
+    """Distribution of latencies in one run."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for model, outcomes in run.outcomes.items():
+        ms = np.sort([1e3 * (each.done_s - each.scheduled_s) for each in outcomes if each.answers is not None])
+        axis.step(ms, np.arange(1, len(ms) + 1) / len(ms), color=colour(model), label=model)
+    axis.set(title=title, xlabel="latency, ms", ylabel="share of requests", xscale="log", ylim=(0, 1))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def draw_exits(run: LoadRun, models: Sequence[str], difficulty: np.ndarray, path: Path) -> None:
+    """Share of answers per exit along the stream, with its difficulty."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(models), 1, figsize=(9, 2.4 * len(models)), sharex=True, layout="constrained")
+    for axis, model in zip(np.atleast_1d(axes), models, strict=True):
+        outcomes = sorted((o for o in run.outcomes[model] if o.answers is not None), key=lambda o: o.request)
+        exits = np.array([int(each.answers.exits[0]) for each in outcomes if each.answers is not None])
+        window = max(1, min(200, len(exits) // 10))
+        kernel = np.ones(window) / window
+        numbers = np.unique(exits)
+        shares = [np.convolve(exits == number, kernel, mode="valid") for number in numbers]
+        shades = plt.get_cmap("viridis")(np.linspace(0.15, 0.95, len(numbers)))
+        axis.stackplot(np.arange(len(shares[0])), shares, labels=[f"exit {n}" for n in numbers], colors=shades)
+        axis.plot(difficulty[: len(shares[0])], color="#c4572b", linewidth=1, label="difficulty")
+        axis.set(title=model, ylabel="share of answers", ylim=(0, 1))
+        axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    np.atleast_1d(axes)[-1].set_xlabel("request")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def colour(model: str) -> str:
+    """A contender's colour, the same in every picture."""
+    engines = ("_parallel", "_cascade", "_auto")
+    return COLOURS.get(model) or next(
+        (c for end, c in zip(engines, ENGINE_COLOURS, strict=True) if model.endswith(end)), "#999999"
+    )
