@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def bench(
         for size in batch_rows:
             batches = rows // size
             parts = [{name: array[k * size : (k + 1) * size] for name, array in mixed.items()} for k in range(batches)]
-            run = _take_turns(clients, manifest, parts, rounds, lambda size=size: progress(size))
+            run = _take_turns(clients, manifest, parts, rounds, partial(progress, size))
             full = stream_labels(run.outcomes[full_model(manifest.bag)], size)
             lines += [BenchLine(size, summarise(run, model, size, full=full, truth=truth)) for model in run.outcomes]
     return lines

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 _GROUND, _INK = "#ffffff", "#333333"
 _MODELS = ("#0b6e99", "#c4572b", "#6b7a3a", "#7a4f8f", "#444444")  # told apart in print and by the colour-blind
+_LATE = {
+    Reason.LOSSLESS: ("lossless", "#33638d"),
+    Reason.FULL: ("full vote", "#482677"),
+    Reason.DEADLINE: ("deadline", "#c4572b"),
+    Reason.DEGRADED: ("degraded", "#8c1d18"),
+}
 _WINDOW_ROWS = 200
 
 
@@ -107,14 +113,16 @@ def draw_latency(axes: Axes, run: LoadRun) -> None:
 
 
 def draw_exits(axes: Axes, course: Course, model: str) -> None:
-    """Share of answers by exit along the stream; the last exit is told apart by reason."""
+    """Share of answers by exit along the stream; what did not leave early is told apart by reason."""
     from matplotlib import colormaps
 
     early = np.unique(course.exits[course.reasons == Reason.EARLY])
     layers = [(f"exit {exit_}", (course.exits == exit_) & (course.reasons == Reason.EARLY)) for exit_ in early]
-    names = {Reason.LOSSLESS: "lossless", Reason.FULL: "full vote", Reason.DEADLINE: "deadline"}
-    layers += [(name, course.reasons == reason) for reason, name in names.items() if (course.reasons == reason).any()]
-    colours = colormaps["viridis_r"](np.linspace(0.12, 0.88, len(layers)))
+    colours = [colormaps["viridis_r"](0.12 + 0.45 * exit_ / (exit_ + 1)) for exit_ in early]
+    for reason, (name, colour) in _LATE.items():
+        if (course.reasons == reason).any():
+            layers.append((name, course.reasons == reason))
+            colours.append(colour)
     shares = [moving_mean(chosen) for _, chosen in layers]
     axes.stackplot(course.stream_s, *shares, labels=[name for name, _ in layers], colors=colours, linewidth=0)
     axes.set_title(f"{model}: where answers left", loc="left", fontsize="medium")

@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
         "--cache", type=Path, default=Path(".cache/exeunt/demo"), help="folder of trained weights (.cache/exeunt/demo)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of data, training and arrivals (0)")
-    parser.add_argument("--stream-s", type=float, default=25.0, help="seconds of stream for each model (25)")
+    parser.add_argument("--stream-s", type=float, default=20.0, help="seconds of stream for each model (20)")
     parser.add_argument("--rate", type=float, help="arrivals per second (default: from --load)")
     parser.add_argument("--load", type=float, default=0.4, help="share of the slowest model's capacity (0.4)")
     parser.add_argument("--modes", default="ensemble,engine", help="how members run (ensemble,engine)")

@@ -105,7 +105,9 @@ def save(measured: Measured, path: Path) -> None:
 
 def draw(measured: Measured, path: Path) -> None:
     """Draw latency, exits and loss."""
-    bags = [each.bag for each in measured.manifests]
+    bags = [
+        each.bag for each in measured.manifests if any(o.answers is not None for o in measured.run.outcomes[each.bag])
+    ]
     courses = {bag: Course.of(measured.run.outcomes[bag], measured.full) for bag in bags}
     title = f"{measured.rate_per_s:.0f} requests/s, drifting noise, {os.cpu_count()} cores"
     run_picture(measured.run, courses, path, title, measured.settings.max_loss, measured.noise)

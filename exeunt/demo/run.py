@@ -48,7 +48,7 @@ class DemoPlan:
     folder: Path
     cache: Path
     seed: int = 0
-    stream_s: float = 25.0
+    stream_s: float = 20.0
     rate_per_s: float | None = None
     load: float = 0.4
     modes: tuple[str, ...] = tuple(MODES)
