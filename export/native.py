@@ -17,6 +17,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Manifest
 
+FORMATS = ("onnx", "tensorrt")
 ACCELERATORS = ("none", "tensorrt")
 PRECISIONS = {"float32": "FP32", "float16": "FP16"}
 SLOT = "slot"  # resource of the rate limiter: `--rate-limit-resource=slot:N` lets N segments run at once
@@ -30,6 +31,7 @@ class Native:
     """Options of the native backends.
 
     Attributes:
+        format: "tensorrt" serves engines in place of ONNX files; see exeunt.export.engines.
         accelerator: "tensorrt" lets onnxruntime hand what it can to TensorRT; engines are built at the first start.
         precision: of TensorRT's engines, "float32" or "float16".
         engine_cache: folder for the engines, as the server sees it; on the state volume, so that they outlast it.
@@ -38,6 +40,7 @@ class Native:
             delay waiting ones. The server needs `--rate-limit=execution_count --rate-limit-resource=slot:N`.
     """
 
+    format: str = "onnx"
     accelerator: str = "none"
     precision: str = "float32"
     engine_cache: str = "/state/tensorrt"
@@ -46,12 +49,16 @@ class Native:
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless every value is allowed."""
+        if self.format not in FORMATS:
+            raise unknown("format", self.format, FORMATS, where)
         if self.accelerator not in ACCELERATORS:
             raise unknown("accelerator", self.accelerator, ACCELERATORS, where)
+        if self.format == self.accelerator == "tensorrt":
+            raise ConfigError(f"{where}: format and accelerator are both 'tensorrt'; allowed: one of them")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS, where)
-        if self.precision != "float32" and self.accelerator == "none":
-            raise ConfigError(f"{where}: precision {self.precision!r} needs accelerator 'tensorrt'")
+        if self.precision != "float32" and "tensorrt" not in (self.format, self.accelerator):
+            raise ConfigError(f"{where}: precision {self.precision!r} needs format or accelerator 'tensorrt'")
         if any(gpu < 0 for gpu in self.gpus) or len(set(self.gpus)) < len(self.gpus):
             raise ConfigError(f"{where}: gpus {list(self.gpus)}; allowed: different numbers from 0")
 
@@ -83,7 +90,7 @@ def adapt(repository: Path, manifest: Manifest, native: Native) -> list[str]:
         config = text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
         before = config.SerializeToString(deterministic=True)
         if native.gpus:
-            _place(config, native.gpus[member % len(native.gpus)])
+            place(config, native.gpus[member % len(native.gpus)])
         if native.accelerator == "tensorrt":
             _tensorrt(config, model, native)
         if native.rank_segments and depth:
@@ -105,7 +112,8 @@ def _models(manifest: Manifest) -> Iterator[tuple[str, int, int]]:
             yield exit_.heads, number, 1  # an answer waits for them: they rank with the first segments
 
 
-def _place(config: pb.ModelConfig, gpu: int) -> None:
+def place(config: pb.ModelConfig, gpu: int) -> None:
+    """Put every instance of a model on one GPU."""
     for group in config.instance_group:
         group.kind = pb.ModelInstanceGroup.KIND_GPU
         del group.gpus[:]
@@ -124,10 +132,17 @@ def _tensorrt(config: pb.ModelConfig, model: str, native: Native) -> None:
     accelerator.parameters["trt_timing_cache_enable"] = "1"
     accelerator.parameters["trt_timing_cache_path"] = native.engine_cache
     # without a range, each new batch size would stop the model for a new engine
+    for which, shapes in shape_ranges(config).items():
+        accelerator.parameters[f"trt_profile_{which}_shapes"] = shapes
+
+
+def shape_ranges(config: pb.ModelConfig) -> dict[str, str]:
+    """TensorRT's range of batches: "min", "opt", "max" -> "INPUT:1x3x32x32,..."."""
     rows = {"min": 1, "opt": max(1, config.max_batch_size // _OPTIMAL_SHARE), "max": config.max_batch_size}
-    for which, batch in rows.items():
-        shapes = (f"{each.name}:{'x'.join(map(str, (batch, *each.dims)))}" for each in config.input)
-        accelerator.parameters[f"trt_profile_{which}_shapes"] = ",".join(shapes)
+    return {
+        which: ",".join(f"{each.name}:{'x'.join(map(str, (batch, *each.dims)))}" for each in config.input)
+        for which, batch in rows.items()
+    }
 
 
 def _rank(config: pb.ModelConfig, depth: int) -> None:

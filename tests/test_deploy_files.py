@@ -81,8 +81,8 @@ def test_a_bare_up_starts_export_and_the_gpu_server_alone():
     assert {name for name, service in SERVICES.items() if "cpu" in service["profiles"]} == {"export", "triton-cpu"}
 
 
-def test_only_the_gpu_profile_asks_for_the_nvidia_runtime():
-    assert [name for name, service in SERVICES.items() if "deploy" in service] == ["triton"]
+def test_only_what_runs_on_gpus_asks_for_the_nvidia_runtime():
+    assert [name for name, service in SERVICES.items() if "deploy" in service] == ["triton", "engines"]
     devices = SERVICES["triton"]["deploy"]["resources"]["reservations"]["devices"]
     assert devices[0]["capabilities"] == ["gpu"] and devices[0]["driver"] == "nvidia"
 

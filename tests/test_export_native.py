@@ -104,8 +104,9 @@ def test_adapting_twice_is_adapting_once(adapted):
     [
         ({"accelerator": "tensort"}, "did you mean 'tensorrt'"),
         ({"accelerator": "tensorrt", "precision": "fp16"}, "float16"),
-        ({"precision": "float16"}, "needs accelerator 'tensorrt'"),
+        ({"precision": "float16"}, "needs format or accelerator 'tensorrt'"),
         ({"gpus": (0, 0)}, "different numbers"),
+        ({"format": "tensorrt", "accelerator": "tensorrt"}, "one of them"),
     ],
 )
 def test_an_option_that_is_not_allowed_is_named(adapted, options, told):

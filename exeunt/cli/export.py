@@ -11,6 +11,7 @@ from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
     from exeunt.export.native import Native
+    from exeunt.manifest import Manifest
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,6 +27,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("model_repository"), help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace a repository that exeunt wrote")
     native = parser.add_argument_group("native backends", "for NVIDIA's server images; see docs/production.md")
+    native.add_argument("--format", default="onnx", help="onnx, or tensorrt: engines, built by exeunt.serving.engines")
     native.add_argument("--accelerator", default="none", help="none, or tensorrt: engines are built at the first start")
     native.add_argument("--precision", default="float32", help="of TensorRT's engines, float32 or float16 (float32)")
     native.add_argument(
@@ -62,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         report = export_bag(args.bag, args.output, force=args.force, progress=show)
         if options != Native():
             adapt(report.output, report.manifest, options)
+        if options.format == "tensorrt":
+            _recipes(args.bag, report.output, report.manifest, options)
     print(json.dumps({"output": str(report.output), **report.to_mapping()}) if args.json else report.summary())
     return 0
 
@@ -74,6 +78,19 @@ def _native(args: argparse.Namespace) -> Native:
         gpus = tuple(int(each) for each in args.gpus.split(",") if each)
     except ValueError:
         raise ConfigError(f"--gpus {args.gpus!r}; allowed: numbers separated by commas, as 0,1") from None
-    options = Native(args.accelerator, args.precision, gpus=gpus, rank_segments=args.rank_segments)
+    options = Native(args.format, args.accelerator, args.precision, gpus=gpus, rank_segments=args.rank_segments)
     options.check("exeunt export")
     return options
+
+
+def _recipes(bag: Path, repository: Path, manifest: Manifest, options: Native) -> None:
+    """Ask for engines, with the bag's own samples to compare them by."""
+    from exeunt.cli.infer import read_inputs
+    from exeunt.export.bagfile import BagFile
+    from exeunt.export.engines import SAMPLE_ROWS, prepare
+
+    samples = BagFile.read(bag).samples
+    assert samples is not None  # a bag file names its samples
+    rows = read_inputs(samples, SAMPLE_ROWS)
+    named = rows if isinstance(rows, dict) else {manifest.inputs[0].name: rows}
+    prepare(repository, manifest, named, options.precision, options.gpus)
