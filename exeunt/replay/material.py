@@ -10,8 +10,11 @@ Needs the `demo` extra. Votes are computed offline from the exported segments an
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -184,29 +187,49 @@ def _export(name: str, repository: Path, weights: Path) -> None:
 def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
     """The demo's architectures with an output per glyph class, each trained on its own bootstrap sample."""
     import torch
-    from torch import nn
 
     from exeunt.demo import glyphs, members, train
 
     level = np.random.default_rng(1).random(GLYPH_TRAINING_ROWS)
     part = glyphs.glyphs(GLYPH_TRAINING_ROWS, seed=1, difficulty=level)
     weights.mkdir(parents=True, exist_ok=True)
-    bag: dict[str, nn.Module] = {}
-    for number, (name, architecture) in enumerate(members.ARCHITECTURES.items()):
-        torch.manual_seed(number)
-        module = architecture()
-        classify = cast(nn.Sequential, list(module.children())[-1])
-        inside = cast(nn.Linear, classify[-1]).in_features
-        classify[-1] = nn.Linear(inside, len(glyphs.CLASSES))
-        path = weights / f"glyphs-{name}-v{VERSION}.pt"
+
+    def trained(name: str, number: int) -> nn.Module:
+        module = untrained[name]
+        path = weights / f"glyphs-{name}-{_key(module)}.pt"
         if path.exists():
             module.load_state_dict(torch.load(path, weights_only=True))
-        else:
-            torch.set_num_threads(1)  # nets this small gain nothing from more
-            train.train(module, train.bootstrap(part, number), number)
-            torch.save(module.state_dict(), path)
-        bag[name] = module.eval()
-    return bag
+            return module.eval()
+        train.train(module, train.bootstrap(part, number), number)
+        torch.save(module.state_dict(), path)
+        return module
+
+    untrained = {name: _for_glyphs(name, number) for number, name in enumerate(members.ARCHITECTURES)}
+    torch.set_num_threads(1)  # nets this small gain nothing from more; side by side they do
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(untrained, pool.map(trained, untrained, range(len(untrained))), strict=True))
+
+
+def _for_glyphs(name: str, seed: int) -> nn.Module:
+    """One of the demo's architectures, untrained, its last layer replaced."""
+    import torch
+    from torch import nn
+
+    from exeunt.demo import glyphs, members
+
+    torch.manual_seed(seed)
+    module = members.ARCHITECTURES[name]()
+    classify = cast(nn.Sequential, list(module.children())[-1])
+    classify[-1] = nn.Linear(cast(nn.Linear, classify[-1]).in_features, len(glyphs.CLASSES))
+    return module
+
+
+def _key(module: nn.Module) -> str:
+    """Of what trained weights depend on: a change of architecture or schedule trains anew."""
+    from exeunt.demo import train
+
+    told = (VERSION, GLYPH_TRAINING_ROWS, train.EPOCHS, train.BATCH_ROWS, train.PEAK_RATE, repr(module))
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
 def _draw_digits() -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
