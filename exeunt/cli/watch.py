@@ -1,0 +1,121 @@
+"""`exeunt watch`: a running bag in the terminal, once a second, from its status file."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exeunt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from exeunt.records.control import Status
+
+STALE_S = 5.0  # a running server writes its status each second
+BAR_CELLS = 30
+COVERED = ("full", "early", "lossless")  # reasons under the promise
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "watch",
+        help="watch a running server in the terminal",
+        description="Show once a second who leaves where, how many, and whether the promise is kept, from the status "
+        "file in the server's state_dir. Ctrl-C ends.",
+        epilog="Example: exeunt watch digits",
+    )
+    parser.add_argument("name", help="name of the bag")
+    parser.add_argument(
+        "--state-dir", type=Path, help="the server's (default: $EXEUNT_STATE_DIR or ~/.local/state/exeunt)"
+    )
+    parser.add_argument("--every-s", type=float, default=1.0, help="seconds between two looks (1)")
+    parser.add_argument("--looks", type=int, default=0, help="end after so many looks (0: never)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look and show until Ctrl-C.
+
+    Raises:
+        ConfigError: no status of that bag.
+    """
+    from rich.live import Live
+
+    from exeunt.records.control import default_state_dir, find_status
+
+    if not args.every_s > 0:
+        raise ConfigError(f"--every-s {args.every_s:g}; allowed: a number above 0")
+    state_dir = args.state_dir or default_state_dir()
+    earlier = find_status(state_dir, args.name)
+    looks = 0
+    with Live(view(earlier, earlier, time.time()), auto_refresh=False) as live:
+        while not args.looks or looks < args.looks:
+            time.sleep(args.every_s)
+            now = find_status(state_dir, args.name)
+            if now.pid != earlier.pid or now.written_unix_s < earlier.written_unix_s:
+                earlier = now  # the server has started anew: its counts too
+            live.update(view(earlier, now, time.time()), refresh=True)
+            earlier, looks = now, looks + 1
+    return 0
+
+
+def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
+    """What is shown.
+
+    Args:
+        earlier: status at the last look.
+        now: status now, of the same process.
+        unix_s: the present time.
+    """
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    age_s = unix_s - now.written_unix_s
+    head = Text.assemble((now.bag, "bold"), f"  {now.tuner}, up {now.written_unix_s - now.started_unix_s:.0f} s  ")
+    head.append(f"silent for {age_s:.0f} s" if age_s > STALE_S else "running", "red" if age_s > STALE_S else "green")
+    passed_s = max(now.written_unix_s - earlier.written_unix_s, 1e-9)
+    fresh = sum(_rows(now)) - sum(_rows(earlier))
+    rate = f"{fresh / passed_s:.1f} rows/s" if passed_s > 1e-6 else "..."
+    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
+    for column in ("exit", "offered", "threshold", "answers", "share", ""):
+        table.add_column(column, justify="left" if column == "" else "right")
+    for exit_ in range(now.exits):
+        table.add_row(*_line(now, exit_))
+    load = f"{rate}, {now.tickets_in_flight} batches in flight, {now.waiting_rows} rows waiting"
+    return Group(head, load, promise(now), table)
+
+
+def promise(status: Status) -> str:
+    """The promise and how far it is used, in words."""
+    counted = sum(each.get(reason, 0) for each in status.answers for reason in COVERED)
+    lost = (status.metrics.get("losses") or 0.0) + (status.metrics.get("abandoned_rows") or 0.0)
+    told = f"promised loss {status.max_loss:.2%}, so far {lost / counted:.2%}" if counted else "nobody answered yet"
+    lambda_ = status.metrics.get("lambda")
+    if lambda_ is not None:
+        told += f"; lambda {lambda_:.2f}" + (" (nobody leaves early)" if lambda_ >= 1 else "")
+    return told
+
+
+def _rows(status: Status) -> list[int]:
+    return [sum(each.values()) for each in status.answers]
+
+
+def _line(status: Status, exit_: int) -> list[str]:
+    rows = _rows(status)
+    share = rows[exit_] / max(1, sum(rows)) if rows else 0.0
+    last = exit_ == status.exits - 1
+    threshold = status.thresholds[exit_] if exit_ < len(status.thresholds) else None
+    off = status.exits_off == "all" or exit_ in status.exits_off
+    return [
+        "full" if last else str(exit_),
+        "yes" if status.active[exit_] else "off" if off else "no",
+        "" if threshold is None or last else f"{threshold:.3f}",
+        str(rows[exit_]) if rows else "0",
+        f"{share:.1%}",
+        "█" * round(share * BAR_CELLS),
+    ]
