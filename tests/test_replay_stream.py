@@ -14,7 +14,7 @@ from exeunt.records.feedback import Feedback
 from exeunt.replay.comparison import BEST_FIXED, PAPER, Judged, Plan
 from exeunt.replay.comparison_report import _by_scenario, _data_section, against_hill_climb, targets
 from exeunt.replay.hindsight import Fixed, answer_fixed
-from exeunt.replay.material import Material, certain_from, stream_of
+from exeunt.replay.material import Material, certain_from, records_folder, stream_of, write_stream
 from exeunt.replay.replay import replay
 from exeunt.replay.run import Result, result_of
 from exeunt.replay.scenarios import ANY, Scenario, scenarios
@@ -69,10 +69,7 @@ def test_made_streams_are_kept_as_records_and_come_back_the_same(tmp_path: Path)
     made = replay_bag.stream_of(bag, told)
     shape = Scenario("stable", False, np.zeros(120), np.full(120, ANY))
 
-    from exeunt.replay.material import _write
-
-    folder = tmp_path / "records" / f"{bag.content_hash}-stable-120-seed0-v1"
-    _write(made, bag, folder)
+    write_stream(made, bag, records_folder(material, shape, 0))
     kept = stream_of(material, shape, 0, pytest.fail)
     for each in dataclasses.fields(Feedback):
         if each.name not in ("exit", "reason"):

@@ -86,8 +86,11 @@ def compare(plan: Plan, say: Say, processes: int | None = None) -> Iterator[Judg
         tasks += [
             (plan, name, shape.name, seed) for seed in range(plan.seeds) for shape in _shapes(plan, material, seed)
         ]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=context) as pool:
+    workers = processes or os.cpu_count() or 1
+    if workers == 1:
+        yield from (judge(*task) for task in tasks)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for done in as_completed([pool.submit(judge, *task) for task in tasks]):
             yield done.result()
 

@@ -100,15 +100,19 @@ def stream_of(material: Material, scenario: Scenario, seed: int, say: Say) -> St
         seed: of images, noise and arrivals.
         say: takes a line if they have to be computed.
     """
-    rows = len(scenario.level)
     label = f"{scenario.name}, seed {seed}"
-    slug = f"{scenario.name.replace(' ', '-')}-{rows}-seed{seed}-v{VERSION}"
-    folder = material.folder / "records" / f"{material.manifest.content_hash}-{slug}"
+    folder = records_folder(material, scenario, seed)
     if not folder.exists():
-        say(f"{material.name}: votes on {rows} images, {label}")
-        _write(_made(material, scenario, seed), material.manifest, folder)
+        say(f"{material.name}: votes on {len(scenario.level)} images, {label}")
+        write_stream(_made(material, scenario, seed), material.manifest, folder)
     stream = recorded_stream(read_record(folder), f"{material.name}: {label}")
     return dataclasses.replace(stream, recorded=False, retunes=None)
+
+
+def records_folder(material: Material, scenario: Scenario, seed: int) -> Path:
+    """Where a stream's votes are kept."""
+    slug = f"{scenario.name.replace(' ', '-')}-{len(scenario.level)}-seed{seed}-v{VERSION}"
+    return material.folder / "records" / f"{material.manifest.content_hash}-{slug}"
 
 
 def _made(material: Material, scenario: Scenario, seed: int) -> Stream:
@@ -143,8 +147,8 @@ def certain_from(manifest: Manifest, given: dict[tuple[int, int], np.ndarray]) -
     return first
 
 
-def _write(stream: Stream, manifest: Manifest, folder: Path) -> None:
-    """As a server would record it that offers every exit and lets rows leave only without risk."""
+def write_stream(stream: Stream, manifest: Manifest, folder: Path) -> None:
+    """Record a made stream as a server would that offers every exit and lets rows leave only without risk."""
     import pyarrow.parquet as pq
 
     last = stream.exits - 1
