@@ -58,8 +58,11 @@ def test_exit_times_are_those_of_the_scheduler(data):
     heard = []
     arrived = of.arrived
     of.arrived = lambda ticket, votes, now_us, rows=None: heard.append(now_us) or arrived(ticket, votes, now_us, rows)
-    Simulation(of, lanes, lambda ticket: votes_of(bag, ticket.rows, 1)).run([(0.0, Request("a", 1))])
-    assert heard == exit_times(costs, exits, lanes)
+    simulation = Simulation(of, lanes, lambda ticket: votes_of(bag, ticket.rows, 1))
+    simulation.scheduler.expect_leaving([data.draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in exits])
+    order = simulation.scheduler.order_of(np.ones(len(exits), dtype=bool))
+    simulation.run([(0.0, Request("a", 1))])
+    assert heard == exit_times(costs, exits, lanes, order.targets)
 
 
 def test_exits_wait_for_the_slowest_of_their_members():

@@ -1,11 +1,17 @@
-"""What the scheduler looks up: the cost of every run, and which exit first needs which segment."""
+"""What the scheduler looks up: the cost of every run, and in which order a ticket's segments had better go."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 
+from exeunt.engine.exit_times import exit_times
 from exeunt.manifest import Manifest
 
+CLOSE = 0.02  # expected times that differ by less are as good as equal
+MOST_ORDERS = 64  # orders of work that a plan chooses from
 UNPROFILED_ROW_US = 1000.0  # where the manifest holds no measurement
 
 
@@ -51,26 +57,78 @@ class Plan:
     Attributes:
         exits: numbers of the wanted exits, ascending; the last is the full ensemble.
         depths: by place in `exits`, the members' depths.
-        place: [member][depth] -> place in `exits` of the first exit that needs the segment which starts at depth.
-        remaining_us: [member][depth] -> time from there to what that exit needs of the member, one row.
         pairs: (member, depth) whose votes some wanted exit takes.
     """
 
-    def __init__(self, manifest: Manifest, costs: RunCosts, wanted: np.ndarray) -> None:
+    def __init__(self, manifest: Manifest, costs: RunCosts, wanted: np.ndarray, lanes: int) -> None:
         self.exits = [int(exit_) for exit_ in np.flatnonzero(wanted)]
         self.depths = [manifest.exits[exit_].depths for exit_ in self.exits]
-        self.place: list[list[int]] = []
-        self.remaining_us: list[list[float]] = []
-        for number, member in enumerate(manifest.members):
-            places = [
-                next(place for place, depths in enumerate(self.depths) if depths[number] > depth)
-                for depth in range(member.depth)
-            ]
-            self.place.append(places)
-            self.remaining_us.append(
-                [
-                    sum(costs.run_us(number, each, 1) for each in range(depth, self.depths[place][number]))
-                    for depth, place in enumerate(places)
-                ]
-            )
         self.pairs = {(number, depth) for depths in self.depths for number, depth in enumerate(depths) if depth}
+        segments_us = [
+            [costs.run_us(number, depth, 1) for depth in range(member.depth)]
+            for number, member in enumerate(manifest.members)
+        ]
+        early = range(len(self.exits) - 1)
+        chosen = [each for count in reversed(range(len(self.exits))) for each in combinations(early, count)]
+        self._orders = [Order((*each, len(early)), self.depths, segments_us) for each in chosen[: MOST_ORDERS - 1]]
+        self._straight = Order((len(early),), self.depths, segments_us)
+        self._orders.append(self._straight)
+        self._times = {
+            each: np.array([exit_times(segments_us, self.depths, each, order.targets) for order in self._orders])
+            for each in {1, lanes}
+        }
+
+    def straight(self) -> Order:
+        """The order that is fastest to the full vote."""
+        return self._straight
+
+    def best(self, leaving: Sequence[float], lanes: int) -> Order:
+        """The order with the least expected time to an answer; where several come close, the one with most targets.
+
+        Targets also tell what is speculative, which matters once other tickets wait.
+
+        Args:
+            leaving: by exit of the bag, the share of the rows that come to it open and leave there.
+            lanes: that the ticket may hope for; 1 or the engine's.
+        """
+        stays = 1.0
+        answers = np.empty(len(self.exits))
+        for place, exit_ in enumerate(self.exits[:-1]):
+            answers[place] = stays * leaving[exit_]
+            stays -= answers[place]
+        answers[-1] = stays
+        expected_us = self._times[lanes] @ answers
+        return self._orders[int((expected_us <= (1.0 + CLOSE) * expected_us.min()).argmax())]
+
+
+class Order:
+    """The exits that are worked towards; those in between come by the way.
+
+    Attributes:
+        targets: places in the plan's exits, ascending, the last among them.
+    """
+
+    def __init__(
+        self, targets: tuple[int, ...], depths: Sequence[tuple[int, ...]], segments_us: Sequence[Sequence[float]]
+    ) -> None:
+        self.targets = targets
+        self._aim = [next(each for each in targets if each >= place) for place in range(len(depths))]
+        # [member][depth][place of the exit that is due] -> (target that first needs the segment, -time up to there)
+        self._urgency = [
+            [[self._first(aim, member, depth, depths, own) for aim in self._aim] for depth in range(len(own))]
+            for member, own in enumerate(segments_us)
+        ]
+
+    def _first(
+        self, aim: int, member: int, depth: int, depths: Sequence[tuple[int, ...]], own: Sequence[float]
+    ) -> tuple[int, float]:
+        needs = next(each for each in self.targets if each >= aim and depths[each][member] > depth)
+        return needs, -sum(own[depth : depths[needs][member]])
+
+    def aim(self, due: int) -> int:
+        """Place of the exit that is worked towards when the exit at place `due` is the next."""
+        return self._aim[due]
+
+    def urgency(self, member: int, depth: int, due: int) -> tuple[int, float]:
+        """(place of the target that needs the segment at `depth`, minus the time from there to that target)."""
+        return self._urgency[member][depth][due]

@@ -9,13 +9,13 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.deciding.ticket import Ticket
-from exeunt.engine.plan import Plan
+from exeunt.engine.plan import Order, Plan
 
 
 class Kind(IntEnum):
     """Classes of work, most urgent first."""
 
-    CERTAIN = 0  # the next exit of a ticket with unanswered rows waits for it
+    CERTAIN = 0  # the exit that a ticket with unanswered rows works towards waits for it
     SPECULATIVE = 1  # only a later exit needs it: in vain if the rows leave before
     FEEDBACK = 2  # all rows are answered
     UNLIKELY = 3  # speculative, and more likely than not in vain
@@ -99,6 +99,7 @@ class Progress:
         ticket: the controller's; its `open`, `finishes` and `q` change under the controller's lock and are only read.
         inputs: public inputs by name, first axis = the ticket's rows.
         plan: what its wanted exits need.
+        order: in which it works towards them.
         number: order of arrival.
         pieces: by member.
         told: (member, depth) -> list of (rows or None, array): FEATURES, or PROBABILITIES of a finished member.
@@ -112,11 +113,14 @@ class Progress:
         over: finished, failed or dropped.
     """
 
-    def __init__(self, ticket: Ticket, inputs: Mapping[str, np.ndarray], plan: Plan, number: int, members: int) -> None:
+    def __init__(
+        self, ticket: Ticket, inputs: Mapping[str, np.ndarray], plan: Plan, order: Order, members: int
+    ) -> None:
         self.ticket = ticket
         self.inputs = inputs
         self.plan = plan
-        self.number = number
+        self.order = order
+        self.number = ticket.id
         self.pieces = [[Piece(self, member)] for member in range(members)]
         self.told: dict[tuple[int, int], list[tuple[np.ndarray | None, np.ndarray]]] = {}
         self.due = 0
@@ -132,8 +136,8 @@ class Progress:
         """Class of the piece's next segment, without a guess whether speculation pays."""
         if not self.open:
             return Kind.FEEDBACK
-        needed_at = self.plan.place[piece.member][piece.depth]
-        return Kind.CERTAIN if needed_at <= self.decided else Kind.SPECULATIVE
+        needed_at, _ = self.order.urgency(piece.member, piece.depth, self.decided)
+        return Kind.CERTAIN if needed_at == self.order.aim(self.decided) else Kind.SPECULATIVE
 
     def runs(self) -> bool:
         """Whether any row still has to run."""

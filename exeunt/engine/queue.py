@@ -42,10 +42,10 @@ class WorkQueue:
         """Give a ready piece the place of a class; its former entry no longer holds."""
         self._stamp += 1
         piece.stamp = self._stamp
-        plan, depth = piece.progress.plan, piece.depth
-        urgency = (plan.place[piece.member][depth], -plan.remaining_us[piece.member][depth], piece.member)
+        progress = piece.progress
+        needed_at, minus_us = progress.order.urgency(piece.member, piece.depth, progress.decided)
         heap = self._heaps[kind]
-        heapq.heappush(heap, (piece.progress.number, *urgency, self._stamp, piece))
+        heapq.heappush(heap, (progress.number, needed_at, minus_us, piece.member, self._stamp, piece))
         if len(heap) > 64 + 4 * self._count:  # mostly entries that no longer hold: let go of their tensors
             heap[:] = [each for each in heap if _holds(each)]
             heapq.heapify(heap)

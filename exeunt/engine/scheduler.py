@@ -3,7 +3,9 @@
 Order (the queue's key is class, ticket, exit, remaining time):
 
 1. certain: segments that the next exit of a ticket with unanswered rows waits for, oldest ticket first; within a
-   ticket the member that is farthest from the exit first, since the exit waits for the slowest;
+   ticket the member that is farthest from the exit first, since the exit waits for the slowest. Exits at which hardly
+   anybody leaves are not worked towards: by the shares that left of late a ticket takes the order that is expected to
+   answer soonest (`Plan.best`);
 2. speculative: segments that only a later exit of such a ticket needs, oldest ticket first, shallow exits first;
 3. feedback: segments of tickets whose rows are all answered, oldest first;
 4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain.
@@ -16,14 +18,14 @@ unanswered ticket, once in that ticket's life, when it is at the head of the que
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine import merging
-from exeunt.engine.plan import Plan, RunCosts
+from exeunt.engine.plan import Order, Plan, RunCosts
 from exeunt.engine.progress import Kind, Piece, Progress
 from exeunt.engine.queue import WorkQueue
 from exeunt.manifest import Manifest
@@ -92,35 +94,43 @@ class Scheduler:
         self.unconfirmed = 0.0  # those of them that left on trust
         self.finish_probability = 1.0  # q of rows answered now; set by the caller
         self.tickets: dict[int, Progress] = {}
+        self.member_depths = [member.depth for member in manifest.members]
         self._manifest = manifest
         self._urgent_at = URGENT_SHARE * manifest.settings.max_unconfirmed_rows
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
         self._leaving = [0.0] * len(manifest.exits)  # share of the rows that come to an exit open and leave there
         self._plans: dict[bytes, Plan] = {}
         self._queue = WorkQueue(self._current)
-        self._open_tickets = 0
+        self.open_tickets = 0  # with unanswered rows, as last looked up
 
     @property
     def ready_pieces(self) -> int:
         """Segments that could run now."""
         return len(self._queue)
 
-    @property
-    def open_tickets(self) -> int:
-        """Tickets with unanswered rows, as last looked up."""
-        return self._open_tickets
-
     def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
         """Take a ticket in."""
-        key = ticket.wanted.tobytes()
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = Plan(self._manifest, self.costs, ticket.wanted)
-        progress = Progress(ticket, inputs, plan, ticket.id, len(self._manifest.members))
+        plan = self._plan(ticket.wanted)
+        order = plan.straight() if ticket.never.all() else self.order_of(ticket.wanted)
+        progress = Progress(ticket, inputs, plan, order, len(self.member_depths))
         self.tickets[ticket.id] = progress
-        self._open_tickets += 1
+        self.open_tickets += 1
         for pieces in progress.pieces:
             self._queue.add(pieces[0], self.kind(pieces[0]))
+
+    def expect_leaving(self, shares: Sequence[float]) -> None:
+        """Say what share of the rows that come to each exit open will leave there; learnt from then on."""
+        self._leaving = list(shares)
+
+    def order_of(self, wanted: np.ndarray) -> Order:
+        """In which order a ticket that comes now and wants these exits (bool [exits]) would work towards them."""
+        return self._plan(wanted).best(self._leaving, 1 if self.open_tickets else self.lanes)
+
+    def _plan(self, wanted: np.ndarray) -> Plan:
+        key = wanted.tobytes()
+        if key not in self._plans:
+            self._plans[key] = Plan(self._manifest, self.costs, wanted, self.lanes)
+        return self._plans[key]
 
     def next_run(self, idle_lanes: int = 0) -> Run | None:
         """Hand out the most urgent run.
@@ -147,7 +157,8 @@ class Scheduler:
         kind = progress.kind(piece)
         if kind == Kind.SPECULATIVE and self.finish_probability < 1.0:
             stays = 1.0
-            for place in range(progress.decided, progress.plan.place[piece.member][piece.depth]):
+            needed_at, _ = progress.order.urgency(piece.member, piece.depth, progress.decided)
+            for place in range(progress.decided, needed_at):
                 stays *= 1.0 - self._leaving[progress.plan.exits[place]]
             if stays + (1.0 - stays) * self.finish_probability < WORTH_SPECULATING:
                 return Kind.UNLIKELY
@@ -166,7 +177,7 @@ class Scheduler:
             if piece.progress.over:
                 continue
             touched[piece.progress] = None
-            if piece.depth < self._manifest.members[piece.member].depth:
+            if piece.depth < self.member_depths[piece.member]:
                 self._queue.add(piece, self.kind(piece))
         return [Due(progress, exit_) for progress in touched for exit_ in progress.complete()]
 
@@ -214,7 +225,7 @@ class Scheduler:
             self._split(head, merging.shards(head, free, self.costs))
         elif not idle_lanes:
             others = self._queue.companions(head, kind)
-            pieces += merging.companions(head, others, self.costs, self._open_tickets - 1, self.lanes)
+            pieces += merging.companions(head, others, self.costs, self.open_tickets - 1, self.lanes)
             for each in pieces[1:]:
                 self._take(each)
         return self._handed_out(Run(head.member, head.depth, kind, pieces))
@@ -268,7 +279,7 @@ class Scheduler:
         """Look up a ticket's rows and keep the sums."""
         was_open, backlog, unconfirmed = progress.open, progress.backlog, progress.unconfirmed
         progress.look()
-        self._open_tickets += int(progress.open) - int(was_open)
+        self.open_tickets += int(progress.open) - int(was_open)
         self.backlog += progress.backlog - backlog
         self.unconfirmed += progress.unconfirmed - unconfirmed
         if not progress.runs():
@@ -277,7 +288,7 @@ class Scheduler:
     def _forget(self, progress: Progress) -> None:
         del self.tickets[progress.ticket.id]
         progress.over = True
-        self._open_tickets -= int(progress.open)
+        self.open_tickets -= int(progress.open)
         self.backlog -= progress.backlog
         self.unconfirmed -= progress.unconfirmed
         if not self.tickets:
