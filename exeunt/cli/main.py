@@ -21,7 +21,7 @@ from exeunt import cli
 from exeunt.errors import ExeuntError
 
 ORDER = (
-    *("demo", "export", "inspect", "check", "serve", "infer", "bench", "perf"),
+    *("demo", "export", "inspect", "check", "serve", "infer", "bench", "perf", "profile"),
     *("replay", "compare", "control", "watch", "dashboard"),
 )
 INTERNAL_ERROR = 70  # sysexits.h: EX_SOFTWARE
