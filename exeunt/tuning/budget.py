@@ -33,21 +33,25 @@ class BudgetTuner(Tuner):
             holds every window closer to eps, smaller saves a little latency.
         window_rows: feedback that is learnt from.
         half_life_rows: age at which a row of it counts half for the risk estimates.
-        retune_rows: feedback between two retunings.
-        period_rows: feedback between two reconsiderations of the active exits; also the length of a trial. 0: never,
-            all exits stay active.
+        retune_rows: feedback between two retunings of the path.
+        calibrate_rows: feedback between two retunings of the risk estimates.
+        period_rows: feedback between two reconsiderations of the active exits; also the length of a trial. 0: the
+            exits of the start stay.
     """
 
     name = "budget"
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        told = options(setup, g=0.2, window_rows=4096, half_life_rows=2000.0, retune_rows=128, period_rows=1024)
+        told = options(
+            setup, g=0.2, window_rows=4096, half_life_rows=2000.0, retune_rows=32, calibrate_rows=64, period_rows=1024
+        )
         for key, value in told.items():
             if not (value > 0 or (key == "period_rows" and value == 0)):
                 raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
         self._half_life_rows = float(told["half_life_rows"])
         self._retune_rows = told["retune_rows"]
+        self._calibrate_rows = told["calibrate_rows"]
         self._period_rows = told["period_rows"]
         settings = setup.settings
         self.ledger = Ledger(
@@ -57,8 +61,9 @@ class BudgetTuner(Tuner):
         if len(setup.calibration):
             self._window.add(setup.calibration)
         self._until_retune = self._retune_rows
+        self._until_calibrate = self._calibrate_rows
         self._until_period = self._period_rows
-        self._thought = self._question(prior(setup.exits), None, ExitChoice.all(setup.exits), False).think()
+        self._thought = self._question(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).think()
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
         """Rows whose risk is below their class's cut, the surest first while there is room; bool [rows]."""
@@ -108,6 +113,7 @@ class BudgetTuner(Tuner):
         self.ledger.learn(feedback)
         self._window.add(feedback)
         self._until_retune -= len(feedback)
+        self._until_calibrate -= len(feedback)
         self._until_period -= len(feedback)
 
     def retune(self) -> Callable[[], Thought] | None:
@@ -115,11 +121,14 @@ class BudgetTuner(Tuner):
         if self._until_retune > 0:
             return None
         reconsider_exits = self._period_rows > 0 and self._until_period <= 0
+        recalibrate = reconsider_exits or self._until_calibrate <= 0
         self._until_retune = self._retune_rows
+        if recalibrate:
+            self._until_calibrate = self._calibrate_rows
         if reconsider_exits:
             self._until_period = self._period_rows
         before = self._thought
-        return self._question(before.calibration, before.path, before.choice, reconsider_exits).think
+        return self._question(before.calibration, before.path, before.choice, recalibrate, reconsider_exits).think
 
     def adopt(self, outcome: Thought) -> None:
         """Decide by a newer thought."""
@@ -161,7 +170,7 @@ class BudgetTuner(Tuner):
         self._window.clear()
         self._window.add(saved)
         before, exits_then = self._thought, ExitChoice(**choice | {"trial": int(choice["trial"])})
-        self._thought = self._question(before.calibration, before.path, exits_then, False).think()
+        self._thought = self._question(before.calibration, before.path, exits_then, True, False).think()
         self.version += 1
 
     def _cuts(self) -> np.ndarray:
@@ -176,7 +185,12 @@ class BudgetTuner(Tuner):
         return cuts
 
     def _question(
-        self, calibration: Calibration, path: ExitPath | None, choice: ExitChoice, reconsider_exits: bool
+        self,
+        calibration: Calibration,
+        path: ExitPath | None,
+        choice: ExitChoice,
+        recalibrate: bool,
+        reconsider_exits: bool,
     ) -> Question:
         return Question(
             window=self._window.view(),
@@ -187,6 +201,7 @@ class BudgetTuner(Tuner):
             calibration=calibration,
             path=path,
             choice=choice,
+            recalibrate=recalibrate,
             reconsider_exits=reconsider_exits,
         )
 

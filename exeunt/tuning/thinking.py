@@ -14,7 +14,7 @@ from exeunt.tuning.exit_path import ExitPath, find_path
 from exeunt.tuning.spending import plan
 
 MOST_ROWS = 1024  # replayed, the latest
-REPLAY_HALF_LIFE_ROWS = 250.0  # what a risk is changes slowly, who comes changes fast; risks are smooth, few rows do
+REPLAY_HALF_LIFE_ROWS = 100.0  # what a risk is changes slowly, who comes changes fast; risks are smooth, few rows do
 LEAST_ROWS = 256  # rows that saw every active exit, to leave out those that did not
 LATEST_ROWS = 512  # an active exit that none of the latest rows saw is not offered: an operator switched it off
 
@@ -49,6 +49,7 @@ class Question:
         calibration: the one before; where thinking starts.
         path: the one before, None at the start.
         choice: the exits offered now.
+        recalibrate: True if the risks are to be learnt anew, not only the path.
         reconsider_exits: True if a period of the exit choice is over.
     """
 
@@ -60,13 +61,16 @@ class Question:
     calibration: Calibration
     path: ExitPath | None
     choice: ExitChoice
+    recalibrate: bool
     reconsider_exits: bool
 
     def think(self) -> Thought:
         """The answer; some ten milliseconds for 4096 rows and 8 exits."""
         window = self.window
         weights = self._weights(self.half_life_rows)
-        calibration = calibrate(window.labels, window.confidence, weights, self.calibration)
+        calibration = self.calibration
+        if self.recalibrate:
+            calibration = calibrate(window.labels, window.confidence, weights, calibration)
         choice, path = self.choice, self.path
         if self.reconsider_exits or path is None:
             choice = self._chosen(calibration, weights)
