@@ -197,7 +197,7 @@ def _weights_fit(exit_: Exit, last: bool) -> bool:
 def _plain(manifest: Manifest) -> dict[str, Any]:
     told = dataclasses.asdict(dataclasses.replace(manifest, settings=Settings()))
     told["settings"] = manifest.settings.to_mapping()
-    return json.loads(json.dumps(told))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(told))
 
 
 def _by_batch(told: dict[str, float]) -> dict[int, float]:

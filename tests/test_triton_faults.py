@@ -81,9 +81,7 @@ def test_a_row_with_nan_waits_for_the_full_vote_and_its_batch_mates_do_not_mind(
 def test_a_deadline_gets_the_best_vote_so_far_marked(server, repository):
     last = len(manifest_of(repository).exits) - 1
     marked = []
-    for deadline_ms in np.geomspace(
-        60, 2, 25
-    ):  # some fall between first and last vote
+    for deadline_ms in np.geomspace(60, 2, 25):  # some fall between first and last vote
         try:
             outputs = ask(server, "grpc", ROWS, deadline_ms=float(deadline_ms))
         except InferenceServerException as refusal:
