@@ -16,6 +16,7 @@ import numpy as np
 from exeunt.contract import Reason
 from exeunt.manifest import Costs
 from exeunt.records.feedback import NEVER_SEEN, Feedback
+from exeunt.replay.jobs import Jobs
 from exeunt.replay.run import Run
 from exeunt.replay.stream import Stream, events_of, tickets_of
 from exeunt.settings import Settings
@@ -50,12 +51,12 @@ def replay(
         the answers, in the stream's row order.
     """
     replaying = _Replay(stream, tuner, costs, settings, np.random.default_rng(seed))
-    jobs = _Jobs(stream, tuner, retune_lag_rows)
+    jobs = Jobs(stream, tuner, retune_lag_rows)
     for event in events_of(stream):
         jobs.before(event.moment)
         learnt = replaying.complete(event.ticket, event.exit)
         if learnt:
-            jobs.after(learnt, event.moment)
+            jobs.after(learnt)
     return replaying.run(policy or tuner.name, jobs)
 
 
@@ -70,6 +71,7 @@ class _Replay:
         self._told = stream.rows
         self._tuner = tuner
         self._costs = costs
+        self._prices_us: dict[bytes, np.ndarray] = {}
         self._settings = settings
         self._rng = rng
         self._last = exits - 1
@@ -170,7 +172,7 @@ class _Replay:
         self._reason[rows] = reason
         self._risk[rows] = risk
         self._version[rows] = self._tuner.version
-        self._latency_us[rows] = self._costs.latency_us(wanted)[exit_]
+        self._latency_us[rows] = self._price_us(wanted)[exit_]
         self._decided[rows] = np.arange(self._decisions, self._decisions + count)
         self._decisions += count
         if reason == Reason.EARLY:
@@ -206,13 +208,20 @@ class _Replay:
         self._timed(self._tuner.learn, feedback)
         return len(numbers)
 
+    def _price_us(self, wanted: np.ndarray) -> np.ndarray:
+        """Latency of an answer at each exit where these exits are offered; float64 [exits]."""
+        key = wanted.tobytes()
+        if key not in self._prices_us:
+            self._prices_us[key] = self._costs.latency_us(wanted)
+        return self._prices_us[key]
+
     def _timed(self, call: Callable[..., _T], *told: Any) -> _T:
         start = time.perf_counter()
         given = call(*told)
         self.serving_s += time.perf_counter() - start
         return given
 
-    def run(self, policy: str, jobs: _Jobs) -> Run:
+    def run(self, policy: str, jobs: Jobs) -> Run:
         return Run(
             policy=policy,
             exit=self._exit,
@@ -227,62 +236,6 @@ class _Replay:
             jobs=jobs.count,
             metrics=self._tuner.metrics(),
         )
-
-
-class _Jobs:
-    """Takes, runs and adopts the tuner's jobs at the right moments."""
-
-    def __init__(self, stream: Stream, tuner: Tuner, lag_rows: int) -> None:
-        self._tuner = tuner
-        self._lag_rows = lag_rows
-        self._told = None if stream.retunes is None else [tuple(pair) for pair in stream.retunes.tolist()]
-        self._out = False
-        self._outcome: Any = None
-        self._due_rows = 0
-        self.tuning_s = 0.0
-        self.count = 0
-
-    def before(self, moment: int) -> None:
-        """The exit with this number is about to be complete: do what the record says happened before it."""
-        if self._told is None:
-            return
-        while self._told:
-            taken, adopted = self._told[0]
-            if not self._out and taken <= moment:
-                self._take()
-            if not self._out or adopted > moment:
-                return
-            self._adopt()
-            self._told.pop(0)
-
-    def after(self, learnt_rows: int, moment: int) -> None:
-        """Rows were learnt: adopt what is due, take what is due."""
-        if self._told is not None:
-            return
-        if self._out:
-            self._due_rows -= learnt_rows
-            if self._due_rows <= 0:
-                self._adopt()
-        if not self._out:
-            self._take()
-            self._due_rows = self._lag_rows
-            if self._out and self._lag_rows == 0:
-                self._adopt()
-
-    def _take(self) -> None:
-        start = time.perf_counter()
-        job = self._tuner.retune()
-        if job is not None:
-            self._outcome = job()
-            self._out = True
-            self.count += 1
-        self.tuning_s += time.perf_counter() - start
-
-    def _adopt(self) -> None:
-        start = time.perf_counter()
-        self._tuner.adopt(self._outcome)
-        self._out, self._outcome = False, None
-        self.tuning_s += time.perf_counter() - start
 
 
 def _compact(rows: np.ndarray) -> np.ndarray | slice:

@@ -71,7 +71,7 @@ def recorded_stream(record: Record, name: str) -> Stream:
         certain=np.where(lossless, rows.exit, last),
         forced=np.where(forced, rows.exit, np.int32(-1)),
         recorded=True,
-        retunes=record.retunes if len(record.retunes) else None,
+        retunes=record.retunes,
     )
 
 
