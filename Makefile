@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := exeunt export client python_backends tests benchmarks
+SOURCES := exeunt export client python_backends tests benchmarks deploy
 
 .PHONY: demo test check fmt types bench compare clean help
 
@@ -32,6 +32,7 @@ types: $(VENV)/installed
 	@ln -s $(CURDIR)/export $(CURDIR)/client build/types/exeunt/
 	@mkdir build/types/exeunt/python_backends && ln -s $(CURDIR)/python_backends/__init__.py build/types/exeunt/python_backends/
 	MYPYPATH=build/types $(BIN)/mypy -p exeunt
+	MYPYPATH=build/types $(BIN)/mypy deploy/fill_repository.py
 
 fmt: $(VENV)/installed  ## format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)

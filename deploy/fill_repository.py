@@ -10,8 +10,8 @@ place and renamed, so that a server sees a whole one or none.
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,20 @@ from rich.console import Console
 
 from exeunt.demo.data import drifting_stream
 from exeunt.demo.prepare import prepare
+from exeunt.manifest import MODES
 
 SEED = 0
 REPLAY_ROWS = 2000
 
 
-def fill(volume: Path, console: Console) -> Path:
+def fill(volume: Path, mode: str, cache: Path | None, console: Console) -> Path:
     """Make `volume`/repository if it is not there.
+
+    Args:
+        volume: folder to fill.
+        mode: of the bag, one of MODES.
+        cache: folder of trained weights; None trains anew.
+        console: for progress.
 
     Returns:
         the repository.
@@ -37,16 +44,23 @@ def fill(volume: Path, console: Console) -> Path:
         return repository
     making = volume / ".making"
     shutil.rmtree(making, ignore_errors=True)  # what an interrupted run left
-    prepared = prepare(making, making / "weights", SEED, console)
+    prepared = prepare(making, cache or making / "weights", SEED, console, (mode,))
+    (manifest,) = prepared.manifests
     stream = drifting_stream(prepared.parts.test, REPLAY_ROWS, SEED)
-    inputs = {prepared.manifest.inputs[0].name: stream.images}
-    np.savez(making / "replay.npz", **inputs)
+    with (making / "replay.npz").open("wb") as file:
+        np.savez(file, **{manifest.inputs[0].name: stream.images})
     (making / "replay.npz").replace(volume / "replay.npz")
     prepared.repository.replace(repository)
     shutil.rmtree(making)
-    console.print(f"{repository}: written, {len(list(repository.glob('*/config.pbtxt')))} models")
+    models = len(list(repository.glob("*/config.pbtxt")))
+    console.print(f"{repository}: written, bag {manifest.bag} in mode {mode}, {models} models")
     return repository
 
 
 if __name__ == "__main__":
-    fill(Path(sys.argv[1]), Console())
+    parser = argparse.ArgumentParser(description="Fill a volume with the digits bag.")
+    parser.add_argument("volume", type=Path, help="folder that gets repository/ and replay.npz")
+    parser.add_argument("--mode", choices=MODES, default=MODES[0], help="how the members run (ensemble)")
+    parser.add_argument("--cache", type=Path, help="folder of trained weights (default: train anew)")
+    told = parser.parse_args()
+    fill(told.volume, told.mode, told.cache, Console())
