@@ -100,18 +100,19 @@ def train(
     optimizer = torch.optim.AdamW(module.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=EPOCHS * steps)
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
-    module.train()
+    module.train().to(memory_format=torch.channels_last)  # half the time of the default layout here
     for epoch in range(EPOCHS):
         order = torch.randperm(len(part), generator=chance)
         for chosen in order[: steps * BATCH_ROWS].split(BATCH_ROWS):
             if stop is not None and stop.is_set():
                 return
             optimizer.zero_grad()
-            loss_of(module(_augmented(images[chosen], chance)), labels[chosen]).backward()
+            shown = _augmented(images[chosen], chance).to(memory_format=torch.channels_last)
+            loss_of(module(shown), labels[chosen]).backward()
             optimizer.step()
             schedule.step()
         progress(epoch + 1, EPOCHS)
-    module.eval()
+    module.eval().to(memory_format=torch.contiguous_format)
 
 
 def probabilities(module: nn.Module, images: np.ndarray, batch_rows: int = 256) -> np.ndarray:
