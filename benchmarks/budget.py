@@ -33,7 +33,7 @@ TITLES = {
     "decision": "decide a batch at one exit",
     "update": "update by one feedback batch",
     "recomputation": "recompute risks, path and plan",
-    "reconsideration": "the same, and reconsider the active exits (every 8th)",
+    "reconsideration": "the same, and reconsider the active exits (every 1024 rows)",
 }
 
 
@@ -77,7 +77,8 @@ def jobs() -> dict[str, Callable[[], object]]:
         tuner.learn(early)
 
     def recomputation(periods: int) -> None:
-        tuner._until_retune, tuner._until_period = 0, -periods
+        tuner._until_retune = tuner._until_calibrate = 0
+        tuner._until_period = -periods
         job = tuner.retune()
         assert job is not None
         tuner.adopt(job())
