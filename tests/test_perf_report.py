@@ -109,9 +109,9 @@ def analyzer():
 
 @pytest.mark.triton
 def test_the_real_perf_analyzer_and_the_exits_end_in_one_report(analyzer, tiny_server, tmp_path, capsys):
-    np.savez(tmp_path / "replay.npz", IMAGE=noise_rows(32, 3, 16))
+    np.save(tmp_path / "replay.npy", noise_rows(32, 3, 16))
     line = ["perf", "tiny", f"--url=grpc://{tiny_server.grpc_url}", f"--metrics={tiny_server.metrics_url}", "--json"]
-    line += [f"--replay={tmp_path / 'replay.npz'}", "--concurrency=2", "--requests=40", f"--output={tmp_path / 'out'}"]
+    line += [f"--replay={tmp_path / 'replay.npy'}", "--concurrency=2", "--requests=40", f"--output={tmp_path / 'out'}"]
     assert main(line) == 0
     ours, full = json.loads(capsys.readouterr().out)["runs"]
     assert (ours["model"], full["model"]) == ("tiny", "tiny_full")

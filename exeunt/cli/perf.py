@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from exeunt.contract import full_model
-from exeunt.errors import ConfigError
+from exeunt.errors import ConfigError, ServingError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from exeunt.client.perf import PerfPlan
 
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     add("name", nargs="?", help="the bag, which is the public model's name")
     add("--url", default="grpc://127.0.0.1:8001", help="grpc://HOST:PORT or http://HOST:PORT (grpc://127.0.0.1:8001)")
     add("--metrics", default="http://127.0.0.1:8002/metrics", help="metrics endpoint (http://127.0.0.1:8002/metrics)")
-    add("--replay", type=Path, help=".npz with one array [rows, ...] per public input, in the stream's order")
+    add("--replay", type=Path, help=".npy, or .npz with one array per input; rows in the stream's order")
     add("--concurrency", help="requests always in flight, START:END:STEP")
     add("--rate", help="requests per second with Poisson arrivals, START:END:STEP")
     add("--requests", type=int, default=500, help="requests per run (500)")
@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json)
     args.output.mkdir(parents=True, exist_ok=True)
     replay = args.output / "replay.json"
-    rows = write_replay(_inputs(args.replay), replay, most=args.requests)  # every run sees the whole mix
+    rows = write_replay(
+        _inputs(args.replay, args.url, args.name), replay, most=args.requests
+    )  # every run sees the whole mix
     console.print(f"{rows} rows to replay, {len(plan.loads) * len(plan.models)} runs of {plan.requests} requests")
     runs = run_plan(plan, analyzer, replay, args.output, lambda told: console.print(f"  {told}"))
     told = save(plan, runs, args.output, str(analyzer.binary))
@@ -80,7 +82,7 @@ def _plan(args: argparse.Namespace) -> PerfPlan:
     from exeunt.client.perf import PROTOCOLS, Load, PerfPlan, levels
 
     if not args.name or not args.replay:
-        raise ConfigError("exeunt perf NAME --replay FILE.npz: both are needed, random inputs make exits meaningless")
+        raise ConfigError("exeunt perf NAME --replay FILE: both are needed, random inputs make exits meaningless")
     protocol, _, address = args.url.partition("://")
     if protocol not in PROTOCOLS or not address:
         raise ConfigError(f"--url {args.url!r}; allowed: grpc://HOST:PORT or http://HOST:PORT")
@@ -94,15 +96,32 @@ def _plan(args: argparse.Namespace) -> PerfPlan:
     return PerfPlan(args.name, models, tuple(loads), args.requests, protocol, address, args.metrics)
 
 
-def _inputs(path: Path) -> dict[str, np.ndarray]:
+def _inputs(path: Path, url: str, model: str) -> dict[str, np.ndarray]:
+    """Public input -> rows; a bare .npy is the model's one input, by the name that the server tells."""
+    from exeunt.cli.infer import read_inputs
+
+    loaded = read_inputs(path)
+    return loaded if isinstance(loaded, dict) else {_only_input(url, model): loaded}
+
+
+def _only_input(url: str, model: str) -> str:
+    from tritonclient import grpc, http
+    from tritonclient.utils import InferenceServerException
+
+    from exeunt.client.wire import Address, translate
+
+    address = Address.parse(url)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise ConfigError(
-                    f"{path}: one bare array; allowed: .npz that names the inputs, np.savez(FILE, NAME=rows)"
-                )
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise ConfigError(f"--replay {path}: no such file") from None
-    except (ValueError, OSError, AttributeError) as error:
-        raise ConfigError(f"--replay {path}: not a .npz file of arrays: {error}") from None
+        if address.protocol == "grpc":
+            with grpc.InferenceServerClient(address.host, ssl=address.tls) as client:
+                names = [each["name"] for each in client.get_model_metadata(model, as_json=True)["inputs"]]
+        else:
+            with http.InferenceServerClient(address.host, ssl=address.tls) as client:
+                names = [each["name"] for each in client.get_model_metadata(model)["inputs"]]
+    except InferenceServerException as error:
+        raise translate(error, f"inputs of {model}") from error
+    except OSError as error:
+        raise ServingError(f"{url}: no server answers: {error}") from error
+    if len(names) != 1:
+        raise ConfigError(f"{model} takes {', '.join(names)}; allowed: --replay FILE.npz with one array for each")
+    return str(names[0])
