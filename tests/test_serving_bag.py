@@ -114,7 +114,7 @@ def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, tiny_exporte
         with grpc.InferenceServerClient(url) as client:
             while not gone.is_set():
                 try:
-                    answered.append(client.infer("tiny", images(4)).as_numpy("LABEL"))
+                    answered.append(client.infer("tiny", images(4), parameters={"exit": "never"}).as_numpy("LABEL"))
                 except InferenceServerException as error:
                     (refused if error.status() == "StatusCode.UNAVAILABLE" else odd).append(str(error))
 

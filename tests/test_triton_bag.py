@@ -71,20 +71,6 @@ def test_heads_and_taps_of_an_exit_that_is_off_do_not_run_but_segments_always_do
     assert all(ran[segment.model] == 5 for member in manifest.members for segment in member.segments)
 
 
-def test_the_public_models_statistics_show_early_answers_well_below_the_bags_own_time(tiny_server):
-    rows = noise_rows(16, 3, 16)
-    await_idle(tiny_server)
-    before = read_times(f"http://{tiny_server.http_url}")
-    for _ in range(30):
-        ask(tiny_server, "grpc", rows)
-        time.sleep(0.02)  # let the members finish: this is about one request, not about load
-    await_idle(tiny_server)
-    after = read_times(f"http://{tiny_server.http_url}")
-    public, bag = (after[model] - before[model] for model in ("tiny", "tiny_bag"))
-    assert public.requests == bag.requests == 30
-    assert public.wall_us < 0.8 * bag.wall_us
-
-
 @BOTH
 def test_label_names_come_through_tritons_classification_extension(tiny_server, protocol):
     from tests.triton_calls import PROTOCOLS
@@ -135,7 +121,7 @@ def test_metrics_count_every_answer_by_exit_and_reason(tiny_server):
     time.sleep(1.1)
     before = answered()
     ask(tiny_server, "grpc", ROWS)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while answered() != before + len(ROWS):
         assert time.monotonic() < end
         time.sleep(0.1)

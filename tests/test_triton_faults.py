@@ -1,18 +1,21 @@
 """Faults on the real server: a failing segment, NaN, deadlines. (A stop under load: test_serving_bag.py.)"""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from tritonclient.utils import InferenceServerException
 
+from exeunt.client.server_times import read_times
 from exeunt.contract import Reason
 from exeunt.export.bag import export_bag
 from exeunt.export.modules import save_module
 from exeunt.serving.pip_server import serve
 from tests.export_graphs import noise_rows
 from tests.export_tiny import tiny_bag
-from tests.triton_calls import ask, await_idle, manifest_of
+from tests.triton_calls import ask, await_idle, manifest_of, vote_offline
 
 pytestmark = pytest.mark.triton
 ROWS = noise_rows(2, 5, 16)
@@ -31,10 +34,10 @@ class Brittle(nn.Module):
 
 
 def slow_and_brittle():
-    """About 20 ms at batch 1, failing at its very end."""
+    """About 20 ms a row, failing at its very end."""
     torch.manual_seed(3)
     layers = [nn.Conv2d(1, 48, 3, padding=1), nn.ReLU()]
-    for _ in range(24):
+    for _ in range(60):
         layers += [nn.Conv2d(48, 48, 3, padding=1), nn.ReLU()]
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
@@ -45,7 +48,7 @@ def slow_and_brittle():
 @pytest.fixture(scope="module", params=["ensemble", "engine"])
 def repository(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    options = 'tuner = "static"\ntuner_options = { thresholds = [0.0] }\nlossless = false\nshadow_share = 0.0'
+    options = 'tuner = "static"\ntuner_options = { thresholds = [1.0] }\nlossless = false\nshadow_share = 0.0'
     path = tiny_bag(folder, mode=request.param, members=2, exit_table=options)
     path.write_text(path.read_text().replace("max_batch_size = 16", "max_batch_size = 4"))
     np.save(folder / "samples.npy", noise_rows(60, 0, 16))
@@ -64,18 +67,18 @@ def server(triton, repository, tmp_path_factory):
 def test_a_failing_segment_reaches_the_client_by_name_and_the_next_request_is_answered(server, repository, protocol):
     brittle = manifest_of(repository).members[1].segments[-1].model
     with pytest.raises(InferenceServerException, match=brittle):
-        ask(server, protocol, ROWS + np.float32(POISON))
-    assert (ask(server, protocol, ROWS)["REASON"] == Reason.FULL).all()
+        ask(server, protocol, ROWS + np.float32(POISON), exit="never")
+    assert (ask(server, protocol, ROWS, exit="never")["REASON"] == Reason.FULL).all()
     await_idle(server)
 
 
-def test_a_row_with_nan_waits_for_the_full_vote_and_its_batch_mates_do_not_mind(server):
+def test_a_row_with_nan_waits_for_the_full_vote_and_its_batch_mates_do_not_mind(server, repository):
     rows = ROWS.copy()
     rows[0, 0, 0, 0] = np.nan
     outputs = ask(server, "grpc", rows)
-    alone = ask(server, "grpc", ROWS[1:])
-    assert (outputs["REASON"] == Reason.FULL).all()
-    np.testing.assert_allclose(outputs["PROBABILITIES"][1], alone["PROBABILITIES"][0], rtol=1e-4, atol=1e-6)
+    assert outputs["REASON"][0] == Reason.FULL and outputs["REASON"][1] == Reason.EARLY
+    expected = vote_offline(repository, int(outputs["EXIT"][1, 0]), ROWS[1:])
+    np.testing.assert_allclose(outputs["PROBABILITIES"][1], expected[0], rtol=1e-4, atol=1e-6)
 
 
 def test_a_deadline_gets_the_best_vote_so_far_marked(server, repository):
@@ -83,7 +86,7 @@ def test_a_deadline_gets_the_best_vote_so_far_marked(server, repository):
     marked = []
     for deadline_ms in np.geomspace(60, 2, 25):  # some fall between first and last vote
         try:
-            outputs = ask(server, "grpc", ROWS, deadline_ms=float(deadline_ms))
+            outputs = ask(server, "grpc", ROWS, exit="never", deadline_ms=float(deadline_ms))
         except InferenceServerException as refusal:
             assert "deadline_ms passed" in str(refusal)
             continue
@@ -99,3 +102,17 @@ def test_a_deadline_before_any_vote_is_unavailable(server):
         ask(server, "grpc", ROWS, deadline_ms=0.01)
     assert "UNAVAILABLE" in refusal.value.status()
     await_idle(server)
+
+
+def test_tritons_statistics_show_early_answers_well_below_the_time_of_the_members(server, repository):
+    await_idle(server)
+    before = read_times(f"http://{server.http_url}")
+    for _ in range(15):
+        assert (ask(server, "grpc", ROWS)["REASON"] == Reason.EARLY).all()
+        time.sleep(0.2)  # this is about one request, not about load
+        ask(server, "grpc", ROWS, model="tiny_full")
+    spent = {model: times - before[model] for model, times in read_times(f"http://{server.http_url}").items()}
+    ensemble = manifest_of(repository).mode == "ensemble"
+    whole = spent["tiny_bag" if ensemble else "tiny_full"]
+    assert spent["tiny"].requests == whole.requests == 15
+    assert spent["tiny"].wall_us < 0.8 * whole.wall_us
