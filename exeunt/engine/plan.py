@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from exeunt.engine.exit_times import exit_times
 from exeunt.manifest import Manifest
 
 CLOSE = 0.02  # expected times that differ by less are as good as equal
-MOST_ORDERS = 64  # orders of work that a plan chooses from
 UNPROFILED_ROW_US = 1000.0  # where the manifest holds no measurement
 
 
@@ -68,11 +66,9 @@ class Plan:
             [costs.run_us(number, depth, 1) for depth in range(member.depth)]
             for number, member in enumerate(manifest.members)
         ]
-        early = range(len(self.exits) - 1)
-        chosen = [each for count in reversed(range(len(self.exits))) for each in combinations(early, count)]
-        self._orders = [Order((*each, len(early)), self.depths, segments_us) for each in chosen[: MOST_ORDERS - 1]]
-        self._straight = Order((len(early),), self.depths, segments_us)
-        self._orders.append(self._straight)
+        last = len(self.exits) - 1
+        self._orders = [Order((*each, last), self.depths, segments_us) for each in _choices(last)]
+        self._straight = Order((last,), self.depths, segments_us)
         self._times = {
             each: np.array([exit_times(segments_us, self.depths, each, order.targets) for order in self._orders])
             for each in {1, lanes}
@@ -99,6 +95,15 @@ class Plan:
         answers[-1] = stays
         expected_us = self._times[lanes] @ answers
         return self._orders[int((expected_us <= (1.0 + CLOSE) * expected_us.min()).argmax())]
+
+
+def _choices(early: int) -> list[tuple[int, ...]]:
+    """Early exits to work towards: all; all but one, the first or last few, one alone; none. Most first."""
+    everything = tuple(range(early))
+    found = {everything, ()}
+    for place in everything:
+        found |= {everything[:place], everything[place:], (place,), everything[:place] + everything[place + 1 :]}
+    return sorted(found, key=lambda each: (-len(each), each))
 
 
 class Order:
