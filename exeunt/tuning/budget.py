@@ -44,7 +44,7 @@ class BudgetTuner(Tuner):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         told = options(
-            setup, g=0.2, window_rows=4096, half_life_rows=2000.0, retune_rows=32, calibrate_rows=64, period_rows=1024
+            setup, g=0.25, window_rows=4096, half_life_rows=2000.0, retune_rows=32, calibrate_rows=64, period_rows=1024
         )
         for key, value in told.items():
             if not (value > 0 or (key == "period_rows" and value == 0)):
