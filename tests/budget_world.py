@@ -41,7 +41,14 @@ def tuner(
     """A small `budget` tuner; `told` are its options and `service_classes`."""
     classes = told.pop("service_classes", {})
     head_us = told.pop("head_us", 0.0)
-    options = {"g": 0.5, "window_rows": 128, "half_life_rows": 64.0, "retune_rows": 64, "period_rows": 0} | told
+    options = {
+        "g": 0.5,
+        "window_rows": 128,
+        "half_life_rows": 64.0,
+        "retune_rows": 64,
+        "calibrate_rows": 128,
+        "period_rows": 0,
+    } | told
     settings = Settings(
         tuner="budget",
         tuner_options=options,
