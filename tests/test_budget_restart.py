@@ -14,7 +14,10 @@ from tests.budget_world import World, stream, tuner
 
 
 def lived(batches: int = 40) -> World:
-    world, rng = World(tuner(eps=0.1), np.random.default_rng(0)), np.random.default_rng(0)
+    world, rng = (
+        World(tuner(eps=0.1, retune_rows=8, calibrate_rows=8), np.random.default_rng(0)),
+        np.random.default_rng(0),
+    )
     for _ in range(batches):
         labels, confidence = stream(rng, 8, 4)
         world.admit(labels, confidence)
