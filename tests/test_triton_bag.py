@@ -1,6 +1,7 @@
 """A whole bag in ensemble mode on the real server: the contract of the public model."""
 
 import json
+import shutil
 import time
 import urllib.request
 
@@ -10,6 +11,7 @@ from tritonclient import grpc
 
 from exeunt.client.server_times import read_times
 from exeunt.contract import ANSWER_DTYPES, Reason
+from exeunt.serving.pip_server import serve
 from tests.export_graphs import noise_rows
 from tests.triton_calls import ask, await_idle, controlled, manifest_of, vote_offline
 
@@ -33,6 +35,22 @@ def test_with_thresholds_1_every_answer_is_exit_0s_vote_as_computed_offline(tiny
     expected = vote_offline(tiny_exported, 0, ROWS)
     np.testing.assert_allclose(outputs["PROBABILITIES"], expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(outputs["LABEL"][:, 0], expected.argmax(axis=1))
+
+
+def test_with_thresholds_0_and_no_lossless_stop_every_answer_is_the_full_vote(triton, tiny_exported, tmp_path):
+    repository = tmp_path / "repository"
+    shutil.copytree(tiny_exported, repository)
+    config = repository / "tiny_exit" / "config.pbtxt"
+    told = 'parameters { key: "tuner_options" value { string_value: "{\\"thresholds\\": [0.0]}" } }\n'
+    config.write_text(config.read_text() + told)
+    last = len(manifest_of(repository).exits) - 1
+    with serve(repository, state_dir=tmp_path / "state") as server:
+        for protocol in ("http", "grpc"):
+            outputs = ask(server, protocol, ROWS)
+            assert (outputs["EXIT"] == last).all() and (outputs["REASON"] == Reason.FULL).all()
+            np.testing.assert_allclose(
+                outputs["PROBABILITIES"], vote_offline(repository, last, ROWS), rtol=1e-4, atol=1e-6
+            )
 
 
 @BOTH
