@@ -99,7 +99,7 @@ class Live:
             depths = self.controller.manifest.exits[event.exit].depths
             arriving = {(m, d): told[m, d][rows] for m, d in enumerate(depths) if d}
             self.controller.arrived(ids[event.ticket], arriving, 0)
-            if event.exit == stream.exits - 1 and due < 0:
+            if due < 0:
                 job = self.controller.retune()
                 if job is not None:
                     outcome, due = job(), self._lag_events()

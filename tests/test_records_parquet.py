@@ -195,3 +195,18 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / f"{ABOUT.content_hash}-000.feedback.parquet").write_bytes(b"not parquet")
     with pytest.raises(ConfigError, match=r"000\.feedback\.parquet: cannot be read as a record"):
         read_record(tmp_path)
+
+
+def test_every_job_is_told_even_if_several_were_adopted_between_two_batches(tmp_path: Path) -> None:
+    with log_in(tmp_path) as log:
+        log.add(feedback(1, 1), [(1, 2), (2, 5), (6, 7)])
+        log.add(feedback(1, 2))
+        log.add(feedback(3, 3), [(8, 9)])
+    assert read_record(tmp_path).retunes.tolist() == [[1, 2], [2, 5], [6, 7], [8, 9]]
+
+
+def test_jobs_adopted_before_rows_that_found_no_room_are_told_by_later_rows(tmp_path: Path) -> None:
+    with log_in(tmp_path, max_waiting_rows=4) as log:
+        log.add(feedback(8, 1), [(1, 2)])
+        log.add(feedback(2, 2))
+    assert read_record(tmp_path).retunes.tolist() == [[1, 2]]

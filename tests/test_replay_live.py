@@ -34,7 +34,7 @@ def test_a_live_run_replayed_gives_the_same_answers(
         manifest.settings,
         tuner=tuner,
         tuner_options={},
-        max_loss=0.05,
+        max_loss=0.3,  # untrained members know little: with less nobody might leave
         lossless=True,
         shadow_share=0.1,
         records_dir=str(records),

@@ -44,7 +44,7 @@ class Controller:
         exits_off: bool [exits], exits that an operator has switched off.
         on_feedback: called with every batch of Feedback, after the tuner; for records.
         tally: counters since start.
-        retuned: when the newest adopted tuning job was taken and adopted, in exits completed before; -1 = none yet.
+        retuned: when the tuning jobs adopted since the last feedback were taken and adopted, in exits completed before.
     """
 
     def __init__(self, manifest: Manifest, tuner: Tuner, rng: np.random.Generator) -> None:
@@ -55,7 +55,7 @@ class Controller:
         self.exits_off = np.zeros(len(manifest.exits), dtype=bool)
         self.on_feedback: list[Callable[[Feedback], None]] = []
         self.tally = Tally(len(manifest.exits))
-        self.retuned = (-1, -1)
+        self.retuned: tuple[tuple[int, int], ...] = ()
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
         self._admission = Admission(manifest, rng, self.tally)
@@ -170,7 +170,7 @@ class Controller:
     def adopt(self, outcome: Any) -> None:
         """Give a job's outcome to the tuner."""
         self.tuner.adopt(outcome)
-        self.retuned = (self._taken, self._completed)
+        self.retuned += ((self._taken, self._completed),)
 
     def close(self) -> None:
         """Refuse newcomers from now on."""
@@ -256,6 +256,7 @@ class Controller:
         self.tuner.learn(feedback)
         for listener in self.on_feedback:
             listener(feedback)
+        self.retuned = ()
 
     def _end(self, ticket: Ticket) -> None:
         """Forget a ticket whose full vote will not come: rows that left early on trust count as lost."""

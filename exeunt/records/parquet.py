@@ -12,8 +12,11 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from exeunt.errors import ConfigError
 from exeunt.records.feedback import Feedback
@@ -71,6 +74,8 @@ class FeedbackLog:
         self._sequence = self._files.next_sequence
         self._waiting: deque[_Batch] = deque()
         self._waiting_rows = 0
+        self._untold: deque[tuple[int, int]] = deque()  # jobs that no row has told yet
+        self._last_told = (-1, -1)
         self._wake = threading.Condition()
         self._closing = False
         self._flush_wanted = 0
@@ -78,14 +83,15 @@ class FeedbackLog:
         self._writer = threading.Thread(target=self._write, name="exeunt-records", daemon=True)
         self._writer.start()
 
-    def add(self, feedback: Feedback, retuned: tuple[int, int] = (-1, -1)) -> None:
+    def add(self, feedback: Feedback, retuned: Sequence[tuple[int, int]] = ()) -> None:
         """Take finished rows; returns at once.
 
         Args:
             feedback: one learnt batch; its arrays must not be changed later.
-            retuned: when the job behind the tuner's newest change was taken and adopted (Controller.retuned).
+            retuned: when the tuner's jobs were taken and adopted since the last call (Controller.retuned).
         """
         with self._wake:
+            self._untold.extend(retuned)
             first = self._sequence
             self._sequence += len(feedback)
             if self._closing or self._waiting_rows + len(feedback) > self._max_waiting_rows:
@@ -93,7 +99,13 @@ class FeedbackLog:
                 return
             self.rows += len(feedback)
             self._waiting_rows += len(feedback)
-            self._waiting.append(_Batch(first, time.time_ns() // 1000, retuned, feedback))
+            self._waiting.append(_Batch(first, time.time_ns() // 1000, self._told(len(feedback)), feedback))
+
+    def _told(self, rows: int) -> np.ndarray:
+        """The next jobs to be told, one per row, the last one again where there are no more; int64 [rows, 2]."""
+        pairs = [self._untold.popleft() for _ in range(min(rows, len(self._untold)))]
+        self._last_told = pairs[-1] if pairs else self._last_told
+        return np.array(pairs + [self._last_told] * (rows - len(pairs)), dtype=np.int64)
 
     def metrics(self) -> dict[str, float]:
         """Rows taken, dropped and failed so far, by name."""
@@ -156,7 +168,7 @@ class FeedbackLog:
 class _Batch(NamedTuple):
     first: int  # sequence number of its first row
     recorded_unix_us: int
-    retuned: tuple[int, int]
+    retuned: np.ndarray  # int64 [rows, 2]
     feedback: Feedback
 
 

@@ -6,8 +6,9 @@ A file holds the columns of Feedback, those over [rows, exits] as lists of fixed
     run_unix_us       int64, when the process started that wrote it; `order` counts from 0 in each run
     recorded_unix_us  int64, when the row was handed to the log
 
-    taken, adopted    int64, when the job behind the tuner's newest change was taken and adopted, counted like `order`;
-                      -1 before the first. Together with `order` they say what the tuner knew at every decision.
+    taken, adopted    int64, when one of the tuner's jobs was taken and adopted, counted like `order`; each job stands
+                      on some row learnt soon after, again on rows that have no new one to tell; -1 before the first.
+                      Together with `order` they say what the tuner knew at every decision.
 
 The schema's metadata say about which bag and under which settings and costs it was written. pyarrow is imported late,
 so that the core does not need it.
@@ -91,9 +92,9 @@ class Record:
 
 
 def table_of(
-    feedback: Feedback, about: About, *, first: int, run_unix_us: int, recorded_unix_us: int, retuned: tuple[int, int]
+    feedback: Feedback, about: About, *, first: int, run_unix_us: int, recorded_unix_us: int, retuned: np.ndarray
 ) -> pyarrow.Table:
-    """One learnt batch as an Arrow table; its rows are numbered from `first`."""
+    """One learnt batch as an Arrow table; its rows are numbered from `first`; `retuned` is int64 [rows, 2]."""
     import pyarrow as pa
 
     rows = len(feedback)
@@ -101,8 +102,10 @@ def table_of(
         "sequence": pa.array(np.arange(first, first + rows, dtype=np.int64)),
     }
     own = {"run_unix_us": run_unix_us, "recorded_unix_us": recorded_unix_us}
-    for name, value in (own | {"taken": retuned[0], "adopted": retuned[1]}).items():
+    for name, value in own.items():
         columns[name] = pa.array(np.full(rows, value, dtype=np.int64))
+    for name, values in zip(("taken", "adopted"), retuned.T, strict=True):
+        columns[name] = pa.array(np.ascontiguousarray(values))
     for each in dataclasses.fields(Feedback):
         values = getattr(feedback, each.name)
         if values.ndim == 1:

@@ -156,7 +156,8 @@ def write_stream(stream: Stream, manifest: Manifest, folder: Path) -> None:
     rows = dataclasses.replace(
         stream.rows, exit=stream.certain, reason=np.where(lossless, Reason.LOSSLESS, Reason.FULL).astype(np.int8)
     )
-    table = table_of(rows, About.of(manifest), first=0, run_unix_us=0, recorded_unix_us=0, retuned=(-1, -1))
+    never = np.full((len(rows), 2), -1)
+    table = table_of(rows, About.of(manifest), first=0, run_unix_us=0, recorded_unix_us=0, retuned=never)
     aside = folder.with_suffix(".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
