@@ -78,7 +78,7 @@ def test_no_random_thresholds_within_the_loss_beat_the_best_fixed_ones(seed: int
 
 def test_a_beam_on_many_exits_says_so_and_keeps_the_loss() -> None:
     exits = 7
-    told = stream(rows=600, seed=1, exits=exits)
+    told = stream(rows=400, seed=1, exits=exits)
     costs = Costs(np.linspace(10.0, 100.0, exits), np.zeros(exits))
     fixed = best_fixed(told, costs, 0.05, lossless=False)
     run = answer_fixed(told, fixed, costs, lossless=False)
