@@ -22,7 +22,7 @@ STATUS = Status(
     active=(True, False, True),
     thresholds=(0.25, 0.5, None),
     answers=({"early": 60}, {"early": 10, "deadline": 10}, {"full": 20}),
-    metrics={"losses": 1.0, "abandoned_rows": None, "lambda": 0.3},
+    metrics={"losses": 1.0, "abandoned_rows": None, "lambda": 0.3, "promised_rows_all": 90.0},
     tickets_in_flight=2,
     waiting_rows=5,
 )
@@ -52,6 +52,10 @@ def test_a_spent_budget_is_said_in_words():
 def test_the_rate_is_that_since_the_last_look():
     earlier = dataclasses.replace(STATUS, written_unix_s=NOW - 2, answers=({"early": 40}, {}, {"full": 20}))
     assert "20.0 rows/s, 2 batches in flight, 5 rows waiting" in shown(earlier)
+
+
+def test_a_server_that_was_stopped_in_order_is_not_called_silent():
+    assert "stopped" in shown(now=dataclasses.replace(STATUS, stopped=True), unix_s=NOW + 60)
 
 
 def test_a_server_that_no_longer_writes_is_called_silent():

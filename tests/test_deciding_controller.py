@@ -345,3 +345,13 @@ def test_votes_on_running_rows_alone_are_enough():
     of.arrived(ticket, at_exit(bag, 1, rest), 2, rows=np.array([1]))
     (release,) = of.arrived(ticket, at_exit(bag, 2, rest), 3, rows=np.array([1]))
     assert release.answer.exit.tolist() == [0, 2] and len(heard(of).learnt[0]) == 1
+
+
+def test_only_rows_under_the_promise_are_tallied_as_promised():
+    bag = manifest()
+    of = controller(bag, EVERYBODY)
+    run(of, admit(of, rows=2), votes_of(bag, 2))
+    run(of, admit(of, rows=3, key="b", never=True), votes_of(bag, 3))
+    of.offer(Request("c", 2, nan_rows=np.array([True, False])), 0)
+    run(of, of.next_ticket().id, votes_of(bag, 2))
+    assert of.tally.answers.sum() == 7 and of.tally.promised_rows == 3

@@ -134,6 +134,7 @@ def _show(status: Status) -> None:
     console = Console()
     age_s = time.time() - status.written_unix_s
     alive = f"[red]silent for {age_s:.0f} s[/red]" if age_s > STALE_S else "running"
+    alive = "stopped" if status.stopped else alive
     up_s = status.written_unix_s - status.started_unix_s
     console.print(f"[bold]{status.bag}[/bold]  {alive}, process {status.pid}, up {up_s:.0f} s, tuner {status.tuner}")
     classes = "".join(f", {name} {loss:.3%}" for name, loss in status.service_classes.items())

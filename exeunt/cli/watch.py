@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 STALE_S = 5.0  # a running server writes its status each second
 BAR_CELLS = 30
-COVERED = ("full", "early", "lossless")  # reasons under the promise
 
 
 def add_parser(subparsers: Any) -> None:
@@ -77,7 +76,8 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
 
     age_s = unix_s - now.written_unix_s
     head = Text.assemble((now.bag, "bold"), f"  {now.tuner}, up {now.written_unix_s - now.started_unix_s:.0f} s  ")
-    head.append(f"silent for {age_s:.0f} s" if age_s > STALE_S else "running", "red" if age_s > STALE_S else "green")
+    alive, colour = (f"silent for {age_s:.0f} s", "red") if age_s > STALE_S else ("running", "green")
+    head.append(*(("stopped", "yellow") if now.stopped else (alive, colour)))
     passed_s = max(now.written_unix_s - earlier.written_unix_s, 1e-9)
     fresh = sum(_rows(now)) - sum(_rows(earlier))
     rate = f"{fresh / passed_s:.1f} rows/s" if passed_s > 1e-6 else "..."
@@ -92,7 +92,7 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
 
 def promise(status: Status) -> str:
     """The promise and how far it is used, in words."""
-    counted = sum(each.get(reason, 0) for each in status.answers for reason in COVERED)
+    counted = status.metrics.get("promised_rows_all") or 0.0  # of all classes of service, as the losses are
     lost = (status.metrics.get("losses") or 0.0) + (status.metrics.get("abandoned_rows") or 0.0)
     told = f"promised loss {status.max_loss:.2%}, so far {lost / counted:.2%}" if counted else "nobody answered yet"
     lambda_ = status.metrics.get("lambda")

@@ -239,8 +239,8 @@ class Controller:
         if q < 1.0 and exit_ < self._last:
             ticket.q[rows] = q
             ticket.finishes[rows] = self._rng.random(len(rows)) < q
-        self.tally.answered(exit_, reason, len(rows), float(risk.sum()))
-        self.tuner.answered(ticket.answered(rows))
+        self.tuner.answered(answered := ticket.answered(rows))
+        self.tally.answered(exit_, reason, answered, float(risk.sum()))
 
     def _finish(self, ticket: Ticket, vote: np.ndarray) -> None:
         """The full vote is there: answer who is left, learn."""
@@ -291,7 +291,7 @@ class Controller:
         return late + self._released(ticket, now_us)
 
     def _released(self, ticket: Ticket, now_us: int, error: ExeuntError | None = None) -> list[Release]:
-        """Requests of a ticket that are now decided; with `error` also those that never will be."""
+        """Requests that are now decided; with `error` also those that never will be."""
         if ticket.id in self.tickets and not ticket.running.any():
             self._end(ticket)
         due = released(ticket, self.tally, now_us, error)

@@ -6,6 +6,7 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.records.feedback import Feedback
+from exeunt.tuning.tuner import Answered
 
 # upper bounds of the release latency histogram: 1-2-5 steps from 0.5 ms to 10 s
 LATENCY_BOUNDS_US = np.array([m * 10**e for e in range(2, 7) for m in (1, 2, 5)] + [10_000_000])[2:]
@@ -16,6 +17,7 @@ class Tally:
 
     Attributes:
         answers: int64 [exits, reasons], rows answered.
+        promised_rows: rows answered that the promise counts: no `never`, no NaN, no deadline, no fault.
         requests: int64 [exits, bounds + 1], client requests released by their last row's exit and by latency; the last
             column is beyond every bound.
         latency_us: int64 [exits], summed release latency of client requests.
@@ -31,6 +33,7 @@ class Tally:
 
     def __init__(self, exits: int) -> None:
         self.answers = np.zeros((exits, len(Reason)), dtype=np.int64)
+        self.promised_rows = 0
         self.requests = np.zeros((exits, len(LATENCY_BOUNDS_US) + 1), dtype=np.int64)
         self.latency_us = np.zeros(exits, dtype=np.int64)
         self.refused = 0
@@ -44,9 +47,10 @@ class Tally:
         self.tickets = 0
         self.shadow_tickets = 0
 
-    def answered(self, exit_: int, reason: Reason, rows: int, risk: float) -> None:
+    def answered(self, exit_: int, reason: Reason, answered: Answered, risk: float) -> None:
         """Count rows decided at an exit for a reason; `risk` is their summed estimated risk."""
-        self.answers[exit_, reason] += rows
+        self.answers[exit_, reason] += len(answered.reason)
+        self.promised_rows += int(np.count_nonzero(answered.counted))
         if reason == Reason.EARLY:
             self.expected_losses += risk
 

@@ -94,7 +94,9 @@ class Keeper:
         if self._thread.is_alive():
             self._thread.join()
         self._save(clean=self._controller.idle)
+        self._drained = True
         self._tell_metrics()
+        self._tell_status()
 
     def _run(self) -> None:
         status_due_s = state_due_s = time.monotonic()
@@ -168,6 +170,7 @@ class Keeper:
         self._flush()
         self._drained = True
         self._save(clean=True)
+        self._tell_status()
         self._log("drained: everything accepted was answered" if emptied else "drained: the rest got UNAVAILABLE")
         self._path(DRAINED_SUFFIX).touch()
 
@@ -192,9 +195,11 @@ class Keeper:
         tally, losses = controller.tally, controller.tuner.class_losses
         names = controller.settings.classes_of_service
         own = {
+            "promised_rows_all": float(tally.promised_rows),
             "finished_rows": float(tally.finished_rows),
             "early_rows": float(tally.early_rows),
             "losses": tally.losses,
+            "abandoned_rows": float(tally.abandoned_rows),
             "expected_losses": tally.expected_losses,
         }
         return Status(
@@ -215,6 +220,7 @@ class Keeper:
             waiting_rows=controller.waiting_rows,
             control_version=self._control.version,
             control_error=self._control_error,
+            stopped=self._drained,
         )
 
 

@@ -20,6 +20,7 @@ COUNTERS = {
     "exeunt_release_latency_us_bucket": "Client requests released within le microseconds, by their last row's exit",
     "exeunt_release_latency_us_sum": "Summed release latency of client requests in microseconds",
     "exeunt_release_latency_us_count": "Client requests released",
+    "exeunt_promised_rows_total": "Rows answered that the promise counts: no never, no NaN, no deadline, no fault",
     "exeunt_losses_total": "Early rows whose label was not the full vote's, each counted 1/q",
     "exeunt_finished_rows_total": "Rows whose full vote became feedback",
     "exeunt_early_rows_total": "Finished rows that had left early",
@@ -74,6 +75,7 @@ def _told(
             yield "exeunt_answers_total", labels, float(row[reason])
     yield from _latency(tally)
     for family, value in (
+        ("exeunt_promised_rows_total", tally.promised_rows),
         ("exeunt_losses_total", tally.losses),
         ("exeunt_finished_rows_total", tally.finished_rows),
         ("exeunt_early_rows_total", tally.early_rows),

@@ -95,6 +95,7 @@ class Status:
         waiting_rows: rows waiting for a ticket.
         control_version: version of the control obeyed; 0 = none.
         control_error: why the newest control file is not obeyed, or "".
+        stopped: the server has drained for good.
     """
 
     bag: str
@@ -114,6 +115,7 @@ class Status:
     waiting_rows: int = 0
     control_version: int = 0
     control_error: str = ""
+    stopped: bool = False
 
     @property
     def exits(self) -> int:
