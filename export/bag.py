@@ -18,6 +18,7 @@ from exeunt.export.plan import Plan, make_plan
 from exeunt.export.refine import refine
 from exeunt.export.report import CutReport, ExportReport
 from exeunt.export.stages import Progress, Stages
+from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest
 
 
@@ -103,6 +104,7 @@ def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages)
     version = repository.write_models(root / "repository", manifest, bag.serving, files)
     manifest.save(version / contract.MANIFEST_FILE)
     assembling.save_calibration(version, opened, known)
+    make_controller(manifest, version)  # the server will do the same: what it would refuse is refused here
     stages.at("write", 1, 1)
     report = _report(opened, plan, cut, known, manifest, output, stages)
     report.save(version)

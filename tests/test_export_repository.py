@@ -181,3 +181,10 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").touch()
     with pytest.raises(ConfigError, match=r"models: is a file; choose a folder with -o"):
         write(tmp_path / "models", "new")
+
+
+def test_an_option_that_the_tuner_does_not_know_ends_the_export_with_nothing_written(tmp_path):
+    bag = tiny_bag(tmp_path, members=1, exit_table="tuner_options = { gg = 0.1 }")
+    with pytest.raises(ConfigError, match="unknown option 'gg'"):
+        export_bag(bag, tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()

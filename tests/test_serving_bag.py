@@ -105,6 +105,13 @@ def test_a_parameter_that_is_no_setting_is_refused_by_file(tiny_exported, tmp_pa
         served_bags(copy)
 
 
+def test_an_option_that_its_tuner_does_not_know_is_found_without_a_server(copy):
+    config = copy / "tiny_exit" / "config.pbtxt"
+    told = 'parameters { key: "tuner_options" value { string_value: "{\\"thresholdz\\": [0.5]}" } }\n'
+    config.write_text(config.read_text() + told)
+    assert any("did you mean 'thresholds'" in each for each in problems(copy))
+
+
 @pytest.mark.triton
 def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, tiny_exported, tmp_path):
     answered, refused, odd = [], [], []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 from exeunt import contract
 from exeunt.errors import ConfigError
+from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest, Tensor
 from exeunt.records.calibration import load_calibration
 from exeunt.serving.check_wiring import needed_steps
@@ -29,7 +31,7 @@ def bag_problems(bag: ServedBag, models: Mapping[str, Model]) -> Iterator[Proble
         yield from _pruning_problems(models[contract.bag_model(manifest.bag)], manifest)
     if manifest.bag in models:
         yield from _label_problems(models[manifest.bag], manifest)
-    yield from _calibration_problems(bag)
+    yield from _start_problems(bag)
 
 
 def expected_models(manifest: Manifest) -> list[str]:
@@ -122,8 +124,14 @@ def _label_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
                 yield Problem(f"{model.name}/{path.name}", "", what, AGAIN)
 
 
-def _calibration_problems(bag: ServedBag) -> Iterator[Problem]:
+def _start_problems(bag: ServedBag) -> Iterator[Problem]:
+    """What the exit controller would refuse when it starts: the calibration file, or an option of its tuner."""
     try:
         load_calibration(bag.folder / contract.CALIBRATION_FILE, bag.manifest)
     except ConfigError as error:
         yield Problem("", "", str(error), AGAIN)
+        return
+    try:
+        make_controller(dataclasses.replace(bag.manifest, settings=bag.settings), bag.folder)
+    except ConfigError as error:
+        yield Problem("", "", str(error), "correct the option in config.pbtxt, or in the bag file and export again")
