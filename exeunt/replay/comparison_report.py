@@ -206,7 +206,9 @@ def _reading() -> str:
 Latency can always be bought with loss, so a mean latency says nothing without the loss beside it: a tuner in bold has
 bought its latency with losses that were not promised. The best fixed thresholds may spend their losses where they buy
 most, anywhere in the stream, and have no bad window to fear; `budget` has to keep the promise at every moment, so on
-streams that get harder it cannot have spent early what it needs late.
+streams that get harder it cannot have spent early what it needs late. It can be faster than they are all the same: it
+estimates risks per class and moves with the stream, and they do neither. Its constants were settled while the digits
+streams were looked at, before there were glyphs streams.
 
 To reproduce: `pip install -e '.[demo]'`, then `exeunt compare`. Bags and streams are kept in `runs/compare`; the costs
 of the exits are measured at the export, so other machines give other latencies. The records there can be replayed one

@@ -54,6 +54,7 @@ class Result:
     Attributes:
         stream: name.
         policy: name.
+        max_loss: the promise it is judged by.
         rows: rows that the promise counts.
         mean_latency: mean latency share.
         median_latency: median latency share.
@@ -71,6 +72,7 @@ class Result:
 
     stream: str
     policy: str
+    max_loss: float
     rows: int
     mean_latency: float
     median_latency: float
@@ -113,6 +115,7 @@ def result_of(
     return Result(
         stream=stream.name,
         policy=label or run.policy,
+        max_loss=max_loss,
         rows=rows,
         mean_latency=float(share.mean()),
         median_latency=float(np.median(share)),
@@ -125,7 +128,7 @@ def result_of(
         early=float((reason == Reason.EARLY).mean()),
         lossless=float((reason == Reason.LOSSLESS).mean()),
         most_unconfirmed_rows=run.most_unconfirmed_rows,
-        serving_us_per_row=1e6 * run.serving_s / rows,
+        serving_us_per_row=1e6 * run.serving_s / len(stream),  # the time is of all rows, those of other classes too
         tuning_ms_per_job=1e3 * run.tuning_s / run.jobs if run.jobs else 0.0,
         jobs=run.jobs,
         metrics=run.metrics,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 COLUMNS = ("policy", "mean", "median", "loss", "worst 1000", "promise", "% per exit", "us/row", "ms/job")
 
 
-def cells(result: Result, max_loss: float) -> list[str]:
+def cells(result: Result) -> list[str]:
     """One line: latencies as shares of the plain ensemble's, losses in percent.
 
     The promise is kept if losses never exceed max_loss * T + P after any number T of answers, P being the most rows
@@ -23,7 +23,7 @@ def cells(result: Result, max_loss: float) -> list[str]:
         result.policy,
         f"{result.mean_latency:.3f}",
         f"{result.median_latency:.3f}",
-        f"{100 * result.loss:.2f} %" + (" !" if result.loss > max_loss * 1.0001 else ""),
+        f"{100 * result.loss:.2f} %" + (" !" if result.loss > result.max_loss * 1.0001 else ""),
         f"{100 * result.worst_window:.1f} %",
         _promise(result),
         " ".join(f"{100 * share:.0f}" for share in result.answers),
@@ -39,16 +39,18 @@ def _promise(result: Result) -> str:
     return f"passed by {over:.0f}" if result.violations else "kept"
 
 
-def rich_table(results: Sequence[Result], max_loss: float, title: str) -> Table:
+def rich_table(results: Sequence[Result], title: str) -> Table:
     """The results of one stream for the terminal."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=escape(title), title_justify="left", header_style="bold")
     for number, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
     for result in results:
-        line = cells(result, max_loss)
-        table.add_row(*line, style="red" if line[5].startswith("passed") else None)
+        line = cells(result)
+        style = "red" if line[5].startswith("passed") else None
+        table.add_row(*map(escape, line), style=style)  # "policy [gold]" is no markup
     return table
 
 
