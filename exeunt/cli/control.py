@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = _changed(args, before, status)
     if wanted != before:
         wanted = dataclasses.replace(wanted, version=before.version + 1)
-        wanted.check("exeunt control", status.exits, status.service_classes)
+        wanted.check("control", status.exits, status.service_classes)
         write_control(path, wanted)
         status = _obeyed(state_dir, args.name, wanted.version)
     if args.json:
@@ -82,12 +82,16 @@ def _changed(args: argparse.Namespace, before: Control, status: Status) -> Contr
         told = dict(map(_class_loss, args.service_class))
         control = dataclasses.replace(control, service_classes=(control.service_classes or {}) | told)
     early = set(range(status.exits - 1))
+    switched_off, switched_on = _exits("--exits-off", args.exits_off, early), _exits("--exits-on", args.exits_on, early)
+    if both := switched_off & switched_on:
+        raise ConfigError(
+            f"--exits-off {args.exits_off} and --exits-on {args.exits_on} both name exit {min(both)}; "
+            "allowed: each exit in one of them"
+        )
     off = early if control.exits_off == "all" else set(control.exits_off)
     killed = control.exits_off == "all"
-    if args.exits_off is not None:
-        off, killed = off | _exits(args.exits_off, early), killed or args.exits_off == "all"
-    if args.exits_on is not None:
-        off, killed = off - _exits(args.exits_on, early), False
+    killed = (killed or args.exits_off == "all") and args.exits_on is None
+    off = (off | switched_off) - switched_on
     return dataclasses.replace(control, exits_off="all" if killed else tuple(sorted(off)))
 
 
@@ -99,13 +103,17 @@ def _class_loss(told: str) -> tuple[str, float]:
         raise ConfigError(f"--service-class {told!r}; allowed: NAME=SHARE, such as gold=0.001") from None
 
 
-def _exits(told: str, early: set[int]) -> set[int]:
-    if told == "all":
-        return early
+def _exits(option: str, told: str | None, early: set[int]) -> set[int]:
+    if told is None or told == "all":
+        return set() if told is None else early
     try:
-        return {int(each) for each in told.split(",")}
+        named = {int(each) for each in told.split(",")}
     except ValueError:
-        raise ConfigError(f"exits {told!r}; allowed: numbers with commas between, or all") from None
+        raise ConfigError(f"{option} {told!r}; allowed: numbers with commas between, or all") from None
+    if strange := named - early:
+        last = f"exit {len(early)} is the full ensemble and stays on"
+        raise ConfigError(f"{option} holds {min(strange)}; allowed: 0 to {len(early) - 1} ({last})")
+    return named
 
 
 def _obeyed(state_dir: Path, name: str, version: int) -> Status:
