@@ -78,6 +78,8 @@ def test_replay_judges_each_class_of_service_by_its_own_promise(
     ]
     assert [each["violations"] > 0 for each in results[2:]] == [False, True]
     assert sum(each["rows"] for each in results[2:]) == 600
+    assert [each["max_loss"] for each in results[2:]] == [1.0, 0.001]
+    assert results[2]["serving_us_per_row"] == results[3]["serving_us_per_row"] > 0  # of the whole run
 
 
 def test_replay_prints_a_table_and_draws_a_picture(
@@ -173,7 +175,7 @@ def test_control_changes_losses_and_exits_and_waits_until_the_server_obeys(
         status = told(capsys, *at, "--max-loss", "0.02", "--exits-off", "1", "--service-class", "gold=0.002")
         assert (status["max_loss"], status["active"]) == (0.02, [True, False, True])
         assert server.control == Control(0.02, {"gold": 0.002}, (1,), version=1)
-        told(capsys, *at, "--exits-on", "all", "--exits-off", "0")
+        told(capsys, *at, "--exits-on", "all")
         assert server.control == Control(0.02, {"gold": 0.002}, (), version=2)
         told(capsys, *at, "--reset")
         assert server.control == Control(version=3)
@@ -187,13 +189,23 @@ def test_the_kill_switch_can_be_undone_exit_by_exit(tmp_path: Path, capsys: pyte
         assert told(capsys, *at, "--exits-on", "0")["active"] == [True, False, True]
 
 
+def test_the_kill_switch_hides_no_wrong_exit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Server(tmp_path):
+        at = ["control", "digits", "--state-dir", str(tmp_path)]
+        told(capsys, *at, "--exits-off", "all")
+        assert main([*at, "--exits-off", "7"]) == 78
+    assert "--exits-off holds 7; allowed: 0 to 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["digit"], "unknown bag 'digit'; did you mean 'digits'"),
-        (["digits", "--max-loss", "7"], "max_loss = 7.0; allowed: a number from 0 to 1"),
-        (["digits", "--exits-off", "2"], "exits_off holds 2; allowed: 0 to 1"),
-        (["digits", "--exits-off", "first"], "exits 'first'; allowed: numbers with commas between, or all"),
+        (["digits", "--max-loss", "7"], "exeunt: control: max_loss = 7.0; allowed: a number from 0 to 1"),
+        (["digits", "--exits-off", "2"], "--exits-off holds 2; allowed: 0 to 1 (exit 2 is the full ensemble"),
+        (["digits", "--exits-on", "-1"], "--exits-on holds -1; allowed: 0 to 1"),
+        (["digits", "--exits-off", "first"], "--exits-off 'first'; allowed: numbers with commas between, or all"),
+        (["digits", "--exits-on", "all", "--exits-off", "1"], "--exits-off 1 and --exits-on all both name exit 1"),
         (["digits", "--service-class", "silver=0.1"], "unknown service class 'silver'"),
         (["digits", "--service-class", "gold"], "'gold'; allowed: NAME=SHARE"),
     ],

@@ -105,6 +105,7 @@ def result(policy: str, latency: float, loss: float, worst: float = 0.01, violat
     return Result(
         stream="s",
         policy=policy,
+        max_loss=0.01,
         rows=1000,
         mean_latency=latency,
         median_latency=latency,
@@ -138,11 +139,23 @@ def test_targets_are_met_or_not_as_measured() -> None:
 
 def test_a_run_that_passed_its_promise_is_marked() -> None:
     kept, passed = result("static", 0.4, 0.005), result("static", 0.3, 0.04, violations=9)
-    assert cells(kept, 0.01)[5] == "kept"
-    assert cells(passed, 0.01)[5] == "passed by 4"
+    assert cells(kept)[5] == "kept"
+    assert cells(passed)[5] == "passed by 4"
     plan = Plan(("digits",), 1000, 1, 0.01, Path())
     text = _data_section(plan, "digits", [Judged("digits", "stable", False, 0, {"static": passed})], np.ones(2))
     assert "**0.300 / 4.00 % / 1.0 %**" in text
+
+
+def test_the_mark_of_a_loss_goes_by_the_promise_of_its_own_class() -> None:
+    gold = dataclasses.replace(result("static [gold]", 0.4, 0.005), max_loss=0.001)
+    assert [cells(each)[3] for each in (result("static", 0.4, 0.005), gold)] == ["0.50 %", "0.50 % !"]
+
+
+def test_the_name_of_a_class_is_printed_and_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    console = pytest.importorskip("rich.console").Console(width=130)
+    console.print(rich_table([result("static [gold]", 0.4, 0.005)], "bag [red]"))
+    told = capsys.readouterr().out
+    assert "static [gold]" in told and "bag [red]" in told
 
 
 def test_tables_and_averages_are_made_from_any_result() -> None:
@@ -150,7 +163,7 @@ def test_tables_and_averages_are_made_from_any_result() -> None:
     told = [judged("stable", False, result("budget", 0.4, 0.01)), judged("stable", False, result("budget", 0.5, 0.01))]
     averaged = _by_scenario(told)["stable"]
     assert averaged[0].mean_latency == pytest.approx(0.45)
-    assert rich_table(averaged, 0.01, "stable").row_count == 2
+    assert rich_table(averaged, "stable").row_count == 2
 
 
 def test_rows_outside_the_promise_are_not_judged() -> None:

@@ -104,7 +104,7 @@ def _show(plan: Plan, judged: list[Judged], console: Console) -> None:
 
     for each in judged:
         title = f"{each.data}: {each.scenario}, seed {each.seed}"
-        console.print(rich_table(list(each.results.values()), plan.max_loss, title))
+        console.print(rich_table(list(each.results.values()), title))
     for target in targets(judged):
         mark = "[green]met[/green]" if target.met else "[red]not met[/red]"
         console.print(f"{target.what}: {target.measured} (target {target.target}) {mark}")

@@ -196,13 +196,14 @@ def _told(record: Record, max_loss: float, results: Sequence[Result], runs: Sequ
 
 def _show(record: Record, max_loss: float, results: Sequence[Result], runs: Sequence[Run]) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     from exeunt.replay.tables import rich_table
 
     console = Console(width=None if sys.stdout.isatty() else 130)
     title = f"{record.about.bag}: {len(record.feedback)} rows replayed, promised loss {max_loss:.2%}"
-    console.print(rich_table(results, max_loss, title))
+    console.print(rich_table(results, title))
     for each, agreement in list(zip(runs, _agreement(runs), strict=True))[1:]:
-        console.print(f"{each.policy}: {agreement:.2%} of the rows left where the record says")
+        console.print(f"{escape(each.policy)}: {agreement:.2%} of the rows left where the record says")
     if record.missing_rows:
         console.print(f"{record.missing_rows} rows are missing from the record")
