@@ -15,7 +15,7 @@ from tritonclient.http import aio as http_aio
 from tritonclient.utils import InferenceServerException
 
 from exeunt.client.answer import Answer, Answers
-from exeunt.client.wire import Address, Inputs, Signature, decode, encode, requested, translate
+from exeunt.client.wire import NOT_HTTP, Address, Inputs, Signature, decode, encode, requested, translate
 from exeunt.client.wishes import NO_WISHES, Wishes
 from exeunt.errors import ServingError
 
@@ -41,7 +41,7 @@ class AsyncClient:
         self._model = model
         self._timeout_s = timeout_s
         self._what = f"model {model!r} at {url}"
-        self._labels = tuple(labels) if labels is not None else None
+        self._labels = labels
         self._protocol = grpc if self._address.protocol == "grpc" else http
         self._connection: Any = None
         self.signature: Signature | None = None
@@ -50,7 +50,7 @@ class AsyncClient:
         """Connect and read what the model takes.
 
         Raises:
-            RequestError: no such model.
+            RequestError: no such model, or not one label for each class.
             ServingError: no server answers.
         """
         if self._address.protocol == "grpc":
@@ -62,6 +62,7 @@ class AsyncClient:
         try:
             with self._translated():
                 self.signature = await self._describe()
+            self._labels = self.signature.names(self._labels)
         except BaseException:
             await self._connection.close()
             raise
@@ -96,8 +97,7 @@ class AsyncClient:
                 parameters=wishes.parameters() or None,
                 **({"client_timeout": self._timeout_s} if self._protocol is grpc else {}),
             )
-        names = self.signature.labels if self._labels is None else self._labels
-        return Answers.from_outputs(decode(result, self.signature.outputs), names)
+        return Answers.from_outputs(decode(result, self.signature.outputs), self.signature.names(self._labels))
 
     async def ask(self, inputs: Inputs, wishes: Wishes = NO_WISHES) -> Answer:
         """Answer one row: `inputs` as for `infer`, without the batch dimension; the same errors."""
@@ -116,5 +116,7 @@ class AsyncClient:
             yield
         except InferenceServerException as error:
             raise translate(error, self._what) from error
+        except aiohttp.ClientResponseError as error:  # tritonclient leaves statuses to us: this is no HTTP at all
+            raise ServingError(f"{self._what}: {NOT_HTTP}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ServingError(f"{self._what}: no server answers: {error!r}") from error

@@ -9,11 +9,12 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import numpy as np
+from geventhttpclient.response import HTTPParseError
 from tritonclient import grpc, http
 from tritonclient.utils import InferenceServerException
 
 from exeunt.client.answer import Answer, Answers
-from exeunt.client.wire import Address, Inputs, Signature, decode, encode, requested, translate
+from exeunt.client.wire import NOT_HTTP, Address, Inputs, Signature, decode, encode, requested, translate
 from exeunt.client.wishes import NO_WISHES, Wishes
 from exeunt.errors import ServingError
 
@@ -32,7 +33,7 @@ class Client:
         timeout_s: longest wait for one reply, in seconds.
 
     Raises:
-        RequestError: a bad url, or no such model, on construction.
+        RequestError: a bad url, no such model, or not one label for each class, on construction.
         ServingError: no server answers there.
     """
 
@@ -45,7 +46,7 @@ class Client:
         self._shared = self._grpc() if self._address.protocol == "grpc" else None
         with self._translated():
             self.signature = self._describe()
-        self._labels = tuple(labels) if labels is not None else self.signature.labels
+        self._labels = self.signature.names(labels)
 
     def infer(self, inputs: Inputs, wishes: Wishes = NO_WISHES) -> Answers:
         """Answer a batch.
@@ -121,5 +122,7 @@ class Client:
             yield
         except InferenceServerException as error:
             raise translate(error, self._what) from error
+        except HTTPParseError as error:
+            raise ServingError(f"{self._what}: {NOT_HTTP}") from error
         except OSError as error:  # sockets of the HTTP client
             raise ServingError(f"{self._what}: no server answers: {error}") from error

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
-from exeunt.contract import ANSWER_DTYPES
+from exeunt.contract import ANSWER_DTYPES, PROBABILITIES
 from exeunt.errors import ExeuntError, OverloadedError, RequestError, ServingError
 
 LABELS_PARAMETER = "labels"  # config.pbtxt parameter of the public model: a JSON list of label names
@@ -23,6 +23,8 @@ Inputs = np.ndarray | Mapping[str, np.ndarray]  # one array for a model of one i
 _REFUSED = {"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "OUT_OF_RANGE", "400", "404", "409"}
 _OVERLOADED = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "503", "429"}
 _UNREACHABLE = ("failed to connect", "connection refused", "socket closed", "connection reset", "dns resolution")
+_NOT_GRPC = ("failed parsing http/2", "socket closed")  # what an HTTP port makes of a gRPC client
+NOT_HTTP = "no HTTP server answers there; is it the gRPC port?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,14 @@ class Signature:
         inputs: its inputs.
         outputs: those of its outputs that an answer is read from.
         labels: label names; empty where the server does not tell.
+        classes: number of classes of PROBABILITIES; 0 where the server does not tell.
     """
 
     model: str
     inputs: tuple[Port, ...]
     outputs: tuple[str, ...]
     labels: tuple[str, ...]
+    classes: int = 0
 
     @classmethod
     def from_server(cls, metadata: Mapping[str, Any], config: Mapping[str, Any]) -> Signature:
@@ -91,7 +95,20 @@ class Signature:
             ),
             outputs=tuple(each["name"] for each in metadata["outputs"] if each["name"] in ANSWER_DTYPES),
             labels=tuple(json.loads(told)) if told else (),
+            classes=_classes(metadata["outputs"]),
         )
+
+    def names(self, given: Sequence[str] | None) -> tuple[str, ...]:
+        """Label names: those given, else the server's.
+
+        Raises:
+            RequestError: not one name for each class of the model.
+        """
+        if given is None:
+            return self.labels
+        if self.classes and len(given) != self.classes:
+            raise RequestError(f"labels: {len(given)} of them, but model {self.model!r} has {self.classes} classes")
+        return tuple(given)
 
     def named(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """The caller's inputs by name, checked.
@@ -113,6 +130,11 @@ class Signature:
                 raise RequestError(f"input {name!r} of model {self.model!r} is missing; got {sorted(inputs)}")
             _check(port, inputs[name])
         return dict(inputs)
+
+
+def _classes(outputs: Sequence[Mapping[str, Any]]) -> int:
+    dims = [each.get("shape", ()) for each in outputs if each["name"] == PROBABILITIES]
+    return max(0, int(dims[0][-1])) if dims and len(dims[0]) else 0
 
 
 def _check(port: Port, array: np.ndarray) -> None:
@@ -161,7 +183,8 @@ def translate(error: InferenceServerException, what: str) -> ExeuntError:
     status = str(error.status() or "").removeprefix("StatusCode.")
     message = f"{what}: {error.message()}"
     if any(each in str(error.message()).lower() for each in _UNREACHABLE):
-        return ServingError(f"{what}: no server answers: {error.message()}")
+        hint = "; is it the HTTP port?" if any(each in str(error.message()).lower() for each in _NOT_GRPC) else ""
+        return ServingError(f"{what}: no server answers: {error.message()}{hint}")
     if status in _REFUSED:
         return RequestError(message)
     if status in _OVERLOADED:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
@@ -102,6 +104,38 @@ def test_no_server_is_not_the_coroutines_fault_either(scheme: str) -> None:
 
     with pytest.raises(ServingError, match="no server answers"):
         asyncio.run(ask())
+
+
+def test_the_grpc_port_behind_an_http_url_is_suspected() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+
+    async def ask() -> None:
+        async with AsyncClient(url, "digits"):
+            pass
+
+    try:
+        with pytest.raises(ServingError, match=r"no HTTP server answers there; is it the gRPC port\?"):
+            Client(url, "digits")
+        with pytest.raises(ServingError, match=r"no HTTP server answers there; is it the gRPC port\?"):
+            asyncio.run(ask())
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("message", ["Socket closed", "Failed to connect; last error: Failed parsing HTTP/2"])
+def test_the_http_port_behind_a_grpc_url_is_suspected(message: str) -> None:
+    error = translate(InferenceServerException(message, status="StatusCode.UNAVAILABLE"), "model 'digits' at grpc://x")
+    assert isinstance(error, ServingError) and str(error).endswith("is it the HTTP port?")
+
+
+def test_labels_are_one_for_each_class() -> None:
+    outputs = [{"name": "PROBABILITIES", "shape": ["-1", "2"]}]
+    signature = Signature.from_server(METADATA | {"outputs": outputs}, {})
+    assert signature.names(["cat", "dog"]) == ("cat", "dog")
+    with pytest.raises(RequestError, match="labels: 3 of them, but model 'digits' has 2 classes"):
+        signature.names(["cat", "dog", "bird"])
 
 
 def _closed_port() -> int:
