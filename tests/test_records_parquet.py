@@ -72,7 +72,7 @@ def test_every_column_comes_back_as_it_was_added(tmp_path: Path) -> None:
 def test_a_record_says_about_which_bag_settings_and_costs_it_is(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
         log.add(feedback(3))
-    about = read_record(tmp_path).about
+    about = read_record(str(tmp_path)).about
     assert (about.bag, about.content_hash, about.settings) == (ABOUT.bag, ABOUT.content_hash, ABOUT.settings)
     np.testing.assert_array_equal(about.costs.elapsed_us, COSTS.elapsed_us)
     np.testing.assert_array_equal(about.costs.head_us, COSTS.head_us)

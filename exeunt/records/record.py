@@ -116,7 +116,7 @@ def table_of(
     return pa.table(columns).replace_schema_metadata({_METADATA: _about_json(about)})
 
 
-def read_record(folder: Path, content_hash: str | None = None) -> Record:
+def read_record(folder: Path | str, content_hash: str | None = None) -> Record:
     """Read the record of one bag.
 
     Args:
@@ -126,6 +126,7 @@ def read_record(folder: Path, content_hash: str | None = None) -> Record:
     Raises:
         ConfigError: no records there, of several bags, damaged, or written by another version of exeunt.
     """
+    folder = Path(folder)
     paths = [folder] if folder.is_file() else record_files(folder, content_hash)
     if not paths:
         raise ConfigError(f"{folder}: no *{SUFFIX} files; `exit.records_dir` makes a server write them")
