@@ -72,7 +72,9 @@ def read(path: Path) -> ir.Model:
     return model
 
 
-def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], output: str = "") -> MemberGraph:
+def load_member(
+    name: str, path: Path, samples: Mapping[str, np.ndarray], output: str = "", told: str = "samples"
+) -> MemberGraph:
     """Read a member and bring it into the bag's form.
 
     Args:
@@ -82,6 +84,7 @@ def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], output
             its own name for it; where that has no name yet (""), the member's name for it stays. An array whose
             shape is that of an input without batch dimension is folded in as a constant.
         output: which output holds the class scores; "" where there is one.
+        told: key and file of the samples, for messages.
 
     Raises:
         ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
@@ -90,9 +93,9 @@ def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], output
     samples = _fold_constants(model, samples)
     if set(samples) == {""} and len(model.graph.inputs) == 1:
         samples = {model.graph.inputs[0].name or "": samples[""]}
-    inputs = _rename_inputs(model, samples, where)
+    inputs = _rename_inputs(model, samples, where, told)
     for tensor in inputs:
-        _check_samples(tensor, samples[tensor.name], where)
+        _check_samples(tensor, samples[tensor.name], where, told)
     scores = _choose_output(model, output, where)
     classes = _to_probabilities(model, scores, {each.name: samples[each.name] for each in inputs}, where)
     return MemberGraph(name, where, model, inputs, classes)
@@ -126,7 +129,7 @@ def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[
     return left
 
 
-def _rename_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str) -> tuple[Tensor, ...]:
+def _rename_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, told: str) -> tuple[Tensor, ...]:
     found = list(model.graph.inputs)
     if not found:
         raise ConfigError(f"{where}: the graph has no input")
@@ -136,7 +139,7 @@ def _rename_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: st
     for value in found:
         if value.name not in samples:
             raise ConfigError(
-                f"{where}: input {value.name!r}: samples hold no array of that name, only {sorted(samples)}; "
+                f"{where}: input {value.name!r}: {told} hold no array of that name, only {sorted(samples)}; "
                 "write an .npz with one array per input"
             )
         tensors.append(_public(value, where))
@@ -167,13 +170,13 @@ def _numpy_name(dtype: ir.DataType) -> str:
     return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
 
 
-def _check_samples(tensor: Tensor, rows: np.ndarray, where: str) -> None:
+def _check_samples(tensor: Tensor, rows: np.ndarray, where: str, told: str) -> None:
     fits = rows.ndim == len(tensor.dims) + 1
     fits = fits and all(d in (-1, n) for d, n in zip(tensor.dims, rows.shape[1:], strict=True))
     if not fits or str(rows.dtype) != tensor.dtype:
         raise ConfigError(
             f"{where}: input {tensor.name!r} wants {tensor.dtype} of shape {['rows', *tensor.dims]}; "
-            f"samples hold {rows.dtype} of shape {list(rows.shape)}"
+            f"{told} hold {rows.dtype} of shape {list(rows.shape)}"
         )
 
 

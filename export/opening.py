@@ -50,15 +50,20 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
         ConfigError: a member or the samples cannot be used, or members disagree.
     """
     where = f"{bag.where}: samples"
+    told = "samples"
     if given is None:
         if bag.samples is None:
             raise ConfigError(f"{where} is missing; it names a file of unlabelled inputs")
         given = sampling.load(bag.samples, where)
+        told = f"samples = {bag.samples}"
     samples = {"": given} if isinstance(given, np.ndarray) else dict(given)
     graphs: list[MemberGraph] = []
     stages.at("read members", 0, len(bag.members))
     for member in bag.members:
-        graph = load_member(member.name, member.file, samples, member.output)
+        try:
+            graph = load_member(member.name, member.file, samples, member.output, told)
+        except ConfigError as error:  # it starts with the file
+            raise ConfigError(f"{bag.where}: member {member.name}: file = {error}") from None
         if "" in samples:
             samples = {graph.inputs[0].name: samples[""]}
         graphs.append(graph)
@@ -66,7 +71,9 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     inputs = _agree(graphs)
     labels = _labels(bag, graphs[0])
     samples = {each.name: samples[each.name] for each in inputs}
-    parts = sampling.divide(sampling.count_rows(samples, where), bag.seed)
+    rows = sampling.count_rows(samples, where)
+    sampling.check_finite(samples, f"{bag.where}: {told}")
+    parts = sampling.divide(rows, bag.seed)
     return Opened(bag, _measure(graphs, samples, stages), inputs, samples, parts, labels)
 
 

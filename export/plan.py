@@ -78,7 +78,9 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     total_us = max(each.costs.total_us for each in members)
     work_us = sum(each.costs.total_us for each in members)
     offered = [candidates(list(each.boundaries), wished.max_cut_width) for each in members]
-    warnings = _check_cuttable(members, offered, wished, where) if wished.exits else []
+    warnings = [f"{where}: [cuts] exits = 0: the bag has no early exit; every answer waits for the full vote"]
+    if wished.exits:
+        warnings = _check_cuttable(members, offered, wished, where)
     prices = RampPrices(classes)
 
     def place(exits: int, grid: int) -> list[list[Cut]]:

@@ -73,6 +73,18 @@ def count_rows(samples: Mapping[str, np.ndarray], where: str) -> int:
     return rows
 
 
+def check_finite(samples: Mapping[str, np.ndarray], where: str) -> None:
+    """Raise ConfigError, naming `where`, input and first row, if a sample holds NaN or infinity."""
+    for name, rows in samples.items():
+        if rows.dtype.kind != "f":
+            continue
+        finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        if not finite.all():
+            raise ConfigError(
+                f"{where}: input {name!r}, row {int(finite.argmin())}: NaN or infinity; allowed: finite numbers"
+            )
+
+
 def divide(rows: int, seed: int) -> Parts:
     """Divide `rows` rows at random: half for ramps, 35 % for calibration, the rest for the report."""
     order = np.random.default_rng(seed).permutation(rows)

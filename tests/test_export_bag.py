@@ -159,7 +159,8 @@ def test_a_budget_too_small_gives_fewer_exits_and_says_so(tmp_path: Path) -> Non
 def test_no_exits_can_be_asked_for(tmp_path: Path) -> None:
     files = {"a": residual_net(tmp_path / "a.onnx")}
     report = export_bag(bag_of(tmp_path, files, "exits = 0"), tmp_path / "repository")
-    assert (len(report.manifest.exits), report.cuts, report.warnings) == (1, (), ())
+    assert (len(report.manifest.exits), report.cuts) == (1, ())
+    assert "warning: " in report.summary() and "exits = 0: the bag has no early exit" in report.summary()
 
 
 def test_a_width_of_two_cuts_the_two_cell_net(tmp_path: Path) -> None:
@@ -194,7 +195,10 @@ def test_members_that_disagree_on_classes_are_refused(tmp_path: Path) -> None:
 
 def test_members_that_disagree_on_the_input_are_refused(tmp_path: Path) -> None:
     files = {"a": residual_net(tmp_path / "a.onnx"), "b": residual_net(tmp_path / "b.onnx", side=8)}
-    with pytest.raises(ConfigError, match=r"b\.onnx: input 'IMAGE' wants .*1, 8, 8.*samples hold .*16, 16"):
+    message = (
+        r"bag\.toml: member b: file = .*b\.onnx: input 'IMAGE' wants .*1, 8, 8.*samples = .*samples\.npy hold .*16, 16"
+    )
+    with pytest.raises(ConfigError, match=message):
         export_bag(bag_of(tmp_path, files), tmp_path / "repository")
 
 
@@ -211,11 +215,21 @@ def test_too_few_samples_are_refused(tmp_path: Path) -> None:
         export_bag(bag, tmp_path / "repository")
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_sample_that_is_no_number_is_named_by_file_input_and_row(tmp_path: Path, value: float) -> None:
+    bag = bag_of(tmp_path, {"a": residual_net(tmp_path / "a.onnx")})
+    rows = noise_rows(80, 0)
+    rows[[17, 40], 0, 3, 3] = value
+    np.save(tmp_path / "samples.npy", rows)
+    with pytest.raises(ConfigError, match=r"bag\.toml: samples = .*samples\.npy: input 'IMAGE', row 17: NaN or inf"):
+        export_bag(bag, tmp_path / "repository")
+
+
 @pytest.mark.parametrize("member", ["none.onnx", "bag.toml"])
 def test_a_failed_export_leaves_nothing_behind(tmp_path: Path, member: str) -> None:
     bag = bag_of(tmp_path, {"a": tmp_path / member})
     before = sorted(each.name for each in tmp_path.iterdir())
-    with pytest.raises(ConfigError, match=member):
+    with pytest.raises(ConfigError, match=rf"bag\.toml: member a: file = .*{member}: "):
         export_bag(bag, tmp_path / "repository")
     assert sorted(each.name for each in tmp_path.iterdir()) == before
 
