@@ -157,11 +157,11 @@ def _read(text: str) -> Any:
         return text
 
 
-_KINDS: dict[str, Any] = {
-    "str": (str,),
-    "float": (int, float),
-    "int": (int,),
-    "bool": (bool,),
+_KINDS: dict[str, tuple[Any, str]] = {
+    "str": ((str,), "a text"),
+    "float": ((int, float), "a number"),
+    "int": ((int,), "a whole number"),
+    "bool": ((bool,), "true or false"),
 }
 
 
@@ -170,6 +170,7 @@ def _typed(value: Any, kind: str, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} = {value!r}; allowed: a table")
         return dict(value)
-    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise ConfigError(f"{where} = {value!r}; allowed: a {kind}")
+    types, words = _KINDS[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+        raise ConfigError(f"{where} = {value!r}; allowed: {words}")
     return value * 1.0 if kind == "float" else value

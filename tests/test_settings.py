@@ -35,6 +35,20 @@ def test_a_value_that_is_not_allowed_names_place_and_key(key, value):
         Settings.from_mapping({key: value}, "bag.toml")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("max_loss", "1%", "a number"),
+        ("max_tickets", 2.5, "a whole number"),
+        ("lossless", "yes", "true or false"),
+        ("state_dir", 3, "a text"),
+    ],
+)
+def test_a_wrong_type_is_answered_in_plain_words(key, value, allowed):
+    with pytest.raises(ConfigError, match=rf"{key} = {value!r}; allowed: {allowed}$"):
+        Settings.from_mapping({key: value}, "bag.toml")
+
+
 def test_parameters_of_a_config_override_as_text():
     settings = Settings().overridden({"max_loss": "0.05", "state_dir": "/state", "lossless": "false"}, "config.pbtxt")
     assert (settings.max_loss, settings.state_dir, settings.lossless) == (0.05, "/state", False)
