@@ -79,7 +79,7 @@ def _native(args: argparse.Namespace) -> Native:
     except ValueError:
         raise ConfigError(f"--gpus {args.gpus!r}; allowed: numbers separated by commas, as 0,1") from None
     options = Native(args.format, args.accelerator, args.precision, gpus=gpus, rank_segments=args.rank_segments)
-    options.check("exeunt export")
+    options.check("export")
     return options
 
 

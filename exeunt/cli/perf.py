@@ -82,7 +82,7 @@ def _plan(args: argparse.Namespace) -> PerfPlan:
     from exeunt.client.perf import PROTOCOLS, Load, PerfPlan, levels
 
     if not args.name or not args.replay:
-        raise ConfigError("exeunt perf NAME --replay FILE: both are needed, random inputs make exits meaningless")
+        raise ConfigError("perf NAME --replay FILE: both are needed, random inputs make exits meaningless")
     protocol, _, address = args.url.partition("://")
     if protocol not in PROTOCOLS or not address:
         raise ConfigError(f"--url {args.url!r}; allowed: grpc://HOST:PORT or http://HOST:PORT")
