@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -8,7 +10,10 @@ import pytest
 
 from exeunt.errors import ConfigError
 from exeunt.export.bagfile import BagFile, BagMember
+from exeunt.settings import TUNERS, Settings
+from tests.replay_bag import manifest, tuner_of
 
+DOCUMENTATION = (Path(__file__).parents[1] / "docs" / "bag_file.md").read_text(encoding="utf-8")
 GOOD = """
 name = "digits"
 labels = ["zero", "one"]
@@ -97,8 +102,7 @@ def test_what_is_wrong_is_named_with_its_file(tmp_path: Path, old: str, new: str
 
 
 def test_the_documentation_shows_every_key_with_its_default(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "bag_file.md").read_text(encoding="utf-8")
-    told = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
+    told = tomllib.loads(DOCUMENTATION.split("```toml\n")[1].split("```")[0])
     bag = BagFile(where="docs", name="digits", members=(), samples=None)
     tables = {"cuts": bag.cuts, "serving": bag.serving, "member": BagMember("plain", Path("plain.onnx"))}
     assert set(told) == {each.name for each in fields(BagFile)} - {"where", "members", "settings"} | {"member", "exit"}
@@ -110,3 +114,14 @@ def test_the_documentation_shows_every_key_with_its_default(tmp_path: Path) -> N
         expected = {each.name: getattr(tables[name], each.name) for each in fields(tables[name])}
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in expected.items()}
         assert table == plain | ({"file": "plain.onnx"} if name == "member" else {})
+    shown_exit = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \| [^`]", DOCUMENTATION, re.MULTILINE))
+    assert shown_exit == {key: json.dumps(value) for key, value in Settings().to_mapping().items()}
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_the_documentation_shows_every_option_of_a_tuner(tuner: str) -> None:
+    shown = re.findall(rf"^\| `{tuner}` \| `(\w+)` \| `([^`]*)` \| \S", DOCUMENTATION, re.MULTILINE)
+    with pytest.raises(ConfigError) as caught:
+        tuner_of(manifest(tuner=tuner, tuner_options={"none such": 0}))
+    assert f"(allowed: {', '.join(sorted(option for option, _ in shown))})" in str(caught.value)
+    tuner_of(manifest(tuner=tuner, tuner_options={option: json.loads(value) for option, value in shown}))
