@@ -9,7 +9,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import numpy as np
-from geventhttpclient.response import HTTPParseError
+from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
 from tritonclient import grpc, http
 from tritonclient.utils import InferenceServerException
 
@@ -122,7 +122,7 @@ class Client:
             yield
         except InferenceServerException as error:
             raise translate(error, self._what) from error
+        except (HTTPConnectionClosed, OSError) as error:  # of the HTTP client
+            raise ServingError(f"{self._what}: no server answers: {error}") from error
         except HTTPParseError as error:
             raise ServingError(f"{self._what}: {NOT_HTTP}") from error
-        except OSError as error:  # sockets of the HTTP client
-            raise ServingError(f"{self._what}: no server answers: {error}") from error

@@ -34,6 +34,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 EXTRAS = {
     "aiohttp": "client",
     "docker": "docker",
+    "geventhttpclient": "client",
     "google": "client",
     "grpc": "client",
     "matplotlib": "plot",
