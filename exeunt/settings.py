@@ -157,11 +157,12 @@ def _read(text: str) -> Any:
         return text
 
 
-_KINDS: dict[str, tuple[Any, str]] = {
+KINDS: dict[str, tuple[Any, str]] = {  # name of a type -> what isinstance takes, in words
     "str": ((str,), "a text"),
     "float": ((int, float), "a number"),
     "int": ((int,), "a whole number"),
     "bool": ((bool,), "true or false"),
+    "list": ((list,), "a list"),
 }
 
 
@@ -170,7 +171,7 @@ def _typed(value: Any, kind: str, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} = {value!r}; allowed: a table")
         return dict(value)
-    types, words = _KINDS[kind]
+    types, words = KINDS[kind]
     if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
         raise ConfigError(f"{where} = {value!r}; allowed: {words}")
     return value * 1.0 if kind == "float" else value

@@ -17,7 +17,7 @@ import numpy as np
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
-from exeunt.settings import Settings
+from exeunt.settings import KINDS, Settings
 
 State = dict[str, Any]  # numbers, strings and numpy arrays by name
 
@@ -160,7 +160,7 @@ def options(setup: Setup, **defaults: Any) -> dict[str, Any]:
     for key, value in told.items():
         if key not in defaults:
             raise unknown("option", key, defaults, f"exit.tuner_options of tuner {setup.settings.tuner!r}")
-        kind = (int, float) if isinstance(defaults[key], float) else type(defaults[key])
+        kind, words = KINDS[type(defaults[key]).__name__]
         if not isinstance(value, kind) or isinstance(value, bool) != isinstance(defaults[key], bool):
-            raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a {type(defaults[key]).__name__}")
+            raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: {words}")
     return defaults | told
