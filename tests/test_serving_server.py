@@ -62,10 +62,13 @@ def test_a_bad_request_in_a_batch_leaves_its_mates_alone(hand_made_server):
 
 
 def test_the_stand_in_batches_waiting_requests(client, hand_made_server):
-    before = client.get_inference_statistics("look").model_stats[0]
-    asyncio.run(look_up_together(hand_made_server.grpc_url, (0, 1, 2)))
-    after = client.get_inference_statistics("look").model_stats[0]
-    assert after.execution_count - before.execution_count == 1
+    for _ in range(20):  # on a busy machine three requests do not always meet in the batcher
+        before = client.get_inference_statistics("look").model_stats[0]
+        asyncio.run(look_up_together(hand_made_server.grpc_url, (0, 1, 2)))
+        after = client.get_inference_statistics("look").model_stats[0]
+        if after.execution_count - before.execution_count == 1:
+            return
+    pytest.fail("three requests at once never ran as one batch")
 
 
 @pytest.mark.parametrize(
