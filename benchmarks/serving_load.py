@@ -27,9 +27,7 @@ from exeunt.hosting.assembly import make_controller
 from exeunt.hosting.host import ControllerHost
 from exeunt.manifest import Manifest
 
-BLOCK_S = 8.0
-BUSY = 0.5  # load from which answered inputs may pile up
-GAP_S, BUSY_GAP_S = 1.0, 6.0  # silence after a block, so that nobody pays for what another one has still to finish
+BLOCK_S = 5.0
 BOOTSTRAPS = 300
 
 
@@ -119,8 +117,7 @@ def at_load(
         wishes: by model.
     """
     blocks = take_turns(models, poisson(rate_per_s, len(images), seed), BLOCK_S)
-    gap_s = GAP_S if load < BUSY else BUSY_GAP_S
-    run = run_load(url, Traffic({"image": images}, wishes=wishes or {}, gap_s=gap_s), blocks)
+    run = run_load(url, Traffic({"image": images}, wishes=wishes or {}, gap_s=0.5), blocks)
     return [_point(run, model, load, rate_per_s, seed, reference) for model in models], run
 
 

@@ -50,7 +50,6 @@ def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> st
     for point in points:
         base = next((each for each in points if each.model == plain and each.load == point.load), None)
         lines.append(_line(point, base))
-    lines += ["", *_throughput(told, points, plain)]
     if told.get("exits_off"):
         lines += ["", "## All exits off (every request asks for the full vote)", ""]
         lines += ["| contender | p50 ms | p99 ms | p50 ratio | p99 ratio |", "|---|---|---|---|---|"]
@@ -72,19 +71,6 @@ def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> st
     lines += ["", f"Controller and scheduler: {own['own_us']:.0f} us of CPU time per input (caches warm), {share:.1%} "
               f"of the {own['all_us']:.0f} us that an input takes in all.", ""]  # fmt: skip
     return "\n".join(lines) + "\n"
-
-
-def _throughput(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
-    """The highest measured load at which p99 stays under 5 times the plain ensemble's unloaded latency."""
-    limit_ms = 5 * told["unloaded"][plain][0]
-    best = {
-        model: max((p.load for p in points if p.model == model and p.p99_ms < limit_ms), default=0.0)
-        for model in dict.fromkeys(point.model for point in points)
-    }
-    lines = [f"Highest load measured with p99 under {limit_ms:.0f} ms (5 times the plain ensemble alone):", ""]
-    lines += ["| contender | load | times the plain ensemble's |", "|---|---|---|"]
-    base = best.get(plain, 0.0)
-    return lines + [f"| {m} | {load:.0%} | {f'{load / base:.2f}' if base else ''} |" for m, load in best.items()]
 
 
 def _line(point: Point, base: Point | None) -> str:
