@@ -89,7 +89,8 @@ def test_every_answer_is_the_vote_of_its_exit_in_any_merge(exported):
 def test_what_finished_rows_teach_is_what_the_chain_says(exported):
     manifest, folder = exported
     x = noise_rows(16, 5, SIDE)
-    with Desk(manifest, folder, [2.0] + [0.0] * (len(manifest.exits) - 1)) as desk:
+    thresholds = [2.0] + [0.0] * (len(manifest.exits) - 1)
+    with Desk(manifest, folder, thresholds, threads=1) as desk:  # one lane: no exit is overtaken by the full vote
         desk.ask("a", x)
         desk.answers(1)
         assert desk.host.drain(20)
