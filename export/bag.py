@@ -117,13 +117,16 @@ def _train(opened: Opened, cut: list[CutMember], stages: Stages) -> dict[ramps.K
     weights = [member.weight for member in opened.bag.members]
     full = votes.vote([each.probabilities[rows] for each in cut], weights, opened.bag.vote)
     features = {
-        (member.name, depth): each[rows]
+        (member.name, depth): each
         for member, one in zip(opened.bag.members, cut, strict=True)
         for depth, each in enumerate(one.features, start=1)
     }
     stages.at("train ramps", 0, 1)
-    trained = ramps.train(features, full, opened.bag.seed, lambda done, of: stages.at("train ramps", done, of))
-    return trained
+
+    def advance(done: int, of: int) -> None:
+        stages.at("train ramps", done, of)
+
+    return ramps.train(features, full, opened.bag.seed, advance, rows=rows)
 
 
 def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:

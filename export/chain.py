@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.export import onnxfiles
+from exeunt.export.features import chunks, create
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,26 @@ class Chain:
             made.append(outputs)
         return made
 
-    def observe(self, rows: Mapping[str, np.ndarray], batch: int) -> tuple[list[np.ndarray], np.ndarray]:
+    def observe(self, rows: Mapping[str, np.ndarray], batch: int, folder: Path) -> tuple[list[np.ndarray], np.ndarray]:
         """Run all rows, `batch` at a time.
 
+        Args:
+            rows: public input -> [rows, ...].
+            batch: rows of one run.
+            folder: for the features' files; they never are in memory all at once.
+
         Returns:
-            features of each cut, float32 [rows, f]; the member's probabilities, float32 [rows, classes].
+            features of each cut, float32 [rows, f], mapped; the member's probabilities, float32 [rows, classes].
         """
         count = len(next(iter(rows.values())))
-        parts = [
-            self.run({name: each[start : start + batch] for name, each in rows.items()})
-            for start in range(0, count, batch)
-        ]
-        features = [
-            np.concatenate([part[depth][FEATURES] for part in parts]) for depth in range(len(self.sessions) - 1)
-        ]
-        return features, np.concatenate([part[-1][PROBABILITIES] for part in parts])
+        files: list[np.ndarray] = []
+        probabilities = []
+        for part in chunks(count, batch):
+            made = self.run({name: each[part] for name, each in rows.items()})
+            for depth, outputs in enumerate(made[:-1]):
+                if depth == len(files):
+                    path = folder / f"{self.name}_{depth + 1}.npy"
+                    files.append(create(path, count, outputs[FEATURES].shape[1]))
+                files[depth][part] = outputs[FEATURES]
+            probabilities.append(made[-1][PROBABILITIES])
+        return files, np.concatenate(probabilities)

@@ -28,7 +28,7 @@ class CutMember:
         models: Triton names of the segments.
         files: their ONNX files.
         chain: the segments, ready to run.
-        features: of each cut, float32 [rows, f].
+        features: of each cut, float32 [rows, f], mapped from a file in the folder of work.
         probabilities: float32 [rows, classes].
         difference: from the unsplit member.
     """
@@ -74,5 +74,5 @@ def _cut_member(opened: Opened, plan: Plan, number: int, work: Path) -> CutMembe
     onnxfiles.save(parts.reference, reference)
     chain = Chain.open(member.name, files)
     difference = verify(chain, reference, rows)
-    features, probabilities = chain.observe(rows, _BATCH)
+    features, probabilities = chain.observe(rows, _BATCH, work / "features")
     return CutMember(parts.pieces, models, files, chain, features, probabilities, difference)
