@@ -11,16 +11,11 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as passes
 
-from exeunt.contract import PROBABILITIES
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError
 from exeunt.export import onnxfiles
+from exeunt.export.scores import CURE_BATCH, choose_output, rename, to_probabilities
 from exeunt.manifest import Tensor
 
-_ROW_SUM_ATOL = 1e-3  # float16 probabilities sum to 1 within this
-_CURE_BATCH = (
-    'export the model with a dynamic batch dimension (torch: dynamic_shapes={"x": {0: torch.export.Dim("rows")}}; '
-    "tf2onnx: an input signature of [None, ...])"
-)
 _NUMBERS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
@@ -73,7 +68,12 @@ def read(path: Path) -> ir.Model:
 
 
 def load_member(
-    name: str, path: Path, samples: Mapping[str, np.ndarray], output: str = "", told: str = "samples"
+    name: str,
+    path: Path,
+    samples: Mapping[str, np.ndarray],
+    output: str = "",
+    told: str = "samples",
+    scores: str = "auto",
 ) -> MemberGraph:
     """Read a member and bring it into the bag's form.
 
@@ -85,6 +85,7 @@ def load_member(
             shape is that of an input without batch dimension is folded in as a constant.
         output: which output holds the class scores; "" where there is one.
         told: key and file of the samples, for messages.
+        scores: "logits" or "probabilities" where it is known what the output is; "auto" finds out.
 
     Raises:
         ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
@@ -96,22 +97,9 @@ def load_member(
     inputs = _rename_inputs(model, samples, where, told)
     for tensor in inputs:
         _check_samples(tensor, samples[tensor.name], where, told)
-    scores = _choose_output(model, output, where)
-    classes = _to_probabilities(model, scores, {each.name: samples[each.name] for each in inputs}, where)
+    chosen = choose_output(model, output, where)
+    classes = to_probabilities(model, chosen, {each.name: samples[each.name] for each in inputs}, where, scores)
     return MemberGraph(name, where, model, inputs, classes)
-
-
-def rename(model: ir.Model, value: ir.Value, name: str) -> None:
-    """Give `value` a name, moving any other value of that name out of the way."""
-    if value.name == name:
-        return
-    taken = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
-    if name in taken:
-        free = f"{name}_"
-        while free in taken:
-            free += "_"
-        taken[name].name = free
-    value.name = name
 
 
 def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -151,11 +139,11 @@ def _public(value: ir.Value, where: str) -> Tensor:
     if dtype not in _NUMBERS:
         raise ConfigError(f"{where}: input {value.name!r} is of type {value.dtype}; allowed: {', '.join(_NUMBERS)}")
     if value.shape is None or len(value.shape) == 0:
-        raise ConfigError(f"{where}: input {value.name!r} has no batch dimension; {_CURE_BATCH}")
+        raise ConfigError(f"{where}: input {value.name!r} has no batch dimension; {CURE_BATCH}")
     if isinstance(value.shape[0], int):
         raise ConfigError(
             f"{where}: input {value.name!r} has shape {_told(value.shape)}: its batch dimension is fixed at "
-            f"{value.shape[0]}; {_CURE_BATCH}"
+            f"{value.shape[0]}; {CURE_BATCH}"
         )
     if len(value.shape) == 1:
         raise ConfigError(f"{where}: input {value.name!r} has nothing but a batch dimension; reshape it to [rows, 1]")
@@ -178,67 +166,3 @@ def _check_samples(tensor: Tensor, rows: np.ndarray, where: str, told: str) -> N
             f"{where}: input {tensor.name!r} wants {tensor.dtype} of shape {['rows', *tensor.dims]}; "
             f"{told} hold {rows.dtype} of shape {list(rows.shape)}"
         )
-
-
-def _choose_output(model: ir.Model, output: str, where: str) -> ir.Value:
-    outputs = {value.name or "": value for value in model.graph.outputs}
-    if output:
-        if output not in outputs:
-            raise unknown("output", output, outputs, where)
-        return outputs[output]
-    if len(outputs) != 1:
-        raise ConfigError(
-            f"{where}: {len(outputs)} outputs ({', '.join(outputs)}); say which holds the class scores: "
-            f'output = "{next(iter(outputs), "")}" in its [[member]]'
-        )
-    return next(iter(outputs.values()))
-
-
-def _to_probabilities(model: ir.Model, scores: ir.Value, rows: Mapping[str, np.ndarray], where: str) -> int:
-    """Make PROBABILITIES, float32 [rows, classes], the only output; the number of classes."""
-    graph = model.graph
-    graph.outputs[:] = [scores]
-    passes.RemoveUnusedNodesPass()(model)
-    measured = _scores_of(model, rows, where)
-    if measured.ndim != 2 or measured.shape[1] < 2 or measured.dtype.kind != "f":
-        raise ConfigError(
-            f"{where}: output {scores.name!r} is {measured.dtype} of shape {['rows', *measured.shape[1:]]}, no "
-            "classification; allowed: one float score or probability per class, [rows, classes >= 2]"
-        )
-    producer = scores.producer()
-    last = producer.op_type if producer is not None else ""
-    value = scores
-    if measured.dtype != np.float32:
-        value = _append(model, "Cast", value, {"to": ir.DataType.FLOAT.value})
-    if last == "LogSoftmax":
-        value = _append(model, "Exp", value, {})
-    elif last != "Softmax" and not _are_probabilities(measured):
-        value = _append(model, "Softmax", value, {"axis": 1})
-    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", measured.shape[1]])
-    graph.outputs[:] = [value]
-    rename(model, value, PROBABILITIES)
-    return int(measured.shape[1])
-
-
-def _append(model: ir.Model, op_type: str, value: ir.Value, attributes: dict[str, int]) -> ir.Value:
-    node = ir.node(op_type, [value], attributes=attributes, name=f"{op_type.lower()}_of_scores")
-    node.outputs[0].name = f"{value.name}_{op_type.lower()}"
-    model.graph.append(node)
-    return node.outputs[0]
-
-
-def _scores_of(model: ir.Model, rows: Mapping[str, np.ndarray], where: str) -> np.ndarray:
-    """Scores of at most 7 real rows; runs the graph as it was read, also on 1 row, to find a hidden fixed batch."""
-    session = onnxfiles.open_in_memory(model, where)
-    name = model.graph.outputs[0].name or ""
-    for count in (1, 7):
-        scores = onnxfiles.run(session, {key: each[:count] for key, each in rows.items()}, where)[name]
-        given = min(count, *(len(each) for each in rows.values()))
-        if scores.ndim and scores.shape[0] != given:
-            raise ConfigError(f"{where}: {given} rows in, {scores.shape[0]} out: a fixed batch inside; {_CURE_BATCH}")
-    return scores
-
-
-def _are_probabilities(scores: np.ndarray) -> bool:
-    sums = scores.astype(np.float64).sum(axis=1)
-    return bool((scores >= 0).all() and np.allclose(sums, 1.0, atol=_ROW_SUM_ATOL))

@@ -61,7 +61,7 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     stages.at("read members", 0, len(bag.members))
     for member in bag.members:
         try:
-            graph = load_member(member.name, member.file, samples, member.output, told)
+            graph = load_member(member.name, member.file, samples, member.output, told, member.scores)
         except ConfigError as error:  # it starts with the file
             raise ConfigError(f"{bag.where}: member {member.name}: file = {error}") from None
         if "" in samples:

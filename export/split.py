@@ -12,7 +12,8 @@ from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.errors import ServingError
 from exeunt.export import pooling
 from exeunt.export.cuts import Boundary
-from exeunt.export.graph import MemberGraph, rename
+from exeunt.export.graph import MemberGraph
+from exeunt.export.scores import rename
 from exeunt.manifest import Tensor
 
 

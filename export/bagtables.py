@@ -1,0 +1,151 @@
+"""The tables of a bag file, [[member]], [cuts] and [serving], and how their values are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exeunt.errors import ConfigError, unknown
+
+KINDS = ("auto", "cpu", "gpu")
+SCORES = ("auto", "logits", "probabilities")
+GRIDS = (8, 4, 2, 1)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_KIND_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+@dataclass(frozen=True, slots=True)
+class BagMember:
+    """One `[[member]]`.
+
+    Attributes:
+        name: letters, digits, - and _; part of Triton's model names.
+        file: its ONNX file.
+        weight: in the vote, any scale.
+        output: which of several outputs holds the class scores; "" where there is one.
+        scores: whether it holds "logits" or "probabilities"; "auto" finds out.
+    """
+
+    name: str
+    file: Path
+    weight: float = 1.0
+    output: str = ""
+    scores: str = "auto"
+
+    def check(self, where: str) -> None:
+        """Raise ConfigError, naming `where`, unless weight and scores are allowed."""
+        where = f"{where}: member {self.name}"
+        if not (isinstance(self.weight, int | float) and 0 < self.weight < float("inf")):
+            raise ConfigError(f"{where}: weight = {self.weight!r}; allowed: a number above 0")
+        if self.scores not in SCORES:
+            raise unknown("scores", self.scores, SCORES, where)
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """The `[cuts]` table.
+
+    Attributes:
+        exits: exits wanted before the last.
+        max_cut_width: most tensors that a cut may have.
+        ramp_budget: share of the bag's work that all ramps together may add.
+        grid: side lengths of the pooling grid that may be chosen.
+    """
+
+    exits: int = 3
+    max_cut_width: int = 2
+    ramp_budget: float = 0.02
+    grid: tuple[int, ...] = (4, 2, 1)
+
+    def check(self, where: str) -> None:
+        """Raise ConfigError, naming `where`, unless every value is allowed."""
+        check_whole(self.exits, 0, f"{where}: exits")
+        check_whole(self.max_cut_width, 1, f"{where}: max_cut_width")
+        if not 0 <= self.ramp_budget < float("inf"):
+            raise ConfigError(f"{where}: ramp_budget = {self.ramp_budget!r}; allowed: a number from 0, 0.02 for 2 %")
+        if not self.grid or any(side not in GRIDS for side in self.grid):
+            raise ConfigError(f"{where}: grid = {list(self.grid)!r}; allowed: a list of some of {GRIDS}")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The `[serving]` table.
+
+    Attributes:
+        max_batch_size: most rows of one request and of one ticket.
+        instances: copies of each segment that Triton keeps, per device.
+        kind: where the segments run; "auto" takes a GPU where there is one.
+        baseline: also write the plain ensemble NAME_full.
+    """
+
+    max_batch_size: int = 64
+    instances: int = 1
+    kind: str = "auto"
+    baseline: bool = True
+
+    def check(self, where: str) -> None:
+        """Raise ConfigError, naming `where`, unless every value is allowed."""
+        check_whole(self.max_batch_size, 1, f"{where}: max_batch_size")
+        check_whole(self.instances, 1, f"{where}: instances")
+        if self.kind not in KINDS:
+            raise unknown("kind", self.kind, KINDS, where)
+
+
+def read_member(told: Mapping[str, Any], number: int, where: str, folder: Path) -> BagMember:
+    """A [[member]]; ConfigError for a key that is unknown or missing. Paths are relative to `folder`."""
+    keys = [each.name for each in dataclasses.fields(BagMember)]
+    where = f"{where}: member {told.get('name', number)}"
+    for key in told:
+        if key not in keys:
+            raise unknown("key", key, keys, where)
+    for key in ("name", "file"):
+        if key not in told:
+            raise ConfigError(f"{where}: {key} is missing; a member has at least name and file")
+    return BagMember(**{**told, "file": read_path(told["file"], f"{where}: file", folder)})
+
+
+def read_table(kind: type[Any], told: Any, where: str) -> Any:
+    """A table whose keys are the fields of `kind`; ConfigError for an unknown key or a value of a wrong type."""
+    fields = {each.name: each for each in dataclasses.fields(kind)}
+    values = {}
+    for key, value in is_table(told, where).items():
+        if key not in fields:
+            raise unknown("key", key, fields, where)
+        wanted = type(fields[key].default)
+        fits = isinstance(value, list if wanted is tuple else (int, float) if wanted is float else wanted)
+        if not fits or (isinstance(value, bool) and wanted is not bool):
+            raise ConfigError(f"{where}: {key} = {value!r}; allowed: {_KIND_NAMES[wanted]}")
+        values[key] = tuple(value) if wanted is tuple else value
+    return kind(**values)
+
+
+def is_table(told: Any, where: str) -> Mapping[str, Any]:
+    """`told`, if it is a table."""
+    if not isinstance(told, Mapping):
+        raise ConfigError(f"{where}: {told!r}; allowed: a table")
+    return told
+
+
+def read_path(told: Any, where: str, folder: Path) -> Path:
+    """A file name relative to `folder`."""
+    if not isinstance(told, str):
+        raise ConfigError(f"{where} = {told!r}; allowed: a file name")
+    return folder / told
+
+
+def check_name(told: Any, where: str) -> None:
+    """Raise ConfigError, naming `where`, unless `told` can be part of a Triton model's name."""
+    if not (isinstance(told, str) and _NAME.fullmatch(told)):
+        raise ConfigError(
+            f"{where} = {told!r}; allowed: letters, digits, - and _, since Triton models are named after it"
+        )
+
+
+def check_whole(told: Any, least: int, where: str) -> None:
+    """Raise ConfigError, naming `where`, unless `told` is a whole number from `least`."""
+    if not isinstance(told, int) or isinstance(told, bool) or told < least:
+        raise ConfigError(f"{where} = {told!r}; allowed: a whole number from {least}")
