@@ -8,6 +8,7 @@ that lost too much halve, down to a floor. The climb ends when nothing can be ra
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,13 @@ import numpy as np
 
 from exeunt.manifest import Costs
 from exeunt.tuning.evidence import Evidence
-from exeunt.tuning.slope import LARGEST_THRESHOLD, Slope, Trial
+from exeunt.tuning.slope import Slope
 
+LARGEST_THRESHOLD = 1.0  # the error score's range is 0..1
+SLACK = 1e-9  # against rounding in allowed_loss * rows
 LEAST_SEEN_ROWS = 16  # an exit seen on fewer rows (or than all of a shorter window) is not opened
+
+INFINITE = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +57,21 @@ class Climbed:
     path: tuple[tuple[float, ...], ...]
 
 
-def climb(
+def climb(  # noqa: C901 - in one piece, since on 16 rows calls would take longer than the work that they do
     evidence: Evidence, ramps: Sequence[int], latency_us: np.ndarray, allowed_loss: float, rules: Rules = PAPER
 ) -> Climbed:
     """Find thresholds on `evidence`.
+
+    A trial is feasible if it keeps the allowed loss and slows nobody down on the whole. The paper applies the one with
+    the highest ratio of latency saved to accuracy lost, and leaves two cases open. Here savings at no loss count as an
+    infinite ratio, the largest saving first; a trial that changes nothing has ratio 0: it is applied when nothing
+    better is left. Remaining ties: the shallowest ramp. A ramp that is not chosen though its trial lost nothing doubles
+    its step as well: the text is silent, the public code does so, and the path printed in figure 9 - (0, .1) then
+    (.2, .1) - is impossible otherwise.
+
+    The public code applies the trial with the least loss per latency saved; without one, the first that is free, that
+    is, leaves accuracy or latency as it was. It halves steps only where nothing was feasible. (It drops a best ramp 0
+    in favour of any free one, since 0 is falsy; that slip is not repeated here.)
 
     Args:
         evidence: rows; where a ramp was not seen, the row does not leave there.
@@ -71,16 +87,80 @@ def climb(
     path = [tuple(thresholds)]
     if not len(evidence):
         return Climbed(path[0], tuple(path))
+    slope = Slope(evidence, ramps, latency_us)
+    sight, count, public, floor = slope.ramps, slope.count, rules.public, rules.floor_step
     steps = [rules.start_step] * len(ramps)
-    slope = Slope(evidence, ramps, latency_us, allowed_loss)
-    choose, halve = (_choose_public, _halve_public) if rules.public else (_choose_paper, _halve_paper)
+    reached = [bisect_left(ramp[0], 0.0) for ramp in sight]  # how many rows are below each threshold
+    allowed = allowed_loss * count(slope.rows) + SLACK
+    open_, lossy_before, leaving = [slope.rows] * len(ramps), [0] * len(ramps), [(0, 0)] * len(ramps)
+    changed = 0
+    best_raised = most = most_saved = least_lost = bearable = 0.0
+    best_then, best_free = 0, True
     while True:
-        feasible, overstepped = slope.trials(thresholds, steps)
-        chosen = choose(feasible, steps) if feasible else None
-        halved = overstepped and halve(steps, feasible, overstepped, rules.floor_step)
-        if chosen is not None:
-            slope.apply(chosen)
-            thresholds[chosen[0]] = chosen[1]
+        if changed < len(sight):  # who leaves where, from the ramp on whose threshold was raised
+            left, lossy = open_[changed], lossy_before[changed]
+            for ramp in range(changed, len(sight)):
+                _, below, wrong, saved_ns = sight[ramp]
+                open_[ramp], lossy_before[ramp] = left, lossy
+                leaves = below[reached[ramp]] & left
+                leaving[ramp] = leaves, saved_ns
+                lossy |= leaves & wrong
+                left ^= leaves
+            bearable = allowed - count(lossy)
+            changed = len(sight)
+        best = -1
+        overstepped: list[int] = []
+        for ramp, (ranked, below, wrong, saved_ns) in enumerate(sight):
+            threshold = thresholds[ramp]
+            if threshold >= LARGEST_THRESHOLD:
+                continue
+            raised = threshold + steps[ramp]
+            if raised > LARGEST_THRESHOLD:
+                raised = LARGEST_THRESHOLD
+            now = reached[ramp]
+            then = bisect_left(ranked, raised, now)
+            moved = (below[then] ^ below[now]) & open_[ramp] if then != now else 0
+            saved = lost = 0.0
+            if moved:
+                lost = count(moved & wrong)
+                if lossy:
+                    lost -= count(moved & lossy)
+                if lost > bearable:
+                    overstepped.append(ramp)
+                    continue
+                saved = count(moved) * saved_ns  # were they to stay to the end; those who leave later save less
+                for leaves, later_ns in leaving[ramp + 1 :]:
+                    if taken := moved & leaves:
+                        saved -= count(taken) * later_ns
+                if saved < 0:
+                    overstepped.append(ramp)
+                    continue
+            if not (lost and saved) if public else lost <= 0:  # free
+                steps[ramp] *= 2
+                merit, free = -INFINITE if public else INFINITE if saved else 0.0, True
+            else:
+                merit, free = -abs(lost) / saved if public else saved / lost, False
+            if (
+                best < 0
+                or merit > most
+                or (merit == most and not public and (saved, -lost) > (most_saved, -least_lost))
+            ):
+                best, best_raised, best_then, best_free = ramp, raised, then, free
+                most, most_saved, least_lost = merit, saved, lost
+        halved = False
+        if best < 0 or not public:
+            for ramp in overstepped:
+                step = steps[ramp]
+                if step > floor:
+                    half = step / 2 if step < LARGEST_THRESHOLD else LARGEST_THRESHOLD / 2
+                    steps[ramp] = half if half > floor else floor
+                    halved = True
+        if best >= 0:
+            if not best_free:
+                steps[best] *= 2
+            thresholds[best] = best_raised
+            if best_then != reached[best]:
+                reached[best], changed = best_then, best
             path.append(tuple(thresholds))
         elif not halved:
             return Climbed(path[-1], tuple(path))
@@ -118,65 +198,3 @@ def comparable(evidence: Evidence, active: np.ndarray) -> tuple[np.ndarray, Evid
     ramps = ramps[(evidence.errors[:, ramps] < np.inf).sum(axis=0) >= least]
     rows = evidence.rows(evidence.seen(ramps))
     return (ramps, rows) if len(rows) >= least else (ramps[:0], rows)
-
-
-def _choose_paper(feasible: Sequence[Trial], steps: list[float]) -> Trial:
-    """The trial with the highest ratio of latency saved to accuracy lost; its step doubles.
-
-    The paper leaves two cases open. Savings at no loss count as an infinite ratio, the largest saving first; a trial
-    that changes nothing has ratio 0: it is applied when nothing better is left. Remaining ties: the shallowest ramp.
-
-    A ramp that is not chosen though its trial lost nothing doubles its step as well: the text is silent, the public
-    code does so, and the path printed in figure 9 - (0, .1) then (.2, .1) - is impossible otherwise.
-    """
-    best, best_ratio, best_saved, best_lost = feasible[0], -1.0, 0.0, 0.0
-    for trial in feasible:
-        ramp, _, saved, lost = trial
-        if lost <= 0:
-            ratio = math.inf if saved else 0.0
-            steps[ramp] *= 2
-        else:
-            ratio = saved / lost
-        if ratio > best_ratio or (ratio == best_ratio and (saved, best_lost) > (best_saved, lost)):
-            best, best_ratio, best_saved, best_lost = trial, ratio, saved, lost
-    if best_lost > 0:
-        steps[best[0]] *= 2
-    return best
-
-
-def _halve_paper(steps: list[float], feasible: Sequence[Trial], overstepped: Sequence[int], floor: float) -> bool:
-    """Halve, down to `floor`, the steps of the ramps that overstepped; True if any changed."""
-    return _halve(steps, overstepped, floor)
-
-
-def _choose_public(feasible: Sequence[Trial], steps: list[float]) -> Trial:
-    """The trial with the least loss per latency saved; without one, the first that is free; the shallowest of ties.
-
-    Free is a trial that leaves accuracy or latency as it was; the steps of free ramps double, and the chosen ramp's.
-    (The public code drops a best ramp 0 in favour of any free one, since 0 is falsy; that slip is not repeated here.)
-    """
-    best, least, free = None, math.inf, None
-    for trial in feasible:
-        ramp, _, saved, lost = trial
-        if not lost or not saved:
-            free = free or trial
-            steps[ramp] *= 2
-        elif abs(lost) / saved < least:
-            best, least = trial, abs(lost) / saved
-    if best is not None:
-        steps[best[0]] *= 2
-    return best or free or feasible[0]
-
-
-def _halve_public(steps: list[float], feasible: Sequence[Trial], overstepped: Sequence[int], floor: float) -> bool:
-    """Halve every step, down to `floor`, where nothing was feasible; True if any changed."""
-    return not feasible and _halve(steps, overstepped, floor)
-
-
-def _halve(steps: list[float], ramps: Sequence[int], floor: float) -> bool:
-    changed = False
-    for ramp in ramps:
-        if steps[ramp] > floor:
-            steps[ramp] = max(floor, min(LARGEST_THRESHOLD, steps[ramp]) / 2)
-            changed = True
-    return changed
