@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as passes
 
 from exeunt.errors import ConfigError
-from exeunt.export import onnxfiles
+from exeunt.export import onnxfiles, refusals
 from exeunt.export.scores import CURE_BATCH, choose_output, rename, to_probabilities
 from exeunt.manifest import Tensor
 
@@ -92,6 +92,7 @@ def load_member(
     """
     model, where = read(path), str(path)
     samples = _fold_constants(model, samples)
+    refusals.check_graph(model, where, output, samples)
     if set(samples) == {""} and len(model.graph.inputs) == 1:
         samples = {model.graph.inputs[0].name or "": samples[""]}
     inputs = _rename_inputs(model, samples, where, told)

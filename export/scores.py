@@ -15,7 +15,7 @@ from onnx_ir.passes import common as passes
 
 from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError, unknown
-from exeunt.export import onnxfiles
+from exeunt.export import onnxfiles, refusals
 
 CURE_BATCH = (
     'export the model with a dynamic batch dimension (torch: dynamic_shapes={"x": {0: torch.export.Dim("rows")}}; '
@@ -104,7 +104,7 @@ def append_probabilities(
         raise ConfigError(
             f"{where}: output {scores.name!r} is {measured.dtype} of shape {['rows', *measured.shape[1:]]}, no "
             "classification; allowed: one float score or probability per class, [rows, classes >= 2], or one per "
-            "row for two classes, [rows, 1]"
+            f"row for two classes, [rows, 1]{_why(model, measured)}"
         )
     last, value = _maker(scores), scores
     if measured.ndim == 1:
@@ -135,6 +135,10 @@ def rename(model: ir.Model, value: ir.Value, name: str) -> None:
             free += "_"
         taken[name].name = free
     value.name = name
+
+
+def _why(model: ir.Model, measured: np.ndarray) -> str:
+    return f". It holds {refusals.why_dense(model, measured.ndim)}" if measured.ndim > 2 else ""
 
 
 def _may_hold_scores(value: ir.Value) -> bool:
