@@ -52,6 +52,7 @@ class BagFile:
         labels: names of the classes; None to count them.
         samples: .npy or .npz file of unlabelled inputs, [rows, ...] each; None where the caller passes arrays.
         seed: of splits and ramp training.
+        inputs: names of the public inputs in their order; empty for all that members take.
     """
 
     where: str
@@ -63,6 +64,7 @@ class BagFile:
     vote: str = "soft"
     schedule: str = "parallel"
     seed: int = 0
+    inputs: tuple[str, ...] = ()
     cuts: Cuts = field(default_factory=Cuts)
     serving: Serving = field(default_factory=Serving)
     settings: Settings = field(default_factory=Settings)
@@ -122,7 +124,7 @@ class BagFile:
                 raise ConfigError(f"{self.where}: member name {name!r} is taken by a model of the bag; choose another")
 
 
-_TOP = ("name", "labels", "samples", "mode", "vote", "schedule", "seed", "member", "cuts", "serving", "exit")
+_TOP = ("name", "labels", "samples", "inputs", "mode", "vote", "schedule", "seed", "member", "cuts", "serving", "exit")
 
 
 def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
@@ -142,6 +144,7 @@ def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
         members=tuple(read_member(each, number, where, folder) for number, each in enumerate(members)),
         samples=read_path(told["samples"], f"{where}: samples", folder),
         labels=_labels(told.get("labels"), where, folder),
+        inputs=_inputs(told.get("inputs", []), where),
         cuts=read_table(Cuts, told.get("cuts", {}), f"{where}: [cuts]"),
         serving=read_table(Serving, told.get("serving", {}), f"{where}: [serving]"),
         settings=Settings.from_mapping(is_table(told.get("exit", {}), f"{where}: [exit]"), f"{where}: [exit]"),
@@ -149,6 +152,13 @@ def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
     )
     bag.check()
     return bag
+
+
+def _inputs(told: Any, where: str) -> tuple[str, ...]:
+    names = told if isinstance(told, list) else [None]
+    if not all(isinstance(each, str) and each for each in names) or len(set(names)) != len(names):
+        raise ConfigError(f"{where}: inputs = {told!r}; allowed: a list of the public inputs' names, each once")
+    return tuple(names)
 
 
 def _labels(told: Any, where: str, folder: Path) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class BagMember:
         weight: in the vote, any scale.
         output: which of several outputs holds the class scores; "" where there is one.
         scores: whether it holds "logits" or "probabilities"; "auto" finds out.
+        inputs: its own (or its preprocessing's) name of an input -> the public one, where they differ.
+        preprocess: ONNX file of what is done to the inputs before.
     """
 
     name: str
@@ -35,6 +37,8 @@ class BagMember:
     weight: float = 1.0
     output: str = ""
     scores: str = "auto"
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    preprocess: Path | None = None
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless weight and scores are allowed."""
@@ -43,6 +47,8 @@ class BagMember:
             raise ConfigError(f"{where}: weight = {self.weight!r}; allowed: a number above 0")
         if self.scores not in SCORES:
             raise unknown("scores", self.scores, SCORES, where)
+        if not all(isinstance(each, str) and each for each in self.inputs.values()):
+            raise ConfigError(f'{where}: inputs = {dict(self.inputs)!r}; allowed: its own name = "public name"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,9 @@ def read_member(told: Mapping[str, Any], number: int, where: str, folder: Path) 
     for key in ("name", "file"):
         if key not in told:
             raise ConfigError(f"{where}: {key} is missing; a member has at least name and file")
-    return BagMember(**{**told, "file": read_path(told["file"], f"{where}: file", folder)})
+    paths = {key: read_path(told[key], f"{where}: {key}", folder) for key in ("file", "preprocess") if told.get(key)}
+    tables = {"inputs": is_table(told["inputs"], f"{where}: inputs")} if "inputs" in told else {}
+    return BagMember(**{**told, "preprocess": None, **paths, **tables})
 
 
 def read_table(kind: type[Any], told: Any, where: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as passes
 
 from exeunt.errors import ConfigError
-from exeunt.export import onnxfiles, refusals
+from exeunt.export import naming, onnxfiles, preprocessing, refusals
 from exeunt.export.scores import CURE_BATCH, choose_output, rename, to_probabilities
 from exeunt.manifest import Tensor
 
@@ -74,6 +75,8 @@ def load_member(
     output: str = "",
     told: str = "samples",
     scores: str = "auto",
+    inputs: Mapping[str, str] = MappingProxyType({}),
+    preprocess: Path | None = None,
 ) -> MemberGraph:
     """Read a member and bring it into the bag's form.
 
@@ -86,21 +89,28 @@ def load_member(
         output: which output holds the class scores; "" where there is one.
         told: key and file of the samples, for messages.
         scores: "logits" or "probabilities" where it is known what the output is; "auto" finds out.
+        inputs: the member's (or its preprocessing's) name of an input -> the public one, where they differ.
+        preprocess: ONNX file of what is done to the inputs before; its inputs are then the public ones.
 
     Raises:
         ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
     """
     model, where = read(path), str(path)
+    if preprocess is not None:
+        preprocessing.merge(model, read(preprocess), preprocess, where)
+    naming.name_inputs(model, inputs, where)
+    naming.widen_flat_inputs(model)
     samples = _fold_constants(model, samples)
     refusals.check_graph(model, where, output, samples)
     if set(samples) == {""} and len(model.graph.inputs) == 1:
         samples = {model.graph.inputs[0].name or "": samples[""]}
-    inputs = _rename_inputs(model, samples, where, told)
-    for tensor in inputs:
+    tensors = _rename_inputs(model, samples, where, told)
+    samples = naming.as_columns(samples, {each.name: each for each in tensors})
+    for tensor in tensors:
         _check_samples(tensor, samples[tensor.name], where, told)
     chosen = choose_output(model, output, where)
-    classes = to_probabilities(model, chosen, {each.name: samples[each.name] for each in inputs}, where, scores)
-    return MemberGraph(name, where, model, inputs, classes)
+    classes = to_probabilities(model, chosen, {each.name: samples[each.name] for each in tensors}, where, scores)
+    return MemberGraph(name, where, model, tensors, classes)
 
 
 def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -129,7 +139,8 @@ def _rename_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: st
         if value.name not in samples:
             raise ConfigError(
                 f"{where}: input {value.name!r}: {told} hold no array of that name, only {sorted(samples)}; "
-                "write an .npz with one array per input"
+                "write an .npz with one array per input, or say which of them it is: "
+                f'inputs = {{ {value.name} = "{next(iter(samples), "")}" }} in its [[member]]'
             )
         tensors.append(_public(value, where))
     return tuple(tensors)

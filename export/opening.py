@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exeunt.errors import ConfigError
+from exeunt.errors import ConfigError, unknown
 from exeunt.export import nodecosts
 from exeunt.export import samples as sampling
-from exeunt.export.bagfile import BagFile
+from exeunt.export.bagfile import BagFile, BagMember
 from exeunt.export.graph import MemberGraph, load_member
+from exeunt.export.naming import as_columns
 from exeunt.export.plan import Measured
 from exeunt.export.stages import Stages
 from exeunt.manifest import Tensor
@@ -57,20 +58,22 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
         given = sampling.load(bag.samples, where)
         told = f"samples = {bag.samples}"
     samples = {"": given} if isinstance(given, np.ndarray) else dict(given)
+    if "" in samples and len(bag.inputs) == 1:
+        samples = {bag.inputs[0]: samples[""]}
     graphs: list[MemberGraph] = []
     stages.at("read members", 0, len(bag.members))
     for member in bag.members:
         try:
-            graph = load_member(member.name, member.file, samples, member.output, told, member.scores)
+            graph = _load(member, samples, told)
         except ConfigError as error:  # it starts with the file
             raise ConfigError(f"{bag.where}: member {member.name}: file = {error}") from None
-        if "" in samples:
+        if "" in samples:  # one array without a name is the one input of the first member
             samples = {graph.inputs[0].name: samples[""]}
         graphs.append(graph)
         stages.at("read members", len(graphs), len(bag.members))
-    inputs = _agree(graphs)
+    inputs = _agree(bag, graphs)
     labels = _labels(bag, graphs[0])
-    samples = {each.name: samples[each.name] for each in inputs}
+    samples = as_columns({each.name: samples[each.name] for each in inputs}, {each.name: each for each in inputs})
     rows = sampling.count_rows(samples, where)
     sampling.check_finite(samples, f"{bag.where}: {told}")
     parts = sampling.divide(rows, bag.seed)
@@ -87,7 +90,20 @@ def _measure(graphs: Sequence[MemberGraph], samples: Mapping[str, np.ndarray], s
     return tuple(measured)
 
 
-def _agree(graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
+def _load(member: BagMember, samples: Mapping[str, np.ndarray], told: str) -> MemberGraph:
+    return load_member(
+        member.name,
+        member.file,
+        samples,
+        member.output,
+        told,
+        member.scores,
+        inputs=member.inputs,
+        preprocess=member.preprocess,
+    )
+
+
+def _agree(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
     """The public inputs; ConfigError where members disagree on classes or on an input."""
     first = graphs[0]
     inputs: dict[str, tuple[Tensor, MemberGraph]] = {}
@@ -99,12 +115,38 @@ def _agree(graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
             )
         for tensor in graph.inputs:
             known, other = inputs.setdefault(tensor.name, (tensor, graph))
-            if known != tensor:
+            both = _narrower(known, tensor)
+            if both is None:
                 raise ConfigError(
                     f"{graph.where}: input {tensor.name!r} is {tensor.dtype} {list(tensor.dims)}, in {other.where} it "
-                    f"is {known.dtype} {list(known.dims)}; members of a bag take the same inputs"
+                    f"is {known.dtype} {list(known.dims)}; members of a bag take the same inputs, or inputs of other "
+                    f'names: inputs = {{ {tensor.name} = "..." }} in its [[member]]'
                 )
-    return tuple(tensor for tensor, _ in inputs.values())
+            inputs[tensor.name] = both, other
+    return tuple(inputs[name][0] for name in _order(bag, inputs))
+
+
+def _narrower(one: Tensor, other: Tensor) -> Tensor | None:
+    """The tensor that fits both, free only where both are; None where they differ."""
+    if one.dtype != other.dtype or len(one.dims) != len(other.dims):
+        return None
+    pairs = list(zip(one.dims, other.dims, strict=True))
+    return (
+        Tensor(one.name, one.dtype, tuple(map(max, pairs))) if all(a == b or -1 in (a, b) for a, b in pairs) else None
+    )
+
+
+def _order(bag: BagFile, taken: Mapping[str, tuple[Tensor, MemberGraph]]) -> Sequence[str]:
+    """Names of the public inputs, as the bag file orders them."""
+    if not bag.inputs:
+        return list(taken)
+    for name, (_, graph) in taken.items():
+        if name not in bag.inputs:
+            raise unknown("input", name, bag.inputs, f"{bag.where}: member {graph.name}: inputs")
+    for name in bag.inputs:
+        if name not in taken:
+            raise ConfigError(f"{bag.where}: inputs: no member takes {name!r}; they take {', '.join(taken)}")
+    return bag.inputs
 
 
 def _labels(bag: BagFile, first: MemberGraph) -> tuple[str, ...]:

@@ -229,7 +229,8 @@ def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) 
     votes = [votes_name(member.name, member.depth) for member in manifest.members]
     for member, vote in zip(manifest.members, votes, strict=True):
         assert member.model is not None  # the baseline was asked for
-        inputs = [each for each in manifest.inputs if any(each in s.inputs for s in member.segments)]
+        taken = {each.name for segment in member.segments for each in segment.inputs}
+        inputs = [each for each in manifest.inputs if each.name in taken]
         config = configs.onnx_model(serving, inputs, outputs[:1])
         _onnx(root, member.model, config, files.whole[member.model])
         ensemble.step(member.model, {each.name: each.name for each in inputs}, {PROBABILITIES: vote})

@@ -92,6 +92,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ('file = "plain.onnx"', "", "member plain: file is missing"),
         ('["zero", "one"]', '["zero", "zero"]', "labels: each label once"),
         ('["zero", "one"]', '"none.txt"', r"labels: .*none\.txt: no such file"),
+        ('name = "wide"', 'name = "wide"\ninputs = { x = 1 }', r"member wide: inputs = \{'x': 1\}; allowed: its own"),
+        ('name = "wide"', 'name = "wide"\nscores = "odds"', r"member wide: unknown scores 'odds'.*auto, logits, prob"),
+        ('mode = "engine"', 'inputs = ["A", "A"]', r"inputs = \['A', 'A'\]; allowed: a list of .* each once"),
         ("[cuts]", "[cuts", "not TOML"),
     ],
 )
@@ -112,7 +115,7 @@ def test_the_documentation_shows_every_key_with_its_default(tmp_path: Path) -> N
     shown = {"cuts": told["cuts"], "serving": told["serving"], "member": told["member"][0]}
     for name, table in shown.items():
         expected = {each.name: getattr(tables[name], each.name) for each in fields(tables[name])}
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in expected.items()}
+        plain = {k: list(v) if isinstance(v, tuple) else "" if v is None else v for k, v in expected.items()}
         assert table == plain | ({"file": "plain.onnx"} if name == "member" else {})
     shown_exit = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \| [^`]", DOCUMENTATION, re.MULTILINE))
     assert shown_exit == {key: json.dumps(value) for key, value in Settings().to_mapping().items()}
