@@ -14,9 +14,11 @@ from exeunt.export import assembling, onnxfiles, ramps, repository, scheduling
 from exeunt.export.bagfile import BagFile
 from exeunt.export.cutting import CutMember, cut_members
 from exeunt.export.opening import Opened, open_bag
+from exeunt.export.page import save_page
 from exeunt.export.plan import Plan, make_plan
 from exeunt.export.refine import refine
-from exeunt.export.report import CutReport, ExportReport
+from exeunt.export.report import ExportReport
+from exeunt.export.reporting import make_report
 from exeunt.export.stages import Progress, Stages
 from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest
@@ -106,8 +108,9 @@ def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages)
     assembling.save_calibration(version, opened, known)
     make_controller(manifest, version)  # the server will do the same: what it would refuse is refused here
     stages.at("write", 1, 1)
-    report = _report(opened, plan, cut, known, manifest, output, stages)
+    report = make_report(opened, plan, cut, known, manifest, output, stages)
     report.save(version)
+    save_page(report, root / "repository")
     return report
 
 
@@ -138,44 +141,3 @@ def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:
             found[name] = work / name / "model.onnx"
             onnxfiles.save(each.member.model, found[name])
     return found
-
-
-def _report(
-    opened: Opened,
-    plan: Plan,
-    cut: list[CutMember],
-    known: Mapping[ramps.Key, np.ndarray],
-    manifest: Manifest,
-    output: Path,
-    stages: Stages,
-) -> ExportReport:
-    rows = opened.parts.report
-    full = votes.labels(assembling.exit_votes(opened, manifest.exits[-1].depths, known))[rows]
-    agrees = {key: float((votes.labels(each)[rows] == full).mean()) for key, each in known.items()}
-    cuts = [
-        CutReport(
-            member=member.name,
-            depth=depth,
-            after=each.boundary.after,
-            width=each.boundary.width,
-            bytes_per_row=each.boundary.bytes_per_row,
-            share=each.boundary.share,
-            grid=each.grid,
-            features=each.features,
-            agreement=agrees[member.name, depth],
-        )
-        for member, own in zip(opened.bag.members, plan.cuts, strict=True)
-        for depth, each in enumerate(own, start=1)
-    ]
-    return ExportReport(
-        output=output,
-        manifest=manifest,
-        cuts=tuple(cuts),
-        member_agreement={member.name: agrees[member.name, member.depth] for member in manifest.members},
-        parts=opened.parts.sizes,
-        ramp_share=plan.ramp_share,
-        ramp_budget=opened.bag.cuts.ramp_budget,
-        worst_difference={m.name: each.difference for m, each in zip(opened.bag.members, cut, strict=True)},
-        seconds=dict(stages.seconds),
-        warnings=plan.warnings,
-    )

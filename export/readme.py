@@ -1,6 +1,7 @@
 """README.md of every generated model repository."""
 
 README_FILE = "README.md"
+PAGE_FILE = "report.html"
 
 TEXT = """\
 # Model repository of an exeunt bag
@@ -29,7 +30,8 @@ in its version folder. `NAME_full` and its parts are there only if the bag file 
 
 `NAME_exit/1/` holds `manifest.json` (what was exported: members, exits, measured times, settings), `calibration.npz`
 (votes on the calibration part of the samples) and `report.json` (cuts, ramps, agreement, warnings). What the controller
-learns lives in `state_dir`, not here: this folder may be read-only.
+learns lives in `state_dir`, not here: this folder may be read-only. `report.html` beside this file is the
+report as a page.
 
 `exeunt check model_repository` validates it without a server, `exeunt serve model_repository` serves it.
 """

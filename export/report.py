@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from exeunt.export.expectation import Expected
 from exeunt.manifest import Manifest
 
 REPORT_FILE = "report.json"
@@ -20,6 +21,8 @@ class CutReport:
         depth: number of the segment that it ends.
         share: share of the member's time before it, as estimated when it was placed.
         agreement: share of the report rows on which this ramp alone has the full vote's label.
+        exits: where it votes.
+        ramp_bytes: size of its weights.
     """
 
     member: str
@@ -31,6 +34,8 @@ class CutReport:
     grid: int
     features: int
     agreement: float
+    exits: tuple[int, ...]
+    ramp_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class ExportReport:
         worst_difference: member -> largest difference of probabilities between it and its segments in sequence.
         seconds: stage -> time it took.
         warnings: what the operator should know.
+        expected: latency at some losses, by the calibration rows.
     """
 
     output: Path
@@ -60,11 +66,16 @@ class ExportReport:
     worst_difference: dict[str, float]
     seconds: dict[str, float]
     warnings: tuple[str, ...]
+    expected: tuple[Expected, ...]
 
     def to_mapping(self) -> dict[str, Any]:
         """Everything but the manifest, as JSON takes it."""
         told = asdict(self)
         del told["output"], told["manifest"]
+        told["members"] = [
+            {"name": each.name, "weight": each.weight, "segments_us": [segment.cost_us[1] for segment in each.segments]}
+            for each in self.manifest.members
+        ]
         told["exits"] = [
             {"depths": list(each.depths), "elapsed_us": each.elapsed_us, "agreement": each.agreement}
             for each in self.manifest.exits
@@ -93,4 +104,10 @@ class ExportReport:
                 for name, member, depth in zip(names, manifest.members, each.depths, strict=True)
             )
             lines.append(f"{number:>4}  {each.elapsed_us[1] / full_us:>6.0%}  {each.agreement:>7.1%}  {depths}")
+        for expected in self.expected:
+            lines.append(
+                f"at {expected.max_loss:.1%} loss: {expected.latency_us / full_us:.0%} of the full ensemble's time on "
+                f"{expected.rows} calibration rows; {expected.unseen_latency_us / full_us:.0%} and "
+                f"{expected.unseen_loss:.1%} loss on {self.parts['report']} others"
+            )
         return "\n".join(lines + [f"warning: {each}" for each in self.warnings])

@@ -19,7 +19,8 @@ from exeunt.export import configs, onnxfiles, readme
 from exeunt.export.bagfile import Serving
 from exeunt.manifest import Manifest, Tensor
 
-_HARMLESS = {readme.README_FILE, ".gitkeep", ".gitignore"}
+_OURS = {readme.README_FILE, readme.PAGE_FILE}  # beside the models, where Triton looks at folders only
+_HARMLESS = _OURS | {".gitkeep", ".gitignore"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _exchange(new: Path, output: Path, old: Path) -> None:
         new.rename(output)
         return
     for each in output.iterdir():
-        if each.name in _HARMLESS - {readme.README_FILE}:
+        if each.name in _HARMLESS - _OURS:
             shutil.copy2(each, new / each.name)
     output.rename(old)
     try:

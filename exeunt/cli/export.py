@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     from exeunt.export.bag import export_bag
     from exeunt.export.native import Native, adapt
+    from exeunt.export.readme import PAGE_FILE
 
     columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
@@ -66,7 +67,11 @@ def run(args: argparse.Namespace) -> int:
             adapt(report.output, report.manifest, options)
         if options.format == "tensorrt":
             _recipes(args.bag, report.output, report.manifest, options)
-    print(json.dumps({"output": str(report.output), **report.to_mapping()}) if args.json else report.summary())
+    page = report.output / PAGE_FILE
+    if args.json:
+        print(json.dumps({"output": str(report.output), "page": str(page), **report.to_mapping()}))
+    else:
+        print(f"{report.summary()}\nas a page: {page}")
     return 0
 
 

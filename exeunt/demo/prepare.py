@@ -18,6 +18,7 @@ from exeunt.demo.bag import BAG, write_bag_file, write_material
 from exeunt.demo.data import Digits
 from exeunt.demo.records import read_manifest
 from exeunt.demo.train import trained_bag
+from exeunt.export.readme import PAGE_FILE
 from exeunt.manifest import Manifest
 
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
@@ -71,7 +72,8 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
     repository = folder / "model_repository"
     exported = [_export(modules, folder, mode, mode == modes[0], console) for mode in modes]
     shutil.rmtree(repository, ignore_errors=True)
-    for each in exported:
+    for each, mode in zip(exported, modes, strict=True):
+        (each / PAGE_FILE).rename(each / f"{MODES[mode]}_{PAGE_FILE}")  # one for each bag
         shutil.copytree(each, repository, dirs_exist_ok=True)
         shutil.rmtree(each)
     return Prepared(repository, tuple(read_manifest(repository, MODES[mode]) for mode in modes), parts, modules)
