@@ -35,8 +35,10 @@ class Desk:
             self.replies[release.key] = release
             self.came.notify_all()
 
-    def ask(self, key: Any, x: np.ndarray, **wishes: Any) -> None:
-        self.host.submit(Request(key, len(x), Wishes(**wishes)), {self.input: x})
+    def ask(self, key: Any, x: np.ndarray | dict[str, np.ndarray], **wishes: Any) -> None:
+        inputs = x if isinstance(x, dict) else {self.input: x}
+        rows = len(next(iter(inputs.values())))
+        self.host.submit(Request(key, rows, Wishes(**wishes)), inputs)
 
     def answers(self, count: int) -> dict[Any, Release]:
         with self.came:
