@@ -17,14 +17,14 @@ from exeunt.export.cutting import CutMember
 from exeunt.export.heads import build_heads
 from exeunt.export.opening import Opened
 from exeunt.export.plan import Plan
-from exeunt.export.ramps import Key, Ramp
+from exeunt.export.ramps import AnyRamp, Key
 from exeunt.export.stages import Stages
 from exeunt.manifest import Exit, Member, Segment
 
 _FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
 
 
-def votes_of_samples(opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, Ramp]) -> dict[Key, np.ndarray]:
+def votes_of_samples(opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, AnyRamp]) -> dict[Key, np.ndarray]:
     """(member, depth) -> its probabilities on every sample, float32 [rows, classes]; ramps and final outputs."""
     found = {}
     for member, each in zip(opened.bag.members, cut, strict=True):
@@ -46,7 +46,7 @@ def exit_votes(
     return votes.vote(probabilities, [weight for _, _, weight in voting], opened.bag.vote)
 
 
-def save_heads(opened: Opened, plan: Plan, ramps: Mapping[Key, Ramp], work: Path) -> list[tuple[str, Path] | None]:
+def save_heads(opened: Opened, plan: Plan, ramps: Mapping[Key, AnyRamp], work: Path) -> list[tuple[str, Path] | None]:
     """Per exit the Triton name and the file of its heads; None where every voting member has finished."""
     found: list[tuple[str, Path] | None] = []
     for number, keys in enumerate(_midway(opened, plan)):

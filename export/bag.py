@@ -10,9 +10,10 @@ import numpy as np
 
 from exeunt import __version__, contract
 from exeunt.deciding import votes
-from exeunt.export import assembling, onnxfiles, ramps, repository, scheduling
+from exeunt.export import assembling, onnxfiles, own_exits, ramps, repository, scheduling
 from exeunt.export.bagfile import BagFile
 from exeunt.export.cutting import CutMember, cut_members
+from exeunt.export.graph import without_exits
 from exeunt.export.opening import Opened, open_bag
 from exeunt.export.page import save_page
 from exeunt.export.plan import Plan, make_plan
@@ -63,14 +64,15 @@ def _plan(opened: Opened, stages: Stages) -> tuple[Opened, Plan]:
     """Plan twice: by the node profile, then by the times that the first plan's segments really take."""
     bag, classes = opened.bag, len(opened.labels)
     stages.at("plan", 0, len(opened.members) + 1)
-    first = make_plan(opened.members, bag.cuts, classes, bag.where)
+    planner = own_exits.make_plan if any(each.member.exits for each in opened.members) else make_plan
+    first = planner(opened.members, bag.cuts, classes, bag.where)
     members = []
     for each, cuts in zip(opened.members, first.cuts, strict=True):
         rows = {tensor.name: opened.samples[tensor.name] for tensor in each.member.inputs}
         members.append(refine(each, cuts, rows))
         stages.at("plan", len(members), len(opened.members) + 1)
     opened = dataclasses.replace(opened, members=tuple(members))
-    plan = make_plan(opened.members, bag.cuts, classes, bag.where)
+    plan = planner(opened.members, bag.cuts, classes, bag.where)
     stages.at("plan", len(members) + 1, len(members) + 1)
     return opened, plan
 
@@ -78,7 +80,7 @@ def _plan(opened: Opened, stages: Stages) -> tuple[Opened, Plan]:
 def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages) -> ExportReport:
     """Everything after planning, in the folder `root`."""
     cut = cut_members(opened, plan, root / "work", stages)
-    trained = _train(opened, cut, stages)
+    trained = _train(opened, plan, cut, stages)
     known = assembling.votes_of_samples(opened, cut, trained)
     plan = scheduling.scheduled(opened, plan, known)
     heads = assembling.save_heads(opened, plan, trained, root / "work")
@@ -114,8 +116,8 @@ def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages)
     return report
 
 
-def _train(opened: Opened, cut: list[CutMember], stages: Stages) -> dict[ramps.Key, ramps.Ramp]:
-    """Ramps of every cut, trained on their part of the samples against the full vote."""
+def _train(opened: Opened, plan: Plan, cut: list[CutMember], stages: Stages) -> dict[ramps.Key, ramps.AnyRamp]:
+    """Ramps of every cut, trained on their part of the samples against the full vote, or the member's own."""
     rows = opened.parts.ramps
     weights = [member.weight for member in opened.bag.members]
     full = votes.vote([each.probabilities[rows] for each in cut], weights, opened.bag.vote)
@@ -124,12 +126,19 @@ def _train(opened: Opened, cut: list[CutMember], stages: Stages) -> dict[ramps.K
         for member, one in zip(opened.bag.members, cut, strict=True)
         for depth, each in enumerate(one.features, start=1)
     }
+    own: dict[ramps.Key, ramps.AnyRamp] = {
+        (member.name, depth): ramps.OwnRamp(each.classes)
+        for member, cuts in zip(opened.bag.members, plan.cuts, strict=True)
+        for depth, each in enumerate(cuts, start=1)
+        if each.own
+    }
+    features = {key: each for key, each in features.items() if key not in own}
     stages.at("train ramps", 0, 1)
 
     def advance(done: int, of: int) -> None:
         stages.at("train ramps", done, of)
 
-    return ramps.train(features, full, opened.bag.seed, advance, rows=rows)
+    return own | ramps.train(features, full, opened.bag.seed, advance, rows=rows)
 
 
 def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:
@@ -139,5 +148,5 @@ def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:
         for each in opened.members:
             name = contract.member_model(opened.bag.name, each.member.name)
             found[name] = work / name / "model.onnx"
-            onnxfiles.save(each.member.model, found[name])
+            onnxfiles.save(without_exits(each.member), found[name])
     return found

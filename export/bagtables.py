@@ -30,6 +30,7 @@ class BagMember:
         scores: whether it holds "logits" or "probabilities"; "auto" finds out.
         inputs: its own (or its preprocessing's) name of an input -> the public one, where they differ.
         preprocess: ONNX file of what is done to the inputs before.
+        exits: outputs that are exits of its own, in depth order.
     """
 
     name: str
@@ -39,6 +40,7 @@ class BagMember:
     scores: str = "auto"
     inputs: Mapping[str, str] = field(default_factory=dict)
     preprocess: Path | None = None
+    exits: tuple[str, ...] = ()
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless weight and scores are allowed."""
@@ -47,6 +49,8 @@ class BagMember:
             raise ConfigError(f"{where}: weight = {self.weight!r}; allowed: a number above 0")
         if self.scores not in SCORES:
             raise unknown("scores", self.scores, SCORES, where)
+        if not all(isinstance(each, str) and each for each in self.exits):
+            raise ConfigError(f"{where}: exits = {list(self.exits)!r}; allowed: a list of outputs in depth order")
         if not all(isinstance(each, str) and each for each in self.inputs.values()):
             raise ConfigError(f'{where}: inputs = {dict(self.inputs)!r}; allowed: its own name = "public name"')
 
@@ -113,7 +117,9 @@ def read_member(told: Mapping[str, Any], number: int, where: str, folder: Path) 
             raise ConfigError(f"{where}: {key} is missing; a member has at least name and file")
     paths = {key: read_path(told[key], f"{where}: {key}", folder) for key in ("file", "preprocess") if told.get(key)}
     tables = {"inputs": is_table(told["inputs"], f"{where}: inputs")} if "inputs" in told else {}
-    return BagMember(**{**told, "preprocess": None, **paths, **tables})
+    exits = told.get("exits", [])
+    lists = {"exits": tuple(exits) if isinstance(exits, list) else (exits,)}
+    return BagMember(**{**told, "preprocess": None, **paths, **tables, **lists})
 
 
 def read_table(kind: type[Any], told: Any, where: str) -> Any:

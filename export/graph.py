@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from onnx_ir.passes import common as passes
 
 from exeunt.errors import ConfigError
 from exeunt.export import naming, onnxfiles, preprocessing, refusals
-from exeunt.export.scores import CURE_BATCH, choose_output, rename, to_probabilities
+from exeunt.export.scores import CURE_BATCH, choose_outputs, exit_name, rename, to_probabilities
 from exeunt.manifest import Tensor
 
 _NUMBERS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -30,6 +30,7 @@ class MemberGraph:
         model: every node named uniquely; inputs carry the public names; the output is float32 PROBABILITIES.
         inputs: the public inputs it takes, dims of one row.
         classes: number of classes.
+        exits: values that are exits of its own, float32 probabilities [rows, classes], in depth order.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MemberGraph:
     model: ir.Model
     inputs: tuple[Tensor, ...]
     classes: int
+    exits: tuple[str, ...] = ()
 
 
 def read(path: Path) -> ir.Model:
@@ -77,6 +79,7 @@ def load_member(
     scores: str = "auto",
     inputs: Mapping[str, str] = MappingProxyType({}),
     preprocess: Path | None = None,
+    exits: Sequence[str] = (),
 ) -> MemberGraph:
     """Read a member and bring it into the bag's form.
 
@@ -91,6 +94,7 @@ def load_member(
         scores: "logits" or "probabilities" where it is known what the output is; "auto" finds out.
         inputs: the member's (or its preprocessing's) name of an input -> the public one, where they differ.
         preprocess: ONNX file of what is done to the inputs before; its inputs are then the public ones.
+        exits: outputs that are exits of its own, in depth order.
 
     Raises:
         ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
@@ -108,9 +112,18 @@ def load_member(
     samples = naming.as_columns(samples, {each.name: each for each in tensors})
     for tensor in tensors:
         _check_samples(tensor, samples[tensor.name], where, told)
-    chosen = choose_output(model, output, where)
-    classes = to_probabilities(model, chosen, {each.name: samples[each.name] for each in tensors}, where, scores)
-    return MemberGraph(name, where, model, tensors, classes)
+    choose_outputs(model, output, exits, where)
+    classes = to_probabilities(model, {each.name: samples[each.name] for each in tensors}, where, scores)
+    return MemberGraph(name, where, model, tensors, classes, tuple(exit_name(n) for n in range(1, len(exits) + 1)))
+
+
+def without_exits(member: MemberGraph) -> ir.Model:
+    """The member's graph without exits of its own: what the baseline runs."""
+    if not member.exits:
+        return member.model
+    model = member.model.clone()
+    passes.RemoveUnusedNodesPass()(model)
+    return model
 
 
 def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,10 +8,10 @@ import onnx_ir as ir
 
 from exeunt.contract import features_name, votes_name
 from exeunt.export.onnxfiles import IR_VERSION, OPSET
-from exeunt.export.ramps import Key, Ramp
+from exeunt.export.ramps import AnyRamp, Key, OwnRamp
 
 
-def build_heads(name: str, ramps: Mapping[Key, Ramp]) -> ir.Model:
+def build_heads(name: str, ramps: Mapping[Key, AnyRamp]) -> ir.Model:
     """An ONNX model with `member.depth.features` float32 [rows, f] in and `member.depth` float32 [rows, classes] out.
 
     Args:
@@ -21,6 +21,13 @@ def build_heads(name: str, ramps: Mapping[Key, Ramp]) -> ir.Model:
     inputs, outputs, nodes, weights = [], [], [], []
     for (member, depth), ramp in ramps.items():
         votes = votes_name(member, depth)
+        if isinstance(ramp, OwnRamp):
+            features = _value(features_name(member, depth), ramp.classes)
+            passed = ir.node("Identity", [features], name=f"{votes}.own")
+            inputs.append(features)
+            outputs.append(_typed(passed.outputs[0], votes, ramp.classes))
+            nodes.append(passed)
+            continue
         features = _value(features_name(member, depth), ramp.weight.shape[0])
         weight, bias = (
             ir.Value(name=f"{votes}.{part}", const_value=ir.tensor(array, name=f"{votes}.{part}"))
@@ -29,15 +36,17 @@ def build_heads(name: str, ramps: Mapping[Key, Ramp]) -> ir.Model:
         scores = ir.node("Gemm", [features, weight, bias], name=f"{votes}.gemm")
         scores.outputs[0].name = f"{votes}.scores"
         softmax = ir.node("Softmax", [scores.outputs[0]], attributes={"axis": 1}, name=f"{votes}.softmax")
-        made = softmax.outputs[0]
-        made.name, made.type = votes, ir.TensorType(ir.DataType.FLOAT)
-        made.shape = ir.Shape(["rows", ramp.weight.shape[1]])
         inputs.append(features)
-        outputs.append(made)
+        outputs.append(_typed(softmax.outputs[0], votes, ramp.weight.shape[1]))
         nodes += [scores, softmax]
         weights += [weight, bias]
     graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=weights, opset_imports={"": OPSET}, name=name)
     return ir.Model(graph, ir_version=IR_VERSION, producer_name="exeunt")
+
+
+def _typed(value: ir.Value, name: str, width: int) -> ir.Value:
+    value.name, value.type, value.shape = name, ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", width])
+    return value
 
 
 def _value(name: str, width: int) -> ir.Value:

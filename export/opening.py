@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.errors import ConfigError, unknown
-from exeunt.export import nodecosts
+from exeunt.export import nodecosts, own_exits
 from exeunt.export import samples as sampling
 from exeunt.export.bagfile import BagFile, BagMember
 from exeunt.export.graph import MemberGraph, load_member
@@ -77,15 +77,20 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     rows = sampling.count_rows(samples, where)
     sampling.check_finite(samples, f"{bag.where}: {told}")
     parts = sampling.divide(rows, bag.seed)
-    return Opened(bag, _measure(graphs, samples, stages), inputs, samples, parts, labels)
+    return Opened(bag, _measure(bag, graphs, samples, stages), inputs, samples, parts, labels)
 
 
-def _measure(graphs: Sequence[MemberGraph], samples: Mapping[str, np.ndarray], stages: Stages) -> tuple[Measured, ...]:
+def _measure(
+    bag: BagFile, graphs: Sequence[MemberGraph], samples: Mapping[str, np.ndarray], stages: Stages
+) -> tuple[Measured, ...]:
     measured: list[Measured] = []
     stages.at("time nodes", 0, len(graphs))
     for graph in graphs:
         costs = nodecosts.measure(graph.model, {each.name: samples[each.name] for each in graph.inputs}, graph.where)
-        measured.append(Measured.of(graph, costs))
+        try:
+            measured.append(own_exits.measured(graph, costs))
+        except ConfigError as error:  # it starts with the file
+            raise ConfigError(f"{bag.where}: member {graph.name}: file = {error}") from None
         stages.at("time nodes", len(measured), len(graphs))
     return tuple(measured)
 
@@ -100,6 +105,7 @@ def _load(member: BagMember, samples: Mapping[str, np.ndarray], told: str) -> Me
         member.scores,
         inputs=member.inputs,
         preprocess=member.preprocess,
+        exits=member.exits,
     )
 
 

@@ -118,7 +118,7 @@ def _cuts(cuts: Sequence[CutReport]) -> str:
             str(each.width),
             f"{each.bytes_per_row:,}",
             f"{each.share:.0%}",
-            f"{each.grid} x {each.grid}",
+            f"{each.grid} x {each.grid}" if each.grid else "own exit",
             f"{each.features:,}",
             f"{each.ramp_bytes / 1024:,.1f} KiB",
             f"{each.agreement:.1%}",

@@ -49,6 +49,22 @@ class Ramp:
         return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnRamp:
+    """An exit that the member brings itself: its features are its probabilities.
+
+    Attributes:
+        classes: number of them.
+    """
+
+    classes: int
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """The features as they are, float32 [rows, classes]."""
+        return np.asarray(features)
+
+
+AnyRamp = Ramp | OwnRamp
 Key = tuple[str, int]  # member, depth
 
 

@@ -7,7 +7,7 @@ skl2onnx hands out probabilities by default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -26,6 +26,35 @@ _ROW_SUM_ATOL = 1e-3  # float16 probabilities sum to 1 within this
 _SIGMOIDS = ("Sigmoid", "HardSigmoid")
 _UNCHANGED = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout")  # values stay
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16)
+
+
+def exit_name(number: int) -> str:
+    """Value of a member's own exit, counted from 1."""
+    return f"EXIT{number}"
+
+
+def choose_outputs(model: ir.Model, output: str, exits: Sequence[str], where: str) -> None:
+    """Leave a model the output that holds the class scores, and after it its own exits in depth order.
+
+    Args:
+        model: changed in place.
+        output: see `choose_output`.
+        exits: names of the outputs that are exits.
+        where: file, for messages.
+
+    Raises:
+        ConfigError: no such output, one that is named twice, or several that could hold the scores.
+    """
+    outputs = {value.name or "": value for value in model.graph.outputs}
+    for name in exits:
+        if name not in outputs:
+            raise unknown("output", name, outputs, f"{where}: exits")
+        if list(exits).count(name) > 1 or name == output:
+            raise ConfigError(f"{where}: exits: {name!r} is named twice; allowed: each output once, the last apart")
+    branches = [outputs[name] for name in exits]
+    model.graph.outputs[:] = [value for value in model.graph.outputs if value not in branches]
+    model.graph.outputs[:] = [choose_output(model, output, where), *map(_without_zipmap, branches)]
+    passes.RemoveUnusedNodesPass()(model)
 
 
 def choose_output(model: ir.Model, output: str, where: str) -> ir.Value:
@@ -57,27 +86,30 @@ def choose_output(model: ir.Model, output: str, where: str) -> ir.Value:
     )
 
 
-def to_probabilities(
-    model: ir.Model, scores: ir.Value, rows: Mapping[str, np.ndarray], where: str, kind: str = "auto"
-) -> int:
+def to_probabilities(model: ir.Model, rows: Mapping[str, np.ndarray], where: str, kind: str = "auto") -> int:
     """Make PROBABILITIES, float32 [rows, classes], the only output; the number of classes.
 
+    Further outputs become probabilities too, with the names of `exit_name`, but no outputs any more.
+
     Args:
-        model: changed in place.
-        scores: from `choose_output`.
+        model: changed in place; from `choose_outputs`.
         rows: real inputs by the names in the graph.
         where: file, for messages.
         kind: "logits" or "probabilities" where it is known; "auto" looks at the last operator and at real rows.
 
     Raises:
-        ConfigError: the output is no classification, or the graph fails on real rows.
+        ConfigError: the output is no classification, the graph fails on real rows, or exits have other classes.
     """
-    model.graph.outputs[:] = [scores]
-    passes.RemoveUnusedNodesPass()(model)
     measured = _scores_of(model, rows, where, (1, 7))
-    if measured.size == len(measured) and kind == "auto":
+    if kind == "auto" and any(each.size == len(each) for each in measured):
         measured = _scores_of(model, rows, where, (_MANY,))  # whether one score is a probability shows on many rows
-    value, classes = append_probabilities(model, scores, measured, where, kind)
+    ends = list(model.graph.outputs)
+    made = [append_probabilities(model, *each, where, kind) for each in zip(ends, measured, strict=True)]
+    (value, classes), exits = made[0], made[1:]
+    for number, (exit_, own) in enumerate(exits, start=1):
+        if own != classes:
+            raise ConfigError(f"{where}: exits: number {number} has {own} classes, the last output {classes}")
+        rename(model, exit_, exit_name(number))
     model.graph.outputs[:] = [value]
     rename(model, value, PROBABILITIES)
     return classes
@@ -86,7 +118,7 @@ def to_probabilities(
 def append_probabilities(
     model: ir.Model, scores: ir.Value, measured: np.ndarray, where: str, kind: str = "auto"
 ) -> tuple[ir.Value, int]:
-    """Append what turns `scores` into class probabilities float32 [rows, classes]; the value and the classes.
+    """Append what turns `scores` into class probabilities float32 [rows, classes]; a value of its own, the classes.
 
     Args:
         model: changed in place; its outputs stay.
@@ -120,6 +152,8 @@ def append_probabilities(
     elif kind == "logits" or (kind == "auto" and last != "Softmax" and not _are_probabilities(flat)):
         value = _append(model, "Softmax", value, {"axis": 1})
     classes = max(2, flat.shape[1])
+    if value is scores and len(model.graph.outputs) > 1:  # exits and what follows may read each other's values
+        value = _append(model, "Identity", value, {})
     value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", classes])
     return value, classes
 
@@ -185,10 +219,10 @@ def _both_classes(model: ir.Model, value: ir.Value, last: str, measured: np.ndar
     in_range = bool(((measured >= 0) & (measured <= 1)).all())
     if kind == "logits" or (kind == "auto" and last not in _SIGMOIDS and not in_range):
         value = _append(model, "Sigmoid", value, {})
-    node = ir.node("Sub", [_constant(model, np.array(1.0, np.float32)), value], name="other_class_of_scores")
+    node = ir.node("Sub", [_constant(model, np.array(1.0, np.float32)), value], name=f"other_class_of_{value.name}")
     node.outputs[0].name = f"{value.name}_other"
     model.graph.append(node)
-    both = ir.node("Concat", [node.outputs[0], value], attributes={"axis": 1}, name="both_classes_of_scores")
+    both = ir.node("Concat", [node.outputs[0], value], attributes={"axis": 1}, name=f"both_classes_of_{value.name}")
     both.outputs[0].name = f"{value.name}_both"
     model.graph.append(both)
     return both.outputs[0]
@@ -213,16 +247,20 @@ def _append(
     return node.outputs[0]
 
 
-def _scores_of(model: ir.Model, rows: Mapping[str, np.ndarray], where: str, counts: tuple[int, ...]) -> np.ndarray:
-    """Scores of real rows, of the last count; runs the graph as it was read for each, to find a hidden fixed batch."""
+def _scores_of(
+    model: ir.Model, rows: Mapping[str, np.ndarray], where: str, counts: tuple[int, ...]
+) -> list[np.ndarray]:
+    """Outputs on real rows, of the last count; runs the graph as it was read for each, to find a hidden fixed batch."""
     session = onnxfiles.open_in_memory(model, where)
-    name = model.graph.outputs[0].name or ""
     for count in counts:
-        scores = onnxfiles.run(session, {key: each[:count] for key, each in rows.items()}, where)[name]
+        found = onnxfiles.run(session, {key: each[:count] for key, each in rows.items()}, where)
         given = min(count, *(len(each) for each in rows.values()))
-        if scores.ndim and scores.shape[0] != given:
-            raise ConfigError(f"{where}: {given} rows in, {scores.shape[0]} out: a fixed batch inside; {CURE_BATCH}")
-    return np.asarray(scores)
+        for scores in found.values():
+            if scores.ndim and scores.shape[0] != given:
+                raise ConfigError(
+                    f"{where}: {given} rows in, {scores.shape[0]} out: a fixed batch inside; {CURE_BATCH}"
+                )
+    return [np.asarray(each) for each in found.values()]
 
 
 def _are_probabilities(scores: np.ndarray) -> bool:

@@ -24,16 +24,22 @@ class Cut:
     Attributes:
         boundary: the place; its tensors carry the names of the member's own graph.
         layouts: meaning of each tensor's axes, from `pooling.layout_of`.
-        grid: side length of the pooling grid.
+        grid: side length of the pooling grid; 0 where nothing is pooled.
+        own: name of the member's own exit here, probabilities that take the place of a trained ramp; "" for none.
+        classes: of its own exit.
     """
 
     boundary: Boundary
     layouts: tuple[str, ...]
     grid: int
+    own: str = ""
+    classes: int = 0
 
     @property
     def features(self) -> int:
-        """Number of features of one row."""
+        """Number of features of one row; those of an own exit are its probabilities."""
+        if self.own:
+            return self.classes
         pairs = zip(self.boundary.tensors, self.layouts, strict=True)
         return sum(pooling.features_of(t, layout, self.grid) for t, layout in pairs if t.dtype.startswith("float"))
 
@@ -97,14 +103,23 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
     for cut, live in zip(cuts, tensors, strict=True):
         new = tuple(each for each in live if each.name not in made)
         made.update(each.name for each in new)
-        features = pooling.append_pooling(
-            graph, [values[t.name] for t in live], live, cut.layouts, cut.grid, f"{FEATURES}_{len(pieces) + 1}"
-        )
+        name = f"{FEATURES}_{len(pieces) + 1}"
+        if cut.own:
+            features = _own_features(graph, values[cut.own], name)
+        else:
+            features = pooling.append_pooling(graph, [values[t.name] for t in live], live, cut.layouts, cut.grid, name)
         pieces.append(_piece(model, before, new, features, cut.features, known))
         before = live
     last = (Tensor(PROBABILITIES, "float32", (member.classes,)),)
     pieces.append(_piece(model, before, last, None, 0, known))
     return Split(tuple(pieces), _reference(model, sorted(made)))
+
+
+def _own_features(graph: ir.Graph, exit_: ir.Value, name: str) -> ir.Value:
+    node = ir.node("Identity", [exit_], name=name)
+    node.outputs[0].name, node.outputs[0].type = name, ir.TensorType(ir.DataType.FLOAT)
+    graph.append(node)
+    return node.outputs[0]
 
 
 def _rename_cut_tensors(model: ir.Model, cuts: Sequence[Cut]) -> list[tuple[Tensor, ...]]:
