@@ -190,9 +190,8 @@ class Controller:
         """All votes of an exit are there: note them, decide."""
         parts = self._votes[exit_]
         given = [ticket.probabilities[pair] for pair in parts.pairs]
-        vote = votes.vote(given, parts.weights, self.manifest.vote)
-        spoilt = votes.spoilt(given)
-        running: slice | np.ndarray = slice(None) if ticket.finishes.all() else ticket.running
+        vote, spoilt = votes.vote_and_spoilt(given, parts.weights, self.manifest.vote)
+        running: slice | np.ndarray = slice(None) if ticket.all_finish else ticket.running
         if spoilt is not None:
             ticket.spoilt[running] |= spoilt[running]
         ticket.labels[running, exit_] = votes.labels(vote)[running]
@@ -203,7 +202,7 @@ class Controller:
             self._finish(ticket, vote)
         elif exit_ > ticket.deepest:  # a shallower vote that was overtaken knows less: it only teaches
             ticket.deepest, ticket.best = exit_, vote
-            if self.active()[exit_]:
+            if ticket.open_rows and self.active()[exit_]:
                 self._decide(ticket, exit_, vote)
 
     def _decide(self, ticket: Ticket, exit_: int, vote: np.ndarray) -> None:
@@ -239,6 +238,7 @@ class Controller:
         if q < 1.0 and exit_ < self._last:
             ticket.q[rows] = q
             ticket.finishes[rows] = self._rng.random(len(rows)) < q
+            ticket.all_finish = False
         self.tuner.answered(answered := ticket.answered(rows))
         self.tally.answered(exit_, reason, answered, float(risk.sum()))
 
@@ -284,7 +284,7 @@ class Controller:
             if ticket.deepest >= 0:
                 self._force(ticket, rows, Reason.DEADLINE)
             else:
-                ticket.open[rows] = ticket.finishes[rows] = False
+                ticket.dismiss(rows)
                 ticket.released[number] = True
                 self.tally.errors += 1
                 late.append(too_late(request, now_us))
@@ -292,8 +292,10 @@ class Controller:
 
     def _released(self, ticket: Ticket, now_us: int, error: ExeuntError | None = None) -> list[Release]:
         """Requests that are now decided; with `error` also those that never will be."""
-        if ticket.id in self.tickets and not ticket.running.any():
+        if not ticket.all_finish and ticket.id in self.tickets and not ticket.running.any():
             self._end(ticket)
+        if ticket.id not in self._undecided:
+            return []
         due = released(ticket, self.tally, now_us, error)
         if all(ticket.released):
             self._undecided.discard(ticket.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 
 from exeunt.contract import Reason
@@ -9,7 +11,8 @@ from exeunt.records.feedback import Feedback
 from exeunt.tuning.tuner import Answered
 
 # upper bounds of the release latency histogram: 1-2-5 steps from 0.5 ms to 10 s
-LATENCY_BOUNDS_US = np.array([m * 10**e for e in range(2, 7) for m in (1, 2, 5)] + [10_000_000])[2:]
+LATENCY_BOUNDS_US = ([m * 10**e for e in range(2, 7) for m in (1, 2, 5)] + [10_000_000])[2:]
+EARLY = int(Reason.EARLY)
 
 
 class Tally:
@@ -51,20 +54,23 @@ class Tally:
         """Count rows decided at an exit for a reason; `risk` is their summed estimated risk."""
         self.answers[exit_, reason] += len(answered.reason)
         self.promised_rows += int(np.count_nonzero(answered.counted))
-        if reason == Reason.EARLY:
+        if reason == EARLY:
             self.expected_losses += risk
 
     def finished(self, feedback: Feedback) -> None:
         """Count finished rows and their losses."""
         self.finished_rows += len(feedback)
-        early = feedback.reason == Reason.EARLY
-        if early.any():
+        early = feedback.reason == EARLY
+        early_rows = int(np.count_nonzero(early))
+        if early_rows:
+            self.early_rows += early_rows
             lost = feedback.loss & early
-            self.early_rows += int(early.sum())
-            self.seen_losses += int(lost.sum())
-            self.losses += float((lost / feedback.q).sum())
+            seen = int(np.count_nonzero(lost))
+            if seen:
+                self.seen_losses += seen
+                self.losses += float((lost / feedback.q).sum())
 
     def released(self, latency_us: int, exit_: int) -> None:
         """Count one client request, whose last row was decided at an exit."""
-        self.requests[exit_, np.searchsorted(LATENCY_BOUNDS_US, latency_us)] += 1
+        self.requests[exit_, bisect_left(LATENCY_BOUNDS_US, latency_us)] += 1
         self.latency_us[exit_] += latency_us

@@ -10,6 +10,7 @@ from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.tuning.tuner import Answered
 
 UNANSWERED = -1  # in `exit`
+EARLY, LOSSLESS = int(Reason.EARLY), int(Reason.LOSSLESS)  # an enum's attribute takes longer than a comparison
 
 
 class Ticket:
@@ -20,8 +21,9 @@ class Ticket:
         requests: the merged requests, rows in this order.
         rows: number of rows.
         wanted: bool [exits], exits whose votes were asked for; the last always.
-        open: bool [rows], not decided yet.
-        finishes: bool [rows], False once a row is answered and its full vote is not wanted.
+        open: bool [rows], not decided yet; `open_rows` is how many.
+        finishes: bool [rows], False once a row is answered and its full vote is not wanted;
+            `all_finish` if every row does.
         probabilities: (member, depth) -> float32 [rows, classes], valid on the rows that were running.
     """
 
@@ -33,6 +35,8 @@ class Ticket:
         self.wanted = wanted
         self.open = np.ones(rows, dtype=bool)
         self.finishes = np.ones(rows, dtype=bool)
+        self.open_rows = rows  # sums of the two, kept, since most batches are one row and looking takes longer
+        self.all_finish = True
         self.probabilities: dict[tuple[int, int], np.ndarray] = {}
         self.deepest = -1  # deepest exit seen
         self.best = np.empty((0, classes), dtype=np.float32)  # vote at the deepest exit
@@ -94,11 +98,18 @@ class Ticket:
     def freeze(self, rows: np.ndarray, exit_: int, reason: Reason, vote: np.ndarray, risk: np.ndarray | float) -> None:
         """Decide `rows` (indices): their answer is `vote[rows]`, whatever comes later."""
         self.open[rows] = False
+        self.open_rows -= len(rows)
         self.exit[rows] = exit_
         self.reason[rows] = reason
         self.risk[rows] = risk
         self.answer_probabilities[rows] = vote[rows]
         self.answer[rows] = self.labels[rows, exit_]
+
+    def dismiss(self, rows: np.ndarray) -> None:
+        """Give up `rows` (indices) that are open: they get no answer, and nothing of them runs on."""
+        self.open[rows] = self.finishes[rows] = False
+        self.open_rows -= len(rows)
+        self.all_finish = False
 
     def answer_of(self, request: Request) -> Answer:
         """The decided answer of one request."""
@@ -114,14 +125,14 @@ class Ticket:
     def answered(self, rows: np.ndarray) -> Answered:
         """The decisions of `rows` (indices) as the tuner hears them."""
         reason = self.reason[rows]
-        outside = self.never[rows] | self.spoilt[rows] | (reason > Reason.LOSSLESS)
+        outside = self.never[rows] | self.spoilt[rows] | (reason > LOSSLESS)
         return Answered(
             reason=reason,
             exit=self.exit[rows],
             service_class=self.service_class[rows],
             q=self.q[rows],
             finishes=self.finishes[rows],
-            counted=~outside | (reason == Reason.EARLY),
+            counted=~outside | (reason == EARLY),
         )
 
     def feedback(self, rows: np.ndarray) -> Feedback:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,15 +23,24 @@ def vote(probabilities: Sequence[np.ndarray], weights: Sequence[float], kind: st
     Returns:
         float32 [rows, classes].
     """
+    return vote_and_spoilt(probabilities, weights, kind)[0]
+
+
+def vote_and_spoilt(
+    probabilities: Sequence[np.ndarray], weights: Sequence[float], kind: str = "soft"
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `vote`, and the rows on which some member is not finite, bool [rows]; None, cheaply, where there is none."""
     if kind == "hard":
         probabilities = [one_hot(each) for each in probabilities]
     total = float(sum(weights))
     mean = probabilities[0] * np.float32(weights[0] / total)
     for each, weight in zip(probabilities[1:], weights[1:], strict=True):
         mean += each * np.float32(weight / total)
-    if not np.isfinite(mean).all():
-        _mend(mean, probabilities, weights)
-    return mean
+    if math.isfinite(mean.sum()):  # one look for all members: what is not finite makes every sum so
+        return mean, None
+    spoilt = np.any([~np.isfinite(each).all(axis=1) for each in probabilities], axis=0)
+    _mend(mean, probabilities, weights)
+    return mean, spoilt
 
 
 def _mend(mean: np.ndarray, probabilities: Sequence[np.ndarray], weights: Sequence[float]) -> None:
@@ -45,13 +55,6 @@ def _mend(mean: np.ndarray, probabilities: Sequence[np.ndarray], weights: Sequen
         mean[row] = mean[row] / np.float32(present) if present else np.nan
 
 
-def spoilt(probabilities: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Rows on which some member is not finite, bool [rows]; None, cheaply, where there is none."""
-    if all(np.isfinite(each.sum()) for each in probabilities):
-        return None
-    return np.any([~np.isfinite(each).all(axis=1) for each in probabilities], axis=0)
-
-
 def one_hot(probabilities: np.ndarray) -> np.ndarray:
     """Each row's label as a vote of 1; float32 [rows, classes]; a row that is not finite stays NaN."""
     hard = np.zeros_like(probabilities)
@@ -63,7 +66,8 @@ def one_hot(probabilities: np.ndarray) -> np.ndarray:
 def labels(mean: np.ndarray) -> np.ndarray:
     """Label of each vote: the first of its highest classes, -1 where the vote is NaN; int32 [rows]."""
     found = mean.argmax(axis=1).astype(np.int32)
-    found[np.isnan(mean[:, 0])] = -1
+    if not math.isfinite(mean.sum()):
+        found[np.isnan(mean[:, 0])] = -1
     return found
 
 

@@ -22,6 +22,7 @@ class RunCosts:
     def __init__(self, manifest: Manifest) -> None:
         self.most_rows = manifest.max_batch_size
         self._us = [[_by_rows(each.cost_us, self.most_rows) for each in m.segments] for m in manifest.members]
+        self._within: dict[tuple[int, int, float], int] = {}
 
     def run_us(self, member: int, depth: int, rows: int) -> float:
         """Time of the segment that starts at `depth` with `rows` rows, 1 to max_batch_size."""
@@ -33,7 +34,11 @@ class RunCosts:
 
     def rows_within(self, member: int, depth: int, limit_us: float) -> int:
         """Most rows whose run stays within `limit_us`; at least 1."""
-        return max(1, int(np.searchsorted(np.maximum.accumulate(self._us[member][depth]), limit_us, side="right")) - 1)
+        key = member, depth, limit_us
+        if key not in self._within:  # limits are few: one, but for tests
+            longest = np.maximum.accumulate(self._us[member][depth])
+            self._within[key] = max(1, int(np.searchsorted(longest, limit_us, side="right")) - 1)
+        return self._within[key]
 
 
 def _by_rows(profile: dict[int, float], most_rows: int) -> list[float]:

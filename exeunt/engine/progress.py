@@ -11,6 +11,8 @@ from exeunt.contract import Reason
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.plan import Order, Plan
 
+EARLY = int(Reason.EARLY)
+
 
 class Kind(IntEnum):
     """Classes of work, most urgent first."""
@@ -148,21 +150,25 @@ class Progress:
 
     def waits(self) -> bool:
         """Whether any row is unanswered."""
-        open_ = self.ticket.open
-        return bool(open_[0] if len(open_) == 1 else open_.any())
+        return self.ticket.open_rows > 0
 
     def look(self) -> None:
         """Look up anew which rows are answered and which of those run on."""
         ticket = self.ticket
-        self.open_rows = int(np.count_nonzero(ticket.open))
+        self.open_rows = ticket.open_rows
         self.open = self.open_rows > 0
         self.backlog = self.unconfirmed = 0.0
         if self.open_rows == ticket.rows:
             return
+        if ticket.rows == 1:
+            if ticket.finishes[0]:
+                self.backlog = 1.0 / float(ticket.q[0])
+                self.unconfirmed = self.backlog if ticket.reason[0] == EARLY else 0.0
+            return
         waits = ticket.finishes & ~ticket.open
         weights = 1.0 / ticket.q[waits]
         self.backlog = float(weights.sum())
-        self.unconfirmed = float(weights[ticket.reason[waits] == Reason.EARLY].sum())
+        self.unconfirmed = float(weights[ticket.reason[waits] == EARLY].sum())
 
     def complete(self) -> list[int]:
         """Exits that have become complete since the last call, in order."""
@@ -173,7 +179,11 @@ class Progress:
         return exits
 
     def _reached(self, depths: tuple[int, ...]) -> bool:
-        return all(piece.depth >= depth for pieces, depth in zip(self.pieces, depths, strict=True) for piece in pieces)
+        for pieces, depth in zip(self.pieces, depths, strict=True):
+            for piece in pieces:
+                if piece.depth < depth:
+                    return False
+        return True
 
     def told_of(self, member: int, depth: int, rows: np.ndarray | None) -> np.ndarray:
         """What the member told at a depth about `rows` (indices; None = all); float32 [rows, any]."""

@@ -10,6 +10,7 @@ import numpy as np
 from exeunt.contract import Reason
 
 NEVER_SEEN = -1  # in `labels` and `order`
+LOSSLESS = int(Reason.LOSSLESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Feedback:
     @property
     def promised(self) -> np.ndarray:
         """True on the rows that the promise counts: no `never`, no deadline, no fault; bool [rows]."""
-        return ~self.never & (self.reason <= Reason.LOSSLESS)
+        return ~self.never & (self.reason <= LOSSLESS)
 
     def rows(self, chosen: np.ndarray | slice) -> Feedback:
         """The chosen rows (mask, indices or slice) as feedback of their own."""

@@ -8,6 +8,8 @@ import numpy as np
 
 from exeunt.records.feedback import Feedback
 
+_COLUMNS = [each.name for each in fields(Feedback)]
+
 
 class FeedbackWindow:
     """Ring buffer of the newest `capacity_rows` rows of feedback.
@@ -33,12 +35,15 @@ class FeedbackWindow:
 
     def add(self, feedback: Feedback) -> None:
         """Append rows [rows]; the oldest fall out beyond the capacity."""
-        kept = feedback.rows(slice(-self._capacity_rows, None))
-        places = (self._next + np.arange(len(kept))) % self._capacity_rows
-        for each in fields(Feedback):
-            getattr(self._rows, each.name)[places] = getattr(kept, each.name)
-        self._next = int((self._next + len(kept)) % self._capacity_rows)
-        self._count = min(self._count + len(kept), self._capacity_rows)
+        kept = feedback if len(feedback) <= self._capacity_rows else feedback.rows(slice(-self._capacity_rows, None))
+        rows, end = len(kept), self._next + len(kept)
+        places: np.ndarray | slice = slice(self._next, end)  # mostly a few rows, far from the end
+        if end > self._capacity_rows:
+            places = np.arange(self._next, end) % self._capacity_rows
+        for name in _COLUMNS:
+            getattr(self._rows, name)[places] = getattr(kept, name)
+        self._next = end % self._capacity_rows
+        self._count = min(self._count + rows, self._capacity_rows)
 
     def view(self, newest_rows: int | None = None) -> Feedback:
         """A copy of the newest rows (all where None), oldest first."""

@@ -78,7 +78,7 @@ class Calibration:
 
 def doubt(confidence: np.ndarray) -> np.ndarray:
     """Log-odds of 1 - confidence; float64 [rows]."""
-    kept = np.clip(np.asarray(confidence, dtype=np.float64), LEAST, 1.0 - LEAST)
+    kept = np.minimum(np.maximum(np.asarray(confidence, dtype=np.float64), LEAST), 1.0 - LEAST)  # np.clip is slower
     return np.log1p(-kept) - np.log(kept)
 
 

@@ -17,6 +17,8 @@ from exeunt.tuning.pace import Pace
 from exeunt.tuning.tuner import Answered
 
 ROUNDING = 1e-6  # of summed weights 1 / q
+EARLY = int(Reason.EARLY)  # looked up once: an enum's attribute takes longer than what is done with it
+EVERYBODY = slice(None)
 
 
 class Ledger:
@@ -59,36 +61,40 @@ class Ledger:
 
     def answered(self, answered: Answered) -> None:
         """Rows were answered: each promised one earns eps; early ones that are chosen to finish start to wait."""
-        early = answered.reason == Reason.EARLY
+        early = answered.reason == EARLY
         counted = answered.counted | early
+        waits = early & answered.finishes
         for account, mine in self._by_class(answered.service_class):
             account.answered(int(np.count_nonzero(counted[mine])))
-            waiting = early & answered.finishes & mine
-            if waiting.any():
-                weights = 1.0 / answered.q[waiting].astype(np.float64)
+            q = answered.q[mine][waits[mine]]
+            if len(q):
+                weights = 1.0 / q.astype(np.float64)
                 account.left_early(len(weights), float(weights.sum()), float(weights.max()))
 
     def abandoned(self, answered: Answered) -> None:
         """Early rows whose full vote will never come: each counts as lost."""
-        gone = (answered.reason == Reason.EARLY) & answered.finishes
+        gone = (answered.reason == EARLY) & answered.finishes
         for number, (account, mine) in enumerate(self._by_class(answered.service_class)):
-            if (gone & mine).any():
-                weights = 1.0 / answered.q[gone & mine].astype(np.float64)
-                account.confirmed(len(weights), float(weights.sum()))
-                self._lost(number, float(weights.sum()))
+            q = answered.q[mine][gone[mine]]
+            if len(q):
+                weight = float((1.0 / q.astype(np.float64)).sum())
+                account.confirmed(len(q), weight)
+                self._lost(number, weight)
 
     def learn(self, feedback: Feedback) -> None:
         """Finished rows: early ones no longer wait, and what differs from the full vote is lost."""
-        early = feedback.reason == Reason.EARLY
+        early = feedback.reason == EARLY
         lost = feedback.loss & (feedback.promised | early)
-        if not (early.any() or lost.any()):
+        if not (np.count_nonzero(early) or np.count_nonzero(lost)):
             return
         weights = 1.0 / feedback.q.astype(np.float64)
         for number, (account, mine) in enumerate(self._by_class(feedback.service_class)):
-            if (early & mine).any():
-                account.confirmed(int(np.count_nonzero(early & mine)), float(weights[early & mine].sum()))
-            if (lost & mine).any():
-                self._lost(number, float(weights[lost & mine].sum()))
+            waited = weights[mine][early[mine]]
+            if len(waited):
+                account.confirmed(len(waited), float(waited.sum()))
+            differed = weights[mine][lost[mine]]
+            if len(differed):
+                self._lost(number, float(differed.sum()))
 
     def most_loss(self, number: int) -> float:
         """Highest share of losses that a class may aim at now, by its pace; infinity while there is no hurry."""
@@ -140,6 +146,8 @@ class Ledger:
         self.accounts[number].lost(weight)
         self.paces[number].lost(self.accounts[number].answered_rows, weight)
 
-    def _by_class(self, service_class: np.ndarray) -> list[tuple[Account, np.ndarray]]:
-        """Each account with the rows of its class; bool [rows]."""
+    def _by_class(self, service_class: np.ndarray) -> list[tuple[Account, np.ndarray | slice]]:
+        """Each account with the rows of its class; bool [rows], or all."""
+        if len(self.accounts) == 1:
+            return [(self.accounts[0], EVERYBODY)]
         return [(account, service_class == number) for number, account in enumerate(self.accounts)]
