@@ -17,6 +17,7 @@ from exeunt.export.graph import without_exits
 from exeunt.export.opening import Opened, open_bag
 from exeunt.export.page import save_page
 from exeunt.export.plan import Plan, make_plan
+from exeunt.export.quantise import Compressed, quantise_members
 from exeunt.export.refine import refine
 from exeunt.export.report import ExportReport
 from exeunt.export.reporting import make_report
@@ -55,9 +56,10 @@ def export_bag(
     repository.check_output(output, force)
     stages = Stages(progress or (lambda stage, done, total: None))
     opened = open_bag(bag, samples, stages)
+    opened, before = quantise_members(opened, stages)
     opened, plan = _plan(opened, stages)
     with repository.replacing(output, force) as root:
-        return _write(opened, plan, root, output, stages)
+        return _write(opened, plan, before, root, output, stages)
 
 
 def _plan(opened: Opened, stages: Stages) -> tuple[Opened, Plan]:
@@ -77,7 +79,9 @@ def _plan(opened: Opened, stages: Stages) -> tuple[Opened, Plan]:
     return opened, plan
 
 
-def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages) -> ExportReport:
+def _write(
+    opened: Opened, plan: Plan, before: Mapping[str, Compressed], root: Path, output: Path, stages: Stages
+) -> ExportReport:
     """Everything after planning, in the folder `root`."""
     cut = cut_members(opened, plan, root / "work", stages)
     trained = _train(opened, plan, cut, stages)
@@ -110,7 +114,7 @@ def _write(opened: Opened, plan: Plan, root: Path, output: Path, stages: Stages)
     assembling.save_calibration(version, opened, known)
     make_controller(manifest, version)  # the server will do the same: what it would refuse is refused here
     stages.at("write", 1, 1)
-    report = make_report(opened, plan, cut, known, manifest, output, stages)
+    report = make_report(opened, plan, cut, known, before, manifest, output, stages)
     report.save(version)
     save_page(report, root / "repository")
     return report

@@ -24,6 +24,7 @@ from typing import Any
 
 from exeunt.errors import ConfigError, unknown
 from exeunt.export.bagtables import (
+    QUANTIZE,
     BagMember,
     Cuts,
     Serving,
@@ -53,6 +54,7 @@ class BagFile:
         samples: .npy or .npz file of unlabelled inputs, [rows, ...] each; None where the caller passes arrays.
         seed: of splits and ramp training.
         inputs: names of the public inputs in their order; empty for all that members take.
+        quantize: "int8" quantises every member that does not say otherwise.
     """
 
     where: str
@@ -65,6 +67,7 @@ class BagFile:
     schedule: str = "parallel"
     seed: int = 0
     inputs: tuple[str, ...] = ()
+    quantize: str = "none"
     cuts: Cuts = field(default_factory=Cuts)
     serving: Serving = field(default_factory=Serving)
     settings: Settings = field(default_factory=Settings)
@@ -92,6 +95,7 @@ class BagFile:
             ("mode", self.mode, MODES),
             ("vote", self.vote, VOTES),
             ("schedule", self.schedule, SCHEDULES),
+            ("quantize", self.quantize, QUANTIZE),
         ):
             if value not in allowed:
                 raise unknown(key, value, allowed, where)
@@ -124,7 +128,8 @@ class BagFile:
                 raise ConfigError(f"{self.where}: member name {name!r} is taken by a model of the bag; choose another")
 
 
-_TOP = ("name", "labels", "samples", "inputs", "mode", "vote", "schedule", "seed", "member", "cuts", "serving", "exit")
+_CHOICES = ("mode", "vote", "schedule", "seed", "quantize")
+_TOP = ("name", "labels", "samples", "inputs", *_CHOICES, "member", "cuts", "serving", "exit")
 
 
 def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
@@ -148,7 +153,7 @@ def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
         cuts=read_table(Cuts, told.get("cuts", {}), f"{where}: [cuts]"),
         serving=read_table(Serving, told.get("serving", {}), f"{where}: [serving]"),
         settings=Settings.from_mapping(is_table(told.get("exit", {}), f"{where}: [exit]"), f"{where}: [exit]"),
-        **{key: told[key] for key in ("mode", "vote", "schedule", "seed") if key in told},
+        **{key: told[key] for key in _CHOICES if key in told},
     )
     bag.check()
     return bag

@@ -13,6 +13,7 @@ from exeunt.errors import ConfigError, unknown
 
 KINDS = ("auto", "cpu", "gpu")
 SCORES = ("auto", "logits", "probabilities")
+QUANTIZE = ("none", "int8")
 GRIDS = (8, 4, 2, 1)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _KIND_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -31,6 +32,7 @@ class BagMember:
         inputs: its own (or its preprocessing's) name of an input -> the public one, where they differ.
         preprocess: ONNX file of what is done to the inputs before.
         exits: outputs that are exits of its own, in depth order.
+        quantize: "int8" or "none"; "" as the bag says.
     """
 
     name: str
@@ -41,9 +43,10 @@ class BagMember:
     inputs: Mapping[str, str] = field(default_factory=dict)
     preprocess: Path | None = None
     exits: tuple[str, ...] = ()
+    quantize: str = ""
 
     def check(self, where: str) -> None:
-        """Raise ConfigError, naming `where`, unless weight and scores are allowed."""
+        """Raise ConfigError, naming `where`, unless weight, scores and quantize are allowed."""
         where = f"{where}: member {self.name}"
         if not (isinstance(self.weight, int | float) and 0 < self.weight < float("inf")):
             raise ConfigError(f"{where}: weight = {self.weight!r}; allowed: a number above 0")
@@ -51,6 +54,8 @@ class BagMember:
             raise unknown("scores", self.scores, SCORES, where)
         if not all(isinstance(each, str) and each for each in self.exits):
             raise ConfigError(f"{where}: exits = {list(self.exits)!r}; allowed: a list of outputs in depth order")
+        if self.quantize not in ("", *QUANTIZE):
+            raise unknown("quantize", self.quantize, QUANTIZE, where)
         if not all(isinstance(each, str) and each for each in self.inputs.values()):
             raise ConfigError(f'{where}: inputs = {dict(self.inputs)!r}; allowed: its own name = "public name"')
 

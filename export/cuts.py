@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from exeunt.export import integers
 from exeunt.export.graph import MemberGraph
 from exeunt.export.nodecosts import NodeCosts
 from exeunt.manifest import Tensor
@@ -188,6 +189,10 @@ def _boundary(
         tensors = tuple(costs.tensors[value.name or ""] for value in live)
         if any(each.dtype not in _CARRIED or not each.dims for each in tensors):
             usable = "a tensor's type cannot be carried between models"
-        elif not any(each.dtype in _POOLED for each in tensors):
+        elif not any(
+            integers.as_pooled(value, each).dtype in _POOLED for value, each in zip(live, tensors, strict=True)
+        ):
             usable = "nothing to pool"
+        elif any(integers.tears_a_group(value) for value in live):
+            usable = "inside a quantised operator"
     return Boundary(node.outputs[0].name or "", node.op_type, len(live), tensors, bytes_per_row, share, usable)

@@ -24,8 +24,12 @@ ort.set_default_logger_severity(3)  # its warnings on unused initializers say no
 def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None:
     """Write `model` to `path`; weights of `inline_bytes` and more go into `<path>.data`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value is not None)
-    ir.save(model, path, external_data=f"{path.name}.data" if weights >= inline_bytes else None)
+    ir.save(model, path, external_data=f"{path.name}.data" if weight_bytes(model) >= inline_bytes else None)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Size of all weights."""
+    return sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value is not None)
 
 
 def open_session(path: Path, *, profile_prefix: str | None = None) -> ort.InferenceSession:

@@ -101,6 +101,10 @@ def _members(report: ExportReport) -> Iterable[str]:
             f"<h3>{escape(member.name)}</h3><p>{_ms(sum(costs_us))}, weight {weight:.2f} of 1; finished, it agrees "
             f"with the full ensemble on {agreement:.1%} of the rows</p>"
         )
+        for quantised in report.quantised:
+            if quantised.member == member.name:
+                same = f"the bag's vote is that of the float bag on {quantised.same_vote:.1%}"
+                yield f"<p>{escape(str(quantised))}; {same}</p>"
         yield f'<div class="wide">{strip(costs_us, cuts, agreement, slowest_us)}</div>'
         if cuts:
             yield _cuts(cuts)

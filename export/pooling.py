@@ -23,7 +23,9 @@ from exeunt.manifest import Tensor
 MAX_FEATURES = 4096  # of one cut
 _MAX_WEIGHT_BYTES = 8 << 20  # of one ramp
 _NHWC_TO_NCHW, _NCHW_TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
-_SPATIAL = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "QLinearConv"))
+_SPATIAL = frozenset(
+    ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "QLinearConv", "ConvInteger")
+)
 _ANY_LAYOUT = frozenset(
     ("Relu", "Clip", "Sigmoid", "Add", "Mul", "Concat", "Sub", "Div", "LeakyRelu", "HardSwish", "HardSigmoid", "Elu")
 ) | frozenset(("Cast", "Identity", "Erf", "Tanh", "Gelu", "QuantizeLinear", "DequantizeLinear", "Pad", "Dropout"))

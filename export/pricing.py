@@ -33,7 +33,7 @@ class RampPrices:
     def pooling_us(self, cut: Cut) -> float:
         """Time that pooling adds to the segment that ends at a cut."""
         if cut not in self._pooling:
-            tensors = cut.boundary.tensors
+            tensors = cut.pooled
             model = _pooling_model(tensors, cut.layouts, cut.grid)
             shapes = [tuple(d if d >= 0 else _FREE_LENGTH for d in each.dims) for each in tensors]
             us = _median_us(model, shapes, [each.dtype for each in tensors])

@@ -39,6 +39,39 @@ class CutReport:
 
 
 @dataclass(frozen=True, slots=True)
+class QuantisedReport:
+    """A member that export turned into integers, on the report rows.
+
+    Attributes:
+        same_label: share of rows on which it has the label it had before.
+        agreement_before: share of rows on which the float member has the float bag's label.
+        agreement_after: share of rows on which it has the label of the bag as exported.
+        same_vote: share of rows on which the bag as exported has the float bag's label.
+        bytes_before: size of the weights.
+        bytes_after: see `bytes_before`.
+        us_before: time of one row, one thread.
+        us_after: see `us_before`; its segments together.
+    """
+
+    member: str
+    same_label: float
+    agreement_before: float
+    agreement_after: float
+    same_vote: float
+    bytes_before: int
+    bytes_after: int
+    us_before: float
+    us_after: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.member} in int8: the label of before on {self.same_label:.1%} of the rows, agreement with the full "
+            f"vote {self.agreement_before:.1%} before, {self.agreement_after:.1%} after; weights "
+            f"{self.bytes_after / self.bytes_before:.0%}, time {self.us_after / self.us_before:.0%} of before"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ExportReport:
     """What an export did.
 
@@ -54,6 +87,7 @@ class ExportReport:
         seconds: stage -> time it took.
         warnings: what the operator should know.
         expected: latency at some losses, by the calibration rows.
+        quantised: members that export turned into integers.
     """
 
     output: Path
@@ -67,6 +101,7 @@ class ExportReport:
     seconds: dict[str, float]
     warnings: tuple[str, ...]
     expected: tuple[Expected, ...]
+    quantised: tuple[QuantisedReport, ...] = ()
 
     def to_mapping(self) -> dict[str, Any]:
         """Everything but the manifest, as JSON takes it."""
@@ -110,4 +145,5 @@ class ExportReport:
                 f"{expected.rows} calibration rows; {expected.unseen_latency_us / full_us:.0%} and "
                 f"{expected.unseen_loss:.1%} loss on {self.parts['report']} others"
             )
+        lines += map(str, self.quantised)
         return "\n".join(lines + [f"warning: {each}" for each in self.warnings])

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from exeunt.deciding import votes
-from exeunt.export import assembling, expectation
+from exeunt.export import assembling, expectation, integers, onnxfiles
 from exeunt.export.cutting import CutMember
 from exeunt.export.opening import Opened
 from exeunt.export.plan import Plan
+from exeunt.export.quantise import Compressed
 from exeunt.export.ramps import Key
-from exeunt.export.report import CutReport, ExportReport
+from exeunt.export.report import CutReport, ExportReport, QuantisedReport
 from exeunt.export.stages import Stages
 from exeunt.manifest import Manifest
+
+_SLOWER = 1.05  # less than that may be noise
 
 
 def make_report(
@@ -23,6 +26,7 @@ def make_report(
     plan: Plan,
     cut: Sequence[CutMember],
     known: Mapping[Key, np.ndarray],
+    before: Mapping[str, Compressed],
     manifest: Manifest,
     output: Path,
     stages: Stages,
@@ -34,6 +38,7 @@ def make_report(
         plan: as it was carried out.
         cut: the members in segments.
         known: (member, depth) -> probabilities on every sample.
+        before: quantised members as they were.
         manifest: as written.
         output: the repository.
         stages: told of progress.
@@ -45,6 +50,7 @@ def make_report(
     agrees = {key: float((votes.labels(each)[rows] == full).mean()) for key, each in known.items()}
     expected = expectation.expect(manifest, known, parts.calibration, rows)
     doubts = expectation.warn(manifest, known, np.concatenate([parts.calibration, rows]), expected)
+    small = _quantised(opened, known, before, manifest)
     stages.at("report", 1, 1)
     return ExportReport(
         output=output,
@@ -56,8 +62,9 @@ def make_report(
         ramp_budget=opened.bag.cuts.ramp_budget,
         worst_difference={m.name: each.difference for m, each in zip(opened.bag.members, cut, strict=True)},
         seconds=dict(stages.seconds),
-        warnings=(*plan.warnings, *doubts),
+        warnings=(*plan.warnings, *_batch_quantised(opened), *_slower(small), *doubts),
         expected=expected,
+        quantised=small,
     )
 
 
@@ -79,3 +86,54 @@ def _cuts(opened: Opened, plan: Plan, agrees: Mapping[Key, float]) -> tuple[CutR
         for place, (member, own) in enumerate(zip(opened.bag.members, plan.cuts, strict=True))
         for depth, each in enumerate(own, start=1)
     )
+
+
+def _quantised(
+    opened: Opened, known: Mapping[Key, np.ndarray], before: Mapping[str, Compressed], manifest: Manifest
+) -> tuple[QuantisedReport, ...]:
+    """Each member that was quantised, held against the float bag on the report rows."""
+    rows = opened.parts.report
+    weights = [member.weight for member in manifest.members]
+    after = {member.name: known[member.name, member.depth][rows] for member in manifest.members}
+    floats = {name: before[name].probabilities if name in before else each for name, each in after.items()}
+    votes_before, votes_after = (
+        votes.labels(votes.vote(list(each.values()), weights, manifest.vote)) for each in (floats, after)
+    )
+    found = []
+    for each, told in zip(opened.members, manifest.members, strict=True):
+        name = each.member.name
+        if name not in before:
+            continue
+        old, new = votes.labels(floats[name]), votes.labels(after[name])
+        found.append(
+            QuantisedReport(
+                member=name,
+                same_label=float((old == new).mean()),
+                agreement_before=float((old == votes_before).mean()),
+                agreement_after=float((new == votes_after).mean()),
+                same_vote=float((votes_before == votes_after).mean()),
+                bytes_before=before[name].weight_bytes,
+                bytes_after=onnxfiles.weight_bytes(each.member.model),
+                us_before=before[name].total_us,
+                us_after=sum(segment.cost_us[1] for segment in told.segments),
+            )
+        )
+    return tuple(found)
+
+
+def _slower(quantised: Sequence[QuantisedReport]) -> list[str]:
+    return [
+        f"member {each.member} is slower in int8 on this machine ({each.us_after / each.us_before:.0%} of the time); "
+        'set quantize = "none" for it'
+        for each in quantised
+        if each.us_after > _SLOWER * each.us_before
+    ]
+
+
+def _batch_quantised(opened: Opened) -> list[str]:
+    return [
+        f"{each.member.where}: member {each.member.name} is quantised dynamically: its scales are taken over a whole "
+        "batch, so a row's probabilities depend a little on what it is batched with; quantise it statically to avoid it"
+        for each in opened.members
+        if integers.is_batch_quantised(each.member.model)
+    ]

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.errors import ServingError
-from exeunt.export import pooling
+from exeunt.export import integers, pooling
 from exeunt.export.cuts import Boundary
 from exeunt.export.graph import MemberGraph
 from exeunt.export.scores import rename
@@ -25,6 +25,7 @@ class Cut:
         boundary: the place; its tensors carry the names of the member's own graph.
         layouts: meaning of each tensor's axes, from `pooling.layout_of`.
         grid: side length of the pooling grid; 0 where nothing is pooled.
+        pooled: what the ramp sees of each tensor: integers of a known scale as float32; empty where nothing is pooled.
         own: name of the member's own exit here, probabilities that take the place of a trained ramp; "" for none.
         classes: of its own exit.
     """
@@ -32,6 +33,7 @@ class Cut:
     boundary: Boundary
     layouts: tuple[str, ...]
     grid: int
+    pooled: tuple[Tensor, ...] = ()
     own: str = ""
     classes: int = 0
 
@@ -40,7 +42,7 @@ class Cut:
         """Number of features of one row; those of an own exit are its probabilities."""
         if self.own:
             return self.classes
-        pairs = zip(self.boundary.tensors, self.layouts, strict=True)
+        pairs = zip(self.pooled, self.layouts, strict=True)
         return sum(pooling.features_of(t, layout, self.grid) for t, layout in pairs if t.dtype.startswith("float"))
 
 
@@ -78,7 +80,8 @@ def make_cut(member: MemberGraph, boundary: Boundary, classes: int, grids: Seque
     """A cut at `boundary` with the finest grid of `grids` whose ramp stays small."""
     values = ir.convenience.create_value_mapping(member.model.graph, include_subgraphs=False)
     layouts = tuple(pooling.layout_of(values[t.name], len(t.dims) + 1) for t in boundary.tensors)
-    return Cut(boundary, layouts, pooling.choose_grid(boundary.tensors, layouts, classes, grids))
+    pooled = tuple(integers.as_pooled(values[each.name], each) for each in boundary.tensors)
+    return Cut(boundary, layouts, pooling.choose_grid(pooled, layouts, classes, grids), pooled)
 
 
 def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
@@ -107,7 +110,11 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
         if cut.own:
             features = _own_features(graph, values[cut.own], name)
         else:
-            features = pooling.append_pooling(graph, [values[t.name] for t in live], live, cut.layouts, cut.grid, name)
+            seen = [
+                integers.dequantised(graph, values[each.name], each, f"{name}_floats_{number}")
+                for number, each in enumerate(live)
+            ]
+            features = pooling.append_pooling(graph, seen, cut.pooled, cut.layouts, cut.grid, name)
         pieces.append(_piece(model, before, new, features, cut.features, known))
         before = live
     last = (Tensor(PROBABILITIES, "float32", (member.classes,)),)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from exeunt.contract import FEATURES
+from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.errors import ServingError
 from exeunt.export import onnxfiles
 from exeunt.export.chain import Chain
 
 BATCHES = (1, 7)
+LEAST_LABELS = 0.98  # share of labels of a quantised member that must be the same
+_LABELLED_ROWS, _SINGLE_ROWS = 128, 8
 RTOL, ATOL = 1e-4, 1e-5
 
 
@@ -46,6 +48,42 @@ def verify(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray]) -> flo
                         f"(allowed: rtol {RTOL}, atol {ATOL}); lower [cuts] exits or max_cut_width"
                     )
                 worst = max(worst, _apart(found, expected[name]) if depth == len(chain.sessions) else 0.0)
+    return worst
+
+
+def verify_labels(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray]) -> float:
+    """Compare the labels of a split quantised member with the unsplit one's.
+
+    Where a number is rounded to one of 256, the last bit of a sum may decide which, so numbers are no measure.
+
+    Args:
+        chain: the segments.
+        reference: as for `verify`.
+        rows: real inputs; at most 128 of them are compared, in batches of 1 and 7.
+
+    Returns:
+        the largest absolute difference of probabilities that was seen.
+
+    Raises:
+        ServingError: labels differ on more than 2 % of the rows.
+    """
+    session = onnxfiles.open_session(reference)
+    count = min(_LABELLED_ROWS, len(next(iter(rows.values()))))
+    worst, same, compared = 0.0, 0, 0
+    for start in (*range(0, _SINGLE_ROWS), *range(_SINGLE_ROWS, count, BATCHES[-1])):
+        size = BATCHES[0] if start < _SINGLE_ROWS else BATCHES[-1]
+        fed = {name: each[start : start + size] for name, each in rows.items()}
+        expected = onnxfiles.run(session, fed, f"{chain.name}, unsplit")[PROBABILITIES]
+        found = chain.run(fed)[-1][PROBABILITIES]
+        worst = max(worst, _apart(found, expected))
+        same += int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
+        compared += len(expected)
+    if same < LEAST_LABELS * compared:
+        raise ServingError(
+            f"member {chain.name} is quantised: its {len(chain.sessions)} segments in sequence give another label than "
+            f"the unsplit member on {compared - same} of {compared} rows (allowed: {1 - LEAST_LABELS:.0%}); lower "
+            "[cuts] exits or max_cut_width"
+        )
     return worst
 
 
