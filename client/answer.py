@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exeunt.contract import EXIT, LABEL, PROBABILITIES, REASON, RISK, Reason
+from exeunt.contract import EXIT, LABEL, PROBABILITIES, REASON, RISK, TOP_LABELS, TOP_PROBABILITIES, Reason
 from exeunt.errors import ServingError
 
 NO_EXIT = -1  # the model has no exits: a plain ensemble or a single member
@@ -24,6 +24,8 @@ class Answer:
         exit: exit that answered, NO_EXIT from a model without exits.
         reason: why it left there.
         risk: estimated probability that `label` differs from the full vote's, 0..1.
+        top_labels: int64 [top], the most probable labels in order; None where the bag does not tell them.
+        top_probabilities: float32 [top], theirs.
     """
 
     label: int
@@ -32,6 +34,8 @@ class Answer:
     exit: int
     reason: Reason
     risk: float
+    top_labels: np.ndarray | None = None
+    top_probabilities: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Answers:
         reasons: int32 [rows], values of `Reason`.
         risks: float32 [rows].
         names: label names by label; empty where they are not known.
+        top_labels: int64 [rows, top], the most probable labels in order; None where the bag does not tell them.
+        top_probabilities: float32 [rows, top], theirs.
     """
 
     labels: np.ndarray
@@ -53,6 +59,8 @@ class Answers:
     reasons: np.ndarray
     risks: np.ndarray
     names: tuple[str, ...] = ()
+    top_labels: np.ndarray | None = None
+    top_probabilities: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -68,6 +76,8 @@ class Answers:
             exit=int(self.exits[row]),
             reason=Reason(int(self.reasons[row])),
             risk=float(self.risks[row]),
+            top_labels=None if self.top_labels is None else self.top_labels[row],
+            top_probabilities=None if self.top_probabilities is None else self.top_probabilities[row],
         )
 
     def __iter__(self) -> Iterator[Answer]:
@@ -101,6 +111,8 @@ class Answers:
             reasons=_column(outputs, REASON, rows, np.int32, Reason.FULL),
             risks=_column(outputs, RISK, rows, np.float32, 0.0),
             names=names,
+            top_labels=outputs.get(TOP_LABELS),
+            top_probabilities=outputs.get(TOP_PROBABILITIES),
         )
 
 

@@ -14,12 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
-from exeunt.contract import ANSWER_DTYPES, PROBABILITIES
+from exeunt.contract import ANSWER_DTYPES, PROBABILITIES, TOP_DTYPES
 from exeunt.errors import ExeuntError, OverloadedError, RequestError, ServingError
 
 LABELS_PARAMETER = "labels"  # config.pbtxt parameter of the public model: a JSON list of label names
 Inputs = np.ndarray | Mapping[str, np.ndarray]  # one array for a model of one input, else name -> array
 
+_READ = ANSWER_DTYPES | TOP_DTYPES
 _REFUSED = {"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "OUT_OF_RANGE", "400", "404", "409"}
 _OVERLOADED = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "503", "429"}
 _UNREACHABLE = ("failed to connect", "connection refused", "socket closed", "connection reset", "dns resolution")
@@ -93,7 +94,7 @@ class Signature:
                 Port(each["name"], each["datatype"], tuple(int(dim) for dim in each["shape"]))
                 for each in metadata["inputs"]
             ),
-            outputs=tuple(each["name"] for each in metadata["outputs"] if each["name"] in ANSWER_DTYPES),
+            outputs=tuple(each["name"] for each in metadata["outputs"] if each["name"] in _READ),
             labels=tuple(json.loads(told)) if told else (),
             classes=_classes(metadata["outputs"]),
         )

@@ -13,6 +13,9 @@ EXIT = "EXIT"  # int32 [rows, 1], index of the exit that answered
 REASON = "REASON"  # int32 [rows, 1], see Reason
 RISK = "RISK"  # float32 [rows, 1], estimated probability that LABEL differs from the full vote's label
 ANSWER_DTYPES = {PROBABILITIES: "float32", LABEL: "int64", EXIT: "int32", REASON: "int32", RISK: "float32"}
+TOP_LABELS = "TOP_LABELS"  # int64 [rows, top], labels by falling probability; only where the bag has `top`
+TOP_PROBABILITIES = "TOP_PROBABILITIES"  # float32 [rows, top], theirs
+TOP_DTYPES = {TOP_LABELS: "int64", TOP_PROBABILITIES: "float32"}
 
 TICKET = "TICKET"  # int64 [rows, 1], input of the bag and of every tap
 TAPPED = "TAPPED"  # int64 [rows, 1], what a tap gives back to the ensemble: the ticket

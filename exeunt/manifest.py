@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from exeunt import contract
 from exeunt.errors import ConfigError
 from exeunt.settings import Settings
 
@@ -101,6 +102,16 @@ class Manifest:
     settings: Settings
     weights_sha256: str  # over the ONNX files of members and ramps
     exported_by: str = ""
+    top: int = 0  # width of the outputs TOP_LABELS and TOP_PROBABILITIES; 0: the public model has none
+
+    @property
+    def answers(self) -> tuple[Tensor, ...]:
+        """Outputs of the public model."""
+        told = {name: (dtype, 1) for name, dtype in contract.ANSWER_DTYPES.items()}
+        told[contract.PROBABILITIES] = (contract.ANSWER_DTYPES[contract.PROBABILITIES], self.classes)
+        if self.top:
+            told |= {name: (dtype, self.top) for name, dtype in contract.TOP_DTYPES.items()}
+        return tuple(Tensor(name, dtype, (width,)) for name, (dtype, width) in told.items())
 
     @property
     def classes(self) -> int:
@@ -124,6 +135,7 @@ class Manifest:
         """Key of everything learnt about this bag: 16 hexadecimal digits."""
         told = _plain(self)
         told["settings"] = {}
+        del told["top"]  # what is told of a vote teaches nothing
         for member in told["members"]:
             for segment in member["segments"]:
                 segment["cost_us"] = {}
@@ -182,6 +194,8 @@ class Manifest:
                     f"{where}: exit {number} has weights {exit_.weights}; allowed: above 0 for the members that vote "
                     "there, 0 for others; the last exit has none of its own"
                 )
+        if not 0 <= self.top <= self.classes:
+            raise ConfigError(f"{where}: top = {self.top}; allowed: 0 to {self.classes}, the number of classes")
         if self.mode not in MODES or self.vote not in VOTES:
             raise ConfigError(f"{where}: mode {self.mode!r}, vote {self.vote!r}; allowed: {MODES}, {VOTES}")
         self.settings.check(where)
@@ -245,4 +259,5 @@ def _manifest(told: dict[str, Any]) -> Manifest:
         settings=Settings.from_mapping(told["settings"], "settings"),
         weights_sha256=told["weights_sha256"],
         exported_by=told["exported_by"],
+        top=int(told.get("top", 0)),
     )

@@ -106,6 +106,7 @@ def _write(
         settings=bag.settings,
         weights_sha256=onnxfiles.sha256_of(parts),
         exported_by=f"exeunt {__version__}",
+        top=bag.serving.top,
     )
     manifest.check(bag.where)
     files = repository.Written(parts, _save_whole(opened, root / "work"))

@@ -95,17 +95,20 @@ class Serving:
         instances: copies of each segment that Triton keeps, per device.
         kind: where the segments run; "auto" takes a GPU where there is one.
         baseline: also write the plain ensemble NAME_full.
+        top: labels in the outputs TOP_LABELS and TOP_PROBABILITIES; 0 for no such outputs.
     """
 
     max_batch_size: int = 64
     instances: int = 1
     kind: str = "auto"
     baseline: bool = True
+    top: int = 0
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless every value is allowed."""
         check_whole(self.max_batch_size, 1, f"{where}: max_batch_size")
         check_whole(self.instances, 1, f"{where}: instances")
+        check_whole(self.top, 0, f"{where}: top")
         if self.kind not in KINDS:
             raise unknown("kind", self.kind, KINDS, where)
 

@@ -37,14 +37,6 @@ def write(config: pb.ModelConfig, folder: Path) -> None:
     (folder / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
-def answers(classes: int) -> list[Tensor]:
-    """The five answers of the public model."""
-    return [
-        Tensor(name, dtype, (classes if name == contract.PROBABILITIES else 1,))
-        for name, dtype in contract.ANSWER_DTYPES.items()
-    ]
-
-
 def onnx_model(serving: Serving, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> pb.ModelConfig:
     """A segment, a heads model or an unsplit member; concurrent tickets share batches."""
     config = _model("onnxruntime", serving, inputs, outputs)
@@ -57,21 +49,22 @@ def onnx_model(serving: Serving, inputs: Sequence[Tensor], outputs: Sequence[Ten
 
 
 def exit_controller(
-    serving: Serving, inputs: Sequence[Tensor], classes: int, votes: Sequence[str] | None
+    serving: Serving, inputs: Sequence[Tensor], answers: Sequence[Tensor], votes: Sequence[str] | None
 ) -> pb.ModelConfig:
     """The exit controller.
 
     Args:
         serving: of the bag.
         inputs: the public ones.
-        classes: number of classes.
+        answers: outputs of the public model, PROBABILITIES among them.
         votes: names of the votes that taps send, in ensemble mode; None in engine mode.
     """
-    outputs = answers(classes)
+    outputs = list(answers)
     if votes is None:
         config = _model("exit_controller", serving, inputs, outputs)
     else:
-        taps = [Tensor(contract.TICKET, "int64", (1,)), *(Tensor(each, "float32", (classes,)) for each in votes)]
+        wide = next(each.dims for each in answers if each.name == contract.PROBABILITIES)
+        taps = [Tensor(contract.TICKET, "int64", (1,)), *(Tensor(each, "float32", wide) for each in votes)]
         outputs.append(Tensor(contract.TAPPED, "int64", (1,)))
         config = _model("exit_controller", serving, [*inputs, *taps], outputs)
         for each in config.input:

@@ -159,4 +159,8 @@ def _labels(bag: BagFile, first: MemberGraph) -> tuple[str, ...]:
     labels = bag.labels if bag.labels is not None else tuple(str(number) for number in range(first.classes))
     if len(labels) != first.classes:
         raise ConfigError(f"{bag.where}: labels: {len(labels)} of them, but {first.where} has {first.classes} classes")
+    if bag.serving.top > len(labels):
+        raise ConfigError(
+            f"{bag.where}: [serving]: top = {bag.serving.top}; allowed: 0 to {len(labels)}, the number of classes"
+        )
     return labels

@@ -135,7 +135,7 @@ def tap_votes(manifest: Manifest) -> list[str]:
 
 
 def _public(root: Path, manifest: Manifest, serving: Serving) -> None:
-    answers = configs.answers(manifest.classes)
+    answers = manifest.answers
     ensemble = configs.Ensemble(serving, manifest.inputs, answers)
     names = {each.name: each.name for each in answers}
     ensemble.step(contract.exit_model(manifest.bag), {each.name: each.name for each in manifest.inputs}, names)
@@ -145,7 +145,7 @@ def _public(root: Path, manifest: Manifest, serving: Serving) -> None:
 def _exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
     votes = tap_votes(manifest) if manifest.mode == "ensemble" else None
     folder = root / contract.exit_model(manifest.bag)
-    configs.write(configs.exit_controller(serving, manifest.inputs, manifest.classes, votes), folder)
+    configs.write(configs.exit_controller(serving, manifest.inputs, manifest.answers, votes), folder)
     return folder / "1"
 
 

@@ -42,15 +42,29 @@ def nan_rows(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return found
 
 
-def answer_tensors(answer: Answer) -> dict[str, np.ndarray]:
-    """The public model's outputs, by name, in the contract's dtypes; all but PROBABILITIES [rows, 1]."""
-    return {
+def answer_tensors(answer: Answer, top: int = 0) -> dict[str, np.ndarray]:
+    """The public model's outputs, by name, in the contract's dtypes; all but PROBABILITIES [rows, 1].
+
+    Args:
+        answer: of one request.
+        top: width of TOP_LABELS and TOP_PROBABILITIES, which are left out where it is 0.
+    """
+    found = {
         contract.PROBABILITIES: answer.probabilities,
         contract.LABEL: answer.label[:, None],
         contract.EXIT: answer.exit[:, None],
         contract.REASON: answer.reason[:, None],
         contract.RISK: answer.risk[:, None],
     }
+    return found | _top(answer, top) if top else found
+
+
+def _top(answer: Answer, top: int) -> dict[str, np.ndarray]:
+    """The `top` most probable labels, the lower one first where they tie, as LABEL does; -1 where LABEL is."""
+    order = np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :top]
+    labels = np.where(answer.label[:, None] < 0, -1, order).astype(np.int64)
+    probabilities = np.take_along_axis(answer.probabilities, order, axis=1)
+    return {contract.TOP_LABELS: labels, contract.TOP_PROBABILITIES: probabilities}
 
 
 def votes_by_name(manifest: Manifest) -> dict[str, tuple[int, int]]:

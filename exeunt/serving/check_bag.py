@@ -56,15 +56,9 @@ def _port(tensor: Tensor) -> Port:
     return Port(tensor.name, triton_type(tensor.dtype), tensor.dims)
 
 
-def answers(manifest: Manifest) -> list[Tensor]:
-    """Outputs of the public model."""
-    wide = {contract.PROBABILITIES: manifest.classes}
-    return [Tensor(name, dtype, (wide.get(name, 1),)) for name, dtype in contract.ANSWER_DTYPES.items()]
-
-
 def _told(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
     """(model, inputs, outputs) as the manifest has them."""
-    yield manifest.bag, list(manifest.inputs), answers(manifest)
+    yield manifest.bag, list(manifest.inputs), list(manifest.answers)
     if manifest.mode == "ensemble":
         for member in manifest.members:
             for segment in member.segments:

@@ -83,7 +83,7 @@ class TritonPythonModel:
             code = getattr(pb_utils.TritonError, release.error.triton_code)
             response = pb_utils.InferenceResponse(error=pb_utils.TritonError(str(release.error), code))
         else:
-            outputs = wire.answer_tensors(release.answer).items()
+            outputs = wire.answer_tensors(release.answer, self._manifest.top).items()
             response = pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs])
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
