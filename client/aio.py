@@ -41,7 +41,8 @@ class AsyncClient:
         self._model = model
         self._timeout_s = timeout_s
         self._what = f"model {model!r} at {url}"
-        self._labels = labels
+        self._given_labels = labels
+        self._labels: tuple[str, ...] = ()
         self._protocol = grpc if self._address.protocol == "grpc" else http
         self._connection: Any = None
         self.signature: Signature | None = None
@@ -62,7 +63,7 @@ class AsyncClient:
         try:
             with self._translated():
                 self.signature = await self._describe()
-            self._labels = self.signature.names(self._labels)
+            self._labels = self.signature.names(self._given_labels)
         except BaseException:
             await self._connection.close()
             raise
@@ -97,7 +98,7 @@ class AsyncClient:
                 parameters=wishes.parameters() or None,
                 **({"client_timeout": self._timeout_s} if self._protocol is grpc else {}),
             )
-        return Answers.from_outputs(decode(result, self.signature.outputs), self.signature.names(self._labels))
+        return Answers.from_outputs(decode(result, self.signature.outputs), self._labels)
 
     async def ask(self, inputs: Inputs, wishes: Wishes = NO_WISHES) -> Answer:
         """Answer one row: `inputs` as for `infer`, without the batch dimension; the same errors."""

@@ -57,6 +57,15 @@ def test_asyncio_answers_are_the_same(tiny_server: Server, expected: Answers, pr
 
 
 @BOTH
+def test_asyncio_asks_a_model_that_names_no_labels(tiny_server: Server, expected: Answers, protocol: str) -> None:
+    async def ask() -> Answers:
+        async with AsyncClient(url_of(tiny_server, protocol), "tiny_full") as client:
+            return await client.infer(ROWS[:6])
+
+    np.testing.assert_array_equal(asyncio.run(ask()).labels, expected.labels)
+
+
+@BOTH
 def test_label_names_come_from_the_server_unless_they_are_given(tiny_server: Server, protocol: str) -> None:
     with Client(url_of(tiny_server, protocol), "tiny") as client:
         answer = client.ask(ROWS[0])
