@@ -16,11 +16,11 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Manifest
+from exeunt.serving.launch import SLOT
 
 FORMATS = ("onnx", "tensorrt")
 ACCELERATORS = ("none", "tensorrt")
 PRECISIONS = {"float32": "FP32", "float16": "FP16"}
-SLOT = "slot"  # resource of the rate limiter: `--rate-limit-resource=slot:N` lets N segments run at once
 RANK_STEP = 10  # a segment one cut deeper gets its turn a tenth as often while both wait
 _WORKSPACE_BYTES = 2**30
 _OPTIMAL_SHARE = 4  # TensorRT tunes for max_batch_size / 4 rows: tickets are rarely full
@@ -37,7 +37,7 @@ class Native:
         engine_cache: folder for the engines, as the server sees it; on the state volume, so that they outlast it.
         gpus: members are dealt out to these GPUs in turn; empty leaves every model on all GPUs.
         rank_segments: early segments before late ones, by the rate limiter, so that work for answered inputs does not
-            delay waiting ones. The server needs `--rate-limit=execution_count --rate-limit-resource=slot:N`.
+            delay waiting ones. The server needs `exeunt serve --rate-slots N`, or the container's option of that name.
     """
 
     format: str = "onnx"

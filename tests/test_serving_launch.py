@@ -1,9 +1,10 @@
 import socket
+from pathlib import Path
 
 import pytest
 
 from exeunt.errors import ConfigError
-from exeunt.serving.launch import HOST, check_shared_memory, choose_ports
+from exeunt.serving.launch import HOST, Ports, check_shared_memory, choose_ports, command
 
 
 def test_too_little_shared_memory_is_refused_before_the_start(tmp_path):
@@ -41,3 +42,12 @@ def test_one_port_for_two_services_is_refused():
     free = choose_ports(None, None, None).http
     with pytest.raises(ConfigError, match="ports that differ"):
         choose_ports(free, free, None)
+
+
+@pytest.mark.parametrize(
+    ("slots", "flags"), [(0, []), (2, ["--rate-limit=execution_count", "--rate-limit-resource=slot:2"])]
+)
+def test_ranked_segments_get_their_slots_only_if_asked_for(slots, flags):
+    paths = {"repository": Path("r"), "backends": Path("b")}
+    line = command(Path("t"), name="n", ports=Ports(1, 2, 3), max_tickets=1, rate_slots=slots, **paths)
+    assert [each for each in line if "rate-limit" in each] == flags

@@ -11,6 +11,7 @@ from tritonclient import grpc
 
 from exeunt.client.server_times import read_times
 from exeunt.contract import ANSWER_DTYPES, Reason
+from exeunt.export.native import Native, adapt
 from exeunt.serving.pip_server import serve
 from tests.export_graphs import noise_rows
 from tests.triton_calls import ask, await_idle, controlled, manifest_of, vote_offline
@@ -136,8 +137,10 @@ def test_metrics_count_every_answer_by_exit_and_reason(tiny_server):
         return sum(float(line[len(wanted) :]) for line in text.splitlines() if line.startswith(wanted))
 
     await_idle(tiny_server)
-    time.sleep(1.1)
-    before = answered()
+    before = -1.0
+    while (now := answered()) != before:  # metrics follow about once a second: what was answered before counts first
+        before = now
+        time.sleep(2.5)
     ask(tiny_server, "grpc", ROWS)
     end = time.monotonic() + 30
     while answered() != before + len(ROWS):
@@ -152,3 +155,17 @@ def test_the_public_model_describes_itself_by_the_v2_protocol(tiny_server):
         ("IMAGE", "FP32", [-1, 1, 16, 16])
     ]
     assert {each["name"] for each in told["outputs"]} == set(ANSWER_DTYPES)
+
+
+def test_ranked_segments_in_one_slot_answer_as_the_others_do(triton, tiny_exported, tmp_path):
+    repository = tmp_path / "repository"
+    shutil.copytree(tiny_exported, repository)
+    manifest = manifest_of(repository)
+    assert adapt(repository, manifest, Native(rank_segments=True))
+    with serve(repository, state_dir=tmp_path / "state", rate_slots=1) as server:
+        full = ask(server, "http", ROWS, exit="never")
+        early = [ask(server, "http", ROWS[:1]) for _ in range(5)]
+    last = len(manifest.exits) - 1
+    expected = vote_offline(repository, last, ROWS)
+    np.testing.assert_allclose(full["PROBABILITIES"], expected, rtol=1e-4, atol=1e-6)
+    assert all((each["EXIT"] == 0).all() for each in early)

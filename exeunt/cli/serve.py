@@ -39,8 +39,22 @@ def add_parser(subparsers: Any) -> None:
         help="learnt state, status and control files (default: $EXEUNT_STATE_DIR or ~/.local/state/exeunt)",
     )
     parser.add_argument("--deadline-s", type=float, default=180.0, metavar="S", help="time to load the models (180)")
+    parser.add_argument(
+        "--rate-slots",
+        type=slots,
+        default=0,
+        metavar="N",
+        help="N segments at once, early ones first, of a bag exported with --rank-segments (0: any number)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per line: ready, then stopped")
     parser.set_defaults(run=run)
+
+
+def slots(text: str) -> int:
+    """A number of slots from 0; ArgumentTypeError for anything else."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: a whole number from 0")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
             log=args.log,
             state_dir=state_dir,
             deadline_s=args.deadline_s,
+            rate_slots=args.rate_slots,
         ) as server:
             _say_ready(server, args)
             server.wait()

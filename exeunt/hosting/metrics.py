@@ -37,6 +37,7 @@ GAUGES = {
     "exeunt_threshold": "Threshold on 1 - confidence, by exit",
     "exeunt_exit_active": "1 where the exit is offered",
     "exeunt_promised_loss": "Promised share of answers that may differ from the full vote",
+    "exeunt_max_unconfirmed_rows": "Most early rows that may await their full vote: the constant of the promise",
     "exeunt_feedback_probability": "Probability with which an answered row is finished for feedback",
     "exeunt_tuner": "The tuner's own numbers, by name",
     "exeunt_runner": "The runner's own numbers, by name",
@@ -88,6 +89,7 @@ def _told(
         ("exeunt_tickets_in_flight", len(controller.tickets)),
         ("exeunt_waiting_rows", controller.waiting_rows),
         ("exeunt_promised_loss", controller.tuner.class_losses[0]),
+        ("exeunt_max_unconfirmed_rows", controller.settings.max_unconfirmed_rows),
         ("exeunt_feedback_probability", controller.finish_probability),
     ):
         yield family, (), float(value)

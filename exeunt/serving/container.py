@@ -29,11 +29,10 @@ from exeunt.errors import ConfigError, ExeuntError, ServingError
 from exeunt.manifest import Manifest
 from exeunt.records.control import STATE_DIR_VARIABLE
 from exeunt.serving.drain import Drain, drain_all, hold
-from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS
+from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS, rate_flags
 from exeunt.serving.probe import probe
 from exeunt.serving.processes import kill_group
 
-SLOT = "slot"  # resource that `exeunt export --rank-segments` gives every segment
 # nobody needs these from outside a container whose models never change; a random key shuts them
 SHUT_PROTOCOLS = "shared-memory,trace,logging,model-repository"
 
@@ -92,8 +91,7 @@ def command(told: argparse.Namespace, manifests: list[Manifest], name: str) -> l
         "http-restricted-api": f"{SHUT_PROTOCOLS}:exeunt-admin={secrets.token_hex(16)}",
         "grpc-restricted-protocol": f"{SHUT_PROTOCOLS}:exeunt-admin={secrets.token_hex(16)}",
     }
-    if told.rate_slots:
-        flags |= {"rate-limit": "execution_count", "rate-limit-resource": f"{SLOT}:{told.rate_slots}"}
+    flags |= rate_flags(told.rate_slots)
     python = {
         "shm-default-byte-size": told.shm_mb * 2**20,
         "shm-region-prefix-name": name,

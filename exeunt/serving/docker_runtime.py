@@ -102,7 +102,9 @@ class DockerServer:
         return str(text).splitlines()
 
 
-def container_options(repository: Path, state_dir: Path, ports: Ports, gpus: bool) -> dict[str, Any]:
+def container_options(
+    repository: Path, state_dir: Path, ports: Ports, gpus: bool, rate_slots: int = 0
+) -> dict[str, Any]:
     """Keyword arguments of `docker.containers.run`: those of docker-compose.yml's service `triton`.
 
     Args:
@@ -110,12 +112,17 @@ def container_options(repository: Path, state_dir: Path, ports: Ports, gpus: boo
         state_dir: on this host, mounted writable.
         ports: on this host's loopback interface.
         gpus: whether to ask for all GPUs.
+        rate_slots: see `serve_docker`.
     """
     from docker.types import DeviceRequest, Ulimit
 
     owner = os.stat(state_dir)
     return {
-        "command": ["python3", "-m", "exeunt.serving.container", f"--gpu-metrics={'true' if gpus else 'false'}"],
+        "command": [
+            *("python3", "-m", "exeunt.serving.container"),
+            f"--gpu-metrics={'true' if gpus else 'false'}",
+            f"--rate-slots={rate_slots}",
+        ],
         "detach": True,
         "init": True,
         "user": f"{owner.st_uid}:{owner.st_gid}",
@@ -144,6 +151,7 @@ def serve_docker(
     log: Path | None = None,
     state_dir: Path,
     deadline_s: float = 600.0,
+    rate_slots: int = 0,
 ) -> Iterator[DockerServer]:
     """A container over a repository, healthy, until the block ends.
 
@@ -155,6 +163,7 @@ def serve_docker(
         log: file for the container's output; None for one in `state_dir`.
         state_dir: folder of learnt state; made if missing.
         deadline_s: how long until the first inference succeeds.
+        rate_slots: ranked segments that run at once, early ones first; 0 = any.
 
     Raises:
         ConfigError: no docker engine, no image, or the repository is not usable; says what to do.
@@ -166,7 +175,8 @@ def serve_docker(
         _require_image(client, image)
         own_state(state_dir)
         ports = choose_ports(http_port, grpc_port, metrics_port)
-        options = container_options(repository, state_dir, ports, NVIDIA in client.info().get("Runtimes", {}))
+        gpus = NVIDIA in client.info().get("Runtimes", {})
+        options = container_options(repository, state_dir, ports, gpus, rate_slots)
         container = client.containers.run(image, **options)
         server = DockerServer(container, ports, log or state_dir / "container.log", state_dir, models)
         try:

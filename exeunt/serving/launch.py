@@ -13,6 +13,7 @@ from exeunt.errors import ConfigError
 HOST = "127.0.0.1"
 SHM_REGION_BYTES = 2**20  # the Python backend's default for one process; it grows with the batches
 EXIT_TIMEOUT_S = 2  # after the drain nothing of ours is in flight, and stubs take a second each to unload
+SLOT = "slot"  # resource that `exeunt export --rank-segments` gives every segment
 SPARE_THREADS = 32  # of the Python backend's pool, beyond one per ticket: responses are sent from the same pool
 
 
@@ -78,7 +79,23 @@ def _free_ports(count: int, without: Iterable[int]) -> list[int]:
     return [port for port in found if port not in set(without)][:count]
 
 
-def command(binary: Path, *, name: str, repository: Path, backends: Path, ports: Ports, max_tickets: int) -> list[str]:
+def rate_flags(slots: int) -> dict[str, str]:
+    """Options that let `slots` ranked segments run at a time, early ones first; none for 0."""
+    if not slots:
+        return {}
+    return {"rate-limit": "execution_count", "rate-limit-resource": f"{SLOT}:{slots}"}
+
+
+def command(
+    binary: Path,
+    *,
+    name: str,
+    repository: Path,
+    backends: Path,
+    ports: Ports,
+    max_tickets: int,
+    rate_slots: int = 0,
+) -> list[str]:
     """Command line of tritonserver.
 
     Args:
@@ -89,6 +106,7 @@ def command(binary: Path, *, name: str, repository: Path, backends: Path, ports:
         backends: backend directory.
         ports: where to listen.
         max_tickets: most BLS calls in flight of any exit controller; each holds a thread of the Python backend's pool.
+        rate_slots: segments that run at once, early ones first (export --rank-segments); 0 = as many as there are.
     """
     return [
         str(binary),
@@ -107,4 +125,5 @@ def command(binary: Path, *, name: str, repository: Path, backends: Path, ports:
         f"--backend-config=python,shm-region-prefix-name={name}",
         f"--backend-config=python,thread-pool-size={max_tickets + SPARE_THREADS}",
         "--backend-config=python,stub-timeout-seconds=120",  # a stub that imports onnxruntime on a busy host is slow
+        *(f"--{key}={value}" for key, value in rate_flags(rate_slots).items()),
     ]

@@ -146,6 +146,7 @@ def serve(
     state_dir: Path | None = None,
     deadline_s: float = START_DEADLINE_S,
     backends: dict[str, Path] | None = None,
+    rate_slots: int = 0,
 ) -> Iterator[Server]:
     """A real tritonserver on the loopback interface, ready, until the block ends.
 
@@ -162,6 +163,7 @@ def serve(
         state_dir: folder of learnt state; None for the one that the bags' settings name, else for one that goes too.
         deadline_s: how long the models may take to load.
         backends: name -> folder of more python-based backends, or of others in place of ours.
+        rate_slots: ranked segments (`exeunt export --rank-segments`) that run at once, early ones first; 0 = any.
 
     Raises:
         ConfigError: repository, wheel, ports or state_dir are not usable; says which and what to do.
@@ -182,6 +184,7 @@ def serve(
             "binary": wheel.binary,
             "repository": repository.resolve(),
             "backends": assemble(folder / "backends", wheel, backends),
+            "rate_slots": rate_slots,
             "max_tickets": max((bag.settings.max_tickets for bag in bags), default=1),
         }
         output = log or folder / "server.log"
