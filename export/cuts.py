@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -27,12 +27,16 @@ _SHAPE_OPS = frozenset({"Shape", "Size"})
 _MASK_OPS = frozenset((
     "Cast", "Sub", "Add", "Mul", "Div", "Neg", "Not", "Equal", "Less", "Greater", "LessOrEqual",
     "GreaterOrEqual", "And", "Or", "Where", "Unsqueeze", "Squeeze", "Expand", "Reshape", "Slice", "Concat",
-    "Range", "ConstantOfShape", "Identity", "Flatten", "Trilu", "CumSum",
+    "Range", "ConstantOfShape", "Identity", "Flatten", "Trilu", "CumSum", "Max", "Min", "Mod", "Tile", "Transpose",
+    "ReduceSum", "ReduceMax", "ArgMax",
 ))
 # fmt: on
+_INDEXED = frozenset(("Gather", "GatherND", "GatherElements"))  # of a mask: cheap; of a table of weights: an embedding
 _POOLED = ("float32", "float16", "float64")
 _CARRIED = (*_POOLED, "int64", "int32", "int16", "int8", "uint8", "bool")
 _LEAST_SHARE = 0.02  # a cut with less work than this before or after it saves nobody time
+_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+_TOO_LATE = "nothing learnt comes after it"
 _KEPT = 8  # tensors of a boundary beyond this many are counted, not listed
 
 
@@ -68,7 +72,8 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
     live: dict[ir.Value, None] = {}
     bytes_per_row, share = 0, 0.0
     found = []
-    for node in order:
+    learnt = max((number for number, node in enumerate(order) if _learns(graph, node, free)), default=len(order))
+    for number, node in enumerate(order):
         for value in _needs(graph, node):
             if value in live:
                 left[value] -= 1
@@ -80,7 +85,8 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
                 live[value] = None
                 bytes_per_row += _bytes(value, costs)
         share += costs.share.get(node.name or "", 0.0)
-        found.append(_boundary(node, live, bytes_per_row, share, costs))
+        made = _boundary(node, live, bytes_per_row, share, costs)
+        found.append(made if number < learnt or made.usable else replace(made, tensors=(), usable=_TOO_LATE))
     return found[:-1]
 
 
@@ -132,7 +138,8 @@ def _free_values(graph: ir.Graph) -> set[ir.Value]:
         needs = _needs(graph, node)
         from_constants = all(value in constant for value in needs)
         from_shapes = node.op_type in _SHAPE_OPS and all(value in free for value in needs)
-        from_masks = node.op_type in _MASK_OPS and all(value in constant or value in masks for value in needs)
+        cheap = node.op_type in _MASK_OPS or (node.op_type in _INDEXED and node.inputs[0] in masks)
+        from_masks = cheap and all(value in constant or value in masks for value in needs)
         if from_constants or from_shapes:
             constant.update(node.outputs)
         elif from_masks:
@@ -156,6 +163,18 @@ def _needs(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
                 found.update({v: None for v in inner.inputs if v is not None and v.graph is graph})
             found.update({v: None for v in body.outputs if v.graph is graph})
     return list(found)
+
+
+def _learns(graph: ir.Graph, node: ir.Node, free: set[ir.Value]) -> bool:
+    """Whether a node may hold what was learnt: it reads constants of many numbers, is a tree, or has bodies."""
+    if node.domain.startswith("ai.onnx.ml") or any(each.type in _BODIES for each in node.attributes.values()):
+        return True
+    constants = [each for each in _needs(graph, node) if each in free and each not in graph.inputs]
+    return any(each.const_value is None or each.const_value.size > 1 for each in constants if _is_float(each))
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype is None or value.dtype.is_floating_point()
 
 
 def _uses(graph: ir.Graph, order: list[ir.Node], free: set[ir.Value]) -> dict[ir.Value, int]:

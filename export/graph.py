@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as passes
 
 from exeunt.errors import ConfigError
-from exeunt.export import naming, onnxfiles, preprocessing, refusals
+from exeunt.export import floats, naming, onnxfiles, preprocessing, refusals
+from exeunt.export.batching import with_free_batch
 from exeunt.export.scores import CURE_BATCH, choose_outputs, exit_name, rename, to_probabilities
 from exeunt.manifest import Tensor
 
@@ -31,6 +32,7 @@ class MemberGraph:
         inputs: the public inputs it takes, dims of one row.
         classes: number of classes.
         exits: values that are exits of its own, float32 probabilities [rows, classes], in depth order.
+        remarks: what the operator should know of it.
     """
 
     name: str
@@ -39,6 +41,7 @@ class MemberGraph:
     inputs: tuple[Tensor, ...]
     classes: int
     exits: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def read(path: Path) -> ir.Model:
@@ -65,6 +68,8 @@ def read(path: Path) -> ir.Model:
         passes.NameFixPass(),
     )
     tidy(model)
+    floats.widen_bfloat16(model)
+    floats.tell_types(model)
     for number, node in enumerate(model.graph):
         node.name = f"exeunt_node_{number}"  # no body of an If has such a name: profiles tell nodes apart by it
     return model
@@ -106,15 +111,20 @@ def load_member(
     naming.widen_flat_inputs(model)
     samples = _fold_constants(model, samples)
     refusals.check_graph(model, where, output, samples)
+    choose_outputs(model, output, exits, where)
+    _drop_unread_inputs(model)
     if set(samples) == {""} and len(model.graph.inputs) == 1:
         samples = {model.graph.inputs[0].name or "": samples[""]}
-    tensors = _rename_inputs(model, samples, where, told)
+    elif len(samples) == len(model.graph.inputs) == 1:
+        rename(model, model.graph.inputs[0], next(iter(samples)))
+    model, remark = with_free_batch(model, samples, where)
+    tensors = _public_inputs(model, samples, where, told)
     samples = naming.as_columns(samples, {each.name: each for each in tensors})
     for tensor in tensors:
         _check_samples(tensor, samples[tensor.name], where, told)
-    choose_outputs(model, output, exits, where)
     classes = to_probabilities(model, {each.name: samples[each.name] for each in tensors}, where, scores)
-    return MemberGraph(name, where, model, tensors, classes, tuple(exit_name(n) for n in range(1, len(exits) + 1)))
+    own = tuple(exit_name(number) for number in range(1, len(exits) + 1))
+    return MemberGraph(name, where, model, tensors, classes, own, (remark,) if remark else ())
 
 
 def without_exits(member: MemberGraph) -> ir.Model:
@@ -141,12 +151,17 @@ def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[
     return left
 
 
-def _rename_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, told: str) -> tuple[Tensor, ...]:
+def _drop_unread_inputs(model: ir.Model) -> None:
+    """Drop inputs that no node reads, as tf2onnx leaves constants behind that it has folded; the first one stays."""
+    for value in list(model.graph.inputs)[::-1]:
+        if not value.uses() and value not in model.graph.outputs and len(model.graph.inputs) > 1:
+            model.graph.inputs.remove(value)
+
+
+def _public_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, told: str) -> tuple[Tensor, ...]:
     found = list(model.graph.inputs)
     if not found:
         raise ConfigError(f"{where}: the graph has no input")
-    if len(found) == 1 and len(samples) == 1:
-        rename(model, found[0], next(iter(samples)))
     tensors = []
     for value in found:
         if value.name not in samples:

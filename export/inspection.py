@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exeunt.errors import ConfigError
-from exeunt.export import graph, nodecosts
+from exeunt.export import graph, nodecosts, shapes
 from exeunt.export import samples as sampling
 from exeunt.export.cuts import Boundary, boundaries, candidates
 
@@ -74,6 +74,7 @@ def inspect_model(path: Path, samples: Path | None = None) -> Inspection:
     if "" in rows:
         rows = {member.inputs[0].name: rows[""]}
     costs = nodecosts.measure(member.model, rows, member.where)
+    shapes.rebase(member, costs)
     return Inspection(str(path), member.classes, costs.total_us, tuple(boundaries(member, costs)))
 
 

@@ -89,8 +89,15 @@ def _tensors(model: ir.Model, events: list[list[dict[str, Any]]]) -> dict[str, T
             (kind, small), large = next(iter(at_one.items())), next(iter(at_three.values()))
             if small and large and (small[0], large[0]) == (1, 3) and small[1:] == large[1:]:
                 dims = _free_where_symbolic(value, tuple(small[1:]))
-                found[value.name or ""] = Tensor(value.name or "", _DTYPES.get(kind, kind), dims)
+                found[value.name or ""] = Tensor(value.name or "", _dtype(value, kind), dims)
     return found
+
+
+def _dtype(value: ir.Value, measured: str) -> str:
+    """The type that the file tells, else the measured one: the CPU runs float16 nodes in float32."""
+    if value.dtype in (ir.DataType.FLOAT16, ir.DataType.FLOAT):
+        return str(value.dtype.numpy())
+    return _DTYPES.get(measured, measured)
 
 
 def _free_where_symbolic(value: ir.Value, dims: tuple[int, ...]) -> tuple[int, ...]:

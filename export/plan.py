@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from exeunt.errors import ConfigError
-from exeunt.export import align
+from exeunt.export import align, shapes
 from exeunt.export.bagfile import Cuts
 from exeunt.export.cuts import Boundary, boundaries, candidates
 from exeunt.export.graph import MemberGraph
@@ -33,7 +33,8 @@ class Measured:
 
     @classmethod
     def of(cls, member: MemberGraph, costs: NodeCosts) -> Measured:
-        """Find the boundaries of a member."""
+        """Find the boundaries of a member, after freeing its shapes from tensors inside it."""
+        shapes.rebase(member, costs)
         return cls(member, costs, tuple(boundaries(member, costs)))
 
 
@@ -81,6 +82,7 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     warnings = [f"{where}: [cuts] exits = 0: the bag has no early exit; every answer waits for the full vote"]
     if wished.exits:
         warnings = _check_cuttable(members, offered, wished, where)
+    warnings += [remark for each in members for remark in each.member.remarks]
     prices = RampPrices(classes)
 
     def place(exits: int, grid: int) -> list[list[Cut]]:

@@ -4,7 +4,7 @@
 |----------------------------|--------------------------------------------------------------------------|
 | [rows, c, h, w] (or NHWC)  | means over a grid x grid raster of windows that cover h x w: c grid grid |
 | [rows, c, l] of a Conv     | means over grid windows of l: c grid                                     |
-| [rows, tokens, d]          | the first token and the mean of all: 2 d                                 |
+| [rows, tokens, d]          | the first token and the mean of all that the mask counts: 2 d            |
 | [rows, f]                  | as it is; means over neighbours where f is above 4096                    |
 | any other rank             | means over all but the channel axis 1: c                                 |
 
@@ -68,7 +68,13 @@ def choose_grid(tensors: Sequence[Tensor], layouts: Sequence[str], classes: int,
 
 
 def append_pooling(
-    graph: ir.Graph, values: Sequence[ir.Value], tensors: Sequence[Tensor], layouts: Sequence[str], grid: int, name: str
+    graph: ir.Graph,
+    values: Sequence[ir.Value],
+    tensors: Sequence[Tensor],
+    layouts: Sequence[str],
+    grid: int,
+    name: str,
+    mask: ir.Value | None = None,
 ) -> ir.Value:
     """Append the nodes that pool the tensors of a cut and join them.
 
@@ -79,6 +85,7 @@ def append_pooling(
         layouts: from `layout_of`.
         grid: side length of the raster.
         name: of the features, and prefix of every new name.
+        mask: numbers [rows, tokens], 0 where a token does not count; None where all do.
 
     Returns:
         the features, float32 [rows, f]; the caller makes them an output.
@@ -86,7 +93,7 @@ def append_pooling(
     pooled = []
     for number, (value, tensor, layout) in enumerate(zip(values, tensors, layouts, strict=True)):
         if tensor.dtype.startswith("float"):
-            pooled.append(_Appender(graph, f"{name}_{number}").pool(value, tensor, layout, grid))
+            pooled.append(_Appender(graph, f"{name}_{number}").pool(value, tensor, layout, grid, mask))
     joined = pooled[0] if len(pooled) == 1 else _Appender(graph, name).node("Concat", pooled, axis=1)
     joined.name = name
     joined.type = ir.TensorType(ir.DataType.FLOAT)
@@ -116,7 +123,7 @@ class _Appender:
         self._graph.register_initializer(value)
         return value
 
-    def pool(self, value: ir.Value, tensor: Tensor, layout: str, grid: int) -> ir.Value:
+    def pool(self, value: ir.Value, tensor: Tensor, layout: str, grid: int, mask: ir.Value | None) -> ir.Value:
         if tensor.dtype != "float32":
             value = self.node("Cast", [value], to=ir.DataType.FLOAT.value)
         dims = tensor.dims
@@ -124,12 +131,22 @@ class _Appender:
             return self._flat(value, math.prod(dims))
         if layout == "tokens":
             first = self.node("Flatten", [self.node("Slice", [value, *map(self.constant, ([0], [1], [1]))])], axis=1)
-            turned = self.node("Transpose", [value], perm=[0, 2, 1])
-            mean = self.node("Flatten", [self.node("GlobalAveragePool", [turned])], axis=1)
-            return self.node("Concat", [first, mean], axis=1)
+            return self.node("Concat", [first, self._mean_token(value, mask)], axis=1)
         if layout == "channels_last":
             value = self.node("Transpose", [value], perm=[0, len(dims), *range(1, len(dims))])
         return self._windowed(value, _channels_and_spatial(dims, layout)[1], grid)
+
+    def _mean_token(self, value: ir.Value, mask: ir.Value | None) -> ir.Value:
+        if mask is None:
+            turned = self.node("Transpose", [value], perm=[0, 2, 1])
+            return self.node("Flatten", [self.node("GlobalAveragePool", [turned])], axis=1)
+        counts = self.node("Cast", [self.node("Cast", [mask], to=ir.DataType.BOOL.value)], to=ir.DataType.FLOAT.value)
+        line = self.node("Reshape", [counts, self.constant([0, 1, -1])])
+        total = self.node("Flatten", [self.node("MatMul", [line, value])], axis=1)
+        # a row without a single token gets zeros, not NaN
+        least = self.node("Cast", [self.constant([1])], to=ir.DataType.FLOAT.value)
+        tokens = self.node("MatMul", [line, self.node("Transpose", [line], perm=[0, 2, 1])])
+        return self.node("Div", [total, self.node("Max", [self.node("Flatten", [tokens], axis=1), least])])
 
     def _windowed(self, value: ir.Value, spatial: Sequence[int], grid: int) -> ir.Value:
         windows = _windows(spatial, grid)

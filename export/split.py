@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.errors import ServingError
-from exeunt.export import integers, pooling
+from exeunt.export import integers, pooling, tokenmask
 from exeunt.export.cuts import Boundary
 from exeunt.export.graph import MemberGraph
 from exeunt.export.scores import rename
@@ -28,6 +28,7 @@ class Cut:
         pooled: what the ramp sees of each tensor: integers of a known scale as float32; empty where nothing is pooled.
         own: name of the member's own exit here, probabilities that take the place of a trained ramp; "" for none.
         classes: of its own exit.
+        mask: public input that says which tokens count; "" where there is none.
     """
 
     boundary: Boundary
@@ -36,6 +37,7 @@ class Cut:
     pooled: tuple[Tensor, ...] = ()
     own: str = ""
     classes: int = 0
+    mask: str = ""
 
     @property
     def features(self) -> int:
@@ -81,7 +83,11 @@ def make_cut(member: MemberGraph, boundary: Boundary, classes: int, grids: Seque
     values = ir.convenience.create_value_mapping(member.model.graph, include_subgraphs=False)
     layouts = tuple(pooling.layout_of(values[t.name], len(t.dims) + 1) for t in boundary.tensors)
     pooled = tuple(integers.as_pooled(values[each.name], each) for each in boundary.tensors)
-    return Cut(boundary, layouts, pooling.choose_grid(pooled, layouts, classes, grids), pooled)
+    grid = pooling.choose_grid(pooled, layouts, classes, grids)
+    pairs = zip(pooled, layouts, strict=True)
+    tokens = next((tensor.dims[0] for tensor, layout in pairs if layout == "tokens" and len(tensor.dims) == 2), None)
+    mask = "" if tokens is None else tokenmask.mask_of(member, tokens)
+    return Cut(boundary, layouts, grid, pooled, mask=mask)
 
 
 def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
@@ -114,7 +120,9 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
                 integers.dequantised(graph, values[each.name], each, f"{name}_floats_{number}")
                 for number, each in enumerate(live)
             ]
-            features = pooling.append_pooling(graph, seen, cut.pooled, cut.layouts, cut.grid, name)
+            features = pooling.append_pooling(
+                graph, seen, cut.pooled, cut.layouts, cut.grid, name, values.get(cut.mask)
+            )
         pieces.append(_piece(model, before, new, features, cut.features, known))
         before = live
     last = (Tensor(PROBABILITIES, "float32", (member.classes,)),)

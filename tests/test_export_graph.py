@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
@@ -117,14 +118,84 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> No
     refused(tmp_path / "m.onnx", "not an ONNX model")
 
 
-def test_a_fixed_batch_is_refused_with_its_cure(tmp_path: Path) -> None:
-    made, scores = net((1, 1, 16, 16))
-    refused(made.save(tmp_path / "m.onnx", scores), r"batch dimension is fixed at 1; export .*dynamic_shapes")
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_fixed_batch_is_freed(tmp_path: Path, batch: int) -> None:
+    made = Net(0, (batch, 1, 16, 16))
+    x = made.conv(made.input, 1, 2)
+    flat = made.node("Reshape", x, made.constant(np.array([batch, 512])))
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", flat, made.weight(512, 5)))
+    session = ort.InferenceSession(path)
+    parts = [session.run(None, {"IMAGE": ROWS[n : n + batch]})[0] for n in range(0, 6, batch)]
+    np.testing.assert_allclose(run(load(path), tmp_path, ROWS[:6]), softmax(np.concatenate(parts)), rtol=1e-4)
 
 
-def test_a_missing_batch_is_refused(tmp_path: Path) -> None:
-    made = Net(0, ())
-    refused(made.save(tmp_path / "m.onnx", made.node("Neg", made.input)), "has no batch dimension", np.float32([1, 2]))
+def test_a_token_that_is_joined_to_one_row_is_joined_to_all(tmp_path: Path) -> None:
+    made = Net(0, (1, 6, 5))
+    joined = made.node("Concat", made.weight(1, 1, 5), made.input, axis=1)
+    mixed = made.node("Tanh", made.node("MatMul", joined, made.weight(5, 5)))
+    path = made.save(tmp_path / "m.onnx", made.node("ReduceMean", mixed, made.constant(np.array([1])), keepdims=0))
+    rows = np.random.default_rng(0).normal(size=(8, 6, 5)).astype(np.float32)
+    member = load(path, rows)
+    session = ort.InferenceSession(path)
+    expected = np.concatenate([session.run(None, {"IMAGE": rows[n : n + 1]})[0] for n in range(8)])
+    np.testing.assert_allclose(run(member, tmp_path, rows), softmax(expected), rtol=1e-4)
+    assert not member.remarks and "Scan" not in {node.op_type for node in member.model.graph}
+
+
+def row_by_row(path: Path, tmp_path: Path, rows: np.ndarray, batched: bool) -> MemberGraph:
+    """The member, after checking that it says for many rows what the file says for each."""
+    member = load(path, rows)
+    session = ort.InferenceSession(path)
+    given = [each[None] if batched else each for each in rows]
+    expected = np.stack([session.run(None, {"IMAGE": each})[0].reshape(-1) for each in given])
+    np.testing.assert_allclose(run(member, tmp_path, rows), softmax(expected), rtol=1e-4)
+    return member
+
+
+def test_a_batch_of_one_that_cannot_be_freed_runs_row_by_row(tmp_path: Path) -> None:
+    made = Net(0, (1, 4))
+    whole = made.node("ReduceSum", made.input, made.constant(np.array([0, 1])), keepdims=1)  # over the batch too
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", made.node("Mul", made.input, whole), made.weight(4, 5)))
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    member = row_by_row(path, tmp_path, rows, True)
+    assert "fixed at 1 inside: it runs row by row" in member.remarks[0]
+
+
+def test_a_missing_batch_runs_row_by_row(tmp_path: Path) -> None:
+    made = Net(0, (4,))
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", made.input, made.weight(4, 5)))
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    member = row_by_row(path, tmp_path, rows, False)
+    assert "no batch dimension: it runs row by row" in member.remarks[0]
+
+
+def test_a_batch_of_many_that_cannot_be_freed_is_refused_with_its_cure(tmp_path: Path) -> None:
+    made = Net(0, (2, 4))
+    whole = made.node("ReduceSum", made.input, made.constant(np.array([0, 1])), keepdims=1)
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", made.node("Mul", made.input, whole), made.weight(4, 5)))
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    refused(path, r"fixed at 2 and cannot be freed: .*dynamic_shapes", rows)
+
+
+def test_bfloat16_becomes_float32_with_the_same_numbers(tmp_path: Path) -> None:
+    made = Net(0)
+    small = made.node("Cast", made.conv(made.input, 1, 2), to=ir.DataType.BFLOAT16.value)
+    weight = ml_dtypes.bfloat16(np.random.default_rng(0).normal(size=(512, 5)))
+    flat = made.node("Reshape", small, made.constant(np.array([-1, 512])))
+    scores = made.node("MatMul", flat, made.constant(weight))
+    wide = made.node("Cast", scores, to=ir.DataType.FLOAT.value)
+    member = load(made.save(tmp_path / "m.onnx", wide))
+    kept = [each.const_value for each in member.model.graph.initializers.values() if each.shape == [512, 5]]
+    np.testing.assert_array_equal(kept[0].numpy(), weight.astype(np.float32))
+    assert kept[0].dtype == ir.DataType.FLOAT and run(member, tmp_path).shape == (8, 5)
+
+
+def test_an_input_that_no_node_reads_is_dropped(tmp_path: Path) -> None:
+    made, scores = net()
+    made.graph.inputs.append(
+        ir.Value(name="unread", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1, 1, 1, 3]))
+    )
+    assert [each.name for each in load(made.save(tmp_path / "m.onnx", scores)).inputs] == ["IMAGE"]
 
 
 def test_a_batch_that_is_fixed_inside_is_refused(tmp_path: Path) -> None:
@@ -171,4 +242,5 @@ def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
 def test_samples_without_the_input_are_refused(tmp_path: Path) -> None:
     made, scores = net()
     made.graph.inputs.append(ir.Value(name="MASK", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["rows", 3])))
-    refused(made.save(tmp_path / "m.onnx", scores), r"input 'MASK': samples hold no array of that name")
+    both = made.node("Concat", scores, made.graph.inputs[1], axis=1)
+    refused(made.save(tmp_path / "m.onnx", both), r"input 'MASK': samples hold no array of that name")
