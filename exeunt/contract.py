@@ -52,6 +52,11 @@ def bag_model(bag: str) -> str:
     return f"{bag}_bag"
 
 
+def preprocess_model(bag: str) -> str:
+    """Triton model of the preprocessing that the members share."""
+    return f"{bag}_preprocess"
+
+
 def full_model(bag: str) -> str:
     """Triton ensemble of the unsplit members and their vote: the baseline."""
     return f"{bag}_full"

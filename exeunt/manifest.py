@@ -68,6 +68,15 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Preprocess:
+    """What is done to a request's inputs before the bag, once for all members."""
+
+    model: str  # Triton model, "bag_preprocess"
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]  # inputs of the bag
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """Latency of the exits for one batch size, all float64 [exits], microseconds.
 
@@ -86,7 +95,8 @@ class Costs:
 class Manifest:
     """A bag as export wrote it.
 
-    `inputs` are the public model's; every member takes those its segments name. `settings` are the bag file's exit
+    `inputs` are the bag's; every member takes those its segments name. They are the public model's too, unless the bag
+    has preprocessing, which makes them. `settings` are the bag file's exit
     settings. `content_hash` covers everything that a learnt state depends on, measured times excepted.
     """
 
@@ -102,6 +112,7 @@ class Manifest:
     settings: Settings
     weights_sha256: str  # over the ONNX files of members and ramps
     exported_by: str = ""
+    preprocess: Preprocess | None = None
     top: int = 0  # width of the outputs TOP_LABELS and TOP_PROBABILITIES; 0: the public model has none
 
     @property
@@ -112,6 +123,14 @@ class Manifest:
         if self.top:
             told |= {name: (dtype, self.top) for name, dtype in contract.TOP_DTYPES.items()}
         return tuple(Tensor(name, dtype, (width,)) for name, (dtype, width) in told.items())
+
+    @property
+    def public_inputs(self) -> tuple[Tensor, ...]:
+        """Inputs of the public model."""
+        if self.preprocess is None:
+            return self.inputs
+        own = {each.name for each in (*self.preprocess.inputs, *self.preprocess.outputs)}
+        return (*self.preprocess.inputs, *(each for each in self.inputs if each.name not in own))
 
     @property
     def classes(self) -> int:
@@ -136,6 +155,8 @@ class Manifest:
         told = _plain(self)
         told["settings"] = {}
         del told["top"]  # what is told of a vote teaches nothing
+        if told["preprocess"] is None:  # bags without it keep what they learnt before there was any
+            del told["preprocess"]
         for member in told["members"]:
             for segment in member["segments"]:
                 segment["cost_us"] = {}
@@ -232,6 +253,11 @@ def _segment(told: dict[str, Any]) -> Segment:
     )
 
 
+def _preprocess(told: dict[str, Any]) -> Preprocess:
+    tensors = {key: tuple(_tensor(each) for each in told[key]) for key in ("inputs", "outputs")}
+    return Preprocess(model=told["model"], **tensors)
+
+
 def _manifest(told: dict[str, Any]) -> Manifest:
     return Manifest(
         bag=told["bag"],
@@ -259,5 +285,6 @@ def _manifest(told: dict[str, Any]) -> Manifest:
         settings=Settings.from_mapping(told["settings"], "settings"),
         weights_sha256=told["weights_sha256"],
         exported_by=told["exported_by"],
+        preprocess=_preprocess(told["preprocess"]) if told.get("preprocess") else None,
         top=int(told.get("top", 0)),
     )

@@ -92,6 +92,7 @@ def _write(
     stages.at("write", 0, 1)
     parts = {model: file for each in cut for model, file in zip(each.models, each.files, strict=True)}
     parts |= {model: file for model, file in filter(None, heads)}
+    before_files = _save_before(opened, root / "work")
     bag = opened.bag
     manifest = Manifest(
         bag=bag.name,
@@ -104,12 +105,13 @@ def _write(
         members=members,
         exits=exits,
         settings=bag.settings,
-        weights_sha256=onnxfiles.sha256_of(parts),
+        weights_sha256=onnxfiles.sha256_of(parts | before_files),
         exported_by=f"exeunt {__version__}",
+        preprocess=opened.shared.told if opened.shared else None,
         top=bag.serving.top,
     )
     manifest.check(bag.where)
-    files = repository.Written(parts, _save_whole(opened, root / "work"))
+    files = repository.Written(parts, _save_whole(opened, root / "work"), before_files)
     version = repository.write_models(root / "repository", manifest, bag.serving, files)
     manifest.save(version / contract.MANIFEST_FILE)
     assembling.save_calibration(version, opened, known)
@@ -144,6 +146,15 @@ def _train(opened: Opened, plan: Plan, cut: list[CutMember], stages: Stages) -> 
         stages.at("train ramps", done, of)
 
     return own | ramps.train(features, full, opened.bag.seed, advance, rows=rows)
+
+
+def _save_before(opened: Opened, work: Path) -> dict[str, Path]:
+    """The file of the preprocessing that members share, by its Triton name."""
+    if opened.shared is None:
+        return {}
+    name = opened.shared.told.model
+    onnxfiles.save(opened.shared.model, work / name / "model.onnx")
+    return {name: work / name / "model.onnx"}
 
 
 def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:

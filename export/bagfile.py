@@ -41,7 +41,7 @@ from exeunt.settings import Settings
 __all__ = ["SCHEDULES", "BagFile", "BagMember", "Cuts", "Serving"]
 
 SCHEDULES = ("parallel", "cascade", "auto")
-_TAKEN = re.compile(r"exit|bag|full|vote|heads_e\d+|.*_s\d+")  # endings of the names of the bag's own models
+_TAKEN = re.compile(r"exit|bag|full|vote|preprocess|heads_e\d+|.*_s\d+")  # endings of the names of the bag's own models
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class BagFile:
         labels: names of the classes; None to count them.
         samples: .npy or .npz file of unlabelled inputs, [rows, ...] each; None where the caller passes arrays.
         seed: of splits and ramp training.
-        inputs: names of the public inputs in their order; empty for all that members take.
+        inputs: names of the bag's inputs in their order; empty for all that members take.
+        preprocess: ONNX file of what is done before, once for all members; its inputs are then the public ones.
         quantize: "int8" quantises every member that does not say otherwise.
     """
 
@@ -67,6 +68,7 @@ class BagFile:
     schedule: str = "parallel"
     seed: int = 0
     inputs: tuple[str, ...] = ()
+    preprocess: Path | None = None
     quantize: str = "none"
     cuts: Cuts = field(default_factory=Cuts)
     serving: Serving = field(default_factory=Serving)
@@ -129,7 +131,7 @@ class BagFile:
 
 
 _CHOICES = ("mode", "vote", "schedule", "seed", "quantize")
-_TOP = ("name", "labels", "samples", "inputs", *_CHOICES, "member", "cuts", "serving", "exit")
+_TOP = ("name", "labels", "samples", "inputs", "preprocess", *_CHOICES, "member", "cuts", "serving", "exit")
 
 
 def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
@@ -150,6 +152,7 @@ def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
         samples=read_path(told["samples"], f"{where}: samples", folder),
         labels=_labels(told.get("labels"), where, folder),
         inputs=_inputs(told.get("inputs", []), where),
+        preprocess=read_path(told["preprocess"], f"{where}: preprocess", folder) if told.get("preprocess") else None,
         cuts=read_table(Cuts, told.get("cuts", {}), f"{where}: [cuts]"),
         serving=read_table(Serving, told.get("serving", {}), f"{where}: [serving]"),
         settings=Settings.from_mapping(is_table(told.get("exit", {}), f"{where}: [exit]"), f"{where}: [exit]"),

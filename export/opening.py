@@ -14,6 +14,7 @@ from exeunt.export.bagfile import BagFile, BagMember
 from exeunt.export.graph import MemberGraph, load_member
 from exeunt.export.naming import as_columns
 from exeunt.export.plan import Measured
+from exeunt.export.shared import Shared, preprocess
 from exeunt.export.stages import Stages
 from exeunt.manifest import Tensor
 
@@ -29,6 +30,7 @@ class Opened:
         samples: public input -> [rows, ...].
         parts: of the samples.
         labels: names of the classes.
+        shared: preprocessing before all members; None without.
     """
 
     bag: BagFile
@@ -37,6 +39,7 @@ class Opened:
     samples: dict[str, np.ndarray]
     parts: sampling.Parts
     labels: tuple[str, ...]
+    shared: Shared | None = None
 
 
 def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
@@ -58,6 +61,11 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
         given = sampling.load(bag.samples, where)
         told = f"samples = {bag.samples}"
     samples = {"": given} if isinstance(given, np.ndarray) else dict(given)
+    shared = None
+    if bag.preprocess is not None:
+        sampling.check_finite(samples, f"{bag.where}: {told}")
+        shared = preprocess(bag.name, bag.preprocess, samples, f"{bag.where}: preprocess", told)
+        samples = shared.samples
     if "" in samples and len(bag.inputs) == 1:
         samples = {bag.inputs[0]: samples[""]}
     graphs: list[MemberGraph] = []
@@ -77,7 +85,7 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     rows = sampling.count_rows(samples, where)
     sampling.check_finite(samples, f"{bag.where}: {told}")
     parts = sampling.divide(rows, bag.seed)
-    return Opened(bag, _measure(bag, graphs, samples, stages), inputs, samples, parts, labels)
+    return Opened(bag, _measure(bag, graphs, samples, stages), inputs, samples, parts, labels, shared)
 
 
 def _measure(

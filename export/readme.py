@@ -16,6 +16,7 @@ A client sees one model, the bag's own name (`NAME` below). The others are its p
 | `NAME_bag` | Triton ensemble of all members' segments, heads and taps | `NAME_exit`, by BLS |
 | `NAME_MEMBER_s1`, `_s2`, ... | segments: a member between two cuts (ONNX) | `NAME_bag` |
 | `NAME_heads_e0`, `_e1`, ... | the ramps' linear heads of one exit (ONNX) | `NAME_bag`, while the exit is active |
+| `NAME_preprocess` | preprocessing that all members share (ONNX), where the bag has it | `NAME`, `NAME_full` |
 | `NAME_full` | plain Triton ensemble of the unsplit members: the baseline | clients that want to compare |
 | `NAME_MEMBER` | an unsplit member (ONNX) | `NAME_full` |
 | `NAME_vote` | `vote` backend: the weighted vote | `NAME_full` |

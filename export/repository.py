@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2 as pb
@@ -30,10 +30,12 @@ class Written:
     Attributes:
         parts: segments and heads.
         whole: unsplit members; empty without the baseline.
+        before: the preprocessing that members share, where there is one.
     """
 
     parts: dict[str, Path]
     whole: dict[str, Path]
+    before: dict[str, Path] = field(default_factory=dict)
 
 
 def file_name(mode: str, model: str) -> str:
@@ -122,6 +124,9 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: Writte
     else:
         for model, file in files.parts.items():
             move(file, version / file_name(manifest.mode, model))
+    if manifest.preprocess is not None:
+        config = configs.onnx_model(serving, manifest.preprocess.inputs, manifest.preprocess.outputs)
+        _onnx(root, manifest.preprocess.model, config, files.before[manifest.preprocess.model])
     if files.whole:
         _baseline(root, manifest, serving, files)
     (root / readme.README_FILE).write_text(readme.TEXT, encoding="utf-8")
@@ -136,10 +141,19 @@ def tap_votes(manifest: Manifest) -> list[str]:
 
 def _public(root: Path, manifest: Manifest, serving: Serving) -> None:
     answers = manifest.answers
-    ensemble = configs.Ensemble(serving, manifest.inputs, answers)
+    ensemble = _ensemble(serving, manifest, answers)
     names = {each.name: each.name for each in answers}
     ensemble.step(contract.exit_model(manifest.bag), {each.name: each.name for each in manifest.inputs}, names)
     _write_ensemble(root, manifest.bag, ensemble, manifest)
+
+
+def _ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -> configs.Ensemble:
+    """An ensemble that clients call, its first step the preprocessing, where the bag has one."""
+    ensemble = configs.Ensemble(serving, manifest.public_inputs, outputs)
+    if manifest.preprocess is not None:
+        tensors = (manifest.preprocess.inputs, manifest.preprocess.outputs)
+        ensemble.step(manifest.preprocess.model, *({each.name: each.name for each in some} for some in tensors))
+    return ensemble
 
 
 def _exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
@@ -226,7 +240,7 @@ def _add_exit(
 
 def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) -> None:
     outputs = [Tensor(PROBABILITIES, "float32", (manifest.classes,)), Tensor(contract.LABEL, "int64", (1,))]
-    ensemble = configs.Ensemble(serving, manifest.inputs, outputs)
+    ensemble = _ensemble(serving, manifest, outputs)
     votes = [votes_name(member.name, member.depth) for member in manifest.members]
     for member, vote in zip(manifest.members, votes, strict=True):
         assert member.model is not None  # the baseline was asked for

@@ -55,6 +55,11 @@ def run(args: argparse.Namespace) -> int:
     from exeunt.client.progress import bars
 
     manifest = _manifest(args.repository, args.bag)
+    if manifest.preprocess is not None:
+        raise ConfigError(
+            f"{args.repository}: bag {manifest.bag} has preprocessing that its members share; the members alone, which "
+            "bench compares with, take other inputs than the bag. Compare with NAME_full by exeunt.client instead"
+        )
     sizes = _sizes(args.batch)
     if args.rounds < 1:
         raise ConfigError(f"--rounds {args.rounds}; allowed: a whole number from 1")

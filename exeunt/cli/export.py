@@ -93,9 +93,13 @@ def _recipes(bag: Path, repository: Path, manifest: Manifest, options: Native) -
     from exeunt.cli.infer import read_inputs
     from exeunt.export.bagfile import BagFile
     from exeunt.export.engines import SAMPLE_ROWS, prepare
+    from exeunt.export.shared import preprocess
 
-    samples = BagFile.read(bag).samples
-    assert samples is not None  # a bag file names its samples
-    rows = read_inputs(samples, SAMPLE_ROWS)
+    told = BagFile.read(bag)
+    assert told.samples is not None  # a bag file names its samples
+    rows = read_inputs(told.samples, SAMPLE_ROWS)
+    if told.preprocess is not None:
+        given = rows if isinstance(rows, dict) else {"": rows}
+        rows = preprocess(told.name, told.preprocess, given, f"{bag}: preprocess", "samples").samples
     named = rows if isinstance(rows, dict) else {manifest.inputs[0].name: rows}
     prepare(repository, manifest, named, options.precision, options.gpus)

@@ -37,6 +37,8 @@ def bag_problems(bag: ServedBag, models: Mapping[str, Model]) -> Iterator[Proble
 def expected_models(manifest: Manifest) -> list[str]:
     """Names of the Triton models that a bag needs."""
     names = [manifest.bag, contract.exit_model(manifest.bag)]
+    if manifest.preprocess is not None:
+        names.append(manifest.preprocess.model)
     if manifest.mode == "ensemble":
         names.append(contract.bag_model(manifest.bag))
         names += [segment.model for member in manifest.members for segment in member.segments]
@@ -58,7 +60,9 @@ def _port(tensor: Tensor) -> Port:
 
 def _told(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
     """(model, inputs, outputs) as the manifest has them."""
-    yield manifest.bag, list(manifest.inputs), list(manifest.answers)
+    yield manifest.bag, list(manifest.public_inputs), list(manifest.answers)
+    if manifest.preprocess is not None:
+        yield manifest.preprocess.model, list(manifest.preprocess.inputs), list(manifest.preprocess.outputs)
     if manifest.mode == "ensemble":
         for member in manifest.members:
             for segment in member.segments:
