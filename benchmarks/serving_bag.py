@@ -25,7 +25,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "exeunt
 COURSES = ((32, 16_000, 3e-3), (SIDE_PX, 2_560, 6e-4), (SIDE_PX, 2_560, 6e-4))
 BATCH_ROWS = 32
 CHUNK_ROWS = 640
-SAMPLE_ROWS, REPORT_ROWS = 1600, 1000
+SAMPLE_ROWS, REPORT_ROWS = 2000, 1000
 BAG = "glyphs"
 CONTENDERS = {  # bag -> mode and schedule
     BAG: ("ensemble", "parallel"),
@@ -130,7 +130,7 @@ def exported(modules: Mapping[str, nn.Module], folder: Path, say: Say = print) -
     folder.mkdir(parents=True, exist_ok=True)
     for name, module in modules.items():
         save_module(module, {"image": np.zeros((2, 1, SIDE_PX, SIDE_PX), np.float32)}, folder / f"{name}.onnx")
-    np.save(folder / "samples.npy", drawn(SAMPLE_ROWS, 7).images)
+    np.save(folder / "samples.npy", drawn(SAMPLE_ROWS, 7, hardest=1.0).images)
     (folder / "labels.txt").write_text("\n".join(glyphs.CLASSES) + "\n", encoding="utf-8")
     for bag, (mode, schedule) in CONTENDERS.items():
         say(f"export {bag} (mode {mode}, schedule {schedule})")

@@ -15,6 +15,7 @@ from exeunt.client.load import LoadRun
 
 COLOURS = {"glyphs_full": "#444444", "glyphs": "#7a4f8f"}
 ENGINE_COLOURS = ("#0b6e99", "#c4572b", "#6b7a3a")
+SCHEDULES = ("parallel", "cascade", "auto")  # of the engine, as the contenders' names end
 PACKAGES = ("numpy", "onnxruntime", "torch", "nvidia-pytriton", "tritonclient")
 
 
@@ -41,6 +42,7 @@ def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> st
     """The report as Markdown; ratios are to the plain ensemble at the same load in the same run."""
     lines = ["# Serving a bag of three members on a CPU host", "", told["about"], ""]
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in told["machine"].items()), ""]
+    lines += _targets(told, points, plain)
     lines += ["## One caller, no load", "", "| contender | p50 ms | mean ms |", "|---|---|---|"]
     lines += [f"| {name} | {ms[0]:.1f} | {ms[1]:.1f} |" for name, ms in told["unloaded"].items()]
     lines += ["", f"The plain ensemble's capacity: {told['capacity_per_s']:.1f} full votes per second.", ""]
@@ -50,6 +52,7 @@ def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> st
     for point in points:
         base = next((each for each in points if each.model == plain and each.load == point.load), None)
         lines.append(_line(point, base))
+    lines += ["", *_throughput(told, points, plain)]
     if told.get("exits_off"):
         lines += ["", "## All exits off (every request asks for the full vote)", ""]
         lines += ["| contender | p50 ms | p99 ms | p50 ratio | p99 ratio |", "|---|---|---|---|---|"]
@@ -67,10 +70,85 @@ def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> st
     lines += ["", "## Cost", "", "| contender | memory MB |", "|---|---|"]
     lines += [f"| {name} | {mb:.0f} |" for name, mb in told["memory_mb"].items()]
     own = told["own_time"]
-    share = own["own_us"] / own["all_us"]
-    lines += ["", f"Controller and scheduler: {own['own_us']:.0f} us of CPU time per input (caches warm), {share:.1%} "
-              f"of the {own['all_us']:.0f} us that an input takes in all.", ""]  # fmt: skip
+    lines += ["", f"CPU time per input, caches warm: controller and scheduler {own['own_us']:.0f} us, tuner "
+              f"{own['tuning_us']:.0f} us; together {_own_share(told):.2%} of the {own['all_us']:.0f} us that an input "
+              "takes in all.", ""]  # fmt: skip
+    busiest = max((point.client_cpu for point in points), default=0.0)
+    lines += [f"The load generator used at most {busiest:.0%} of one core.", ""]
     return "\n".join(lines) + "\n"
+
+
+def _own_share(told: Mapping[str, Any]) -> float:
+    own = told["own_time"]
+    return float((own["own_us"] + own["tuning_us"]) / own["all_us"])
+
+
+def _targets(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
+    """What was to be reached, as ratios to the plain ensemble, and what was."""
+    engines = [model for model in dict.fromkeys(point.model for point in points) if model.split("_")[-1] in SCHEDULES]
+    at = {(point.model, point.load): point for point in points}
+
+    def best(load: float, name: str) -> tuple[float, str]:
+        base = getattr(at[plain, load], name)
+        return min((getattr(at[model, load], name) / base, model) for model in engines)
+
+    rows = []
+    for load, name in ((0.3, "p50_ms"), (0.3, "p99_ms"), (0.8, "p99_ms")):
+        if (plain, load) in at:
+            rows.append((f"{name[:3]} at {load:.0%} load, best schedule", "<= 0.45", best(load, name), True))
+    carried = _carried(told, points, plain)
+    if carried.get(plain):
+        ratio = {model: carried[model] / carried[plain] for model in engines}
+        parallel = next(model for model in engines if model.endswith("parallel"))
+        rows.append(("throughput, parallel", ">= 1.8", (ratio[parallel], parallel), False))
+        rows.append(("throughput, best schedule", ">= 2.5", max((ratio[m], m) for m in engines), False))
+    off = {each["model"]: each for each in told.get("exits_off", ())}
+    for name in ("p50_ms", "p99_ms"):
+        if plain in off:
+            told_off = max((off[m][name] / off[plain][name], m) for m in engines if m in off)
+            rows.append((f"{name[:3]} with all exits off", "<= 1.05", told_off, True))
+    rows.append(("controller's own CPU time", "<= 0.02", (_own_share(told), "with the tuner"), True))
+    memory = told["memory_mb"]
+    rows.append(("memory, the largest", "<= 1.0", max((memory[m] / memory[plain], m) for m in engines), True))
+    lines = ["## Targets", "", "| | target | measured | |", "|---|---|---|---|"]
+    for what, target, (value, who), at_most in rows:
+        limit = float(target.split()[1])
+        reached = value <= limit if at_most else value >= limit
+        told_value = f"{value:.3f}" if limit < 0.1 else f"{value:.2f}"
+        lines.append(f"| {what} | {target} | {told_value} ({who}) | {'reached' if reached else '**not reached**'} |")
+    return [*lines, ""]
+
+
+def _carried(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> dict[str, float]:
+    """By contender, the load up to which p99 stays under 5 times the plain ensemble's unloaded latency.
+
+    Between two measured loads the logarithm of p99 is interpolated; below the lowest p99 is taken to grow with the
+    load; beyond the highest nothing is assumed.
+    """
+    limit_ms = 5 * told["unloaded"][plain][0]
+    carried = {}
+    for model in dict.fromkeys(point.model for point in points):
+        own = sorted((p.load, p.p99_ms) for p in points if p.model == model)
+        within = 0.0
+        for (load, p99_ms), (next_load, next_ms) in zip([(0.0, limit_ms / 5), *own], own, strict=False):
+            if next_ms < limit_ms:
+                within = next_load
+                continue
+            share = np.log(limit_ms / p99_ms) / np.log(next_ms / p99_ms)
+            within = load + float(share) * (next_load - load)
+            break
+        carried[model] = within
+    return carried
+
+
+def _throughput(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
+    """How much load each contender carries."""
+    carried = _carried(told, points, plain)
+    lines = [f"Load up to which p99 stays under {5 * told['unloaded'][plain][0]:.0f} ms, 5 times the plain ensemble's "
+             "latency without load (log p99 interpolated between measured loads):", ""]  # fmt: skip
+    lines += ["| contender | load | times the plain ensemble's |", "|---|---|---|"]
+    base = carried.get(plain, 0.0)
+    return lines + [f"| {m} | {load:.0%} | {f'{load / base:.2f}' if base else ''} |" for m, load in carried.items()]
 
 
 def _line(point: Point, base: Point | None) -> str:

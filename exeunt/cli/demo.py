@@ -31,7 +31,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--stream-s", type=float, default=20.0, help="seconds of stream for each model (20)")
     parser.add_argument("--rate", type=float, help="arrivals per second (default: from --load)")
     parser.add_argument("--load", type=float, default=0.4, help="share of the slowest model's capacity (0.4)")
-    parser.add_argument("--modes", default="ensemble,engine", help="how members run (ensemble,engine)")
+    parser.add_argument(
+        "--modes", help="how members run; the first names the bag (engine,ensemble; with a GPU ensemble,engine)"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout, progress on stderr")
     parser.set_defaults(run=run)
 
@@ -47,11 +49,13 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{option} {value}; allowed: a number above 0")
     from rich.console import Console
 
+    from exeunt.demo.prepare import modes_here
     from exeunt.demo.run import DemoPlan, run_demo
 
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, _interrupt)  # the server goes with us
-    plan = DemoPlan(args.output, args.cache, args.seed, args.stream_s, args.rate, args.load, _modes(args.modes))
+    modes = _modes(args.modes) if args.modes else modes_here()
+    plan = DemoPlan(args.output, args.cache, modes, args.seed, args.stream_s, args.rate, args.load)
     measured = run_demo(plan, Console(stderr=args.json))
     if args.json:
         print(json.dumps(measured.to_mapping()))

@@ -22,9 +22,17 @@ from exeunt.export.readme import PAGE_FILE
 from exeunt.manifest import Manifest
 
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
+GPU_DEVICE = Path("/dev/nvidiactl")  # there wherever NVIDIA's driver is
 
 
-MODES = {"ensemble": BAG, "engine": f"{BAG}_engine"}  # how members run -> the bag's name
+def modes_here() -> tuple[str, ...]:
+    """How members may run, best for this host first: on a CPU in one process, on a GPU by Triton's own scheduling."""
+    return ("ensemble", "engine") if GPU_DEVICE.exists() else ("engine", "ensemble")
+
+
+def bag_names(modes: Sequence[str]) -> dict[str, str]:
+    """Mode -> the bag's name: the first is the plain one."""
+    return {mode: BAG if mode == modes[0] else f"{BAG}_{mode}" for mode in modes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class Prepared:
         return self.manifests[0]
 
 
-def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Sequence[str] = ("ensemble",)) -> Prepared:
+def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Sequence[str]) -> Prepared:
     """Train and export.
 
     Args:
@@ -57,7 +65,7 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
         cache: folder of trained weights.
         seed: of everything.
         console: for progress bars.
-        modes: some of MODES; a bag is exported in each.
+        modes: some of `modes_here`; a bag is exported in each, the first with the baseline.
 
     Raises:
         ConfigError: the export refused.
@@ -70,13 +78,14 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
     with console.status("write the members as ONNX"):
         write_material(modules, data.samples(parts.calibration, SAMPLE_COPIES, seed), folder / "bag")
     repository = folder / "model_repository"
-    exported = [_export(modules, folder, mode, mode == modes[0], console) for mode in modes]
+    names = bag_names(modes)
+    exported = {name: _export(modules, folder, name, mode, console) for mode, name in names.items()}
     shutil.rmtree(repository, ignore_errors=True)
-    for each, mode in zip(exported, modes, strict=True):
-        (each / PAGE_FILE).rename(each / f"{MODES[mode]}_{PAGE_FILE}")  # one for each bag
+    for name, each in exported.items():
+        (each / PAGE_FILE).rename(each / f"{name}_{PAGE_FILE}")  # one for each bag
         shutil.copytree(each, repository, dirs_exist_ok=True)
         shutil.rmtree(each)
-    return Prepared(repository, tuple(read_manifest(repository, MODES[mode]) for mode in modes), parts, modules)
+    return Prepared(repository, tuple(read_manifest(repository, name) for name in exported), parts, modules)
 
 
 def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
@@ -86,12 +95,13 @@ def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
     np.save(folder / "truth.npy", stream.labels)
 
 
-def _export(members: Iterable[str], folder: Path, mode: str, baseline: bool, console: Console) -> Path:
+def _export(members: Iterable[str], folder: Path, name: str, mode: str, console: Console) -> Path:
     """One bag in a repository of its own."""
     from exeunt.export.bag import export_bag
 
+    baseline = name == BAG
     bag_file = folder / "bag" / ("BAG.toml" if baseline else f"BAG_{mode}.toml")
-    write_bag_file(members, bag_file, MODES[mode], mode, baseline)
+    write_bag_file(members, bag_file, name, mode, baseline)
     repository = folder / f"model_repository_{mode}"
     with bars(console) as progress:
         export_bag(bag_file, repository, force=True, progress=_shown(progress, f"{mode}: "))

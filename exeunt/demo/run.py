@@ -21,7 +21,7 @@ from exeunt.client.wishes import Wishes
 from exeunt.contract import full_model
 from exeunt.demo.accounting import account, wall_ms
 from exeunt.demo.data import Stream, drifting_stream
-from exeunt.demo.prepare import MODES, Prepared, prepare, write_test
+from exeunt.demo.prepare import Prepared, prepare, write_test
 from exeunt.demo.report import Measured, draw, print_report, save
 from exeunt.demo.train import probabilities
 from exeunt.serving.pip_server import serve
@@ -38,20 +38,20 @@ class DemoPlan:
     Attributes:
         folder: gets everything the demo makes: bag, repository, report.json, picture.png, server.log.
         cache: folder of trained weights.
+        modes: how the members run; the first is the plain ensemble's companion.
         seed: of data, training and arrivals.
         stream_s: seconds of Poisson stream that each model gets.
         rate_per_s: arrivals per second; None takes `load` of what the slowest model can do, full votes one by one.
         load: see `rate_per_s`, 0..1.
-        modes: how the members run, some of `exeunt.demo.prepare.MODES`.
     """
 
     folder: Path
     cache: Path
+    modes: tuple[str, ...]
     seed: int = 0
     stream_s: float = 20.0
     rate_per_s: float | None = None
     load: float = 0.4
-    modes: tuple[str, ...] = tuple(MODES)
 
 
 def run_demo(plan: DemoPlan, console: Console) -> Measured:
