@@ -45,7 +45,22 @@ def onnx_model(serving: Serving, inputs: Sequence[Tensor], outputs: Sequence[Ten
     # several models run at once: more threads in each would only get in each other's way (triton #6932)
     config.parameters["intra_op_thread_count"].string_value = "1"
     config.parameters["inter_op_thread_count"].string_value = "1"
+    _warm_up(config)
     return config
+
+
+def _warm_up(config: pb.ModelConfig) -> None:
+    """Run one row of zeros while the model loads, so that no client's first request pays for the first run.
+
+    Not where a dimension is free: Triton wants all of them, and a model that fails on a made-up one would not load.
+    """
+    if any(dim < 0 for each in config.input for dim in each.dims):
+        return
+    row = config.model_warmup.add(name="one_row", batch_size=1)
+    for each in config.input:
+        row.inputs[each.name].data_type = each.data_type
+        row.inputs[each.name].dims.extend(each.dims)
+        row.inputs[each.name].zero_data = True
 
 
 def exit_controller(

@@ -9,10 +9,12 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt import contract
 from exeunt.errors import ConfigError
+from exeunt.export import configs as configs_of
 from exeunt.export import graph, onnxfiles, readme
 from exeunt.export.bag import export_bag
+from exeunt.export.bagfile import Serving
 from exeunt.export.repository import move, replacing
-from exeunt.manifest import Manifest
+from exeunt.manifest import Manifest, Tensor
 from exeunt.serving.check import check_repository
 from tests.export_graphs import Net
 from tests.export_tiny import tiny_bag
@@ -111,6 +113,22 @@ def test_onnx_files_have_the_names_of_their_configs(repository: Path, configs: d
 def test_the_baseline_votes_with_the_bag_s_weights(configs: dict[str, pb.ModelConfig]) -> None:
     parameters = configs["tiny_vote"].parameters
     assert (parameters["weights"].string_value, parameters["vote"].string_value) == ("1.0,1.25", "soft")
+
+
+def test_every_onnx_model_and_no_other_warms_up_on_one_row(configs: dict[str, pb.ModelConfig]) -> None:
+    for name, config in configs.items():
+        assert len(config.model_warmup) == (config.backend == "onnxruntime"), name
+        for row in config.model_warmup:
+            assert (row.batch_size, row.count) == (1, 0)  # 0: Triton's default, once
+            told = {key: (each.data_type, list(each.dims), each.zero_data) for key, each in row.inputs.items()}
+            assert told == {each.name: (each.data_type, list(each.dims), True) for each in config.input}
+
+
+def test_a_model_with_a_free_dimension_is_not_warmed_up() -> None:
+    serving = Serving()
+    tokens, scores = Tensor("TOKENS", "int64", (-1,)), Tensor("PROBABILITIES", "float32", (2,))
+    assert not configs_of.onnx_model(serving, [tokens], [scores]).model_warmup
+    assert configs_of.onnx_model(serving, [Tensor("TOKENS", "int64", (8,))], [scores]).model_warmup
 
 
 def test_the_whole_passes_the_checks_that_a_server_would_make(repository: Path) -> None:
