@@ -44,7 +44,7 @@ def branchy_net(path: Path, exits: int = 2, classes: int = CLASSES) -> Path:
 def bag_of(folder: Path, *members: str, mode: str = "ensemble", exit_table: str = "") -> Path:
     np.save(folder / "samples.npy", noise_rows(80, 0))
     lines = ['name = "tiny"', 'samples = "samples.npy"', f'mode = "{mode}"', *members]
-    lines += ["[cuts]", "exits = 3", "ramp_budget = 10", "[serving]", "max_batch_size = 8", "[exit]", exit_table]
+    lines += ["[cuts]", "exits = 3", "ramp_budget = 10", "[serving]", "max_batch_size = 4", "[exit]", exit_table]
     (folder / "bag.toml").write_text("\n".join(lines), encoding="utf-8")
     return folder / "bag.toml"
 
@@ -66,6 +66,13 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(request.param)
     branchy_net(folder / "branchy.onnx")
     return export_bag(bag_of(folder, BRANCHY, mode=request.param), folder / "repository")
+
+
+@pytest.fixture(scope="module")
+def in_engine(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    folder = tmp_path_factory.mktemp("engine")
+    branchy_net(folder / "branchy.onnx")
+    return export_bag(bag_of(folder, BRANCHY, mode="engine"), folder / "repository")
 
 
 def test_every_own_exit_is_an_exit_of_the_bag(exported: ExportReport) -> None:
@@ -94,17 +101,18 @@ def test_the_baseline_runs_without_the_branches(exported: ExportReport) -> None:
 
 
 @pytest.mark.parametrize("exit_", [0, 1, 2])
-def test_an_engine_answers_with_the_exit_s_own_output(tmp_path: Path, exit_: int) -> None:
-    branchy_net(tmp_path / "branchy.onnx")
-    manifest = export_bag(bag_of(tmp_path, BRANCHY, mode="engine"), tmp_path / "repository").manifest
-    folder = tmp_path / "repository" / exit_model("tiny") / "1"
+def test_an_engine_answers_with_the_exit_s_own_output(in_engine: ExportReport, exit_: int) -> None:
+    manifest = in_engine.manifest
+    folder = in_engine.output / exit_model("tiny") / "1"
     thresholds = [2.0 if number == exit_ else 0.0 for number in range(3)]
     rows = noise_rows(4, 3)
     with Desk(manifest, folder, thresholds, threads=1) as desk:
         desk.ask("a", rows)
         answer = desk.answers(1)["a"].answer
     assert set(answer.exit) == {exit_}
-    np.testing.assert_allclose(answer.probabilities, own_votes(tmp_path, rows)[exit_], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        answer.probabilities, own_votes(in_engine.output.parent, rows)[exit_], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_other_members_are_cut_beside_the_own_exits(tmp_path: Path) -> None:

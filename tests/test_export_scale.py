@@ -51,14 +51,22 @@ def inputs(rows: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def bag_of(
-    folder: Path, members: int, classes: int, mode: str, *, exits: int = 1, blocks: int = 1, serving: str = ""
+    folder: Path,
+    members: int,
+    classes: int,
+    mode: str,
+    *,
+    exits: int = 1,
+    blocks: int = 1,
+    batch: int = 2,
+    serving: str = "",
 ) -> Path:
     np.savez(folder / "samples.npz", **inputs(ROWS, 0))
     lines = ['name = "wide"', 'samples = "samples.npz"', f'mode = "{mode}"']
     for number in range(members):
         file = aged_net(folder / f"m{number}.onnx", number, classes, blocks)
         lines += ["[[member]]", f'name = "m{number}"', f'file = "{file.name}"']
-    lines += ["[cuts]", f"exits = {exits}", "ramp_budget = 100", "[serving]", "max_batch_size = 2", serving]
+    lines += ["[cuts]", f"exits = {exits}", "ramp_budget = 100", "[serving]", f"max_batch_size = {batch}", serving]
     (folder / "bag.toml").write_text("\n".join(lines), encoding="utf-8")
     return folder / "bag.toml"
 
@@ -140,14 +148,15 @@ def test_a_server_tells_the_top_of_the_vote(server: Server, exported: ExportRepo
 
 @pytest.mark.parametrize("members", [1, 24])
 def test_bags_of_one_and_of_many_members_are_exported_whole(tmp_path: Path, members: int) -> None:
-    report = export_bag(bag_of(tmp_path, members, 3, "engine", serving="baseline = false"), tmp_path / "repository")
+    bag = bag_of(tmp_path, members, 3, "engine", batch=1, serving="baseline = false")
+    report = export_bag(bag, tmp_path / "repository")
     assert len(report.manifest.members) == members
     assert report.manifest.exits[-1].depths == tuple(member.depth for member in report.manifest.members)
     assert check_repository(tmp_path / "repository").problems == ()
 
 
 def test_twelve_exits_can_be_asked_for(tmp_path: Path) -> None:
-    bag = bag_of(tmp_path, 1, 3, "ensemble", exits=12, blocks=14, serving="baseline = false")
+    bag = bag_of(tmp_path, 1, 3, "ensemble", exits=12, blocks=14, batch=1, serving="baseline = false")
     report = export_bag(bag, tmp_path / "repository")
     # how many of them it takes depends on measured times; test_export_own_exits.py has exactly twelve
     assert 2 <= len(report.manifest.exits) - 1 <= 12
