@@ -8,6 +8,7 @@ import pytest
 
 from exeunt.contract import Reason, features_name, votes_name
 from exeunt.engine.engine import Engine
+from exeunt.engine.sessions import Session
 from exeunt.errors import ConfigError, ServingError
 from tests.engine_desk import Desk
 from tests.engine_nets import CLASSES, WIDTH, written
@@ -83,6 +84,33 @@ def test_answers_equal_the_chain_computed_offline_in_any_merge(bag, folder):
             np.testing.assert_allclose(answer.probabilities[row], votes[exit_][row], rtol=1e-4, atol=1e-5)
             seen.add(int(exit_))
     assert seen == {0, 1, 2} and merged > 0
+
+
+def test_lanes_with_sessions_of_their_own_answer_the_same(bag, folder):
+    not_cpu_alone = ["AzureExecutionProvider", "CPUExecutionProvider"]  # what every onnxruntime has; as with a GPU
+    with Desk(bag, folder, OFF, threads=3, providers=not_cpu_alone) as desk:
+        given = {key: rows(2, key) for key in range(60)}
+        for key, x in given.items():
+            desk.ask(key, x)
+        replies = desk.answers(len(given))
+    for key, x in given.items():
+        votes = offline(bag, folder, x)
+        np.testing.assert_allclose(replies[key].answer.probabilities, votes[-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("providers", "lanes"), [("CPUExecutionProvider", 1), ("CUDAExecutionProvider", 3)])
+def test_each_lane_of_a_gpu_has_sessions_of_its_own(folder, bag, monkeypatch, providers, lanes):
+    made = []
+    real = onnxruntime.InferenceSession
+
+    def recorded(path, options, providers):
+        made.append(providers[0])
+        return real(path, options, providers=["CPUExecutionProvider"])  # no GPU here: only who is asked for what
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", recorded)
+    Session(folder / f"{bag.members[0].segments[0].model}.onnx", 1, [providers, "CPUExecutionProvider"], streams=3)
+    assert len(made) == lanes
+    assert {each if isinstance(each, str) else each[0] for each in made} == {providers}
 
 
 def test_sampled_feedback_and_compaction_change_no_answer(bag, folder):

@@ -15,13 +15,14 @@ from exeunt.deciding.ticket import Ticket
 from exeunt.engine.sampling import FinishProbability
 from exeunt.engine.scheduler import Due, Run, Scheduler
 from exeunt.engine.segments import Segments, Votes
-from exeunt.engine.sessions import sessions_of
+from exeunt.engine.sessions import CPU, sessions_of
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.manifest import Manifest
 from exeunt.settings import Settings
 
 BOUND_SHARE = 0.25  # of max_unconfirmed_rows: the backlog up to which every answered row is finished
 LEAST_BOUND = 16.0  # rows
+GPU_LANES = 4  # streams by default: each holds the members' weights once more
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,11 @@ class Host(Protocol):
 
 
 def lanes_of(settings: Settings) -> int:
-    """Number of lanes that the settings mean on this host."""
-    return settings.lanes or max(1, len(os.sched_getaffinity(0)) // settings.intra_op_threads)
+    """Number of lanes that the settings mean on this host: one per core, or a few streams of a GPU."""
+    if settings.lanes:
+        return settings.lanes
+    lanes = max(1, len(os.sched_getaffinity(0)) // settings.intra_op_threads)
+    return lanes if settings.providers.startswith(CPU) else min(lanes, GPU_LANES)
 
 
 class Engine:
@@ -77,7 +81,8 @@ class Engine:
         intra_op_threads = intra_op_threads or settings.intra_op_threads
         providers = providers or [each.strip() for each in settings.providers.split(",")]
         self.threads = threads or lanes_of(settings)
-        self._segments = Segments(manifest, sessions_of(manifest, Path(folder), intra_op_threads, providers))
+        sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
+        self._segments = Segments(manifest, sessions)
         self._scheduler = Scheduler(manifest, self.threads)
         bound = max(LEAST_BOUND, BOUND_SHARE * manifest.settings.max_unconfirmed_rows)
         self._sampling = FinishProbability(bound, least_finish_probability or settings.least_finish_probability)

@@ -12,6 +12,13 @@ import numpy as np
 from exeunt.errors import ConfigError, ServingError
 from exeunt.manifest import Manifest
 
+CPU = "CPUExecutionProvider"
+# Batches change from run to run: an exhaustive search of convolutions for every new size would stall a lane, and an
+# arena that doubles would take a GPU's memory once per session
+OPTIONS = {
+    "CUDAExecutionProvider": {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"},
+}
+
 
 class Session:
     """One ONNX file, ready to run.
@@ -20,13 +27,15 @@ class Session:
         path: the file; its stem is the model's name in messages.
         intra_op_threads: threads within one run.
         providers: onnxruntime's execution providers, best first.
+        streams: runs at a time that must not wait for each other. onnxruntime gives a session one stream of a GPU, so
+            there each gets a session of its own; on a CPU one session runs any number at a time.
 
     Raises:
         ConfigError: onnxruntime or the file is missing, or a provider is not built in.
         ServingError: onnxruntime cannot load the file.
     """
 
-    def __init__(self, path: Path, intra_op_threads: int, providers: Sequence[Any]) -> None:
+    def __init__(self, path: Path, intra_op_threads: int, providers: Sequence[Any], streams: int = 1) -> None:
         ort = _onnxruntime()
         self.model = path.stem
         if not path.is_file():
@@ -42,9 +51,14 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._errors = _errors()
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=list(providers))
+            sessions = [
+                ort.InferenceSession(str(path), options, providers=[_with_options(each) for each in providers])
+                for _ in range(1 if _name(providers[0]) == CPU else streams)
+            ]
         except self._errors as error:
             raise ServingError(f"model {self.model}: onnxruntime cannot load {path}: {error}") from error
+        self._session = sessions[0]
+        self._free = sessions if len(sessions) > 1 else None  # taken and given back by one atomic operation each
         self.inputs = tuple(each.name for each in self._session.get_inputs())
         self.outputs = tuple(each.name for each in self._session.get_outputs())
 
@@ -58,16 +72,20 @@ class Session:
         Raises:
             ServingError: it failed; the message names the model.
         """
+        session = self._session if self._free is None else self._free.pop()
         try:
-            return self._session.run(outputs, feed)
+            return session.run(outputs, feed)
         except self._errors as error:
             raise ServingError(f"model {self.model} failed: {error}") from error
+        finally:
+            if self._free is not None:
+                self._free.append(session)
 
 
 def sessions_of(
-    manifest: Manifest, folder: Path, intra_op_threads: int, providers: Sequence[Any]
+    manifest: Manifest, folder: Path, intra_op_threads: int, providers: Sequence[Any], streams: int = 1
 ) -> dict[str, Session]:
-    """Every segment and heads model of a bag, by name.
+    """Every segment and heads model of a bag, by name; arguments as for `Session`.
 
     Raises:
         ConfigError: a file is missing or is not what the manifest says; a provider is not built in.
@@ -75,12 +93,15 @@ def sessions_of(
     """
     known = _onnxruntime().get_available_providers()
     for provider in providers:
-        name = provider if isinstance(provider, str) else provider[0]
+        name = _name(provider)
         if name not in known:
             raise ConfigError(f"providers: {name!r} is not in this onnxruntime (allowed: {', '.join(known)})")
     models = [segment.model for member in manifest.members for segment in member.segments]
     models += [exit_.heads for exit_ in manifest.exits if exit_.heads]
-    loaded = {model: Session(folder / f"{model}.onnx", intra_op_threads, providers) for model in dict.fromkeys(models)}
+    loaded = {
+        model: Session(folder / f"{model}.onnx", intra_op_threads, providers, streams)
+        for model in dict.fromkeys(models)
+    }
     for member in manifest.members:
         for segment in member.segments:
             wanted = {each.name for each in segment.outputs} | ({segment.features.name} if segment.features else set())
@@ -92,6 +113,15 @@ def sessions_of(
                     "export again"
                 )
     return loaded
+
+
+def _name(provider: Any) -> str:
+    return provider if isinstance(provider, str) else provider[0]
+
+
+def _with_options(provider: Any) -> Any:
+    """A provider that is given by name alone, with the options that the engine wants of it."""
+    return (provider, OPTIONS[provider]) if isinstance(provider, str) and provider in OPTIONS else provider
 
 
 def _onnxruntime() -> Any:
