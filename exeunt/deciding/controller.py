@@ -154,10 +154,8 @@ class Controller:
 
     def next_deadline_us(self) -> int | None:
         """The earliest deadline of anybody who still waits for an answer, or None."""
-        waiting = [
-            *self._admission.waiting.requests(),
-            *chain.from_iterable(t.unreleased() for t in self._with_deadline()),
-        ]
+        undecided = chain.from_iterable(ticket.unreleased() for ticket in self._with_deadline())
+        waiting = chain(self._admission.waiting.requests(), undecided)
         return min((each.deadline_us for each in waiting if each.deadline_us is not None), default=None)
 
     def retune(self) -> Callable[[], Any] | None:
