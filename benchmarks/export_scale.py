@@ -95,7 +95,8 @@ def main() -> None:
     text = [
         "# Export: time and memory",
         f"`python benchmarks/export_scale.py` on {os.cpu_count()} cores ({platform.machine()}), not quiet "
-        f"(other work may double a time); {ROWS} samples, members of about 1 ms. Peak memory includes what importing torch and onnxruntime takes.",
+        f"(other work may double a time); {ROWS} samples, members of about 1 ms. "
+        "Peak memory includes what importing torch and onnxruntime takes.",
         "",
         "| members | classes | exits | cuts | seconds | for ramps | for timing | peak MiB | repository MiB |",
         "|---|---|---|---|---|---|---|---|---|",
