@@ -169,12 +169,20 @@ def _learns(graph: ir.Graph, node: ir.Node, free: set[ir.Value]) -> bool:
     """Whether a node may hold what was learnt: it reads constants of many numbers, is a tree, or has bodies."""
     if node.domain.startswith("ai.onnx.ml") or any(each.type in _BODIES for each in node.attributes.values()):
         return True
-    constants = [each for each in _needs(graph, node) if each in free and each not in graph.inputs]
-    return any(each.const_value is None or each.const_value.size > 1 for each in constants if _is_float(each))
+    front, seen = [each for each in _needs(graph, node) if each in free], set[ir.Value]()
+    while front:  # up to the constants that it is made of
+        value = front.pop()
+        seen.add(value)
+        if value.const_value is not None:
+            if value.const_value.size > 1 and _may_be_weights(value.const_value.dtype):
+                return True
+        elif (producer := value.producer()) is not None:
+            front += [each for each in producer.inputs if each is not None and each not in seen]
+    return False
 
 
-def _is_float(value: ir.Value) -> bool:
-    return value.dtype is None or value.dtype.is_floating_point()
+def _may_be_weights(dtype: ir.DataType) -> bool:
+    return dtype.is_floating_point() or (dtype.bitwidth <= 8 and dtype != ir.DataType.BOOL)
 
 
 def _uses(graph: ir.Graph, order: list[ir.Node], free: set[ir.Value]) -> dict[ir.Value, int]:

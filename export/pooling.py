@@ -25,10 +25,43 @@ _MAX_WEIGHT_BYTES = 8 << 20  # of one ramp
 _NHWC_TO_NCHW, _NCHW_TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _SPATIAL = frozenset(
     ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "QLinearConv", "ConvInteger")
+) | frozenset(("BatchNormalization", "InstanceNormalization", "LRN", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth"))
+_ANY_LAYOUT = (
+    frozenset(
+        (
+            "Relu",
+            "Clip",
+            "Sigmoid",
+            "Add",
+            "Mul",
+            "Concat",
+            "Sub",
+            "Div",
+            "LeakyRelu",
+            "HardSwish",
+            "HardSigmoid",
+            "Elu",
+        )
+    )
+    | frozenset(
+        (
+            "Cast",
+            "Identity",
+            "Erf",
+            "Tanh",
+            "Gelu",
+            "QuantizeLinear",
+            "DequantizeLinear",
+            "Pad",
+            "Dropout",
+            "Sqrt",
+            "Exp",
+        )
+    )
+    | frozenset(
+        ("Neg", "Abs", "Pow", "Max", "Min", "Where", "PRelu", "Selu", "Celu", "Softplus", "Mish", "Resize", "Split")
+    )
 )
-_ANY_LAYOUT = frozenset(
-    ("Relu", "Clip", "Sigmoid", "Add", "Mul", "Concat", "Sub", "Div", "LeakyRelu", "HardSwish", "HardSigmoid", "Elu")
-) | frozenset(("Cast", "Identity", "Erf", "Tanh", "Gelu", "QuantizeLinear", "DequantizeLinear", "Pad", "Dropout"))
 _LOOKED_AT = 64  # nodes that the search for a layout visits
 
 
@@ -41,7 +74,7 @@ def layout_of(value: ir.Value, rank: int) -> str:
         value: the tensor.
         rank: its number of axes, the batch included.
     """
-    told = _told_by_producers(value) or _told_by_consumers(value)
+    told = _told_by_producers(value, rank) or _told_by_consumers(value)
     if rank == 3 and told is None:
         return "tokens"
     return told or "channels_first"
@@ -178,7 +211,15 @@ def _channels_and_spatial(dims: Sequence[int], layout: str) -> tuple[int, Sequen
     return (dims[-1], dims[:-1]) if layout == "channels_last" else (dims[0], dims[1:])
 
 
-def _told_by_producers(value: ir.Value) -> str | None:
+def _mixes_last_axis(node: ir.Node) -> bool:
+    """A layer norm over the last axis, or a product with weights: what they mix are channels."""
+    if node.op_type == "LayerNormalization":
+        return "axis" not in node.attributes or node.attributes["axis"].as_int() in (-1, 3)
+    weights = node.inputs[1] if node.op_type == "MatMul" else None
+    return weights is not None and weights.is_initializer()
+
+
+def _told_by_producers(value: ir.Value, rank: int) -> str | None:
     front, seen = [value], 0
     while front and seen < _LOOKED_AT:
         node = front.pop(0).producer()
@@ -190,6 +231,8 @@ def _told_by_producers(value: ir.Value) -> str | None:
         if node.op_type == "Transpose":
             perm = _perm(node)
             return "channels_last" if perm == _NCHW_TO_NHWC else "channels_first" if perm == _NHWC_TO_NCHW else None
+        if rank == 4 and _mixes_last_axis(node):
+            return "channels_last"
         if node.op_type in _ANY_LAYOUT:
             front += [each for each in node.inputs if each is not None and not each.is_initializer()]
     return None

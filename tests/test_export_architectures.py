@@ -13,14 +13,13 @@ from tritonclient import http
 from tritonclient.utils import np_to_triton_dtype
 
 from exeunt.contract import Reason
-from exeunt.export.bag import export_bag
-from exeunt.export.bagfile import BagFile, BagMember, Cuts, Serving
 from exeunt.export.graph import load_member
 from exeunt.export.onnxfiles import open_in_memory
 from exeunt.export.report import ExportReport
 from exeunt.export.verify import HALF_TOL
 from exeunt.serving.pip_server import Server, serve
 from tests.architectures import ENTRIES, Entry, samples
+from tests.architectures_table import export_entry
 
 pytest.importorskip("skl2onnx", reason="pip install 'exeunt[dev]'")
 pytest.importorskip("transformers", reason="pip install 'exeunt[dev]'")
@@ -36,19 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
 
     def export(entry: Entry) -> tuple[Path, ExportReport]:
         if entry.name not in done:
-            file = folder / f"{entry.name}.onnx"
-            entry.write(entry, file)
-            bag = BagFile(
-                where="the table",
-                name=entry.name,
-                members=(BagMember("m", file, output=entry.output),),
-                samples=None,
-                mode="engine",
-                cuts=Cuts(max_cut_width=entry.width, ramp_budget=10.0),
-                serving=Serving(max_batch_size=16, baseline=False),
-            )
-            report = export_bag(bag, folder / f"{entry.name}_repository", samples=samples(entry.kind))
-            done[entry.name] = file, report
+            done[entry.name] = export_entry(entry, folder)
         return done[entry.name]
 
     return export
@@ -64,6 +51,12 @@ def server(triton: None, exported: Export, tmp_path_factory: pytest.TempPathFact
                 shutil.copytree(model, together / model.name)
     with serve(together) as running:
         yield running
+
+
+def test_the_document_lists_every_entry() -> None:
+    document = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    told = [line.split("|")[1].strip(" `") for line in document.splitlines() if line.startswith("| `")]
+    assert [name for name in told if name in {entry.name for entry in ENTRIES}] == [entry.name for entry in ENTRIES]
 
 
 @EACH

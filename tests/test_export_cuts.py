@@ -9,6 +9,7 @@ import pytest
 from exeunt.export import nodecosts
 from exeunt.export.cuts import Boundary, boundaries, candidates
 from exeunt.export.graph import MemberGraph, load_member
+from exeunt.export.plan import Measured
 from tests.export_graphs import Net, noise_rows, residual_net, two_cell_net
 
 ROWS = {"IMAGE": noise_rows(8, seed=0)}
@@ -133,3 +134,40 @@ def test_candidates_keep_to_the_width(tmp_path: Path, max_width: int, some: bool
     _, found = found_in(two_cell_net(tmp_path / "m.onnx"))
     inner = [each for each in candidates(found, max_width) if 0.2 < each.share < 0.8]
     assert bool(inner) is some
+
+
+def test_after_the_last_weights_there_is_nothing_to_cut_for(tmp_path: Path) -> None:
+    net = Net(0)
+    scores = net.logits(net.conv(net.input, 1, 4), 4, 5, 16)
+    _, found = found_in(net.save(tmp_path / "m.onnx", net.node("Tanh", net.node("Relu", scores))))
+    assert [each.op_type for each in found if each.usable == "nothing learnt comes after it"] == [
+        "Gemm",
+        "Relu",
+        "Tanh",
+    ]
+
+
+def test_a_mask_that_is_looked_up_is_made_again_where_it_is_needed(tmp_path: Path) -> None:
+    net = Net(0, ("rows", 6, 5))
+    mask = ir.Value(name="MASK", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["rows", 6]))
+    net.graph.inputs.append(mask)
+    turned = net.node("Gather", mask, net.constant(np.arange(6)[::-1].copy()), axis=1)
+    kept = net.node("Cast", net.node("Unsqueeze", turned, net.constant(np.array([2]))), to=ir.DataType.FLOAT.value)
+    x = net.input
+    for _ in range(3):
+        x = net.node("Mul", net.node("Relu", net.node("MatMul", x, net.weight(5, 5))), kept)
+    mean = net.node("ReduceMean", x, net.constant(np.array([1])), keepdims=0)
+    net.save(tmp_path / "m.onnx", net.node("MatMul", mean, net.weight(5, 4)))
+    rng = np.random.default_rng(0)
+    rows = {"IMAGE": rng.normal(size=(8, 6, 5)).astype(np.float32), "MASK": rng.integers(0, 2, (8, 6))}
+    assert {each.width for each in found_in(tmp_path / "m.onnx", rows)[1]} == {1}
+
+
+def test_a_size_read_off_an_inner_tensor_does_not_widen_a_cut(tmp_path: Path) -> None:
+    net = Net(0)
+    early = net.conv(net.input, 1, 4)
+    shape = net.node("Shape", early)
+    x = net.node("Reshape", net.conv(net.conv(early, 4, 4), 4, 4), shape)
+    member, _ = found_in(net.save(tmp_path / "m.onnx", net.logits(x, 4, 5, 16)))
+    costs = nodecosts.measure(member.model, ROWS, "m")
+    assert {each.width for each in Measured.of(member, costs).boundaries} == {1}

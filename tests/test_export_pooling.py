@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exeunt.export.graph import MemberGraph, load_member
 from exeunt.export.onnxfiles import IR_VERSION, open_in_memory
 from exeunt.export.pooling import MAX_FEATURES, append_pooling, choose_grid, features_of, layout_of
+from exeunt.export.tokenmask import mask_of
 from exeunt.manifest import Tensor
 from tests.export_graphs import Net
 
@@ -119,3 +121,61 @@ def test_a_convolution_before_tells_channels_first() -> None:
 def test_three_axes_without_a_convolution_are_tokens() -> None:
     net = Net(0, ("rows", 6, 5))
     assert layout_of(net.node("MatMul", net.input, net.weight(5, 5)), 3) == "tokens"
+
+
+def test_a_layer_norm_or_weights_over_the_last_axis_tell_channels_last() -> None:
+    net = Net(0, ("rows", 8, 8, 5))
+    mixed = net.node("Tanh", net.node("MatMul", net.input, net.weight(5, 5)))
+    normed = net.node("LayerNormalization", net.input, net.weight(5), axis=-1)
+    assert (layout_of(mixed, 4), layout_of(normed, 4)) == ("channels_last", "channels_last")
+
+
+def test_what_keeps_the_layout_is_looked_through_up_to_the_transpositions_of_tf2onnx() -> None:
+    net = Net(0, ("rows", 8, 8, 3))
+    first = net.conv(net.node("Transpose", net.input, perm=[0, 3, 1, 2]), 3, 4)
+    last = net.node("Max", net.node("Sqrt", net.node("Transpose", first, perm=[0, 2, 3, 1])), net.weight(4))
+    back = net.node("Neg", net.node("Transpose", last, perm=[0, 3, 1, 2]))
+    assert [layout_of(each, 4) for each in (first, last, back)] == ["channels_first", "channels_last", "channels_first"]
+
+
+def masked(rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    value = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["rows", *rows.shape[1:]]))
+    kind = ir.TensorType(ir.DataType.from_numpy(mask.dtype))
+    counts = ir.Value(name="mask", type=kind, shape=ir.Shape(["rows", mask.shape[1]]))
+    graph = ir.Graph([value, counts], [], nodes=[], opset_imports={"": 18}, name="g")
+    tensor = [Tensor("x", "float32", rows.shape[1:])]
+    graph.outputs.append(append_pooling(graph, [value], tensor, ["tokens"], 4, "F", counts))
+    session = open_in_memory(ir.Model(graph, ir_version=IR_VERSION), "test")
+    return np.asarray(session.run(None, {"x": rows, "mask": mask})[0])
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "bool"])
+def test_tokens_that_the_mask_leaves_out_do_not_count(dtype: str) -> None:
+    x, mask = numbers(3, 6, 5), np.array([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 1, 0]]).astype(dtype)
+    means = np.stack([row[kept.astype(bool)].mean(axis=0) for row, kept in zip(x, mask, strict=True)])
+    expected = np.concatenate([x[:, 0], means], axis=1)
+    np.testing.assert_allclose(masked(x, mask), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_row_without_any_token_has_finite_features() -> None:
+    assert np.isfinite(masked(numbers(1, 6, 5), np.zeros((1, 6), np.int64))).all()
+
+
+def text_net(path: Path) -> MemberGraph:
+    """A classifier of ids, types and a mask, all int64 [rows, 6]."""
+    net = Net(0, ("rows", 6), "ids")
+    net.input.type = ir.TensorType(ir.DataType.INT64)
+    for name in ("types", "attention"):
+        net.graph.inputs.append(ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["rows", 6])))
+    _, types, attention = net.graph.inputs
+    x = net.node("Add", *(net.node("Gather", net.weight(9, 5), each) for each in (net.input, types)))
+    kept = net.node("Unsqueeze", net.node("Cast", attention, to=1), net.constant(np.array([2])))
+    mean = net.node("ReduceMean", net.node("Mul", x, kept), net.constant(np.array([1])), keepdims=0)
+    rows = np.random.default_rng(0).integers(0, 2, (8, 6))
+    file = net.save(path, net.node("MatMul", mean, net.weight(5, 4)))
+    return load_member("m", file, {"ids": rows, "types": rows, "attention": rows})
+
+
+def test_the_mask_is_the_input_that_chooses_no_rows_of_a_table(tmp_path: Path) -> None:
+    member = text_net(tmp_path / "m.onnx")
+    assert (mask_of(member, 6), mask_of(member, 7)) == ("attention", "")
