@@ -28,7 +28,7 @@ _MASK_OPS = frozenset((
     "Cast", "Sub", "Add", "Mul", "Div", "Neg", "Not", "Equal", "Less", "Greater", "LessOrEqual",
     "GreaterOrEqual", "And", "Or", "Where", "Unsqueeze", "Squeeze", "Expand", "Reshape", "Slice", "Concat",
     "Range", "ConstantOfShape", "Identity", "Flatten", "Trilu", "CumSum", "Max", "Min", "Mod", "Tile", "Transpose",
-    "ReduceSum", "ReduceMax", "ArgMax",
+    "ReduceSum", "ReduceMax", "ArgMax", "QuantizeLinear", "DequantizeLinear",
 ))
 # fmt: on
 _INDEXED = frozenset(("Gather", "GatherND", "GatherElements"))  # of a mask: cheap; of a table of weights: an embedding

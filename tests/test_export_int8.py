@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 
 from exeunt.errors import ConfigError, ServingError
@@ -17,6 +18,7 @@ from exeunt.export.bagfile import BagFile
 from exeunt.export.chain import Chain
 from exeunt.export.cuts import boundaries, candidates
 from exeunt.export.graph import MemberGraph, load_member
+from exeunt.export.modules import save_module
 from exeunt.export.onnxfiles import open_in_memory, run, save, weight_bytes
 from exeunt.export.page import page
 from exeunt.export.report import ExportReport
@@ -24,6 +26,7 @@ from exeunt.export.split import make_cut, split
 from exeunt.export.verify import verify_labels
 from exeunt.serving.check import check_repository
 from exeunt.serving.pip_server import serve
+from tests.architectures_attention import TOKENS, VOCABULARY, bert
 from tests.export_graphs import noise_rows, residual_net
 from tests.export_tiny import CLASSES, SIDE
 from tests.triton_calls import ask, vote_offline
@@ -242,3 +245,17 @@ def test_triton_serves_integers_between_segments(triton: None, tmp_path: Path) -
         (exit_,) = set(each["EXIT"][:, 0].tolist())
         expected = vote_offline(report.output, exit_, ROWS[:4])
         np.testing.assert_allclose(each["PROBABILITIES"], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_mask_of_a_quantised_text_member_is_made_again_and_not_carried(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = {
+        "input_ids": rng.integers(3, VOCABULARY, size=(40, TOKENS)),
+        "attention_mask": np.ones((40, TOKENS), np.int64),
+    }
+    torch.manual_seed(0)
+    save_module(bert(CLASSES, layers=2), rows, tmp_path / "bert.onnx")
+    text = quantise.quantised(load_member("bert", tmp_path / "bert.onnx", rows), rows)
+    places = candidates(list(boundaries(text, nodecosts.measure(text.model, rows, "bert"))), 1)
+    late = [each for each in places if each.share > 0.4 and each.tensors[0].dtype == "uint8"]
+    assert late and all(each.tensors[0].dims[-1] == 32 for each in late)
