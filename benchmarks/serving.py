@@ -64,7 +64,7 @@ class Size:
 
 
 QUICK = Size(150, (0.3, 1.2), 100, 30, (8,), 150)
-FULL = Size(3000, (0.3, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5), 600, 200, (4, 16, 32), 1000)
+FULL = Size(3000, (0.3, 0.8, 1.3, 1.6, 2.0), 600, 200, (4, 16, 32), 1000)
 SATURATED = 1.05  # the plain ensemble is not asked beyond: its queue would only grow
 
 
