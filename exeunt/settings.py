@@ -37,7 +37,7 @@ class Settings:
         on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded.
         deadline_ms: deadline of requests that name none; 0 = none.
         lanes: mode "engine": segments that run at a time; 0 = one per core of the host.
-        intra_op_threads: mode "engine": threads within one segment.
+        intra_op_threads: mode "engine": threads within one segment; 0 = chosen at export, from measured times.
         providers: mode "engine": onnxruntime's execution providers, best first, separated by commas.
         least_finish_probability: mode "engine": under load answered inputs finish with a probability, at least this.
         drain_s: how long a stop waits for answers in flight.
@@ -59,7 +59,7 @@ class Settings:
     on_failure: str = "error"
     deadline_ms: float = 0.0
     lanes: int = 0
-    intra_op_threads: int = 1
+    intra_op_threads: int = 0
     providers: str = "CPUExecutionProvider"
     least_finish_probability: float = 0.1
     drain_s: float = 10.0
@@ -145,7 +145,7 @@ _LEAST = {  # whole numbers
     "max_tickets": 1,
     "max_waiting_rows": 1,
     "lanes": 0,
-    "intra_op_threads": 1,
+    "intra_op_threads": 0,
     "seed": 0,
 }
 

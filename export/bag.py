@@ -10,7 +10,7 @@ import numpy as np
 
 from exeunt import __version__, contract
 from exeunt.deciding import votes
-from exeunt.export import assembling, onnxfiles, own_exits, ramps, repository, scheduling
+from exeunt.export import assembling, onnxfiles, own_exits, ramps, repository, scheduling, threads
 from exeunt.export.bagfile import BagFile
 from exeunt.export.cutting import CutMember, cut_members
 from exeunt.export.graph import without_exits
@@ -86,6 +86,7 @@ def _write(
     cut = cut_members(opened, plan, root / "work", stages)
     trained = _train(opened, plan, cut, stages)
     known = assembling.votes_of_samples(opened, cut, trained)
+    opened, cut = threads.chosen(opened, cut, stages)
     plan = scheduling.scheduled(opened, plan, known)
     heads = assembling.save_heads(opened, plan, trained, root / "work")
     members, exits = assembling.profile_bag(opened, plan, cut, heads, known, stages)

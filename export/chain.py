@@ -27,9 +27,9 @@ class Chain:
     sessions: tuple[ort.InferenceSession, ...]
 
     @classmethod
-    def open(cls, name: str, files: Sequence[Path]) -> Chain:
-        """Open the segments' files."""
-        return cls(name, tuple(onnxfiles.open_session(file) for file in files))
+    def open(cls, name: str, files: Sequence[Path], threads: int = 1) -> Chain:
+        """Open the segments' files, each run on a number of threads."""
+        return cls(name, tuple(onnxfiles.open_session(file, threads=threads) for file in files))
 
     def run(self, rows: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         """The outputs of each segment on `rows` (public input -> [rows, ...])."""

@@ -32,18 +32,20 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value is not None)
 
 
-def open_session(path: Path, *, profile_prefix: str | None = None) -> ort.InferenceSession:
-    """An onnxruntime session on one thread of the CPU.
+def open_session(path: Path, *, threads: int = 1, profile_prefix: str | None = None) -> ort.InferenceSession:
+    """An onnxruntime session on the CPU.
 
     Args:
         path: the ONNX file.
+        threads: within one run.
         profile_prefix: where given, graph optimisation is off and onnxruntime writes a node profile to this prefix.
 
     Raises:
         ConfigError: onnxruntime cannot run this graph.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the engine runs it
     options.inter_op_num_threads = 1
     if profile_prefix is not None:
         options.enable_profiling = True

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from exeunt.errors import ConfigError
 from exeunt.serving.pip_server import Server, serve
 from tests.serving_repository import tiny_repository
+
+settings.register_profile("seeded", derandomize=True)  # the same examples on every machine; a hunt is a change of seed
+settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session")

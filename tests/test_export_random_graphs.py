@@ -26,7 +26,7 @@ ROWS = {f"in{n}": np.random.default_rng(n).normal(size=(8, SIZE)).astype(np.floa
 
 @st.composite
 def nets(draw: st.DrawFn) -> Net:
-    """A DAG over one to three inputs: branches, skips of any length, shared weights, several outputs, an If, dead ends.
+    """A DAG over one to three inputs: branches, skips of any length, shared weights, several outputs, If, Loop, ends.
 
     Every value is [rows, 4], so that anything may be joined with anything.
     """
@@ -38,7 +38,7 @@ def nets(draw: st.DrawFn) -> Net:
     values = list(net.graph.inputs)
     for _ in range(draw(st.integers(3, 14))):
         one, two = (values[draw(st.integers(0, len(values) - 1))] for _ in range(2))
-        kind = draw(st.sampled_from(("shared", "own", "add", "mul", "concat", "split", "tanh", "if")))
+        kind = draw(st.sampled_from(("shared", "own", "add", "mul", "concat", "split", "tanh", "if", "loop")))
         values += _made(net, kind, one, two, shared)
     joined = values[draw(st.integers(0, len(values) - 1))]
     for each in draw(st.lists(st.sampled_from(values), max_size=3)):
@@ -61,6 +61,8 @@ def _made(net: Net, kind: str, one: ir.Value, two: ir.Value, shared: ir.Value) -
         return [net.node("Concat", halves.outputs[1], halves.outputs[0], axis=1)]
     if kind == "if":
         return [_either(net, one, two)]
+    if kind == "loop":
+        return [_repeated(net, one, two)]
     if kind == "tanh":
         return [net.node("Tanh", one)]
     return [net.node("Add" if kind == "add" else "Mul", one, two)]
@@ -76,6 +78,21 @@ def _either(net: Net, one: ir.Value, two: ir.Value) -> ir.Value:
         bodies.append(ir.Graph([], [node.outputs[0]], nodes=[node], name=f"{op_type}_{number}_body"))
     flag = net.constant(np.array(number % 2 == 0))
     return net.node("If", flag, then_branch=bodies[0], else_branch=bodies[1])
+
+
+def _repeated(net: Net, one: ir.Value, two: ir.Value) -> ir.Value:
+    """A Loop of three turns that carries one value, tanh(carried + captured), and captures another."""
+    number = len(list(net.graph))
+    types = {"turn": ir.DataType.INT64, "on": ir.DataType.BOOL, "carried": ir.DataType.FLOAT}
+    turn, on, carried = (ir.Value(name=f"loop_{key}_{number}", type=ir.TensorType(kind)) for key, kind in types.items())
+    turn.shape, on.shape = ir.Shape([]), ir.Shape([])
+    both, goes_on = ir.node("Add", [carried, two]), ir.node("Identity", [on])
+    tanh = ir.node("Tanh", both.outputs)
+    for key, node, kind in (("both", both, "carried"), ("goes_on", goes_on, "on"), ("tanh", tanh, "carried")):
+        node.outputs[0].name, node.outputs[0].type = f"loop_{key}_{number}", ir.TensorType(types[kind])
+    ends = [goes_on.outputs[0], tanh.outputs[0]]
+    body = ir.Graph([turn, on, carried], ends, nodes=[both, tanh, goes_on], name=f"loop_{number}_body")
+    return net.node("Loop", net.constant(np.array(3)), net.constant(np.array(True)), one, body=body)
 
 
 def opened(net: Net, folder: Path) -> MemberGraph:

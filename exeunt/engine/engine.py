@@ -47,7 +47,7 @@ def lanes_of(settings: Settings) -> int:
     """Number of lanes that the settings mean on this host: one per core, or a few streams of a GPU."""
     if settings.lanes:
         return settings.lanes
-    lanes = max(1, len(os.sched_getaffinity(0)) // settings.intra_op_threads)
+    lanes = max(1, len(os.sched_getaffinity(0)) // (settings.intra_op_threads or 1))
     return lanes if settings.providers.startswith(CPU) else min(lanes, GPU_LANES)
 
 
@@ -78,7 +78,7 @@ class Engine:
         least_finish_probability: float | None = None,
     ) -> None:
         settings = manifest.settings
-        intra_op_threads = intra_op_threads or settings.intra_op_threads
+        intra_op_threads = intra_op_threads or settings.intra_op_threads or 1
         providers = providers or [each.strip() for each in settings.providers.split(",")]
         self.threads = threads or lanes_of(settings)
         sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)

@@ -1,0 +1,144 @@
+"""What cutting into four segments costs a member, in one process: interleaved with the unsplit member.
+
+    python -m benchmarks.cutting [--side 160] [NAME ...]
+
+writes benchmarks/results/cutting.md. Networks at their published widths with random weights, one row, one thread. "cut"
+is the segments alone, "with pooling" also makes the features that ramps read. Target: at most 5 % where a member takes
+5 ms and more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+import onnxruntime as ort
+import torch
+from torch import nn
+
+from benchmarks import serving_report
+from exeunt.contract import FEATURES
+from exeunt.export import nodecosts, onnxfiles
+from exeunt.export.bagfile import Cuts
+from exeunt.export.graph import load_member
+from exeunt.export.modules import save_module
+from exeunt.export.plan import Measured, make_plan
+from exeunt.export.split import Piece, split
+from tests import architectures_attention as attention
+from tests import architectures_cnn as cnn
+from tests import architectures_mobile as mobile
+
+RESULTS = Path(__file__).parent / "results"
+CLASSES, SEGMENTS, ROUNDS = 1000, 4, 40
+LEAST_MS, TARGET = 5.0, 0.05
+NETS: dict[str, Callable[[int], nn.Module]] = {  # by side of the image
+    "mobilenet_v2": lambda side: mobile.mobilenet_v2(1, CLASSES),
+    "efficientnet_b0": lambda side: mobile.efficientnet_b0(1, CLASSES),
+    "resnet18": lambda side: cnn.resnet(cnn.Basic, (2, 2, 2, 2), 64, CLASSES),
+    "resnet50": lambda side: cnn.resnet(cnn.Bottleneck, (3, 4, 6, 3), 64, CLASSES),
+    "densenet121": lambda side: cnn.densenet121(32, CLASSES),
+    "nasnet_mobile": lambda side: mobile.NasNet(44, 4, CLASSES),
+    "convnext_tiny": lambda side: attention.convnext_tiny(96, CLASSES),
+    "vit_s16": lambda side: attention.ViT(384, side, 16, CLASSES),
+}
+Row = dict[str, np.ndarray]
+
+
+def pieces_of(name: str, net: nn.Module, row: Row, folder: Path) -> tuple[ir.Model, tuple[Piece, ...]]:
+    """The member's graph as the export runs it, and its segments."""
+    samples = {key: np.repeat(array, 4, axis=0) for key, array in row.items()}
+    save_module(net.eval(), {key: array[:2] for key, array in samples.items()}, folder / "member.onnx")
+    member = load_member(name, folder / "member.onnx", samples)
+    measured = Measured.of(member, nodecosts.measure(member.model, samples, name))
+    cuts = Cuts(exits=SEGMENTS - 1, max_cut_width=2, ramp_budget=10.0)
+    plan = make_plan([measured], cuts, CLASSES, name)
+    return member.model, split(member, plan.cuts[0]).pieces
+
+
+def without_features(piece: Piece) -> ir.Model:
+    """A segment that does not pool."""
+    model = piece.model.clone()
+    kept = [each for each in model.graph.outputs if each.name != FEATURES]
+    model.graph.outputs[:] = kept
+    passes.RemoveUnusedNodesPass()(model)
+    return model
+
+
+def opened(models: Sequence[ir.Model], folder: Path) -> list[ort.InferenceSession]:
+    """Sessions on one thread."""
+    folder.mkdir()
+    for number, model in enumerate(models):
+        onnxfiles.save(model, folder / f"{number}.onnx")
+    return [onnxfiles.open_session(folder / f"{number}.onnx") for number in range(len(models))]
+
+
+def run(sessions: Sequence[ort.InferenceSession], row: Row) -> None:
+    """One row through a chain."""
+    at_hand = dict(row)
+    for session in sessions:
+        names = [each.name for each in session.get_outputs()]
+        taken = {each.name: at_hand[each.name] for each in session.get_inputs()}
+        at_hand.update(zip(names, session.run(names, taken), strict=True))
+
+
+def measure(name: str, side: int) -> dict[str, float | int | str]:
+    """Time the three by turns, CPU time: waiting for a shared core does not count."""
+    torch.manual_seed(0)
+    row = {"image": np.random.default_rng(0).normal(size=(1, 3, side, side)).astype(np.float32)}
+    with tempfile.TemporaryDirectory() as folder:
+        whole, pieces = pieces_of(name, NETS[name](side), row, Path(folder))
+        chains = {
+            "whole": opened([whole], Path(folder) / "whole"),
+            "cut": opened([without_features(each) for each in pieces], Path(folder) / "cut"),
+            "pooled": opened([each.model for each in pieces], Path(folder) / "pooled"),
+        }
+        spent_ms: dict[str, list[float]] = {key: [] for key in chains}
+        for turn in range(-3, ROUNDS):
+            keys = list(chains) if turn % 2 else list(reversed(chains))
+            for key in keys:
+                began_s = time.thread_time()
+                run(chains[key], row)
+                if turn >= 0:
+                    spent_ms[key].append(1e3 * (time.thread_time() - began_s))
+    base = np.array(spent_ms["whole"])
+    told: dict[str, float | int | str] = {"name": name, "segments": len(pieces), "ms": float(np.median(base))}
+    return told | {key: float(np.median(np.array(spent_ms[key]) / base)) for key in ("cut", "pooled")}
+
+
+def markdown(told: Sequence[dict[str, float | int | str]], side: int) -> str:
+    """The report."""
+    where = ", ".join(f"{key} {value}" for key, value in serving_report.machine().items())
+    lines = ["# What cutting costs", "", f"{(__doc__ or '').splitlines()[0]} Images of {side} px; {where}.", ""]
+    lines += ["| member | ms | segments | cut | with pooling | at most 5 % |", "|---|---|---|---|---|---|"]
+    for each in told:
+        cut, pooled, ms = float(each["cut"]) - 1.0, float(each["pooled"]) - 1.0, float(each["ms"])
+        verdict = "(under 5 ms)" if ms < LEAST_MS else "yes" if cut <= TARGET else "**no**"
+        lines.append(f"| {each['name']} | {ms:.1f} | {each['segments']} | {cut:+.1%} | {pooled:+.1%} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NETS)} (all)")
+    parser.add_argument("--side", type=int, default=160, help="of the images, pixels (160)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    told = []
+    for name in args.names or NETS:
+        told.append(measure(name, args.side))
+        print(told[-1], flush=True)
+    text = markdown(told, args.side)
+    if not args.names:
+        (RESULTS / "cutting.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
