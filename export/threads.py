@@ -37,7 +37,7 @@ def chosen(opened: Opened, cut: Sequence[CutMember], stages: Stages) -> tuple[Op
     threads = settings.intra_op_threads or 1
     if not settings.intra_op_threads and opened.bag.mode == "engine" and settings.providers.startswith(CPU):
         candidates = powers_of_two(len(os.sched_getaffinity(0)))
-        latency_us = {}
+        latency_us: dict[int, float] = {}
         for each in candidates:
             stages.at("threads", len(latency_us), len(candidates))
             latency_us[each] = _latency_us(opened, cut, each)
