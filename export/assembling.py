@@ -106,7 +106,7 @@ def profile_bag(
 
 def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], advance: profile.Advance) -> Member:
     bag, told = opened.bag, opened.bag.members[number]
-    rows = {each.name: opened.samples[each.name] for each in opened.members[number].member.inputs}
+    rows = opened.rows_of(opened.members[number].member)
     costs = profile.profile_chain(cut.chain, rows, sizes, advance)
     segments = tuple(
         Segment(model, piece.inputs, piece.outputs, piece.features, cost)

@@ -70,8 +70,7 @@ def _plan(opened: Opened, stages: Stages) -> tuple[Opened, Plan]:
     first = planner(opened.members, bag.cuts, classes, bag.where)
     members = []
     for each, cuts in zip(opened.members, first.cuts, strict=True):
-        rows = {tensor.name: opened.samples[tensor.name] for tensor in each.member.inputs}
-        members.append(refine(each, cuts, rows))
+        members.append(refine(each, cuts, opened.rows_of(each.member)))
         stages.at("plan", len(members), len(opened.members) + 1)
     opened = dataclasses.replace(opened, members=tuple(members))
     plan = planner(opened.members, bag.cuts, classes, bag.where)

@@ -64,7 +64,7 @@ def cut_members(opened: Opened, plan: Plan, work: Path, stages: Stages) -> list[
 
 def _cut_member(opened: Opened, plan: Plan, number: int, work: Path) -> CutMember:
     bag, member = opened.bag, opened.members[number].member
-    rows = {each.name: opened.samples[each.name] for each in member.inputs}
+    rows = opened.rows_of(member)
     parts = split(member, plan.cuts[number])
     models = tuple(contract.segment_model(bag.name, member.name, d) for d in range(1, len(parts.pieces) + 1))
     files = tuple(work / model / repository.file_name(bag.mode, model) for model in models)

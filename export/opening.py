@@ -41,6 +41,10 @@ class Opened:
     labels: tuple[str, ...]
     shared: Shared | None = None
 
+    def rows_of(self, member: MemberGraph) -> dict[str, np.ndarray]:
+        """The samples that a member takes; public input -> [rows, ...]."""
+        return {each.name: self.samples[each.name] for each in member.inputs}
+
 
 def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
     """Read, check and time the members.

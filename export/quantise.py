@@ -70,7 +70,7 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
     stages.at("quantize", 0, len(wanted))
     for done, number in enumerate(wanted, start=1):
         each = members[number]
-        rows = {tensor.name: opened.samples[tensor.name] for tensor in each.member.inputs}
+        rows = opened.rows_of(each.member)
         before[each.member.name] = Compressed(
             _probabilities(each.member, {name: array[opened.parts.report] for name, array in rows.items()}),
             onnxfiles.weight_bytes(each.member.model),

@@ -69,9 +69,9 @@ def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int) -> float
     """Of the full ensemble for one row, alone on this machine."""
     segments_us = []
     for measured, each in zip(opened.members, cut, strict=True):
-        rows = {tensor.name: opened.samples[tensor.name] for tensor in measured.member.inputs}
         chain = Chain.open(each.chain.name, each.files, threads)  # one at a time: weights are large
-        segments_us.append([cost[1] for cost in profile.profile_chain(chain, rows, [1], _nobody)])
+        costs = profile.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
+        segments_us.append([cost[1] for cost in costs])
     full = tuple(len(own) for own in segments_us)
     lanes = lanes_of(dataclasses.replace(opened.bag.settings, intra_op_threads=threads))
     return exit_times(segments_us, [full], lanes)[-1]
