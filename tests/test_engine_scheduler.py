@@ -270,6 +270,21 @@ def test_the_member_that_the_exit_waits_for_longest_goes_first():
     assert [scheduler.next_run().member for _ in range(3)] == [1, 0, 2]  # 12, 10, 9 ms to go
 
 
+def runs_until_a_vote(**wishes):
+    uneven = engine_bag([[1000], [5000, 5000, 5000]], ((1, 1), (1, 3)))
+    of = controller(uneven, [0.0, 0.0])
+    scheduler = Scheduler(uneven, lanes=1)
+    scheduler.start(of.tickets[admit(of, never=True, **wishes)], {})
+    while not scheduler.done(scheduler.next_run()):
+        pass
+    return scheduler.counters.runs
+
+
+def test_a_ticket_with_a_deadline_gets_a_vote_at_every_exit_also_where_it_never_leaves_early():
+    assert runs_until_a_vote(deadline_us=5) == 2  # one segment of each
+    assert runs_until_a_vote() == 4  # the long member first
+
+
 def test_tickets_share_a_run_where_that_is_cheaper():
     bag = engine_bag([[10.0]], ((1,),), shrink=0.2)
     of = controller(bag, [0.0])

@@ -83,6 +83,10 @@ class Plan:
         """The order that is fastest to the full vote."""
         return self._straight
 
+    def every(self) -> Order:
+        """The order that works towards every exit in turn."""
+        return self._orders[0]
+
     def best(self, leaving: Sequence[float], lanes: int) -> Order:
         """The order with the least expected time to an answer; where several come close, the one with most targets.
 

@@ -5,7 +5,7 @@ Order (the queue's key is class, ticket, exit, remaining time):
 1. certain: segments that the next exit of a ticket with unanswered rows waits for, oldest ticket first; within a
    ticket the member that is farthest from the exit first, since the exit waits for the slowest. Exits at which hardly
    anybody leaves are not worked towards: by the shares that left of late a ticket takes the order that is expected to
-   answer soonest (`Plan.best`);
+   answer soonest (`Plan.best`); one with a deadline works towards every exit, for any vote may be its best so far;
 2. speculative: segments that only a later exit of such a ticket needs, oldest ticket first, shallow exits first;
 3. feedback: segments of tickets whose rows are all answered, oldest first;
 4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain.
@@ -111,8 +111,7 @@ class Scheduler:
     def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
         """Take a ticket in."""
         plan = self._plan(ticket.wanted)
-        order = plan.straight() if ticket.never.all() else self.order_of(ticket.wanted)
-        progress = Progress(ticket, inputs, plan, order, len(self.member_depths))
+        progress = Progress(ticket, inputs, plan, self._order(ticket, plan), len(self.member_depths))
         self.tickets[ticket.id] = progress
         self.open_tickets += 1
         for pieces in progress.pieces:
@@ -126,9 +125,13 @@ class Scheduler:
         """In which order a ticket that comes now and wants these exits (bool [exits]) would work towards them."""
         return self._plan(wanted).best(self._leaving, 1 if self.open_tickets else self.lanes)
 
+    def _order(self, ticket: Ticket, plan: Plan) -> Order:
+        if ticket.has_deadline:
+            return plan.every()
+        return plan.straight() if ticket.never.all() else self.order_of(ticket.wanted)
+
     def _plan(self, wanted: np.ndarray) -> Plan:
-        key = wanted.tobytes()
-        if key not in self._plans:
+        if (key := wanted.tobytes()) not in self._plans:
             self._plans[key] = Plan(self._manifest, self.costs, wanted, self.lanes)
         return self._plans[key]
 
@@ -142,11 +145,9 @@ class Scheduler:
             the run, whose pieces are the caller's until `done` or `drop`; None where nothing is ready.
         """
         for kind in (Kind.CERTAIN, Kind.SPECULATIVE):
-            head = self._queue.head(kind)
-            if head is not None:
+            if (head := self._queue.head(kind)) is not None:
                 return self._overtaking(head) or self._serving(head, kind, idle_lanes)
-        head = self._queue.head(Kind.FEEDBACK)
-        if head is not None:
+        if (head := self._queue.head(Kind.FEEDBACK)) is not None:
             return self._feedback(head)
         head = self._queue.head(Kind.UNLIKELY)
         return None if head is None else self._serving(head, Kind.UNLIKELY, idle_lanes)
