@@ -93,7 +93,7 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     own = [own_cuts(each) for each in members]
     work_us = sum(each.costs.total_us for each in members)
     times = _times(members, own)
-    prices, warnings = RampPrices(classes), []
+    prices, warnings = RampPrices(classes), [remark for each in members for remark in each.member.remarks]
     cuts = own
     ramp_us = 0.0
     for grid in sorted(wished.grid, reverse=True):
