@@ -162,7 +162,6 @@ def _public_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: st
     found = list(model.graph.inputs)
     if not found:
         raise ConfigError(f"{where}: the graph has no input")
-    tensors = []
     for value in found:
         if value.name not in samples:
             raise ConfigError(
@@ -170,8 +169,7 @@ def _public_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: st
                 "write an .npz with one array per input, or say which of them it is: "
                 f'inputs = {{ {value.name} = "{next(iter(samples), "")}" }} in its [[member]]'
             )
-        tensors.append(_public(value, where))
-    return tuple(tensors)
+    return tuple(_public(value, where) for value in found)
 
 
 def _public(value: ir.Value, where: str) -> Tensor:

@@ -84,8 +84,10 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: s
         ConfigError: the graph fails on these inputs.
     """
     wanted = [each.name for each in session.get_inputs()]
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # what fails is told once, by the error, and some runs only try
     try:
-        values = session.run(None, {name: feeds[name] for name in wanted})
+        values = session.run(None, {name: feeds[name] for name in wanted}, options)
     except _ORT_ERRORS as error:
         rows = {name: list(feeds[name].shape) for name in wanted}
         raise ConfigError(f"{where}: the graph fails on inputs of shape {rows}: {first_line(error)}") from None
