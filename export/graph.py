@@ -48,7 +48,7 @@ def read(path: Path) -> ir.Model:
     """Read an ONNX file and tidy it: functions inlined, constants as initializers, nodes in order, no dead nodes.
 
     Raises:
-        ConfigError: no such file, or not ONNX.
+        ConfigError: no such file, not ONNX, or weights beside it that cannot be read.
     """
     try:
         model = ir.load(path)
@@ -68,6 +68,7 @@ def read(path: Path) -> ir.Model:
         passes.NameFixPass(),
     )
     tidy(model)
+    onnxfiles.map_weights(model, str(path))
     floats.widen_bfloat16(model)
     floats.tell_types(model)
     for number, node in enumerate(model.graph):

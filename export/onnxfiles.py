@@ -27,6 +27,32 @@ def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None
     ir.save(model, path, external_data=f"{path.name}.data" if weight_bytes(model) >= inline_bytes else None)
 
 
+def map_weights(model: ir.Model, where: str) -> None:
+    """Map weights that lie in files beside the model into memory, so that they are saved anew wherever it goes.
+
+    The system reads them page by page when they are needed, and may drop them again.
+
+    Args:
+        model: as read; changed in place.
+        where: file, for messages.
+
+    Raises:
+        ConfigError: there is no such file, it is too short, or it lies outside the model's folder.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            outside = value.const_value
+            if not isinstance(outside, ir.ExternalTensor):
+                continue
+            try:
+                value.const_value = ir.Tensor(outside.numpy(), dtype=outside.dtype, name=outside.name)
+            except (OSError, ValueError) as error:
+                raise ConfigError(
+                    f"{where}: weights {value.name!r} cannot be read from {outside.path}: {first_line(error)}; a file "
+                    "of weights belongs in the model's folder, as it was exported"
+                ) from None
+
+
 def weight_bytes(model: ir.Model) -> int:
     """Size of all weights."""
     return sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value is not None)
