@@ -29,7 +29,7 @@ def export_entry(entry: Entry, folder: Path) -> tuple[Path, ExportReport]:
     bag = BagFile(
         where="the table",
         name=entry.name,
-        members=(BagMember("m", file, output=entry.output),),
+        members=(BagMember("m", file, output=entry.output, exits=entry.exits),),
         samples=None,
         mode="engine",
         cuts=Cuts(max_cut_width=entry.width, ramp_budget=10.0),
