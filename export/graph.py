@@ -51,10 +51,10 @@ def read(path: Path) -> ir.Model:
         ConfigError: no such file, not ONNX, or weights beside it that cannot be read.
     """
     try:
-        model = ir.load(path)
+        model = onnxfiles.load(path)
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"{path}: no such file; a member is an ONNX file") from None
-    except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path}: not an ONNX model: {onnxfiles.first_line(error)}") from None
     if not len(model.graph):
         raise ConfigError(f"{path}: not an ONNX model, or one without nodes; export it again")

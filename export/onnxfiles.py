@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
@@ -25,6 +26,21 @@ def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None
     """Write `model` to `path`; weights of `inline_bytes` and more go into `<path>.data`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ir.save(model, path, external_data=f"{path.name}.data" if weight_bytes(model) >= inline_bytes else None)
+
+
+def load(path: Path) -> ir.Model:
+    """Read a file, without the types of outputs that hold dictionaries (ZipMap), which the library cannot read.
+
+    Raises:
+        errors of the file system and of both libraries; `exeunt.export.graph.read` tells them.
+    """
+    proto = onnx.load(path, load_external_data=False)
+    for value in proto.graph.output:
+        if value.type.HasField("map_type") or value.type.sequence_type.elem_type.HasField("map_type"):
+            value.ClearField("type")
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return model
 
 
 def map_weights(model: ir.Model, where: str) -> None:

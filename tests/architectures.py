@@ -143,7 +143,7 @@ def torch_net(build: Callable[[], nn.Module]) -> Callable[[Entry, Path], None]:
 
 
 def fixture(file: str) -> Callable[[Entry, Path], None]:
-    """A file that another framework wrote, made by tests/fixtures/make_keras.py."""
+    """A file that another framework wrote, made by a script of tests/fixtures."""
     return lambda entry, path: path.write_bytes((FIXTURES / file).read_bytes()) and None
 
 
@@ -279,4 +279,14 @@ ENTRIES = (
     _TABLE("boosted_trees", write=sklearn_model(boosted_trees), opset=19, output="probabilities", cuts=False),
     _KERAS("keras_tf2onnx", write=fixture("keras_mobile.onnx"), exporter="tf2onnx", opset=13),
     _KERAS("keras_export", write=fixture("keras_export.onnx"), exporter="keras", opset=15),
+    _TOKENS("distilbert_optimum", write=fixture("optimum_distilbert.onnx"), exporter="optimum", opset=18),
+    _TABLE(
+        "lightgbm",
+        write=fixture("onnxmltools_lightgbm.onnx"),
+        exporter="onnxmltools",
+        opset=9,
+        output="probabilities",
+        cuts=False,
+        options={"zipmap": True},
+    ),
 )

@@ -129,6 +129,7 @@ def _probabilities(file: Path, entry: Entry, rows: dict[str, np.ndarray]) -> np.
         given = {name: each[part] for name, each in rows.items()}
         given = {name: each[0] for name, each in given.items()} if entry.batch == "missing" else given
         (told,) = session.run(wanted, {**given, **constants, **unread})
+        told = np.array([list(each.values()) for each in told]) if isinstance(told, list) else told  # ZipMap
         scores.append(told.reshape(-1, told.shape[-1]).astype(np.float64))
     joined = np.concatenate(scores)
     if np.allclose(joined.sum(axis=1), 1, atol=1e-3) and (joined >= 0).all():
