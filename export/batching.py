@@ -46,7 +46,7 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
         return model, ""  # told by who reads the inputs
     given = {value.name or "": rows for value, rows in inputs}
     if not fixed:
-        return _freed_inside(model, given, where), ""
+        return _freed_inside(model, given, where)
     (batch,) = fixed
     freed = _freed(_folded(model), int(batch))
     problem = _differs(model, freed, given, int(batch), where)
@@ -54,29 +54,36 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
         return freed, ""
     if batch != 1:
         raise ConfigError(f"{where}: its batch dimension is fixed at {batch} and cannot be freed: {problem}; {_CURE}")
-    remark = f"{where}: its batch dimension is fixed at 1 inside: it runs row by row, whole; {_CURE}"
-    return _scanned(model, True), remark
+    return _scanned(model, True), _remark(where)
 
 
-def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str) -> ir.Model:
-    """The model, or a freed copy where inputs promise any number of rows and something inside is made for N."""
+def _remark(where: str) -> str:
+    return f"{where}: its batch dimension is fixed at 1 inside: it runs row by row, whole; {_CURE}"
+
+
+def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str) -> tuple[ir.Model, str]:
+    """As `with_free_batch`, where inputs promise any number of rows and something inside may be made for N."""
     suspects = _leading_numbers(model)
     if not suspects:
-        return model
+        return model, ""
     session = onnxfiles.open_in_memory(model, where)
-    if all(_gives_rows(session, samples, rows, where) for rows in (1, _ROWS)):
+    if all(_rows_out(session, samples, rows, where) == {rows} for rows in (1, _ROWS)):
         for value in model.graph.outputs:
             if value.shape is not None and len(value.shape):  # what an exporter took from its example
                 value.shape = ir.Shape(["rows", *value.shape[1:]])
-        return model
-    problem, running = "", [each for each in suspects if _gives_rows(session, samples, each, where)]
+        return model, ""
+    problem, running = "", [each for each in suspects if _rows_out(session, samples, each, where) == {each}]
     for batch in running:
         freed = _freed(_folded(model), batch)
         problem = _differs(model, freed, samples, batch, where)
         if not problem:
-            return freed
+            return freed, ""
     if not running:
-        return model  # it fails for another reason, which who measures its scores tells
+        return model, ""  # it fails for another reason, which who measures its scores tells
+    if 1 in running and _rows_out(session, samples, _ROWS, where) is None:  # else it makes one answer of many rows
+        for value in model.graph.inputs:
+            value.shape = ir.Shape([1, *(value.shape or ())[1:]])
+        return _scanned(model, True), _remark(where)
     raise ConfigError(
         f"{where}: its inputs take any number of rows, but inside the batch is fixed at {running[-1]} and cannot be "
         f"freed: {problem}; {_CURE}"
@@ -99,16 +106,19 @@ def _leading_numbers(model: ir.Model) -> list[int]:
             constant = told.const_value if told is not None else None
             if constant is not None and constant.size:
                 found.add(int(constant.numpy().reshape(-1)[0]))
-    return sorted(each for each in found if isinstance(each, int) and each > 0)
+    sizes = {each for each in found if isinstance(each, int) and each > 0}
+    return sorted(sizes | {1}) if sizes else []  # of an example of one row, the 1 may stand elsewhere
 
 
-def _gives_rows(session: ort.InferenceSession, samples: Mapping[str, np.ndarray], rows: int, where: str) -> bool:
-    """Whether as many rows come out as are put in."""
+def _rows_out(
+    session: ort.InferenceSession, samples: Mapping[str, np.ndarray], rows: int, where: str
+) -> set[int] | None:
+    """How many rows the outputs have of so many put in; None where it fails on them."""
     try:
         found = onnxfiles.run(session, _resized(samples, rows), where)
     except ConfigError:
-        return False
-    return all(each.ndim and len(each) == rows for each in found.values())
+        return None
+    return {len(each) if each.ndim else 0 for each in found.values()}
 
 
 def _resized(samples: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:

@@ -230,6 +230,23 @@ def test_an_output_that_declares_one_row_is_taken_as_it_runs(tmp_path: Path) -> 
     assert not any(value.shape == [1, 5] for node in member.model.graph for value in node.outputs)
 
 
+@pytest.mark.parametrize("tokens", [6, "tokens"])
+def test_a_batch_of_one_inside_that_cannot_be_freed_runs_row_by_row(tmp_path: Path, tokens: int | str) -> None:
+    made = Net(0, ("rows", tokens, 5))
+    swapped = made.node("Reshape", made.input, made.constant(np.array([6, 1, 5])))  # tokens first, as torch has them
+    mixed = made.node("Tanh", made.node("MatMul", swapped, made.weight(5, 5)))
+    path = made.save(tmp_path / "m.onnx", made.node("ReduceMean", mixed, made.constant(np.array([0])), keepdims=0))
+    rows = np.random.default_rng(0).normal(size=(8, 6, 5)).astype(np.float32)
+    assert "fixed at 1 inside: it runs row by row" in row_by_row(path, tmp_path, rows, True).remarks[0]
+
+
+def test_rows_that_melt_into_one_declared_row_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    mean = made.node("ReduceMean", scores, made.constant(np.array([0])), keepdims=1)
+    mean.shape = ir.Shape([1, 5])
+    refused(made.save(tmp_path / "m.onnx", mean), "inside the batch is fixed at 1 and cannot be freed")
+
+
 def test_a_batch_that_is_fixed_inside_and_cannot_be_freed_is_refused_with_its_cure(tmp_path: Path) -> None:
     made = Net(0)
     whole = made.node("ReduceSum", made.input, made.constant(np.array([0, 1])), keepdims=1)  # over the batch too
