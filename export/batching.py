@@ -4,6 +4,7 @@ A file with a batch of N is freed where that is all that stands in the way: the 
 symbolic, and constants that repeat N (targets of Reshape and Expand, tokens that are joined to every row) follow it.
 The result is run against the file as it was. Where that fails for N = 1, and where there is no batch dimension at all,
 the whole graph becomes the body of a Scan over rows: exact for every graph, but left whole, so without cuts.
+Inputs may promise any number of rows and nodes inside keep the N of the exporter's example: freed in the same way.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime as ort
 
 from exeunt.errors import ConfigError
 from exeunt.export import onnxfiles
@@ -30,7 +32,7 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
         where: for messages.
 
     Raises:
-        ConfigError: the batch is fixed at more than 1 and cannot be freed.
+        ConfigError: the batch is fixed, at more than 1 or inside only, and cannot be freed.
     """
     inputs = [(value, samples[value.name or ""]) for value in model.graph.inputs if value.name in samples]
     for value, rows in inputs:
@@ -40,17 +42,87 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
     if shapes and len(shapes) == len(model.graph.inputs) and all(len(s) == r.ndim - 1 for s, r in shapes):
         return _scanned(model, False), f"{where}: no batch dimension: it runs row by row, whole"
     fixed = {s[0] for s, r in shapes if len(s) == r.ndim and isinstance(s[0], int)}
-    if len(fixed) != 1:
-        return model, ""
+    if len(inputs) < len(model.graph.inputs) or len(fixed) > 1:
+        return model, ""  # told by who reads the inputs
+    given = {value.name or "": rows for value, rows in inputs}
+    if not fixed:
+        return _freed_inside(model, given, where)
     (batch,) = fixed
     freed = _freed(_folded(model), int(batch))
-    problem = _differs(model, freed, {v.name or "": rows for v, rows in inputs}, int(batch), where)
+    problem = _differs(model, freed, given, int(batch), where)
     if not problem:
         return freed, ""
     if batch != 1:
         raise ConfigError(f"{where}: its batch dimension is fixed at {batch} and cannot be freed: {problem}; {_CURE}")
-    remark = f"{where}: its batch dimension is fixed at 1 inside: it runs row by row, whole; {_CURE}"
-    return _scanned(model, True), remark
+    return _scanned(model, True), _remark(where)
+
+
+def _remark(where: str) -> str:
+    return f"{where}: its batch dimension is fixed at 1 inside: it runs row by row, whole; {_CURE}"
+
+
+def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str) -> tuple[ir.Model, str]:
+    """As `with_free_batch`, where inputs promise any number of rows and something inside may be made for N."""
+    suspects = _leading_numbers(model)
+    if not suspects:
+        return model, ""
+    session = onnxfiles.open_in_memory(model, where)
+    if all(_rows_out(session, samples, rows, where) == {rows} for rows in (1, _ROWS)):
+        for value in model.graph.outputs:
+            if value.shape is not None and len(value.shape):  # what an exporter took from its example
+                value.shape = ir.Shape(["rows", *value.shape[1:]])
+        return model, ""
+    problem, running = "", [each for each in suspects if _rows_out(session, samples, each, where) == {each}]
+    for batch in running:
+        freed = _freed(_folded(model), batch)
+        problem = _differs(model, freed, samples, batch, where)
+        if not problem:
+            return freed, ""
+    if not running:
+        return model, ""  # it fails for another reason, which who measures its scores tells
+    if 1 in running and _rows_out(session, samples, _ROWS, where) is None:  # else it makes one answer of many rows
+        for value in model.graph.inputs:
+            value.shape = ir.Shape([1, *(value.shape or ())[1:]])
+        return _scanned(model, True), _remark(where)
+    raise ConfigError(
+        f"{where}: its inputs take any number of rows, but inside the batch is fixed at {running[-1]} and cannot be "
+        f"freed: {problem}; {_CURE}"
+    )
+
+
+def _leading_numbers(model: ir.Model) -> list[int]:
+    """Sizes, ascending, that may be a batch: first of the outputs, and of what inputs are brought to or joined with."""
+    found = {value.shape[0] for value in model.graph.outputs if value.shape is not None and len(value.shape)}
+    fed: set[ir.Value | None] = set(model.graph.inputs)
+    for node in model.graph:
+        if not fed.intersection(node.inputs):
+            continue
+        fed.update(node.outputs)
+        if node.op_type == "Concat":
+            found.update(shape[0] for shape in map(_constant_shape, node.inputs) if len(shape) > 2)
+        if node.op_type in ("Reshape", "Expand") and node.inputs[0] in fed and node.inputs[1] is not None:
+            maker = node.inputs[1].producer()
+            told = maker.inputs[0] if maker is not None and maker.op_type == "Concat" else node.inputs[1]
+            constant = told.const_value if told is not None else None
+            if constant is not None and constant.size:
+                found.add(int(constant.numpy().reshape(-1)[0]))
+    sizes = {each for each in found if isinstance(each, int) and each > 0}
+    return sorted(sizes | {1}) if sizes else []  # of an example of one row, the 1 may stand elsewhere
+
+
+def _rows_out(
+    session: ort.InferenceSession, samples: Mapping[str, np.ndarray], rows: int, where: str
+) -> set[int] | None:
+    """How many rows the outputs have of so many put in; None where it fails on them."""
+    try:
+        found = onnxfiles.run(session, _resized(samples, rows), where)
+    except ConfigError:
+        return None
+    return {len(each) if each.ndim else 0 for each in found.values()}
+
+
+def _resized(samples: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    return {name: np.resize(each, (rows, *each.shape[1:])) for name, each in samples.items()}
 
 
 def _folded(model: ir.Model) -> ir.Model:
@@ -65,7 +137,7 @@ def _folded(model: ir.Model) -> ir.Model:
 def _freed(model: ir.Model, batch: int) -> ir.Model:
     graph = model.graph
     batched = {value for value in graph.inputs if value.shape and value.shape[0] == batch}
-    source = next(iter(batched))
+    source = next((value for value in graph.inputs if value in batched), graph.inputs[0])
     for value in batched:
         value.shape = ir.Shape(["rows", *(value.shape or ())[1:]])
     for node in list(graph):
@@ -130,23 +202,25 @@ def _constant(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
 
 
 def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> str:
-    """What the freed model says otherwise for many rows than the file for `batch` at a time; "" if nothing."""
+    """What the freed model says otherwise, for 1 row and for many, than the file for `batch` rows; "" if nothing."""
     count = -(-_ROWS // batch) * batch + batch
-    rows = {name: np.resize(each, (count, *each.shape[1:])) for name, each in samples.items()}
+    rows = _resized(samples, count)
     parts = []
     session = onnxfiles.open_in_memory(model, where)
     for start in range(0, count, batch):
         parts.append(onnxfiles.run(session, {n: each[start : start + batch] for n, each in rows.items()}, where))
     try:
-        found = onnxfiles.run(onnxfiles.open_in_memory(freed, where), rows, where)
+        session = onnxfiles.open_in_memory(freed, where)
+        one, many = (onnxfiles.run(session, {n: each[:some] for n, each in rows.items()}, where) for some in (1, count))
     except ConfigError as error:
         return str(error)
-    for name, each in found.items():
-        expected = np.concatenate([part[name] for part in parts]) if parts[0][name].ndim else parts[0][name]
-        if each.shape != expected.shape:
-            return f"{name} has shape {list(each.shape)} instead of {list(expected.shape)}"
-        if each.dtype.kind == "f" and not np.allclose(each, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
-            return f"{name} differs"
+    for name, first in parts[0].items():
+        expected = np.concatenate([part[name] for part in parts]) if first.ndim else first
+        for found, wanted in ((one[name], expected[:1] if first.ndim else first), (many[name], expected)):
+            if found.shape != wanted.shape:
+                return f"{name} has shape {list(found.shape)} instead of {list(wanted.shape)}"
+            if found.dtype.kind == "f" and not np.allclose(found, wanted, rtol=1e-3, atol=1e-4, equal_nan=True):
+                return f"{name} differs"
     return ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +14,31 @@ from exeunt.export import onnxfiles
 from exeunt.export.features import chunks, create
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chain:
-    """Sessions of one member's segments, in order.
+    """One member's segments, in order. Their weights are in memory from the first run until `close`.
 
     Attributes:
         name: the member.
-        sessions: one per segment.
+        files: one ONNX file per segment.
+        threads: of one run.
     """
 
     name: str
-    sessions: tuple[ort.InferenceSession, ...]
+    files: Sequence[Path]
+    threads: int = 1
+    _sessions: tuple[ort.InferenceSession, ...] = field(default=(), init=False, repr=False)
 
-    @classmethod
-    def open(cls, name: str, files: Sequence[Path], threads: int = 1) -> Chain:
-        """Open the segments' files, each run on a number of threads."""
-        return cls(name, tuple(onnxfiles.open_session(file, threads=threads) for file in files))
+    @property
+    def sessions(self) -> tuple[ort.InferenceSession, ...]:
+        """One per segment."""
+        if not self._sessions:
+            self._sessions = tuple(onnxfiles.open_session(file, threads=self.threads) for file in self.files)
+        return self._sessions
+
+    def close(self) -> None:
+        """Give the memory of the weights back; a further run opens the files again."""
+        self._sessions = ()
 
     def run(self, rows: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         """The outputs of each segment on `rows` (public input -> [rows, ...])."""

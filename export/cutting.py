@@ -72,7 +72,7 @@ def _cut_member(opened: Opened, plan: Plan, number: int, work: Path) -> CutMembe
         onnxfiles.save(piece.model, file)
     reference = work / f"{member.name}_reference" / "model.onnx"
     onnxfiles.save(parts.reference, reference)
-    chain = Chain.open(member.name, files)
+    chain = Chain(member.name, files)
     check = verify_labels if integers.is_quantised(member.model) else verify
     difference = check(chain, reference, rows)
     features, probabilities = chain.observe(rows, _BATCH, work / "features")

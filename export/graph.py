@@ -48,13 +48,13 @@ def read(path: Path) -> ir.Model:
     """Read an ONNX file and tidy it: functions inlined, constants as initializers, nodes in order, no dead nodes.
 
     Raises:
-        ConfigError: no such file, or not ONNX.
+        ConfigError: no such file, not ONNX, or weights beside it that cannot be read.
     """
     try:
-        model = ir.load(path)
+        model = onnxfiles.load(path)
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"{path}: no such file; a member is an ONNX file") from None
-    except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path}: not an ONNX model: {onnxfiles.first_line(error)}") from None
     if not len(model.graph):
         raise ConfigError(f"{path}: not an ONNX model, or one without nodes; export it again")
@@ -68,11 +68,91 @@ def read(path: Path) -> ir.Model:
         passes.NameFixPass(),
     )
     tidy(model)
+    onnxfiles.map_weights(model, str(path))
     floats.widen_bfloat16(model)
     floats.tell_types(model)
     for number, node in enumerate(model.graph):
         node.name = f"exeunt_node_{number}"  # no body of an If has such a name: profiles tell nodes apart by it
     return model
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A member that has been read and checked by what its file declares; it has not been run.
+
+    Attributes:
+        name: the member's name.
+        where: its file, for messages.
+        model: inputs carry the public names, constants are folded in; outputs are the scores, and after them the exits.
+        samples: public input -> real rows, as they were given.
+        told: key and file of the samples, for messages.
+        scores: what the output holds, or "auto".
+    """
+
+    name: str
+    where: str
+    model: ir.Model
+    samples: Mapping[str, np.ndarray]
+    told: str = "samples"
+    scores: str = "auto"
+
+    @property
+    def classes(self) -> int | None:
+        """As many as the output declares; None where it does not."""
+        shape = self.model.graph.outputs[0].shape
+        if shape is None or len(shape) < 2 or not isinstance(shape[1], int) or any(each != 1 for each in shape[2:]):
+            return None
+        return max(2, shape[1])
+
+
+def draft_member(
+    name: str,
+    path: Path,
+    samples: Mapping[str, np.ndarray],
+    output: str = "",
+    told: str = "samples",
+    scores: str = "auto",
+    inputs: Mapping[str, str] = MappingProxyType({}),
+    preprocess: Path | None = None,
+    exits: Sequence[str] = (),
+) -> Draft:
+    """Read a member, and refuse what its file shows to be no classifier of these samples, before it is run.
+
+    Args and errors are those of `load_member`.
+    """
+    model, where = read(path), str(path)
+    if preprocess is not None:
+        preprocessing.merge(model, read(preprocess), preprocess, where)
+    naming.name_inputs(model, inputs, where)
+    naming.widen_flat_inputs(model)
+    samples = _fold_constants(model, samples)
+    refusals.check_graph(model, where, output, samples)
+    choose_outputs(model, output, exits, where)
+    _drop_unread_inputs(model)
+    if set(samples) == {""} and len(model.graph.inputs) == 1:
+        samples = {model.graph.inputs[0].name or "": samples[""]}
+    elif len(samples) == len(model.graph.inputs) == 1:
+        rename(model, model.graph.inputs[0], next(iter(samples)))
+    _check_inputs(model, samples, where, told)
+    return Draft(name, where, model, samples, told, scores)
+
+
+def finish_member(draft: Draft) -> MemberGraph:
+    """Bring a member into the bag's form, running it on some rows.
+
+    Raises:
+        ConfigError: see `load_member`.
+    """
+    where, told, samples = draft.where, draft.told, draft.samples
+    exits = len(draft.model.graph.outputs) - 1
+    model, remark = with_free_batch(draft.model, samples, where)
+    tensors = tuple(_public(value, where) for value in model.graph.inputs)
+    samples = naming.as_columns(samples, {each.name: each for each in tensors})
+    for tensor in tensors:
+        _check_samples(tensor, samples[tensor.name], where, told)
+    classes = to_probabilities(model, {each.name: samples[each.name] for each in tensors}, where, draft.scores)
+    own = tuple(exit_name(number) for number in range(1, exits + 1))
+    return MemberGraph(draft.name, where, model, tensors, classes, own, (remark,) if remark else ())
 
 
 def load_member(
@@ -104,27 +184,7 @@ def load_member(
     Raises:
         ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
     """
-    model, where = read(path), str(path)
-    if preprocess is not None:
-        preprocessing.merge(model, read(preprocess), preprocess, where)
-    naming.name_inputs(model, inputs, where)
-    naming.widen_flat_inputs(model)
-    samples = _fold_constants(model, samples)
-    refusals.check_graph(model, where, output, samples)
-    choose_outputs(model, output, exits, where)
-    _drop_unread_inputs(model)
-    if set(samples) == {""} and len(model.graph.inputs) == 1:
-        samples = {model.graph.inputs[0].name or "": samples[""]}
-    elif len(samples) == len(model.graph.inputs) == 1:
-        rename(model, model.graph.inputs[0], next(iter(samples)))
-    model, remark = with_free_batch(model, samples, where)
-    tensors = _public_inputs(model, samples, where, told)
-    samples = naming.as_columns(samples, {each.name: each for each in tensors})
-    for tensor in tensors:
-        _check_samples(tensor, samples[tensor.name], where, told)
-    classes = to_probabilities(model, {each.name: samples[each.name] for each in tensors}, where, scores)
-    own = tuple(exit_name(number) for number in range(1, len(exits) + 1))
-    return MemberGraph(name, where, model, tensors, classes, own, (remark,) if remark else ())
+    return finish_member(draft_member(name, path, samples, output, told, scores, inputs, preprocess, exits))
 
 
 def without_exits(member: MemberGraph) -> ir.Model:
@@ -158,11 +218,11 @@ def _drop_unread_inputs(model: ir.Model) -> None:
             model.graph.inputs.remove(value)
 
 
-def _public_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, told: str) -> tuple[Tensor, ...]:
+def _check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, told: str) -> None:
+    """Refuse inputs that have no samples, or samples that cannot be rows of what they declare."""
     found = list(model.graph.inputs)
     if not found:
         raise ConfigError(f"{where}: the graph has no input")
-    tensors = []
     for value in found:
         if value.name not in samples:
             raise ConfigError(
@@ -170,14 +230,15 @@ def _public_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: st
                 "write an .npz with one array per input, or say which of them it is: "
                 f'inputs = {{ {value.name} = "{next(iter(samples), "")}" }} in its [[member]]'
             )
-        tensors.append(_public(value, where))
-    return tuple(tensors)
+        rows = samples[value.name or ""]
+        if value.shape is None or len(value.shape) != rows.ndim or not rows.ndim:
+            continue  # rows alone, or no batch dimension, or wrong: told when it is run
+        dims = tuple(d if isinstance(d, int) else -1 for d in value.shape[1:])
+        _check_samples(Tensor(value.name or "", _checked_dtype(value, where), dims), rows, where, told)
 
 
 def _public(value: ir.Value, where: str) -> Tensor:
-    dtype = "" if value.dtype is None else _numpy_name(value.dtype)
-    if dtype not in _NUMBERS:
-        raise ConfigError(f"{where}: input {value.name!r} is of type {value.dtype}; allowed: {', '.join(_NUMBERS)}")
+    dtype = _checked_dtype(value, where)
     if value.shape is None or len(value.shape) == 0:
         raise ConfigError(f"{where}: input {value.name!r} has no batch dimension; {CURE_BATCH}")
     if isinstance(value.shape[0], int):
@@ -188,6 +249,13 @@ def _public(value: ir.Value, where: str) -> Tensor:
     if len(value.shape) == 1:
         raise ConfigError(f"{where}: input {value.name!r} has nothing but a batch dimension; reshape it to [rows, 1]")
     return Tensor(value.name or "", dtype, tuple(d if isinstance(d, int) else -1 for d in value.shape[1:]))
+
+
+def _checked_dtype(value: ir.Value, where: str) -> str:
+    dtype = "" if value.dtype is None else _numpy_name(value.dtype)
+    if dtype not in _NUMBERS:
+        raise ConfigError(f"{where}: input {value.name!r} is of type {value.dtype}; allowed: {', '.join(_NUMBERS)}")
+    return dtype
 
 
 def _told(shape: ir.Shape) -> list[int | str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
@@ -25,6 +26,47 @@ def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None
     """Write `model` to `path`; weights of `inline_bytes` and more go into `<path>.data`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ir.save(model, path, external_data=f"{path.name}.data" if weight_bytes(model) >= inline_bytes else None)
+
+
+def load(path: Path) -> ir.Model:
+    """Read a file, without the types of outputs that hold dictionaries (ZipMap), which the library cannot read.
+
+    Raises:
+        errors of the file system and of both libraries; `exeunt.export.graph.read` tells them.
+    """
+    proto = onnx.load(path, load_external_data=False)
+    for value in proto.graph.output:
+        if value.type.HasField("map_type") or value.type.sequence_type.elem_type.HasField("map_type"):
+            value.ClearField("type")
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return model
+
+
+def map_weights(model: ir.Model, where: str) -> None:
+    """Map weights that lie in files beside the model into memory, so that they are saved anew wherever it goes.
+
+    The system reads them page by page when they are needed, and may drop them again.
+
+    Args:
+        model: as read; changed in place.
+        where: file, for messages.
+
+    Raises:
+        ConfigError: there is no such file, it is too short, or it lies outside the model's folder.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            outside = value.const_value
+            if not isinstance(outside, ir.ExternalTensor):
+                continue
+            try:
+                value.const_value = ir.Tensor(outside.numpy(), dtype=outside.dtype, name=outside.name)
+            except (OSError, ValueError) as error:
+                raise ConfigError(
+                    f"{where}: weights {value.name!r} cannot be read from {outside.path}: {first_line(error)}; a file "
+                    "of weights belongs in the model's folder, as it was exported"
+                ) from None
 
 
 def weight_bytes(model: ir.Model) -> int:
@@ -84,8 +126,10 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: s
         ConfigError: the graph fails on these inputs.
     """
     wanted = [each.name for each in session.get_inputs()]
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # what fails is told once, by the error, and some runs only try
     try:
-        values = session.run(None, {name: feeds[name] for name in wanted})
+        values = session.run(None, {name: feeds[name] for name in wanted}, options)
     except _ORT_ERRORS as error:
         rows = {name: list(feeds[name].shape) for name in wanted}
         raise ConfigError(f"{where}: the graph fails on inputs of shape {rows}: {first_line(error)}") from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from exeunt.errors import ConfigError, unknown
 from exeunt.export import nodecosts, own_exits
 from exeunt.export import samples as sampling
-from exeunt.export.bagfile import BagFile, BagMember
-from exeunt.export.graph import MemberGraph, load_member
+from exeunt.export.bagfile import BagFile
+from exeunt.export.graph import Draft, MemberGraph, draft_member, finish_member
 from exeunt.export.naming import as_columns
 from exeunt.export.plan import Measured
 from exeunt.export.shared import Shared, preprocess
@@ -49,6 +50,9 @@ class Opened:
 def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
     """Read, check and time the members.
 
+    What can be refused is refused before anything takes long: all files are looked for, then all are read and checked
+    by what they declare, then each is run on some rows, and only then are nodes timed.
+
     Args:
         bag: checked.
         given: samples in place of the bag file's.
@@ -57,6 +61,7 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     Raises:
         ConfigError: a member or the samples cannot be used, or members disagree.
     """
+    _check_files(bag)
     where = f"{bag.where}: samples"
     told = "samples"
     if given is None:
@@ -72,17 +77,8 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
         samples = shared.samples
     if "" in samples and len(bag.inputs) == 1:
         samples = {bag.inputs[0]: samples[""]}
-    graphs: list[MemberGraph] = []
-    stages.at("read members", 0, len(bag.members))
-    for member in bag.members:
-        try:
-            graph = _load(member, samples, told)
-        except ConfigError as error:  # it starts with the file
-            raise ConfigError(f"{bag.where}: member {member.name}: file = {error}") from None
-        if "" in samples:  # one array without a name is the one input of the first member
-            samples = {graph.inputs[0].name: samples[""]}
-        graphs.append(graph)
-        stages.at("read members", len(graphs), len(bag.members))
+    drafts, samples = _read(bag, samples, told, stages)
+    graphs = _run(bag, drafts, stages)
     inputs = _agree(bag, graphs)
     labels = _labels(bag, graphs[0])
     samples = as_columns({each.name: samples[each.name] for each in inputs}, {each.name: each for each in inputs})
@@ -92,6 +88,65 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     return Opened(bag, _measure(bag, graphs, samples, stages), inputs, samples, parts, labels, shared)
 
 
+def _check_files(bag: BagFile) -> None:
+    """Raise ConfigError, naming the member, unless every file is there."""
+    for member in bag.members:
+        for key, path in (("file", member.file), ("preprocess", member.preprocess)):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"{bag.where}: member {member.name}: {key} = {path}: no such file; give an ONNX file")
+
+
+def _read(
+    bag: BagFile, samples: dict[str, np.ndarray], told: str, stages: Stages
+) -> tuple[list[Draft], dict[str, np.ndarray]]:
+    """All members as their files declare them, and the samples under the public names."""
+    drafts: list[Draft] = []
+    stages.at("read members", 0, len(bag.members))
+    for member in bag.members:
+        with _naming(bag, member.name):
+            draft = draft_member(
+                member.name,
+                member.file,
+                samples,
+                member.output,
+                told,
+                member.scores,
+                inputs=member.inputs,
+                preprocess=member.preprocess,
+                exits=member.exits,
+            )
+        if "" in samples:  # one array without a name is the one input of the first member
+            samples = {draft.model.graph.inputs[0].name or "": samples[""]}
+        drafts.append(draft)
+        stages.at("read members", len(drafts), len(bag.members))
+    declared = [each for each in drafts if each.classes is not None]
+    _same_classes(declared)
+    if declared:
+        _labels(bag, declared[0])
+    return drafts, samples
+
+
+def _run(bag: BagFile, drafts: Sequence[Draft], stages: Stages) -> list[MemberGraph]:
+    """The members in the bag's form, each run on some rows."""
+    graphs: list[MemberGraph] = []
+    stages.at("run members", 0, len(drafts))
+    for draft in drafts:
+        with _naming(bag, draft.name):
+            graphs.append(finish_member(draft))
+            own_exits.check_order(graphs[-1])
+        stages.at("run members", len(graphs), len(drafts))
+    return graphs
+
+
+@contextmanager
+def _naming(bag: BagFile, member: str) -> Iterator[None]:
+    """Let errors, which start with the member's file, start with the bag file and the member."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{bag.where}: member {member}: file = {error}") from None
+
+
 def _measure(
     bag: BagFile, graphs: Sequence[MemberGraph], samples: Mapping[str, np.ndarray], stages: Stages
 ) -> tuple[Measured, ...]:
@@ -99,38 +154,17 @@ def _measure(
     stages.at("time nodes", 0, len(graphs))
     for graph in graphs:
         costs = nodecosts.measure(graph.model, {each.name: samples[each.name] for each in graph.inputs}, graph.where)
-        try:
+        with _naming(bag, graph.name):
             measured.append(own_exits.measured(graph, costs))
-        except ConfigError as error:  # it starts with the file
-            raise ConfigError(f"{bag.where}: member {graph.name}: file = {error}") from None
         stages.at("time nodes", len(measured), len(graphs))
     return tuple(measured)
 
 
-def _load(member: BagMember, samples: Mapping[str, np.ndarray], told: str) -> MemberGraph:
-    return load_member(
-        member.name,
-        member.file,
-        samples,
-        member.output,
-        told,
-        member.scores,
-        inputs=member.inputs,
-        preprocess=member.preprocess,
-        exits=member.exits,
-    )
-
-
 def _agree(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
     """The public inputs; ConfigError where members disagree on classes or on an input."""
-    first = graphs[0]
+    _same_classes(graphs)
     inputs: dict[str, tuple[Tensor, MemberGraph]] = {}
     for graph in graphs:
-        if graph.classes != first.classes:
-            raise ConfigError(
-                f"{graph.where}: member {graph.name} has {graph.classes} classes, {first.where} has {first.classes}; "
-                "members of a bag vote on the same classes in the same order"
-            )
         for tensor in graph.inputs:
             known, other = inputs.setdefault(tensor.name, (tensor, graph))
             both = _narrower(known, tensor)
@@ -142,6 +176,15 @@ def _agree(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
                 )
             inputs[tensor.name] = both, other
     return tuple(inputs[name][0] for name in _order(bag, inputs))
+
+
+def _same_classes(members: Sequence[Draft] | Sequence[MemberGraph]) -> None:
+    for each in members:
+        if each.classes != members[0].classes:
+            raise ConfigError(
+                f"{each.where}: member {each.name} has {each.classes} classes, {members[0].where} has "
+                f"{members[0].classes}; members of a bag vote on the same classes in the same order"
+            )
 
 
 def _narrower(one: Tensor, other: Tensor) -> Tensor | None:
@@ -167,8 +210,8 @@ def _order(bag: BagFile, taken: Mapping[str, tuple[Tensor, MemberGraph]]) -> Seq
     return bag.inputs
 
 
-def _labels(bag: BagFile, first: MemberGraph) -> tuple[str, ...]:
-    labels = bag.labels if bag.labels is not None else tuple(str(number) for number in range(first.classes))
+def _labels(bag: BagFile, first: Draft | MemberGraph) -> tuple[str, ...]:
+    labels = bag.labels if bag.labels is not None else tuple(str(number) for number in range(first.classes or 0))
     if len(labels) != first.classes:
         raise ConfigError(f"{bag.where}: labels: {len(labels)} of them, but {first.where} has {first.classes} classes")
     if bag.serving.top > len(labels):

@@ -7,6 +7,8 @@ output too, as its FEATURES, and the heads pass it on. Cuts lie where the exits 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,28 +29,35 @@ _OWN = "own exit"  # what `usable` says of such a boundary: no ramp may be train
 _SAME_TIME = 0.05  # exits of different members that lie closer than this share of the run are one exit of the bag
 
 
-def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
-    """A member with its boundaries, those of its own exits among them.
-
-    Raises:
-        ConfigError: exits that are not in depth order, or at which the member cannot be cut.
-    """
-    each = Measured.of(member, costs)
-    if not member.exits:
-        return each
-    branches = [_nodes_before(member, name) for name in member.exits]
+def check_order(member: MemberGraph) -> None:
+    """Raise ConfigError, naming the member's file and exit, unless its own exits are in depth order."""
     trunk = _nodes_before(member, PROBABILITIES)
     known: set[str] = set()
-    shares = []
-    for number, branch in enumerate(branches, start=1):
+    for number, name in enumerate(member.exits, start=1):
+        branch = _nodes_before(member, name)
         if not (branch - known) & trunk or not trunk - branch:
             raise ConfigError(
                 f"{member.where}: exits: number {number} is computed no later than the one before it, or not before "
                 "the end; name the outputs in depth order"
             )
         known |= branch
-        shares.append(sum(costs.share.get(node, 0.0) for node in known) or 1e-6 * number)
-    whole = sum(costs.share.get(node, 0.0) for node in known | trunk) or 1.0
+
+
+def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
+    """A member with its boundaries, those of its own exits, in depth order, among them.
+
+    Raises:
+        ConfigError: exits at which the member cannot be cut.
+    """
+    each = Measured.of(member, costs)
+    if not member.exits:
+        return each
+    known = list(itertools.accumulate((_nodes_before(member, name) for name in member.exits), operator.or_))
+    shares = [
+        sum(costs.share.get(node, 0.0) for node in nodes) or 1e-6 * number
+        for number, nodes in enumerate(known, start=1)
+    ]
+    whole = sum(costs.share.get(node, 0.0) for node in known[-1] | _nodes_before(member, PROBABILITIES)) or 1.0
     own = [_own_boundary(member, costs, number, share / whole) for number, share in enumerate(shares)]
     return dataclasses.replace(each, boundaries=(*each.boundaries, *own))
 
@@ -93,7 +102,7 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     own = [own_cuts(each) for each in members]
     work_us = sum(each.costs.total_us for each in members)
     times = _times(members, own)
-    prices, warnings = RampPrices(classes), []
+    prices, warnings = RampPrices(classes), [remark for each in members for remark in each.member.remarks]
     cuts = own
     ramp_us = 0.0
     for grid in sorted(wished.grid, reverse=True):

@@ -37,7 +37,7 @@ def refine(each: Measured, cuts: Sequence[Cut], rows: Mapping[str, np.ndarray]) 
         for number, piece in enumerate(split(each.member, cuts).pieces):
             files.append(Path(folder) / f"s{number}" / "model.onnx")
             onnxfiles.save(piece.model, files[-1])
-        chain = Chain.open(each.member.name, files)
+        chain = Chain(each.member.name, files)
         times = [cost[1] for cost in profile.profile_chain(chain, rows, [1], lambda: None)]
     reached = list(accumulate(times))
     known = [0.0, *(cut.boundary.share for cut in cuts), 1.0]

@@ -45,8 +45,7 @@ def chosen(opened: Opened, cut: Sequence[CutMember], stages: Stages) -> tuple[Op
         threads = fewest_worth(latency_us)
     ready = list(cut)
     if threads > 1:
-        chains = (Chain.open(each.chain.name, each.files, threads) for each in cut)
-        ready = [dataclasses.replace(each, chain=chain) for each, chain in zip(cut, chains, strict=True)]
+        ready = [dataclasses.replace(each, chain=Chain(each.chain.name, each.files, threads)) for each in cut]
     bag = dataclasses.replace(opened.bag, settings=dataclasses.replace(settings, intra_op_threads=threads))
     return dataclasses.replace(opened, bag=bag), ready
 
@@ -69,7 +68,8 @@ def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int) -> float
     """Of the full ensemble for one row, alone on this machine."""
     segments_us = []
     for measured, each in zip(opened.members, cut, strict=True):
-        chain = Chain.open(each.chain.name, each.files, threads)  # one at a time: weights are large
+        each.chain.close()  # weights are large: a member's are in memory once
+        chain = Chain(each.chain.name, each.files, threads)
         costs = profile.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
         segments_us.append([cost[1] for cost in costs])
     full = tuple(len(own) for own in segments_us)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +36,11 @@ def verify(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray]) -> flo
     Raises:
         ServingError: a tensor differs; names member, segment, tensor, batch and the difference.
     """
-    session = onnxfiles.open_session(reference)
-    half = any(each.type == "tensor(float16)" for each in session.get_outputs())
+    feeds = [{name: np.resize(each, (batch, *each.shape[1:])) for name, each in rows.items()} for batch in BATCHES]
+    whole = _unsplit(chain, reference, feeds)
+    half = any(each.dtype == np.float16 for each in whole[0].values())
     worst = 0.0
-    for batch in BATCHES:
-        fed = {name: np.resize(each, (batch, *each.shape[1:])) for name, each in rows.items()}
-        expected = onnxfiles.run(session, fed, f"{chain.name}, unsplit")
+    for batch, fed, expected in zip(BATCHES, feeds, whole, strict=True):
         for depth, outputs in enumerate(chain.run(fed), start=1):
             for name, found in outputs.items():
                 if name == FEATURES:
@@ -73,13 +72,14 @@ def verify_labels(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray])
     Raises:
         ServingError: labels differ on more than 2 % of the rows.
     """
-    session = onnxfiles.open_session(reference)
     count = min(_LABELLED_ROWS, len(next(iter(rows.values()))))
-    worst, same, compared = 0.0, 0, 0
+    feeds = []
     for start in (*range(0, _SINGLE_ROWS), *range(_SINGLE_ROWS, count, BATCHES[-1])):
         size = BATCHES[0] if start < _SINGLE_ROWS else BATCHES[-1]
-        fed = {name: each[start : start + size] for name, each in rows.items()}
-        expected = onnxfiles.run(session, fed, f"{chain.name}, unsplit")[PROBABILITIES]
+        feeds.append({name: each[start : start + size] for name, each in rows.items()})
+    worst, same, compared = 0.0, 0, 0
+    whole = _unsplit(chain, reference, feeds, (PROBABILITIES,))
+    for fed, (expected,) in zip(feeds, (each.values() for each in whole), strict=True):
         found = chain.run(fed)[-1][PROBABILITIES]
         worst = max(worst, _apart(found, expected))
         same += int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
@@ -91,6 +91,26 @@ def verify_labels(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray])
             "[cuts] exits or max_cut_width"
         )
     return worst
+
+
+def _unsplit(
+    chain: Chain, reference: Path, feeds: Sequence[Mapping[str, np.ndarray]], names: Collection[str] = ()
+) -> list[dict[str, np.ndarray]]:
+    """What the whole member says, before the segments are opened: its weights are in memory once at a time.
+
+    Args:
+        chain: its segments.
+        reference: its ONNX file.
+        feeds: rows of each run.
+        names: outputs to keep; empty for all.
+    """
+    chain.close()
+    session = onnxfiles.open_session(reference)
+    found = []
+    for fed in feeds:
+        told = onnxfiles.run(session, fed, f"{chain.name}, unsplit")
+        found.append({name: each for name, each in told.items() if name in names or not names})
+    return found
 
 
 def _scale(expected: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from torch import nn
 
 from tests import architectures_attention as attention
 from tests import architectures_cnn as cnn
+from tests import architectures_exits as own
 from tests import architectures_mobile as mobile
 
 SIDE, CLASSES, FEATURES = 32, 8, 12
@@ -38,6 +39,7 @@ class Entry:
         batch: its batch dimension: "symbolic", "fixed" or "missing".
         weights: their type.
         output: which output holds the scores, where there are several.
+        exits: outputs that are exits of its own, in depth order.
         width: most tensors of its cuts.
         cuts: whether there is any.
     """
@@ -50,6 +52,7 @@ class Entry:
     batch: str = "symbolic"
     weights: str = "float32"
     output: str = ""
+    exits: tuple[str, ...] = ()
     width: int = 1
     cuts: bool = True
     options: Mapping[str, object] = field(default_factory=dict)
@@ -83,15 +86,17 @@ class As(nn.Module):
         self.net, self.missing = net.to(self.dtype), entry.batch == "missing"
         self.softmax = bool(entry.options.get("probabilities"))
 
-    def forward(self, *given: torch.Tensor) -> torch.Tensor:
+    def forward(self, *given: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         rows = [each.unsqueeze(0) for each in given] if self.missing else list(given)
         scores = self.net(*(each.to(self.dtype) if each.is_floating_point() else each for each in rows))
+        if isinstance(scores, tuple):
+            return scores
         scores = scores.softmax(-1) if self.softmax else scores
         return scores[0] if self.missing else scores
 
 
 def calibrated(net: nn.Module, kind: str) -> nn.Module:
-    """Normalisation statistics from one batch; scores with mean 0 and deviation 2 on it."""
+    """Normalisation statistics from one batch; scores, those of exits too, with mean 0 and deviation 2 on it."""
     given = [torch.from_numpy(each[:64]) for each in samples(kind).values()]
     for each in net.modules():
         if isinstance(each, nn.BatchNorm2d):
@@ -99,12 +104,13 @@ def calibrated(net: nn.Module, kind: str) -> nn.Module:
     with torch.no_grad():
         if kind == "image":
             net.train()(*given)
-        scores = net.eval()(*given)
-        last = [each for each in net.modules() if isinstance(each, nn.Linear)][-1]
-        scale = 2 / scores.std(0)
-        last.weight *= scale[:, None]
-        if last.bias is not None:
-            last.bias.copy_((last.bias - scores.mean(0)) * scale)
+        found = net.eval()(*given)
+        ends = getattr(net, "ends", None) or [[each for each in net.modules() if isinstance(each, nn.Linear)][-1]]
+        for last, scores in zip(ends, found if isinstance(found, tuple) else (found,), strict=True):
+            scale = 2 / scores.std(0)
+            last.weight *= scale[:, None]
+            if last.bias is not None:
+                last.bias.copy_((last.bias - scores.mean(0)) * scale)
     return net
 
 
@@ -119,7 +125,8 @@ def torch_net(build: Callable[[], nn.Module]) -> Callable[[Entry, Path], None]:
         given = tuple(torch.from_numpy(each[:count]) for each in arrays.values())
         given = tuple(each[0] for each in given) if entry.batch == "missing" else given
         free = entry.batch == "symbolic"
-        names = {"input_names": list(arrays), "output_names": ["scores"], "opset_version": entry.opset}
+        outputs = [*entry.exits, "scores"]
+        names = {"input_names": list(arrays), "output_names": outputs, "opset_version": entry.opset}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # exporters remark on their own parts
             if entry.exporter == "torch dynamo":
@@ -129,14 +136,14 @@ def torch_net(build: Callable[[], nn.Module]) -> Callable[[Entry, Path], None]:
                 assert program is not None
                 program.save(path)
             else:
-                axes = {name: {0: "rows"} for name in (*arrays, "scores")} if free else None
+                axes = {name: {0: "rows"} for name in (*arrays, *outputs)} if free else None
                 torch.onnx.export(net, given, str(path), dynamo=False, dynamic_axes=axes, **names)
 
     return write
 
 
 def fixture(file: str) -> Callable[[Entry, Path], None]:
-    """A file that another framework wrote, made by tests/fixtures/make_keras.py."""
+    """A file that another framework wrote, made by a script of tests/fixtures."""
     return lambda entry, path: path.write_bytes((FIXTURES / file).read_bytes()) and None
 
 
@@ -251,8 +258,35 @@ ENTRIES = (
         "distilbert", write=torch_net(lambda: attention.distilbert(CLASSES)), exporter="torch TorchScript", opset=14
     ),
     _TOKENS("gpt2", write=torch_net(lambda: attention.gpt2(CLASSES)), exporter="torch TorchScript", opset=17),
+    _IMAGE(
+        "msdnet",
+        write=torch_net(lambda: own.Msdnet(4, CLASSES)),
+        exporter="torch dynamo",
+        opset=19,
+        output="scores",
+        exits=("exit1", "exit2"),
+        width=3,
+    ),
+    _TOKENS(
+        "deebert",
+        write=torch_net(lambda: own.Deebert(CLASSES)),
+        exporter="torch TorchScript",
+        opset=17,
+        output="scores",
+        exits=("exit1", "exit2", "exit3"),
+    ),
     _TABLE("mlp", write=sklearn_model(mlp), opset=15, output="probabilities"),
     _TABLE("boosted_trees", write=sklearn_model(boosted_trees), opset=19, output="probabilities", cuts=False),
     _KERAS("keras_tf2onnx", write=fixture("keras_mobile.onnx"), exporter="tf2onnx", opset=13),
     _KERAS("keras_export", write=fixture("keras_export.onnx"), exporter="keras", opset=15),
+    _TOKENS("distilbert_optimum", write=fixture("optimum_distilbert.onnx"), exporter="optimum", opset=18),
+    _TABLE(
+        "lightgbm",
+        write=fixture("onnxmltools_lightgbm.onnx"),
+        exporter="onnxmltools",
+        opset=9,
+        output="probabilities",
+        cuts=False,
+        options={"zipmap": True},
+    ),
 )

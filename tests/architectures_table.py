@@ -8,8 +8,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import onnx_ir as ir
-
+from exeunt.export import onnxfiles
 from exeunt.export.bag import export_bag
 from exeunt.export.bagfile import BagFile, BagMember, Cuts, Serving
 from exeunt.export.report import ExportReport
@@ -29,7 +28,7 @@ def export_entry(entry: Entry, folder: Path) -> tuple[Path, ExportReport]:
     bag = BagFile(
         where="the table",
         name=entry.name,
-        members=(BagMember("m", file, output=entry.output),),
+        members=(BagMember("m", file, output=entry.output, exits=entry.exits),),
         samples=None,
         mode="engine",
         cuts=Cuts(max_cut_width=entry.width, ramp_budget=10.0),
@@ -40,7 +39,7 @@ def export_entry(entry: Entry, folder: Path) -> tuple[Path, ExportReport]:
 
 def row(entry: Entry, file: Path, report: ExportReport) -> str:
     """One line of the table."""
-    nodes = len(ir.load(file).graph)
+    nodes = len(onnxfiles.load(file).graph)
     cuts = ", ".join(f"{cut.share:.0%}" for cut in report.cuts) or "none"
     widths = ", ".join(str(cut.width) for cut in report.cuts)
     features = ", ".join(str(cut.features) for cut in report.cuts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from exeunt.export.verify import HALF_TOL
 from exeunt.serving.pip_server import Server, serve
 from tests.architectures import ENTRIES, Entry, samples
 from tests.architectures_table import export_entry
+from tests.triton_calls import vote_offline
 
 pytest.importorskip("skl2onnx", reason="pip install 'exeunt[dev]'")
 pytest.importorskip("transformers", reason="pip install 'exeunt[dev]'")
@@ -73,6 +75,17 @@ def test_it_is_cut_within_its_width_and_every_cut_has_a_ramp(exported: Export, e
     assert all(cut.features > 0 and 0 <= cut.agreement <= 1 for cut in report.cuts)
 
 
+@pytest.mark.parametrize("entry", [each for each in ENTRIES if each.exits], ids=lambda each: each.name)
+def test_votes_at_own_exits_are_the_file_s_outputs(exported: Export, entry: Entry) -> None:
+    file, report = exported(entry)
+    rows = {name: each[:7] for name, each in _rows(entry).items()}
+    assert [each.depths for each in report.manifest.exits] == [(number,) for number in range(1, len(entry.exits) + 2)]
+    for number, output in enumerate((*entry.exits, "scores")):
+        found = vote_offline(report.output, number, rows, entry.name)
+        expected = _probabilities(file, dataclasses.replace(entry, output=output), rows)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @EACH
 @pytest.mark.triton
 def test_the_server_says_what_the_file_says(server: Server, exported: Export, entry: Entry) -> None:
@@ -116,6 +129,7 @@ def _probabilities(file: Path, entry: Entry, rows: dict[str, np.ndarray]) -> np.
         given = {name: each[part] for name, each in rows.items()}
         given = {name: each[0] for name, each in given.items()} if entry.batch == "missing" else given
         (told,) = session.run(wanted, {**given, **constants, **unread})
+        told = np.array([list(each.values()) for each in told]) if isinstance(told, list) else told  # ZipMap
         scores.append(told.reshape(-1, told.shape[-1]).astype(np.float64))
     joined = np.concatenate(scores)
     if np.allclose(joined.sum(axis=1), 1, atol=1e-3) and (joined >= 0).all():

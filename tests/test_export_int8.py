@@ -101,7 +101,7 @@ def test_every_single_cut_of_a_quantised_member_keeps_its_labels(member: MemberG
         for piece, file in zip(parts.pieces, files, strict=True):
             save(piece.model, file)
         save(parts.reference, tmp_path / f"{number}_whole.onnx")
-        chain = Chain.open("m", files)
+        chain = Chain("m", files)
         verify_labels(chain, tmp_path / f"{number}_whole.onnx", {"IMAGE": ROWS})
         features = chain.run({"IMAGE": ROWS[:5]})[0]["FEATURES"]
         assert (features.dtype, features.shape) == (np.float32, (5, cut.features))
@@ -126,7 +126,7 @@ def test_segments_that_say_something_else_are_refused(tmp_path: Path) -> None:
     save(member.model, tmp_path / "whole.onnx")
     save(other.model, tmp_path / "part" / "model.onnx")
     with pytest.raises(ServingError, match="member q is quantised: its 1 segments in sequence give another label"):
-        verify_labels(Chain.open("q", [tmp_path / "part" / "model.onnx"]), tmp_path / "whole.onnx", {"IMAGE": ROWS})
+        verify_labels(Chain("q", [tmp_path / "part" / "model.onnx"]), tmp_path / "whole.onnx", {"IMAGE": ROWS})
 
 
 def test_quantising_keeps_most_labels_and_shrinks_the_weights(float_member: MemberGraph) -> None:

@@ -124,6 +124,16 @@ def test_other_members_are_cut_beside_the_own_exits(tmp_path: Path) -> None:
     assert check_repository(tmp_path / "repository").problems == ()
 
 
+def test_a_member_beside_own_exits_is_warned_of(tmp_path: Path) -> None:
+    branchy_net(tmp_path / "branchy.onnx")
+    whole = Net(0, (1, 1, 16, 16))
+    mean = whole.node("ReduceMean", whole.input, whole.constant(np.array([0, 1])), keepdims=1)  # over the batch too
+    flat = whole.node("Flatten", mean, axis=1)
+    whole.save(tmp_path / "plain.onnx", whole.node("MatMul", flat, whole.weight(256, CLASSES)))
+    report = export_bag(bag_of(tmp_path, BRANCHY, PLAIN), tmp_path / "repository")
+    assert any("plain.onnx: its batch dimension is fixed at 1 inside" in each for each in report.warnings)
+
+
 def test_twelve_own_exits_are_twelve_exits(tmp_path: Path) -> None:
     branchy_net(tmp_path / "branchy.onnx", exits=12)
     names = ", ".join(f'"b{number}"' for number in range(1, 13))

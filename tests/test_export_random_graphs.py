@@ -134,7 +134,7 @@ def test_random_graphs_reassemble_at_any_cuts(net: Net, data: st.DataObject) -> 
             onnxfiles.save(piece.model, file)
         onnxfiles.save(parts.reference, folder / "reference.onnx")
         rows = {each.name: ROWS[each.name] for each in member.inputs}
-        assert verify(Chain.open("m", files), folder / "reference.onnx", rows) <= 1e-6
+        assert verify(Chain("m", files), folder / "reference.onnx", rows) <= 1e-6
 
 
 @given(net=nets())

@@ -9,7 +9,7 @@ import pytest
 
 from exeunt.errors import ConfigError
 from exeunt.export.graph import load_member
-from exeunt.export.onnxfiles import save
+from exeunt.export.onnxfiles import open_in_memory, save
 from tests.export_graphs import Net, noise_rows
 
 ROWS = noise_rows(8, seed=0)
@@ -96,6 +96,15 @@ def test_a_zipmap_is_undone(tmp_path: Path) -> None:
     made.graph.outputs[:] = [label, node.outputs[0]]
     ir.save(ir.Model(made.graph, ir_version=10), tmp_path / "m.onnx")
     assert answers(tmp_path / "m.onnx", tmp_path).sum(axis=1) == pytest.approx(np.ones(8))
+
+
+def test_a_zipmap_of_a_converter_is_undone() -> None:
+    file = Path(__file__).parent / "fixtures" / "onnxmltools_lightgbm.onnx"
+    rows = np.random.default_rng(0).normal(size=(70, 12)).astype(np.float32)
+    member = load_member("m", file, {"table": rows})
+    expected = ort.InferenceSession(file).run(["probabilities"], {"table": rows})[0]
+    found = open_in_memory(member.model, "m").run(None, {"table": rows})[0]
+    np.testing.assert_allclose(found, [list(each.values()) for each in expected], rtol=1e-6)
 
 
 def test_an_ambiguous_choice_lists_the_outputs(tmp_path: Path) -> None:

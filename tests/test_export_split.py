@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exeunt.contract import PROBABILITIES
 from exeunt.errors import ServingError
 from exeunt.export import nodecosts, onnxfiles
 from exeunt.export.chain import Chain
@@ -53,7 +54,7 @@ def opened(parts: Split, folder: Path) -> tuple[Chain, Path]:
     for piece, file in zip(parts.pieces, files, strict=True):
         onnxfiles.save(piece.model, file)
     onnxfiles.save(parts.reference, folder / "reference.onnx")
-    return Chain.open("m", files), folder / "reference.onnx"
+    return Chain("m", files), folder / "reference.onnx"
 
 
 @given(data=st.data(), name=st.sampled_from(list(NETS)))
@@ -65,6 +66,15 @@ def test_segments_in_sequence_equal_the_member(data: st.DataObject, name: str) -
     with tempfile.TemporaryDirectory() as folder:
         chain, reference = opened(split(member, cuts), Path(folder))
         assert verify(chain, reference, rows) <= 1e-5
+
+
+def test_a_closed_chain_opens_its_files_again(tmp_path: Path) -> None:
+    member, places, rows = measured(next(iter(NETS)))
+    chain, _ = opened(split(member, [make_cut(member, places[1], member.classes, (1,))]), tmp_path)
+    before, sessions = chain.run(rows)[-1], chain.sessions
+    chain.close()
+    np.testing.assert_array_equal(chain.run(rows)[-1][PROBABILITIES], before[PROBABILITIES])
+    assert not set(sessions) & set(chain.sessions)
 
 
 @given(data=st.data(), name=st.sampled_from(list(NETS)))

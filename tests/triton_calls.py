@@ -76,13 +76,18 @@ def await_idle(server: Server, bag: str = "tiny") -> None:
         time.sleep(0.1)
 
 
-def vote_offline(repository: Path, exit_: int, rows: np.ndarray, bag: str = "tiny") -> np.ndarray:
-    """The vote at an exit, computed from the repository's ONNX files without any server; float32 [rows, classes]."""
+def vote_offline(
+    repository: Path, exit_: int, rows: np.ndarray | dict[str, np.ndarray], bag: str = "tiny"
+) -> np.ndarray:
+    """The vote at an exit, computed from the repository's ONNX files without any server; float32 [rows, classes].
+
+    Bare rows are those of the input IMAGE.
+    """
     manifest = manifest_of(repository, bag)
     depths = manifest.exits[exit_].depths
     known: dict[str, np.ndarray] = {}
     for member, depth in zip(manifest.members, depths, strict=True):
-        made = {"IMAGE": rows}
+        made = {"IMAGE": rows} if isinstance(rows, np.ndarray) else dict(rows)
         for number, segment in enumerate(member.segments[:depth], start=1):
             outputs = _run(repository, segment.model, {each.name: made[each.name] for each in segment.inputs})
             made |= outputs
