@@ -42,6 +42,9 @@ class Reason(IntEnum):
     DEGRADED = 4
 
 
+EARLY, LOSSLESS = int(Reason.EARLY), int(Reason.LOSSLESS)  # an enum's attribute takes longer than a comparison
+
+
 def exit_model(bag: str) -> str:
     """Triton model of the exit controller."""
     return f"{bag}_exit"

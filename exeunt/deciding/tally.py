@@ -6,13 +6,12 @@ from bisect import bisect_left
 
 import numpy as np
 
-from exeunt.contract import Reason
+from exeunt.contract import EARLY, Reason
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.tuner import Answered
 
 # upper bounds of the release latency histogram: 1-2-5 steps from 0.5 ms to 10 s
 LATENCY_BOUNDS_US = ([m * 10**e for e in range(2, 7) for m in (1, 2, 5)] + [10_000_000])[2:]
-EARLY = int(Reason.EARLY)
 
 
 class Tally:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from exeunt.contract import Reason
+from exeunt.contract import EARLY, LOSSLESS, Reason
 from exeunt.deciding.request import Answer, Request
 from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.tuning.tuner import Answered
 
 UNANSWERED = -1  # in `exit`
-EARLY, LOSSLESS = int(Reason.EARLY), int(Reason.LOSSLESS)  # an enum's attribute takes longer than a comparison
 
 
 class Ticket:

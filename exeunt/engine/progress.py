@@ -7,11 +7,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from exeunt.contract import Reason
+from exeunt.contract import EARLY
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.plan import Order, Plan
-
-EARLY = int(Reason.EARLY)
 
 
 class Kind(IntEnum):

@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from exeunt.contract import Reason
+from exeunt.contract import LOSSLESS, Reason
 
 NEVER_SEEN = -1  # in `labels` and `order`
-LOSSLESS = int(Reason.LOSSLESS)
 
 
 @dataclass(frozen=True, slots=True)

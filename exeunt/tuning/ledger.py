@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from exeunt.contract import Reason
+from exeunt.contract import EARLY
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.account import Account
 from exeunt.tuning.pace import Pace
 from exeunt.tuning.tuner import Answered
 
 ROUNDING = 1e-6  # of summed weights 1 / q
-EARLY = int(Reason.EARLY)  # looked up once: an enum's attribute takes longer than what is done with it
 EVERYBODY = slice(None)
 
 
