@@ -10,6 +10,8 @@ is the segments alone, "with pooling" also makes the features that ramps read. T
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,10 +28,10 @@ from benchmarks import serving_report
 from exeunt.contract import FEATURES
 from exeunt.export import nodecosts, onnxfiles
 from exeunt.export.bagfile import Cuts
+from exeunt.export.cuts import Boundary, boundaries, candidates
 from exeunt.export.graph import load_member
 from exeunt.export.modules import save_module
-from exeunt.export.plan import Measured, make_plan
-from exeunt.export.split import Piece, split
+from exeunt.export.split import Piece, make_cut, split
 from tests import architectures_attention as attention
 from tests import architectures_cnn as cnn
 from tests import architectures_mobile as mobile
@@ -37,6 +39,8 @@ from tests import architectures_mobile as mobile
 RESULTS = Path(__file__).parent / "results"
 CLASSES, SEGMENTS, ROUNDS = 1000, 4, 40
 LEAST_MS, TARGET = 5.0, 0.05
+MOST_WIDTH, LEAST_APART = 2, 0.1  # tensors of a cut; share of the member between two cuts
+WIDTH_PENALTY, BYTES_PENALTY = 0.15, 0.03  # in steps between cuts, as the export has them
 NETS: dict[str, Callable[[int], nn.Module]] = {  # by side of the image
     "mobilenet_v2": lambda side: mobile.mobilenet_v2(1, CLASSES),
     "efficientnet_b0": lambda side: mobile.efficientnet_b0(1, CLASSES),
@@ -55,10 +59,31 @@ def pieces_of(name: str, net: nn.Module, row: Row, folder: Path) -> tuple[ir.Mod
     samples = {key: np.repeat(array, 4, axis=0) for key, array in row.items()}
     save_module(net.eval(), {key: array[:2] for key, array in samples.items()}, folder / "member.onnx")
     member = load_member(name, folder / "member.onnx", samples)
-    measured = Measured.of(member, nodecosts.measure(member.model, samples, name))
-    cuts = Cuts(exits=SEGMENTS - 1, max_cut_width=2, ramp_budget=10.0)
-    plan = make_plan([measured], cuts, CLASSES, name)
-    return member.model, split(member, plan.cuts[0]).pieces
+    chosen = chosen_cuts(boundaries(member, nodecosts.measure(member.model, samples, name)))
+    cuts = [make_cut(member, each, CLASSES, Cuts().grid) for each in chosen]
+    return member.model, split(member, cuts).pieces
+
+
+def chosen_cuts(found: Sequence[Boundary]) -> tuple[Boundary, ...]:
+    """As many as `SEGMENTS` asks for, at least a tenth of the member apart, near to equal shares and small."""
+    places: dict[int, Boundary] = {}
+    for each in candidates(list(found), MOST_WIDTH):  # the cheapest in each fiftieth
+        at = int(50 * each.share)
+        places[at] = min(places.get(at, each), each, key=lambda some: (some.width, some.bytes_per_row))
+    wanted = [number / SEGMENTS for number in range(1, SEGMENTS)]
+
+    def off(cuts: tuple[Boundary, ...]) -> float:
+        apart = sum(SEGMENTS * abs(cut.share - share) for cut, share in zip(cuts, wanted, strict=True))
+        return apart + sum(
+            WIDTH_PENALTY * (cut.width - 1) + BYTES_PENALTY * math.log2(max(1, cut.bytes_per_row)) for cut in cuts
+        )
+
+    apart = (
+        cuts
+        for cuts in itertools.combinations(sorted(places.values(), key=lambda each: each.share), len(wanted))
+        if all(later.share - cut.share >= LEAST_APART for cut, later in itertools.pairwise(cuts))
+    )
+    return min(apart, key=off)
 
 
 def without_features(piece: Piece) -> ir.Model:
