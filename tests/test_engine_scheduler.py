@@ -1,6 +1,8 @@
 """The scheduler's rules, against simulated time: the real controller, lanes that only wait."""
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 from hypothesis import given, settings
@@ -398,6 +400,22 @@ def test_a_queue_under_lasting_load_does_not_keep_what_is_over():
     simulation = Simulation(of, 2, lambda ticket: votes_of(BAG, ticket.rows, 1))
     simulation.run([(0.0, Request(key, 1)) for key in range(400)])
     assert simulation.scheduler._queue.entries() < 200
+
+
+def test_a_ticket_that_is_over_is_freed_without_waiting_for_the_garbage_collector():
+    of = controller(BAG, [0.0, 0.0, 0.0])
+    scheduler = Scheduler(BAG, lanes=1)
+    dropped = admit(of)
+    scheduler.start(of.tickets[dropped], {})
+    progress = weakref.ref(scheduler.tickets[dropped])
+    gc.collect()
+    gc.disable()
+    try:
+        scheduler.drop(dropped)
+        assert scheduler.next_run() is None  # lets go of what the queue had
+        assert progress() is None
+    finally:
+        gc.enable()
 
 
 def test_more_lanes_never_answer_later_on_an_empty_machine():

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         description="Train and export two bags (kept in --work), record their votes on six kinds of streams, replay "
         "those through every tuner, and write docs/comparison.md with tables and figures. Needs the demo extra; about "
         "half an hour on two cores the first time.",
-        epilog="Example: exeunt compare --data digits --rows 6000 --seeds 1 --output /tmp/comparison.md",
+        epilog="Example: exeunt compare --data digits --rows 6000 --seeds 1 --output comparison.md",
     )
     parser.add_argument("--data", default=DATA, metavar="NAMES", help=f"bags to compare on (default: {DATA})")
     parser.add_argument("--rows", type=int, default=15_000, help="length of each stream (default: 15000)")

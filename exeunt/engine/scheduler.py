@@ -176,6 +176,7 @@ class Scheduler:
             piece.busy = False
             piece.depth += 1
             if piece.progress.over:
+                piece.tensors = {}
                 continue
             touched[piece.progress] = None
             if piece.depth < self.member_depths[piece.member]:
@@ -203,16 +204,14 @@ class Scheduler:
 
     def drop(self, ticket_id: int) -> None:
         """Forget a ticket, failed or ended; its runs under way come to nothing."""
-        progress = self.tickets.get(ticket_id)
-        if progress is not None:
+        if (progress := self.tickets.get(ticket_id)) is not None:
             self._forget(progress)
 
     def _overtaking(self, head: Piece) -> Run | None:
         """One segment of feedback before an unanswered ticket, once in its life, where the cap is near."""
         if self.unconfirmed <= self._urgent_at or head.progress.overtaken:
             return None
-        oldest = self._queue.head(Kind.FEEDBACK)
-        if oldest is None:
+        if (oldest := self._queue.head(Kind.FEEDBACK)) is None:
             return None
         head.progress.overtaken = True
         self.counters.overtaking_runs += 1
@@ -227,8 +226,6 @@ class Scheduler:
         elif not idle_lanes:
             others = self._queue.companions(head, kind)
             pieces += merging.companions(head, others, self.costs, self.open_tickets - 1, self.lanes)
-            for each in pieces[1:]:
-                self._take(each)
         return self._handed_out(Run(head.member, head.depth, kind, pieces))
 
     def _feedback(self, head: Piece) -> Run:
@@ -242,12 +239,12 @@ class Scheduler:
         elif len(head) < most:
             others = self._queue.companions(head, Kind.FEEDBACK)
             pieces += merging.fillers(head, others, self.costs, most)
-            for each in pieces[1:]:
-                self._take(each)
         self.counters.feedback_runs += 1
         return self._handed_out(Run(head.member, head.depth, Kind.FEEDBACK, pieces))
 
     def _handed_out(self, run: Run) -> Run:
+        for each in run.pieces[1:]:
+            self._take(each)
         self.counters.runs += 1
         self.counters.merged_runs += len(run.pieces) > 1
         return run
@@ -298,3 +295,6 @@ class Scheduler:
             for piece in pieces:
                 if piece in self._queue:
                     self._queue.remove(piece)
+                if not piece.busy:
+                    piece.tensors = {}
+        progress.pieces = []  # a circle would keep its memory until Python looks for circles, which is seldom
