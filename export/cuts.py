@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from exeunt.export import integers
+from exeunt.export import floats, integers
 from exeunt.export.graph import MemberGraph
 from exeunt.export.nodecosts import NodeCosts
 from exeunt.manifest import Tensor
@@ -199,7 +199,9 @@ def _uses(graph: ir.Graph, order: list[ir.Node], free: set[ir.Value]) -> dict[ir
 
 def _bytes(value: ir.Value, costs: NodeCosts) -> int:
     tensor = costs.tensors.get(value.name or "")
-    return 0 if tensor is None else math.prod(map(abs, tensor.dims)) * np.dtype(tensor.dtype).itemsize
+    if tensor is None:
+        return 0
+    return math.prod(map(abs, tensor.dims)) * np.dtype(floats.carried(tensor).dtype).itemsize
 
 
 def _boundary(

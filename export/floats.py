@@ -1,7 +1,8 @@
-"""Types of numbers in a member's graph: bfloat16 widened, and the types of values told where float16 occurs.
+"""Types of numbers in a member's graph: bfloat16 widened, float16 widened where it crosses a cut.
 
 onnxruntime's CPU has no bfloat16 kernels, so such members become float32, which holds every bfloat16 exactly; they are
-then as large as float32 members. float16 stays: the CPU computes it in float32 between casts of its own.
+then as large as float32 members. float16 stays: the CPU computes it in float32 and rounds only where a graph ends. A
+cut would so round what the unsplit member does not; its tensors cross as float32, and nothing is rounded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
+
+from exeunt.manifest import Tensor
 
 _WIDE = ir.TensorType(ir.DataType.FLOAT)
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
@@ -31,6 +34,27 @@ def widen_bfloat16(model: ir.Model) -> None:
                     tensor = attribute.as_tensor()
                     if tensor.dtype == ir.DataType.BFLOAT16:
                         node.attributes[name] = ir.AttrTensor(name, _widened(tensor))
+
+
+def carried(tensor: Tensor) -> Tensor:
+    """A tensor as it crosses a cut."""
+    return Tensor(tensor.name, "float32", tensor.dims) if tensor.dtype == "float16" else tensor
+
+
+def widen_crossing(graph: ir.Graph, value: ir.Value) -> None:
+    """Make a float16 value, a cut tensor under its last name, cross as float32; who reads it narrows it again."""
+    producer = value.producer()
+    if producer is None or value.dtype != ir.DataType.FLOAT16:
+        return
+    wide = ir.node("Cast", [value], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}_widened")
+    narrow = ir.node("Cast", [wide.outputs[0]], {"to": ir.DataType.FLOAT16.value}, name=f"{value.name}_narrowed")
+    readers = [use for use in value.uses() if use.node is not wide]
+    for reader, place in readers:
+        reader.replace_input_with(place, narrow.outputs[0])
+    graph.insert_after(producer, [wide, narrow])
+    narrow.outputs[0].name, narrow.outputs[0].type = f"{value.name}_float16", value.type
+    value.name, wide.outputs[0].name = f"{value.name}_inner", value.name
+    wide.outputs[0].type, wide.outputs[0].shape = _WIDE, value.shape
 
 
 def tell_types(model: ir.Model) -> None:

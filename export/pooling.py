@@ -23,45 +23,18 @@ from exeunt.manifest import Tensor
 MAX_FEATURES = 4096  # of one cut
 _MAX_WEIGHT_BYTES = 8 << 20  # of one ramp
 _NHWC_TO_NCHW, _NCHW_TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
-_SPATIAL = frozenset(
-    ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "QLinearConv", "ConvInteger")
-) | frozenset(("BatchNormalization", "InstanceNormalization", "LRN", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth"))
-_ANY_LAYOUT = (
-    frozenset(
-        (
-            "Relu",
-            "Clip",
-            "Sigmoid",
-            "Add",
-            "Mul",
-            "Concat",
-            "Sub",
-            "Div",
-            "LeakyRelu",
-            "HardSwish",
-            "HardSigmoid",
-            "Elu",
-        )
-    )
-    | frozenset(
-        (
-            "Cast",
-            "Identity",
-            "Erf",
-            "Tanh",
-            "Gelu",
-            "QuantizeLinear",
-            "DequantizeLinear",
-            "Pad",
-            "Dropout",
-            "Sqrt",
-            "Exp",
-        )
-    )
-    | frozenset(
-        ("Neg", "Abs", "Pow", "Max", "Min", "Where", "PRelu", "Selu", "Celu", "Softplus", "Mish", "Resize", "Split")
-    )
-)
+# fmt: off
+_SPATIAL = frozenset((
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "QLinearConv", "ConvInteger",
+    "BatchNormalization", "InstanceNormalization", "LRN", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth",
+))
+_ANY_LAYOUT = frozenset((
+    "Relu", "Clip", "Sigmoid", "Add", "Mul", "Concat", "Sub", "Div", "LeakyRelu", "HardSwish", "HardSigmoid",
+    "Elu", "Cast", "Identity", "Erf", "Tanh", "Gelu", "QuantizeLinear", "DequantizeLinear", "Pad", "Dropout",
+    "Sqrt", "Exp", "Neg", "Abs", "Pow", "Max", "Min", "Where", "PRelu", "Selu", "Celu", "Softplus", "Mish",
+    "Resize", "Split",
+))
+# fmt: on
 _LOOKED_AT = 64  # nodes that the search for a layout visits
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.errors import ServingError
-from exeunt.export import integers, pooling, tokenmask
+from exeunt.export import floats, integers, pooling, tokenmask
 from exeunt.export.cuts import Boundary
 from exeunt.export.graph import MemberGraph
 from exeunt.export.scores import rename
@@ -82,7 +82,7 @@ def make_cut(member: MemberGraph, boundary: Boundary, classes: int, grids: Seque
     """A cut at `boundary` with the finest grid of `grids` whose ramp stays small."""
     values = ir.convenience.create_value_mapping(member.model.graph, include_subgraphs=False)
     layouts = tuple(pooling.layout_of(values[t.name], len(t.dims) + 1) for t in boundary.tensors)
-    pooled = tuple(integers.as_pooled(values[each.name], each) for each in boundary.tensors)
+    pooled = tuple(floats.carried(integers.as_pooled(values[each.name], each)) for each in boundary.tensors)
     grid = pooling.choose_grid(pooled, layouts, classes, grids)
     pairs = zip(pooled, layouts, strict=True)
     tokens = next((tensor.dims[0] for tensor, layout in pairs if layout == "tokens" and len(tensor.dims) == 2), None)
@@ -144,9 +144,11 @@ def _rename_cut_tensors(model: ir.Model, cuts: Sequence[Cut]) -> list[tuple[Tens
     for depth, cut in enumerate(cuts, start=1):
         new = [each.name for each in cut.boundary.tensors if each.name not in names]
         names.update({name: f"CUT{depth}_{number}" for number, name in enumerate(new)})
-        found.append(tuple(Tensor(names[each.name], each.dtype, each.dims) for each in cut.boundary.tensors))
+        crossing = [floats.carried(each) for each in cut.boundary.tensors]
+        found.append(tuple(Tensor(names[each.name], each.dtype, each.dims) for each in crossing))
     for old, new_name in names.items():
         rename(model, values[old], new_name)
+        floats.widen_crossing(model.graph, values[old])
     return found
 
 

@@ -16,14 +16,12 @@ BATCHES = (1, 7)
 LEAST_LABELS = 0.98  # share of labels of a quantised member that must be the same
 _LABELLED_ROWS, _SINGLE_ROWS = 128, 8
 RTOL, ATOL = 1e-4, 1e-5  # of a cut tensor ATOL times its largest number, where that is above 1: it may hold anything
-# of the largest number in a tensor: a cut rounds float16 tensors that onnxruntime's CPU keeps in float32 within a graph
-HALF_TOL = 8 * 2.0**-11
 
 
 def verify(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray]) -> float:
     """Compare every cut tensor and the probabilities of a split member with the unsplit one's.
 
-    Allowed are rtol 1e-4 and atol 1e-5 of the largest number of a tensor or of 1; 0.4 % where cuts are float16.
+    Allowed are rtol 1e-4 and atol 1e-5 of the largest number of a tensor or of 1.
 
     Args:
         chain: the segments.
@@ -38,14 +36,13 @@ def verify(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray]) -> flo
     """
     feeds = [{name: np.resize(each, (batch, *each.shape[1:])) for name, each in rows.items()} for batch in BATCHES]
     whole = _unsplit(chain, reference, feeds)
-    half = any(each.dtype == np.float16 for each in whole[0].values())
     worst = 0.0
     for batch, fed, expected in zip(BATCHES, feeds, whole, strict=True):
         for depth, outputs in enumerate(chain.run(fed), start=1):
             for name, found in outputs.items():
                 if name == FEATURES:
                     continue
-                atol = (HALF_TOL if half else ATOL) * _scale(expected[name])
+                atol = ATOL * _scale(expected[name])
                 if not np.allclose(found, expected[name], rtol=RTOL, atol=atol, equal_nan=True):
                     raise ServingError(
                         f"member {chain.name}, segment {depth} of {len(chain.sessions)}, {name}, batch {batch}: "

@@ -17,7 +17,6 @@ from exeunt.contract import Reason
 from exeunt.export.graph import load_member
 from exeunt.export.onnxfiles import open_in_memory
 from exeunt.export.report import ExportReport
-from exeunt.export.verify import HALF_TOL
 from exeunt.serving.pip_server import Server, serve
 from tests.architectures import ENTRIES, Entry, samples
 from tests.architectures_table import export_entry
@@ -64,7 +63,7 @@ def test_the_document_lists_every_entry() -> None:
 @EACH
 def test_the_segments_in_sequence_equal_the_member(exported: Export, entry: Entry) -> None:
     report = exported(entry)[1]
-    assert report.worst_difference["m"] <= (HALF_TOL if entry.weights == "float16" else 1e-4)
+    assert report.worst_difference["m"] <= 1e-4
 
 
 @EACH
