@@ -97,7 +97,7 @@ def test_the_server_says_what_the_file_says(server: Server, exported: Export, en
             inputs[-1].set_data_from_numpy(each)
         full = client.infer(entry.name, inputs, parameters={"exit": "never"})
         early = client.infer(entry.name, inputs)
-    atol = 5e-3 if entry.weights == "float16" else 1e-4
+    atol = 1e-3 if entry.weights == "float16" else 1e-4  # the file itself rounds its probabilities
     np.testing.assert_allclose(full.as_numpy("PROBABILITIES"), expected, rtol=1e-3, atol=atol)
     assert set(early.as_numpy("REASON")[:, 0]) <= {Reason.FULL, Reason.EARLY, Reason.LOSSLESS}
     assert (early.as_numpy("LABEL") >= 0).all()
