@@ -17,6 +17,7 @@ import onnxruntime as ort
 
 from exeunt.errors import ConfigError
 from exeunt.export import onnxfiles
+from exeunt.export.constants import constant
 
 _ROWS = 7  # that a freed graph is compared on
 _SCAN_OPSET = 11  # from here on Scan has its present form
@@ -103,9 +104,9 @@ def _leading_numbers(model: ir.Model) -> list[int]:
         if node.op_type in ("Reshape", "Expand") and node.inputs[0] in fed and node.inputs[1] is not None:
             maker = node.inputs[1].producer()
             told = maker.inputs[0] if maker is not None and maker.op_type == "Concat" else node.inputs[1]
-            constant = told.const_value if told is not None else None
-            if constant is not None and constant.size:
-                found.add(int(constant.numpy().reshape(-1)[0]))
+            target = told.const_value if told is not None else None
+            if target is not None and target.size:
+                found.add(int(target.numpy().reshape(-1)[0]))
     sizes = {each for each in found if isinstance(each, int) and each > 0}
     return sorted(sizes | {1}) if sizes else []  # of an example of one row, the 1 may stand elsewhere
 
@@ -161,7 +162,7 @@ def _free_target(graph: ir.Graph, node: ir.Node, batch: int) -> None:
     target[0] = 1 if node.op_type == "Expand" else 0 if (target == -1).any() else -1
     if node.op_type == "Expand" and batch != 1:
         return  # it would have to repeat; the comparison tells
-    new = _constant(graph, target, f"{node.name}_target")
+    new = constant(target.astype(np.int64), f"{node.name}_target", graph)
     node.replace_input_with(1, new)
 
 
@@ -173,8 +174,8 @@ def _repeat_constants(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
         if value is None or axis == 0 or len(shape) < 3 or shape[0] != 1:
             continue
         prefix = f"{node.name}_{number}"
-        ends = [_constant(graph, np.array([n]), f"{prefix}_{n}") for n in (0, 1)]
-        rest = _constant(graph, np.ones(len(shape) - 1, np.int64), f"{prefix}_rest")
+        ends = [constant(np.array([n]), f"{prefix}_{n}", graph) for n in (0, 1)]
+        rest = constant(np.ones(len(shape) - 1, np.int64), f"{prefix}_rest", graph)
         made = [ir.node("Shape", [source], name=f"{prefix}_shape")]
         made.append(ir.node("Slice", [made[0].outputs[0], ends[0], ends[1], ends[0]], name=f"{prefix}_rows"))
         made.append(ir.node("Concat", [made[1].outputs[0], rest], attributes={"axis": 0}, name=f"{prefix}_target"))
@@ -192,13 +193,6 @@ def _constant_shape(value: ir.Value | None) -> tuple[int, ...]:
         value = producer.inputs[0]
     told = value.const_value if value is not None else None
     return tuple(int(each) for each in told.shape.numpy()) if told is not None else ()
-
-
-def _constant(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(array.astype(np.int64), name=name))
-    value.type, value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape(array.shape)
-    graph.register_initializer(value)
-    return value
 
 
 def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> str:
@@ -256,7 +250,7 @@ def _unsqueezed(body: ir.Graph) -> Sequence[ir.Value]:
     weights = []
     for value in list(body.inputs):
         dims = [d if isinstance(d, int) else -1 for d in (value.shape or ())]
-        inner = ir.node("Reshape", [value, target := _loose(np.array(dims), f"{value.name}_target")])
+        inner = ir.node("Reshape", [value, target := constant(np.array(dims), f"{value.name}_target")])
         inner.outputs[0].name = f"{value.name}_batch"
         ir.convenience.replace_all_uses_with(value, inner.outputs[0])
         inner.replace_input_with(0, value)
@@ -264,16 +258,10 @@ def _unsqueezed(body: ir.Graph) -> Sequence[ir.Value]:
         body.insert_before(body[0], inner)
         weights.append(target)
     for number, value in enumerate(list(body.outputs)):
-        target = _loose(np.array([-1]), f"{value.name}_target")  # one row of scores
+        target = constant(np.array([-1]), f"{value.name}_target")  # one row of scores
         inner = ir.node("Reshape", [value, target])
         inner.outputs[0].name, inner.outputs[0].type = f"{value.name}_row", value.type
         body.append(inner)
         body.outputs[number] = inner.outputs[0]
         weights.append(target)
     return weights
-
-
-def _loose(array: np.ndarray, name: str) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(array.astype(np.int64), name=name))
-    value.type, value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape(array.shape)
-    return value

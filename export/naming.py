@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exeunt.errors import unknown
+from exeunt.export.constants import constant
 from exeunt.manifest import Tensor
 
 
@@ -55,8 +56,7 @@ def widen_flat_inputs(model: ir.Model) -> None:
         if shape is None or len(shape) != 1 or isinstance(shape[0], int):
             continue
         name = value.name or ""
-        axes = ir.Value(name=f"{name}/axes", const_value=ir.tensor(np.array([-1], np.int64), name=f"{name}/axes"))
-        axes.type, axes.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([1])
+        axes = constant(np.array([-1]), f"{name}/axes", model.graph)
         wide = ir.Value(name=name, type=value.type, shape=ir.Shape([shape[0], 1]))
         value.name = f"{name}/flat"
         flatten = ir.node("Reshape", [wide, axes], name=f"{name}/flatten")
@@ -64,7 +64,6 @@ def widen_flat_inputs(model: ir.Model) -> None:
         ir.convenience.replace_all_uses_with(value, flatten.outputs[0])
         model.graph.inputs.remove(value)
         model.graph.inputs.insert(number, wide)
-        model.graph.register_initializer(axes)
         model.graph.insert_before(next(iter(model.graph)), flatten)
 
 

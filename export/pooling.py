@@ -16,8 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
+from exeunt.export.constants import constant
 from exeunt.manifest import Tensor
 
 MAX_FEATURES = 4096  # of one cut
@@ -122,12 +124,8 @@ class _Appender:
         return node.outputs[0]
 
     def constant(self, numbers: Sequence[int]) -> ir.Value:
-        value = ir.Value(name=f"{self._prefix}_constant_{self._made}")
-        value.const_value = ir.tensor(list(numbers), dtype=ir.DataType.INT64, name=value.name)
-        value.type, value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(numbers)])
         self._made += 1
-        self._graph.register_initializer(value)
-        return value
+        return constant(np.array(numbers, np.int64), f"{self._prefix}_constant_{self._made}", self._graph)
 
     def pool(self, value: ir.Value, tensor: Tensor, layout: str, grid: int, mask: ir.Value | None) -> ir.Value:
         if tensor.dtype != "float32":

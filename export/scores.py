@@ -16,6 +16,7 @@ from onnx_ir.passes import common as passes
 from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError, unknown
 from exeunt.export import onnxfiles, refusals
+from exeunt.export.constants import constant
 
 CURE_BATCH = (
     'export the model with a dynamic batch dimension (torch: dynamic_shapes={"x": {0: torch.export.Dim("rows")}}; '
@@ -230,11 +231,7 @@ def _both_classes(model: ir.Model, value: ir.Value, last: str, measured: np.ndar
 
 def _constant(model: ir.Model, array: np.ndarray) -> ir.Value:
     taken = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
-    name = f"exeunt_constant_{len(taken)}"
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    value.type, value.shape = ir.TensorType(ir.DataType.from_numpy(array.dtype)), ir.Shape(array.shape)
-    model.graph.register_initializer(value)
-    return value
+    return constant(array, f"exeunt_constant_{len(taken)}", model.graph)
 
 
 def _append(

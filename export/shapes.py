@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from exeunt.export.constants import constant
 from exeunt.export.graph import MemberGraph
 from exeunt.export.nodecosts import NodeCosts
 
@@ -30,9 +31,9 @@ def rebase(member: MemberGraph, costs: NodeCosts) -> None:
             continue
         prefix = node.name or ""
         shape = ir.node("Shape", [graph.inputs[0]], name=f"{prefix}_input")
-        ends = [_constant(graph, [number], f"{prefix}_{number}") for number in (0, 1)]
+        ends = [constant(np.array([number]), f"{prefix}_{number}", graph) for number in (0, 1)]
         rows = ir.node("Slice", [shape.outputs[0], ends[0], ends[1], ends[0]], name=f"{prefix}_rows")
-        dims = _constant(graph, list(tensor.dims), f"{prefix}_dims")
+        dims = constant(np.array(tensor.dims, np.int64), f"{prefix}_dims", graph)
         joined = ir.node("Concat", [rows.outputs[0], dims], attributes={"axis": 0}, name=f"{prefix}_shape")
         made = [shape, rows, joined]
         for each in made:
@@ -40,10 +41,3 @@ def rebase(member: MemberGraph, costs: NodeCosts) -> None:
         graph.insert_before(node, made)
         ir.convenience.replace_all_uses_with(node.outputs[0], joined.outputs[0])
         graph.remove(node, safe=True)
-
-
-def _constant(graph: ir.Graph, numbers: list[int], name: str) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(np.array(numbers, np.int64), name=name))
-    value.type, value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(numbers)])
-    graph.register_initializer(value)
-    return value
