@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from torch import nn
 
 from benchmarks import serving_report
 from exeunt.contract import FEATURES
-from exeunt.export import nodecosts, onnxfiles
+from exeunt.export import align, nodecosts, onnxfiles
 from exeunt.export.bagfile import Cuts
 from exeunt.export.cuts import Boundary, boundaries, candidates
 from exeunt.export.graph import load_member
@@ -40,7 +39,6 @@ RESULTS = Path(__file__).parent / "results"
 CLASSES, SEGMENTS, ROUNDS = 1000, 4, 40
 LEAST_MS, TARGET = 5.0, 0.05
 MOST_WIDTH, LEAST_APART = 2, 0.1  # tensors of a cut; share of the member between two cuts
-WIDTH_PENALTY, BYTES_PENALTY = 0.15, 0.03  # in steps between cuts, as the export has them
 NETS: dict[str, Callable[[int], nn.Module]] = {  # by side of the image
     "mobilenet_v2": lambda side: mobile.mobilenet_v2(1, CLASSES),
     "efficientnet_b0": lambda side: mobile.efficientnet_b0(1, CLASSES),
@@ -69,14 +67,12 @@ def chosen_cuts(found: Sequence[Boundary]) -> tuple[Boundary, ...]:
     places: dict[int, Boundary] = {}
     for each in candidates(list(found), MOST_WIDTH):  # the cheapest in each fiftieth
         at = int(50 * each.share)
-        places[at] = min(places.get(at, each), each, key=lambda some: (some.width, some.bytes_per_row))
+        places[at] = min(places.get(at, each), each, key=align.price)
     wanted = [number / SEGMENTS for number in range(1, SEGMENTS)]
 
     def off(cuts: tuple[Boundary, ...]) -> float:
         apart = sum(SEGMENTS * abs(cut.share - share) for cut, share in zip(cuts, wanted, strict=True))
-        return apart + sum(
-            WIDTH_PENALTY * (cut.width - 1) + BYTES_PENALTY * math.log2(max(1, cut.bytes_per_row)) for cut in cuts
-        )
+        return apart + sum(align.price(cut) for cut in cuts)
 
     apart = (
         cuts

@@ -52,6 +52,7 @@ class Boundary:
         bytes_per_row: their size for one row.
         share: share of the member's time before it, 0..1.
         usable: "" or why it cannot be a cut.
+        readers: nodes after it that read the tensor that most of them read.
     """
 
     after: str
@@ -61,6 +62,7 @@ class Boundary:
     bytes_per_row: int
     share: float
     usable: str
+    readers: int = 1
 
 
 def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
@@ -85,7 +87,9 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
                 live[value] = None
                 bytes_per_row += _bytes(value, costs)
         share += costs.share.get(node.name or "", 0.0)
-        made = _boundary(node, live, bytes_per_row, share, costs)
+        made = replace(
+            _boundary(node, live, bytes_per_row, share, costs), readers=max((left[each] for each in live), default=1)
+        )
         found.append(made if number < learnt or made.usable else replace(made, tensors=(), usable=_TOO_LATE))
     return found[:-1]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -78,6 +79,11 @@ def test_a_narrower_boundary_almost_as_near_is_preferred() -> None:
 
 def test_a_smaller_boundary_almost_as_near_is_preferred() -> None:
     assert place_cuts([boundary(0.25, 1, 800), boundary(0.26, 1, 100)], 100, [25, 50, 75])[0].bytes_per_row == 100
+
+
+def test_a_tensor_with_fewer_readers_almost_as_near_is_preferred() -> None:
+    skip, inner = replace(boundary(0.25), readers=9), boundary(0.27)
+    assert place_cuts([skip, inner], 100, [25, 50, 75])[0] == inner
 
 
 def test_a_fast_member_gets_no_cut_after_its_end() -> None:
