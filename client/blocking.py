@@ -44,9 +44,13 @@ class Client:
         self._what = f"model {model!r} at {url}"
         self._local = threading.local()  # tritonclient's HTTP client is bound to the thread that made it
         self._shared = self._grpc() if self._address.protocol == "grpc" else None
-        with self._translated():
-            self.signature = self._describe()
-        self._labels = self.signature.names(labels)
+        try:
+            with self._translated():
+                self.signature = self._describe()
+            self._labels = self.signature.names(labels)
+        except BaseException:
+            self.close()  # nobody else can: the garbage collector would, in whatever thread it runs
+            raise
 
     def infer(self, inputs: Inputs, wishes: Wishes = NO_WISHES) -> Answers:
         """Answer a batch.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def test_every_wish_reaches_the_server(tiny_server: Server, protocol: str) -> No
 def test_an_unknown_model_is_the_callers_mistake(tiny_server: Server, protocol: str) -> None:
     with pytest.raises(RequestError, match="nobody"):
         Client(url_of(tiny_server, protocol), "nobody")
+
+
+def test_a_client_that_cannot_start_leaves_no_connection_open(tiny_server: Server) -> None:
+    def sockets() -> int:
+        links = [each for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        return sum(os.readlink(each).startswith("socket:") for each in links)
+
+    before = sockets()
+    with pytest.raises(RequestError, match="nobody") as refusal:  # which holds on to the client
+        Client(url_of(tiny_server, "http"), "nobody")
+    assert sockets() <= before, refusal
 
 
 @BOTH
