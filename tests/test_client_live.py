@@ -89,8 +89,12 @@ def test_a_model_without_exits_can_be_asked_too(tiny_server: Server, expected: A
 def test_every_wish_reaches_the_server(tiny_server: Server, protocol: str) -> None:
     with Client(url_of(tiny_server, protocol), "tiny") as client:
         assert client.ask(ROWS[0], Wishes(max_risk=1e-9)).reason != Reason.EARLY
-        reasons = [client.ask(ROWS[0], Wishes(deadline_ms=60_000.0)).reason for _ in range(5)]
-        assert Reason.EARLY in reasons and Reason.DEADLINE not in reasons
+        for _ in range(30):  # on a busy machine a later exit's vote may overtake, and answers then
+            reason = client.ask(ROWS[0], Wishes(deadline_ms=60_000.0)).reason
+            assert reason != Reason.DEADLINE
+            if reason == Reason.EARLY:
+                break
+        assert reason == Reason.EARLY
         with pytest.raises(RequestError, match="silver"):
             client.ask(ROWS[0], Wishes(service_class="silver"))
 

@@ -114,16 +114,22 @@ def test_a_deadline_before_any_vote_is_unavailable(server):
 
 
 def test_tritons_statistics_show_early_answers_well_below_the_time_of_the_members(server, repository):
+    whole = "tiny_bag" if manifest_of(repository).mode == "ensemble" else "tiny_full"
     await_idle(server)
-    before = read_times(f"http://{server.http_url}")
-    early = 0
-    for _ in range(15):
-        early += int((ask(server, "grpc", ROWS)["REASON"] == Reason.EARLY).all())
+    first = last = read_times(f"http://{server.http_url}")
+    early_us = []
+    for _ in range(60):  # on a busy machine the full vote may overtake an exit: such requests tell nothing
+        early = (ask(server, "grpc", ROWS)["REASON"] == Reason.EARLY).all()
+        before = last["tiny"]
+        while last["tiny"].requests == before.requests:  # counted soon after the answer
+            time.sleep(0.02)
+            last = read_times(f"http://{server.http_url}")
+        if early:
+            early_us.append((last["tiny"] - before).wall_us)
         time.sleep(0.2)  # this is about one request, not about load
         ask(server, "grpc", ROWS, model="tiny_full")
-    assert early > 10  # on a busy machine the full vote may overtake an exit
-    spent = {model: times - before[model] for model, times in read_times(f"http://{server.http_url}").items()}
-    ensemble = manifest_of(repository).mode == "ensemble"
-    whole = spent["tiny_bag" if ensemble else "tiny_full"]
-    assert spent["tiny"].requests == whole.requests == 15
-    assert spent["tiny"].wall_us < 0.8 * whole.wall_us
+        if len(early_us) == 10:
+            break
+    await_idle(server)
+    spent = read_times(f"http://{server.http_url}")[whole] - first[whole]
+    assert np.median(early_us) < 0.8 * spent.wall_us / spent.requests
