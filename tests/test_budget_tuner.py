@@ -139,6 +139,20 @@ def test_thresholds_fall_as_lambda_rises() -> None:
     assert np.isnan(some.thresholds()[-1])
 
 
+def test_what_rows_that_await_their_full_vote_have_likely_lost_is_not_spent_again() -> None:
+    some = lived(World(tuner(eps=0.02), np.random.default_rng(0))).tuner
+    account = some.ledger.accounts[0]
+    account.answered(1000)
+    before = some.thresholds()
+    account.left_early(200, 200.0, 1.0)
+    held_back = some.thresholds()
+    assert (held_back[:-1] <= before[:-1]).all() and held_back[0] < before[0]
+    account.left_early(100_000, 100_000.0, 1.0)
+    assert account.may_leave and some.thresholds()[:-1].tolist() == [0.0, 0.0, 0.0]
+    account.confirmed(100_200, 100_200.0)
+    np.testing.assert_array_equal(some.thresholds(), before)
+
+
 def test_the_loss_spent_is_near_the_loss_promised() -> None:
     world = World(tuner(eps=0.05, g=0.2, window_rows=1024, most_unconfirmed=64), np.random.default_rng(0))
     lived(world, batches=500)

@@ -3,8 +3,8 @@
 After any number T of answers at most eps T + P of them differ from the full vote, P = max_unconfirmed_rows; proof and
 fine print in docs/promise.md. The ledger keeps the promise (ledger.py, account.py). The rest decides only how much
 latency is saved: the calibrator estimates risk (calibrator.py), the path orders the possible decisions by what a loss
-is worth (exit_path.py), the plan says how far along it to be with what is left of the budget (spending.py), and the
-exits worth offering are chosen by replay (exit_choice.py).
+is worth (exit_path.py), the plan says how far along it to be with what is left of the budget, less what the rows that
+await their full vote have likely lost (spending.py), and the exits to offer are chosen by replay (exit_choice.py).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from exeunt.tuning.exit_path import ExitPath
 from exeunt.tuning.ledger import Ledger
 from exeunt.tuning.thinking import Question, Thought
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
+
+RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
 
 
 class BudgetTuner(Tuner):
@@ -63,6 +65,7 @@ class BudgetTuner(Tuner):
         self._until_retune = self._retune_rows
         self._until_calibrate = self._calibrate_rows
         self._until_period = self._period_rows
+        self._leaving_risk = [0.0] * len(self.ledger.accounts)  # mean of the latest rows that left, by class
         self._thought = self._question(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).think()
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
@@ -76,6 +79,7 @@ class BudgetTuner(Tuner):
         if np.count_nonzero(leaves) > room_rows:
             wishing = np.flatnonzero(leaves)
             leaves[wishing[np.argsort(risk[wishing], kind="stable")[room_rows:]]] = False
+        self._note_risk(risk[leaves], view.service_class[leaves])
         return leaves
 
     def thresholds(self) -> np.ndarray:
@@ -179,12 +183,20 @@ class BudgetTuner(Tuner):
         cuts = np.zeros((len(self.ledger.accounts), self.setup.exits - 1))
         for number, (account, plan) in enumerate(zip(self.ledger.accounts, thought.plans, strict=True)):
             if account.may_leave:
-                position = _between(plan, account.reserve / account.capacity * (len(plan) - 1))
+                likely_lost = account.unconfirmed * self._leaving_risk[number]
+                position = _between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
                 most_loss = self.ledger.most_loss(number)
                 if most_loss < np.inf:
                     position = min(position, thought.path.position_of(most_loss))
                 cuts[number] = thought.path.at(position)
         return cuts
+
+    def _note_risk(self, risk: np.ndarray, service_class: np.ndarray) -> None:
+        """Keep the mean risk of the rows that leave: what those that await their full vote have likely lost."""
+        for number in set(service_class.tolist()):
+            mine = risk[service_class == number]
+            share = min(1.0, len(mine) * RISK_MEMORY)
+            self._leaving_risk[number] += share * (float(mine.mean()) - self._leaving_risk[number])
 
     def _question(
         self,
