@@ -13,7 +13,7 @@ from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Request, Wishes
 from exeunt.engine.progress import Kind
 from exeunt.engine.sampling import FinishProbability
-from exeunt.engine.scheduler import Scheduler
+from exeunt.engine.scheduler import SPARE_SHARE, Scheduler
 from exeunt.engine.simulate import Simulation
 from tests.controller_bag import FixedThresholds, admit, controller, heard, manifest, votes_of
 
@@ -92,14 +92,18 @@ def unanswered(piece):
 
 
 class Handouts:
-    """What was ready before each run; index by the run's place in `simulation.ran`."""
+    """What was ready before each run."""
 
     def __init__(self):
-        self.before = []
+        self._before = {}
 
     def __call__(self, scheduler, now_us):
         snapshot = [(each.progress.ticket.id, scheduler.kind(each), unanswered(each)) for each in ready(scheduler)]
-        self.before.append((snapshot, scheduler.unconfirmed))
+        self._before[scheduler.counters.runs] = snapshot, scheduler.unconfirmed
+
+    def of(self, simulation):
+        """(run, what was ready before it, rows unconfirmed then), in order."""
+        return [(ran, *self._before[number]) for number, ran in enumerate(simulation.ran)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -152,7 +156,7 @@ def test_with_full_feedback_every_row_runs_every_segment(scene):
 def test_no_feedback_starts_while_an_unanswered_ticket_has_something_to_run(scene):
     handouts = Handouts()
     _, simulation = simulated(scene, watch=handouts)
-    for ran, (before, _) in zip(simulation.ran, (each for each in handouts.before if each[0]), strict=True):
+    for ran, before, _ in handouts.of(simulation):
         if ran.kind == Kind.FEEDBACK:
             assert not any(is_open for _, _, is_open in before)
 
@@ -162,7 +166,7 @@ def test_no_feedback_starts_while_an_unanswered_ticket_has_something_to_run(scen
 def test_the_oldest_unanswered_ticket_goes_first(scene):
     handouts = Handouts()
     _, simulation = simulated(scene, watch=handouts)
-    for ran, (before, _) in zip(simulation.ran, (each for each in handouts.before if each[0]), strict=True):
+    for ran, before, _ in handouts.of(simulation):
         if ran.kind != Kind.FEEDBACK:
             rivals = [ticket for ticket, kind, is_open in before if kind == ran.kind and is_open]
             assert min(ran.rows) == min(rivals)
@@ -173,7 +177,7 @@ def test_the_oldest_unanswered_ticket_goes_first(scene):
 def test_work_that_the_next_exit_waits_for_goes_before_work_that_it_does_not(scene):
     handouts = Handouts()
     _, simulation = simulated(scene, watch=handouts)
-    for ran, (before, _) in zip(simulation.ran, (each for each in handouts.before if each[0]), strict=True):
+    for ran, before, _ in handouts.of(simulation):
         assert ran.kind == min(kind for _, kind, _ in before)
 
 
@@ -183,7 +187,7 @@ def test_near_the_cap_feedback_goes_before_an_unanswered_ticket_at_most_once(sce
     handouts = Handouts()
     _, simulation = simulated(scene, watch=handouts)
     overtaken: list[int] = []
-    for ran, (before, unconfirmed) in zip(simulation.ran, (each for each in handouts.before if each[0]), strict=True):
+    for ran, before, unconfirmed in handouts.of(simulation):
         waiting = [(kind, ticket) for ticket, kind, is_open in before if is_open]
         if ran.kind == Kind.FEEDBACK and waiting:
             assert unconfirmed > 3
@@ -191,12 +195,45 @@ def test_near_the_cap_feedback_goes_before_an_unanswered_ticket_at_most_once(sce
     assert len(overtaken) == len(set(overtaken)) == simulation.scheduler.counters.overtaking_runs
 
 
-@settings(max_examples=40, deadline=None)
+def refusals(scene):
+    """What was ready when a lane was handed nothing: (lanes idle beside it, unanswered by ready piece, backlog)."""
+    bag, arrivals, lanes, thresholds, seed = scene
+    of = controller(bag, thresholds, seed=seed)
+    simulation = Simulation(of, lanes, lambda ticket: votes_of(bag, ticket.rows, ticket.id))
+    scheduler, hand_out, refused = simulation.scheduler, simulation.scheduler.next_run, []
+
+    def watched(idle_lanes):
+        run = hand_out(idle_lanes)
+        if run is None and (left := ready(scheduler)):
+            refused.append((idle_lanes, [unanswered(each) for each in left], scheduler.backlog))
+        return run
+
+    scheduler.next_run = watched
+    simulation.run(arrivals)
+    return refused
+
+
+@settings(max_examples=60, deadline=None)
 @given(scenes())
-def test_no_lane_is_idle_while_something_is_ready(scene):
-    free = []
-    _, simulation = simulated(scene, watch=lambda scheduler, _: free.append(bool(ready(scheduler))))
-    assert free.count(True) == len(simulation.ran)
+def test_a_lane_refuses_work_only_if_it_is_the_last_idle_one_and_there_is_little_feedback(scene):
+    bag, _, lanes, _, _ = scene
+    for idle_lanes, left_unanswered, backlog in refusals(scene):
+        assert lanes > 1 and idle_lanes == 0
+        assert not any(left_unanswered)
+        assert backlog < SPARE_SHARE * bag.settings.max_unconfirmed_rows
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenes(max_unconfirmed_rows=4))
+def test_no_lane_is_idle_while_there_is_much_feedback(scene):
+    assert not refusals(scene)
+
+
+def test_a_newcomer_finds_a_lane_free_of_feedback():
+    bag = engine_bag([[10, 1000]], ((1,), (2,)))
+    scene = bag, [(0, Request(0, 1)), (1, Request(1, 1)), (500, Request(2, 1))], 2, [2.0, 0.0], 0
+    _, simulation = simulated(scene)
+    assert [at_us for at_us, each in simulation.releases if each.key == 2] == [510]
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from exeunt.deciding.ticket import Ticket
+from exeunt.engine.progress import Due, Run
 from exeunt.engine.sampling import FinishProbability
-from exeunt.engine.scheduler import Due, Run, Scheduler
+from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
 from exeunt.engine.sessions import CPU, sessions_of
 from exeunt.errors import ExeuntError, ServingError

@@ -1,8 +1,9 @@
-"""How far a ticket has come: its pieces, and what the members have told so far."""
+"""How far a ticket has come: its pieces, their runs, and what the members have told so far."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -192,3 +193,33 @@ class Progress:
         for given, array in parts:
             whole[slice(None) if given is None else given] = array
         return whole if rows is None else whole[rows]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a segment: what a lane does without looking up.
+
+    Attributes:
+        member: index of the member.
+        depth: where the segment starts.
+        kind: class of work when it was handed out.
+        pieces: whose rows it takes, concatenated in this order.
+    """
+
+    member: int
+    depth: int
+    kind: Kind
+    pieces: list[Piece]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all pieces."""
+        return sum(len(piece) for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An exit of a ticket for which every segment has run: heads and vote are due."""
+
+    progress: Progress
+    exit_: int

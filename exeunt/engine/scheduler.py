@@ -10,10 +10,11 @@ Order (the queue's key is class, ticket, exit, remaining time):
 3. feedback: segments of tickets whose rows are all answered, oldest first;
 4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain.
 
-So answered inputs use idle lanes only, and an unanswered one waits for feedback at most until the run that a lane has
-begun ends. One exception keeps early answers possible under lasting overload: once the rows that await their full vote
-come near `max_unconfirmed_rows` (at which nobody may leave early), one segment of feedback may go before each
-unanswered ticket, once in that ticket's life, when it is at the head of the queue.
+So answered inputs use idle lanes only (while there are few of them, not the last idle lane, which a newcomer may take
+at once), and an unanswered one waits for feedback at most until the run that a lane has begun ends. One exception keeps
+early answers possible under lasting overload: once the rows that await their full vote come near `max_unconfirmed_rows`
+(at which nobody may leave early), one segment of feedback may go before each unanswered ticket, once in that ticket's
+life, when it is at the head of the queue.
 """
 
 from __future__ import annotations
@@ -26,44 +27,15 @@ import numpy as np
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine import merging
 from exeunt.engine.plan import Order, Plan, RunCosts
-from exeunt.engine.progress import Kind, Piece, Progress
+from exeunt.engine.progress import Due, Kind, Piece, Progress, Run
 from exeunt.engine.queue import WorkQueue
 from exeunt.manifest import Manifest
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overtake
+SPARE_SHARE = 0.0625  # of max_unconfirmed_rows: with a smaller backlog the last idle lane takes no feedback
 WORTH_SPECULATING = 0.5  # least probability that the segment is needed
 LEAVING_MEMORY = 1 / 32  # weight of the newest ticket in the share of rows that leave at an exit
 FEEDBACK_RUN = 1.5  # longest run of feedback, in times of the longest segment with one row
-
-
-@dataclass(slots=True)
-class Run:
-    """One run of a segment: what a lane does without looking up.
-
-    Attributes:
-        member: index of the member.
-        depth: where the segment starts.
-        kind: class of work when it was handed out.
-        pieces: whose rows it takes, concatenated in this order.
-    """
-
-    member: int
-    depth: int
-    kind: Kind
-    pieces: list[Piece]
-
-    @property
-    def rows(self) -> int:
-        """Rows of all pieces."""
-        return sum(len(piece) for piece in self.pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """An exit of a ticket for which every segment has run: heads and vote are due."""
-
-    progress: Progress
-    exit_: int
 
 
 @dataclass(slots=True)
@@ -97,6 +69,7 @@ class Scheduler:
         self.member_depths = [member.depth for member in manifest.members]
         self._manifest = manifest
         self._urgent_at = URGENT_SHARE * manifest.settings.max_unconfirmed_rows
+        self._spare_below = SPARE_SHARE * manifest.settings.max_unconfirmed_rows
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
         self._leaving = [0.0] * len(manifest.exits)  # share of the rows that come to an exit open and leave there
         self._plans: dict[bytes, Plan] = {}
@@ -142,13 +115,14 @@ class Scheduler:
             idle_lanes: lanes beside the caller's that have nothing to do.
 
         Returns:
-            the run, whose pieces are the caller's until `done` or `drop`; None where nothing is ready.
+            the run, whose pieces are the caller's until `done` or `drop`; None where the lane has nothing to do.
         """
         for kind in (Kind.CERTAIN, Kind.SPECULATIVE):
             if (head := self._queue.head(kind)) is not None:
                 return self._overtaking(head) or self._serving(head, kind, idle_lanes)
         if (head := self._queue.head(Kind.FEEDBACK)) is not None:
-            return self._feedback(head)
+            last_idle = idle_lanes == 0 and self.lanes > 1
+            return None if last_idle and self.backlog < self._spare_below else self._feedback(head)
         head = self._queue.head(Kind.UNLIKELY)
         return None if head is None else self._serving(head, Kind.UNLIKELY, idle_lanes)
 

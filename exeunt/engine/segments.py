@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.contract import features_name, votes_name
-from exeunt.engine.progress import Piece, Progress
-from exeunt.engine.scheduler import Due, Run
+from exeunt.engine.progress import Due, Piece, Progress, Run
 from exeunt.engine.sessions import Session
 from exeunt.manifest import Manifest, Segment
 

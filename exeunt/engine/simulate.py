@@ -14,9 +14,9 @@ import numpy as np
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.ticket import Ticket
-from exeunt.engine.progress import Kind
+from exeunt.engine.progress import Due, Kind, Run
 from exeunt.engine.sampling import FinishProbability
-from exeunt.engine.scheduler import Due, Run, Scheduler
+from exeunt.engine.scheduler import Scheduler
 
 Votes = dict[tuple[int, int], np.ndarray]  # (member, depth) -> float32 [rows of the ticket, classes]
 
