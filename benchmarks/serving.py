@@ -49,7 +49,7 @@ class Size:
     Attributes:
         requests: per contender and load.
         loads: shares of the plain ensemble's capacity.
-        warm: requests that each contender answers before anything counts.
+        warm: requests that each contender answers at 30 % load before anything counts.
         probes: requests of one caller without load.
         batches: rows per request of the larger requests.
         oracle: rows of the stream on which the oracle is computed.
@@ -155,13 +155,11 @@ def measure(server: Server, repository: Path, material: Path, size: Size, say: A
     offline = {f"one process, {n} threads": Offline(material, names, n) for n in (1, 2)}
     reference = np.concatenate([offline["one process, 1 threads"].vote(images[k : k + 16]).argmax(axis=1)
                                 for k in range(0, len(images), 16)])  # fmt: skip
-    say("warm up: every contender earns its budget")
-    for model in (PLAIN, *CONTENDERS):
-        serving_load.closed_loop(url, model, warm, 2)
-    told: dict[str, Any] = {"unloaded": unloaded(url, manifest, offline, images[: size.probes])}
     capacity = serving_load.capacity_per_s(url, PLAIN, images[: max(64, size.probes)])
+    say(f"the plain ensemble answers {capacity:.1f} a second; warm up: every contender earns its budget")
+    serving_load.send(url, list(CONTENDERS), warm, 0.3, 0.3 * capacity, 4)
+    told: dict[str, Any] = {"unloaded": unloaded(url, manifest, offline, images[: size.probes])}
     told["capacity_per_s"] = capacity
-    say(f"the plain ensemble answers {capacity:.1f} a second")
     asked = [PLAIN, *EXITS_OFF]  # before any load that leaves work behind
     never = dict.fromkeys(EXITS_OFF, NEVER)
     off, _ = serving_load.at_load(url, asked, images, 0.3, 0.3 * capacity, 6, reference, never)

@@ -119,10 +119,23 @@ def at_load(
         reference: int [requests], label of the full vote.
         wishes: by model.
     """
+    run = send(url, models, images, load, rate_per_s, seed, wishes)
+    return [_point(run, model, load, rate_per_s, seed, reference) for model in models], run
+
+
+def send(
+    url: str,
+    models: Sequence[str],
+    images: np.ndarray,
+    load: float,
+    rate_per_s: float,
+    seed: int,
+    wishes: Mapping[str, Wishes] | None = None,
+) -> LoadRun:
+    """The traffic of `at_load`, whose arguments these are."""
     blocks = take_turns(models, poisson(rate_per_s, len(images), seed), BLOCK_S)
     gap_s = GAP_S if load < BUSY else BUSY_GAP_S
-    run = run_load(url, Traffic({"image": images}, wishes=wishes or {}, gap_s=gap_s), blocks)
-    return [_point(run, model, load, rate_per_s, seed, reference) for model in models], run
+    return run_load(url, Traffic({"image": images}, wishes=wishes or {}, gap_s=gap_s), blocks)
 
 
 def _point(run: LoadRun, model: str, load: float, rate_per_s: float, seed: int, reference: np.ndarray) -> Point:

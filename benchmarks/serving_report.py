@@ -18,6 +18,14 @@ ENGINE_COLOURS = ("#0b6e99", "#c4572b", "#6b7a3a")
 SCHEDULES = ("parallel", "cascade", "auto")  # of the engine, as the contenders' names end
 PACKAGES = ("numpy", "onnxruntime", "torch", "nvidia-pytriton", "tritonclient")
 
+HOW_TO_READ = (
+    "How to read it. Contenders share one server and take turns of ten seconds. First, requests at 30 % load let every "
+    "contender earn its error budget; then came the table of one caller, all exits off, and the loads in their order. "
+    "The promise is about all answers since the start, and its constants (docs/promise.md) cover what few answers "
+    "cannot show: beyond the capacity feedback is sampled and answers wait unconfirmed, so a single row may lie above "
+    "1 %. Where p99 is in seconds the load is more than that contender carries; who is ahead there is chance."
+)
+
 
 def machine() -> dict[str, Any]:
     """Where the figures come from."""
@@ -40,7 +48,7 @@ def machine() -> dict[str, Any]:
 
 def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> str:
     """The report as Markdown; ratios are to the plain ensemble at the same load in the same run."""
-    lines = ["# Serving a bag of three members on a CPU host", "", told["about"], ""]
+    lines = ["# Serving a bag of three members on a CPU host", "", told["about"], "", HOW_TO_READ, ""]
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in told["machine"].items()), ""]
     lines += _targets(told, points, plain)
     lines += ["## One caller, no load", "", "| contender | p50 ms | mean ms |", "|---|---|---|"]
