@@ -24,6 +24,7 @@ from exeunt.tuning.ledger import Ledger
 from exeunt.tuning.thinking import Question, Thought
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
 
+ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
 RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
 
 
@@ -183,7 +184,7 @@ class BudgetTuner(Tuner):
         cuts = np.zeros((len(self.ledger.accounts), self.setup.exits - 1))
         for number, (account, plan) in enumerate(zip(self.ledger.accounts, thought.plans, strict=True)):
             if account.may_leave:
-                likely_lost = account.unconfirmed * self._leaving_risk[number]
+                likely_lost = max(0.0, account.unconfirmed * self._leaving_risk[number] - ALWAYS_LATE)
                 position = _between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
                 most_loss = self.ledger.most_loss(number)
                 if most_loss < np.inf:
