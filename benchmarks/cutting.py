@@ -71,8 +71,8 @@ def chosen_cuts(found: Sequence[Boundary]) -> tuple[Boundary, ...]:
     wanted = [number / SEGMENTS for number in range(1, SEGMENTS)]
 
     def off(cuts: tuple[Boundary, ...]) -> float:
-        apart = sum(SEGMENTS * abs(cut.share - share) for cut, share in zip(cuts, wanted, strict=True))
-        return apart + sum(align.price(cut) for cut in cuts)
+        steps = sum(SEGMENTS * abs(cut.share - share) for cut, share in zip(cuts, wanted, strict=True))
+        return steps + sum(align.price(cut) for cut in cuts)
 
     apart = (
         cuts

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from exeunt.export.cuts import Boundary
 
 _EARLY, _LATE = 0.5, 0.25  # how far from the wanted time a cut may lie, in steps between exits
-WIDTH_PENALTY, BYTES_PENALTY = 0.15, 0.03  # steps per tensor beyond the first, and per doubling of the bytes
+_WIDTH_PENALTY, _BYTES_PENALTY = 0.15, 0.03  # steps per tensor beyond the first, and per doubling of the bytes
 # steps per reader beyond the second, at most so many: runtimes keep tensors in blocks of channels, a cut's come in
 # rows, and where dense skips join one with theirs, each join rearranges (see benchmarks/results/cutting.md, DenseNet)
-READER_PENALTY, MOST_READERS = 0.02, 12
+_READER_PENALTY, _MOST_READERS = 0.02, 12
 
 
 def wanted_times(total_us: float, exits: int) -> list[float]:
@@ -47,21 +47,15 @@ def place_cuts(candidates: Sequence[Boundary], member_us: float, wanted_us: Sequ
             and (not placed or each.share > placed[-1].share)
         ]
         if near:
-            least = min(each.bytes_per_row for each in near) or 1
-            placed.append(min(near, key=lambda each: _distance(each, member_us, wanted, step, least)))
+            placed.append(min(near, key=lambda each: abs(each.share * member_us - wanted) / step + price(each)))
     return placed
-
-
-def _distance(each: Boundary, member_us: float, wanted: float, step: float, least_bytes: int) -> float:
-    apart = abs(each.share * member_us - wanted) / step
-    return apart + price(each) - BYTES_PENALTY * math.log2(least_bytes)
 
 
 def price(each: Boundary) -> float:
     """What a cut costs beside its place, in steps: width, bytes, readers."""
-    readers = min(max(each.readers, 2), MOST_READERS) - 2
+    readers = min(max(each.readers, 2), _MOST_READERS) - 2
     bytes_ = math.log2(max(each.bytes_per_row, 1))
-    return WIDTH_PENALTY * (each.width - 1) + BYTES_PENALTY * bytes_ + READER_PENALTY * readers
+    return _WIDTH_PENALTY * (each.width - 1) + _BYTES_PENALTY * bytes_ + _READER_PENALTY * readers
 
 
 def align(reached_us: Sequence[Sequence[float]], wanted_us: Sequence[float]) -> list[tuple[int, ...]]:

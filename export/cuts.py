@@ -52,7 +52,7 @@ class Boundary:
         bytes_per_row: their size for one row.
         share: share of the member's time before it, 0..1.
         usable: "" or why it cannot be a cut.
-        readers: nodes after it that read the tensor that most of them read.
+        readers: nodes after it that read the tensor that most of them read; 1 where there are too many to list.
     """
 
     after: str
@@ -87,9 +87,7 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
                 live[value] = None
                 bytes_per_row += _bytes(value, costs)
         share += costs.share.get(node.name or "", 0.0)
-        made = replace(
-            _boundary(node, live, bytes_per_row, share, costs), readers=max((left[each] for each in live), default=1)
-        )
+        made = _boundary(node, live, left, bytes_per_row, share, costs)
         found.append(made if number < learnt or made.usable else replace(made, tensors=(), usable=_TOO_LATE))
     return found[:-1]
 
@@ -209,10 +207,15 @@ def _bytes(value: ir.Value, costs: NodeCosts) -> int:
 
 
 def _boundary(
-    node: ir.Node, live: dict[ir.Value, None], bytes_per_row: int, share: float, costs: NodeCosts
+    node: ir.Node,
+    live: dict[ir.Value, None],
+    left: dict[ir.Value, int],
+    bytes_per_row: int,
+    share: float,
+    costs: NodeCosts,
 ) -> Boundary:
     tensors: tuple[Tensor, ...] = ()
-    usable = ""
+    usable, readers = "", 1
     unknown = [value.name for value in live if value.name not in costs.tensors] if len(live) <= _KEPT else []
     if len(live) > _KEPT:
         usable = "too wide"
@@ -220,6 +223,7 @@ def _boundary(
         usable = f"{unknown[0]} has no batch dimension"
     else:
         tensors = tuple(costs.tensors[value.name or ""] for value in live)
+        readers = max((left[value] for value in live), default=1)
         if any(each.dtype not in _CARRIED or not each.dims for each in tensors):
             usable = "a tensor's type cannot be carried between models"
         elif not any(
@@ -228,4 +232,4 @@ def _boundary(
             usable = "nothing to pool"
         elif any(integers.tears_a_group(value) for value in live):
             usable = "inside a quantised operator"
-    return Boundary(node.outputs[0].name or "", node.op_type, len(live), tensors, bytes_per_row, share, usable)
+    return Boundary(node.outputs[0].name or "", node.op_type, len(live), tensors, bytes_per_row, share, usable, readers)

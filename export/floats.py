@@ -46,9 +46,9 @@ def widen_crossing(graph: ir.Graph, value: ir.Value) -> None:
     producer = value.producer()
     if producer is None or value.dtype != ir.DataType.FLOAT16:
         return
+    readers = tuple(value.uses())
     wide = ir.node("Cast", [value], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}_widened")
     narrow = ir.node("Cast", [wide.outputs[0]], {"to": ir.DataType.FLOAT16.value}, name=f"{value.name}_narrowed")
-    readers = [use for use in value.uses() if use.node is not wide]
     for reader, place in readers:
         reader.replace_input_with(place, narrow.outputs[0])
     graph.insert_after(producer, [wide, narrow])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +14,7 @@ from onnx_ir.passes import common as passes
 
 from exeunt.errors import ConfigError
 from exeunt.export import floats, naming, onnxfiles, preprocessing, refusals
+from exeunt.export.bagtables import BagMember
 from exeunt.export.batching import with_free_batch
 from exeunt.export.scores import CURE_BATCH, choose_outputs, exit_name, rename, to_probabilities
 from exeunt.manifest import Tensor
@@ -105,43 +106,41 @@ class Draft:
         return max(2, shape[1])
 
 
-def draft_member(
-    name: str,
-    path: Path,
-    samples: Mapping[str, np.ndarray],
-    output: str = "",
-    told: str = "samples",
-    scores: str = "auto",
-    inputs: Mapping[str, str] = MappingProxyType({}),
-    preprocess: Path | None = None,
-    exits: Sequence[str] = (),
-) -> Draft:
+def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], told: str = "samples") -> Draft:
     """Read a member, and refuse what its file shows to be no classifier of these samples, before it is run.
 
-    Args and errors are those of `load_member`.
+    Args:
+        member: as the bag file says.
+        samples: public input -> real rows, [rows, ...]. A member with one input takes the bag's one input whatever
+            its own name for it; where that has no name yet (""), the member's name for it stays. An array whose
+            shape is that of an input without batch dimension is folded in as a constant.
+        told: key and file of the samples, for messages.
+
+    Raises:
+        ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
     """
-    model, where = read(path), str(path)
-    if preprocess is not None:
-        preprocessing.merge(model, read(preprocess), preprocess, where)
-    naming.name_inputs(model, inputs, where)
+    model, where = read(member.file), str(member.file)
+    if member.preprocess is not None:
+        preprocessing.merge(model, read(member.preprocess), member.preprocess, where)
+    naming.name_inputs(model, member.inputs, where)
     naming.widen_flat_inputs(model)
     samples = _fold_constants(model, samples)
-    refusals.check_graph(model, where, output, samples)
-    choose_outputs(model, output, exits, where)
+    refusals.check_graph(model, where, member.output, samples)
+    choose_outputs(model, member.output, member.exits, where)
     _drop_unread_inputs(model)
     if set(samples) == {""} and len(model.graph.inputs) == 1:
         samples = {model.graph.inputs[0].name or "": samples[""]}
     elif len(samples) == len(model.graph.inputs) == 1:
         rename(model, model.graph.inputs[0], next(iter(samples)))
     _check_inputs(model, samples, where, told)
-    return Draft(name, where, model, samples, told, scores)
+    return Draft(member.name, where, model, samples, told, member.scores)
 
 
 def finish_member(draft: Draft) -> MemberGraph:
     """Bring a member into the bag's form, running it on some rows.
 
     Raises:
-        ConfigError: see `load_member`.
+        ConfigError: see `draft_member`.
     """
     where, told, samples = draft.where, draft.told, draft.samples
     exits = len(draft.model.graph.outputs) - 1
@@ -155,36 +154,19 @@ def finish_member(draft: Draft) -> MemberGraph:
     return MemberGraph(draft.name, where, model, tensors, classes, own, (remark,) if remark else ())
 
 
-def load_member(
-    name: str,
-    path: Path,
-    samples: Mapping[str, np.ndarray],
-    output: str = "",
-    told: str = "samples",
-    scores: str = "auto",
-    inputs: Mapping[str, str] = MappingProxyType({}),
-    preprocess: Path | None = None,
-    exits: Sequence[str] = (),
-) -> MemberGraph:
-    """Read a member and bring it into the bag's form.
+def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], **told: Any) -> MemberGraph:
+    """A member by itself: read, checked and brought into the bag's form.
 
     Args:
         name: the member's name.
         path: its ONNX file.
-        samples: public input -> real rows, [rows, ...]. A member with one input takes the bag's one input whatever
-            its own name for it; where that has no name yet (""), the member's name for it stays. An array whose
-            shape is that of an input without batch dimension is folded in as a constant.
-        output: which output holds the class scores; "" where there is one.
-        told: key and file of the samples, for messages.
-        scores: "logits" or "probabilities" where it is known what the output is; "auto" finds out.
-        inputs: the member's (or its preprocessing's) name of an input -> the public one, where they differ.
-        preprocess: ONNX file of what is done to the inputs before; its inputs are then the public ones.
-        exits: outputs that are exits of its own, in depth order.
+        samples: as for `draft_member`.
+        told: more fields of BagMember.
 
     Raises:
-        ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
+        ConfigError: see `draft_member`.
     """
-    return finish_member(draft_member(name, path, samples, output, told, scores, inputs, preprocess, exits))
+    return finish_member(draft_member(BagMember(name, path, **told), samples))
 
 
 def without_exits(member: MemberGraph) -> ir.Model:

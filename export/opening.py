@@ -104,17 +104,7 @@ def _read(
     stages.at("read members", 0, len(bag.members))
     for member in bag.members:
         with _naming(bag, member.name):
-            draft = draft_member(
-                member.name,
-                member.file,
-                samples,
-                member.output,
-                told,
-                member.scores,
-                inputs=member.inputs,
-                preprocess=member.preprocess,
-                exits=member.exits,
-            )
+            draft = draft_member(member, samples, told)
         if "" in samples:  # one array without a name is the one input of the first member
             samples = {draft.model.graph.inputs[0].name or "": samples[""]}
         drafts.append(draft)

@@ -30,7 +30,7 @@ def run(member: MemberGraph, tmp_path: Path, rows: np.ndarray = ROWS) -> np.ndar
 
 
 def load(path: Path, rows: np.ndarray = ROWS, name: str = "IMAGE", output: str = "") -> MemberGraph:
-    return load_member("m", path, {name: rows}, output)
+    return load_member("m", path, {name: rows}, output=output)
 
 
 def raw(path: Path) -> np.ndarray:

@@ -27,7 +27,7 @@ def shaped(value: ir.Value, name: str, shape: list[int | str]) -> ir.Value:
 
 def refusal(path: Path, output: str = "") -> str:
     with pytest.raises(ConfigError) as caught:
-        load_member("m", path, {"IMAGE": ROWS}, output)
+        load_member("m", path, {"IMAGE": ROWS}, output=output)
     assert str(path) in str(caught.value)
     return str(caught.value)
 
@@ -105,7 +105,7 @@ def test_a_state_that_clients_send_is_an_input_like_others(tmp_path: Path) -> No
     kept = shaped(net.node("Add", scores, state), "hn", ["rows", 5])
     path = net.save(tmp_path / "rnn.onnx", scores, kept)
     given = {"IMAGE": ROWS, "h0": np.zeros((8, 5), np.float32)}
-    assert load_member("m", path, given, "hn").classes == 5
+    assert load_member("m", path, given, output="hn").classes == 5
 
 
 def test_unknown_operators_are_counted_with_their_opset(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def one_score() -> tuple[Net, ir.Value]:
 
 
 def answers(path: Path, tmp_path: Path, output: str = "", scores: str = "auto") -> np.ndarray:
-    member = load_member("m", path, {"IMAGE": ROWS}, output, scores=scores)
+    member = load_member("m", path, {"IMAGE": ROWS}, output=output, scores=scores)
     save(member.model, tmp_path / "loaded.onnx")
     found = np.asarray(ort.InferenceSession(tmp_path / "loaded.onnx").run(None, {"IMAGE": ROWS})[0])
     assert found.shape == (8, member.classes) and found.dtype == np.float32
