@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 from exeunt.errors import ConfigError
 from exeunt.export import onnxfiles
-from exeunt.export.constants import constant
+from exeunt.export.constants import constant, shape_with_rows
 
 _ROWS = 7  # that a freed graph is compared on
 _SCAN_OPSET = 11  # from here on Scan has its present form
@@ -174,16 +174,11 @@ def _repeat_constants(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
         if value is None or axis == 0 or len(shape) < 3 or shape[0] != 1:
             continue
         prefix = f"{node.name}_{number}"
-        ends = [constant(np.array([n]), f"{prefix}_{n}", graph) for n in (0, 1)]
-        rest = constant(np.ones(len(shape) - 1, np.int64), f"{prefix}_rest", graph)
-        made = [ir.node("Shape", [source], name=f"{prefix}_shape")]
-        made.append(ir.node("Slice", [made[0].outputs[0], ends[0], ends[1], ends[0]], name=f"{prefix}_rows"))
-        made.append(ir.node("Concat", [made[1].outputs[0], rest], attributes={"axis": 0}, name=f"{prefix}_target"))
-        made.append(ir.node("Expand", [value, made[2].outputs[0]], name=f"{prefix}_repeated"))
-        for each in made:
-            each.outputs[0].name = f"{each.name}_value"
-        graph.insert_before(node, made)
-        node.replace_input_with(number, made[3].outputs[0])
+        made = shape_with_rows(source, [1] * (len(shape) - 1), prefix, graph)
+        repeated = ir.node("Expand", [value, made[-1].outputs[0]], name=f"{prefix}_repeated")
+        repeated.outputs[0].name = f"{repeated.name}_value"
+        graph.insert_before(node, [*made, repeated])
+        node.replace_input_with(number, repeated.outputs[0])
 
 
 def _constant_shape(value: ir.Value | None) -> tuple[int, ...]:

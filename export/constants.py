@@ -1,6 +1,8 @@
-"""Constants that a rewritten graph needs."""
+"""Constants and shapes that a rewritten graph needs."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -13,3 +15,15 @@ def constant(array: np.ndarray, name: str, graph: ir.Graph | None = None) -> ir.
     if graph is not None:
         graph.register_initializer(value)
     return value
+
+
+def shape_with_rows(source: ir.Value, dims: Sequence[int], prefix: str, graph: ir.Graph) -> list[ir.Node]:
+    """Nodes, still to be inserted, the last of which makes the shape [rows of `source`, *dims]."""
+    ends = [constant(np.array([number]), f"{prefix}_{number}", graph) for number in (0, 1)]
+    rest = constant(np.array(dims, np.int64), f"{prefix}_dims", graph)
+    shape = ir.node("Shape", [source], name=f"{prefix}_source")
+    rows = ir.node("Slice", [shape.outputs[0], ends[0], ends[1], ends[0]], name=f"{prefix}_rows")
+    joined = ir.node("Concat", [rows.outputs[0], rest], attributes={"axis": 0}, name=f"{prefix}_shape")
+    for each in (made := [shape, rows, joined]):
+        each.outputs[0].name = f"{each.name}_value"
+    return made

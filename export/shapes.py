@@ -7,10 +7,9 @@ is the number of rows and otherwise constant.
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
-from exeunt.export.constants import constant
+from exeunt.export.constants import shape_with_rows
 from exeunt.export.graph import MemberGraph
 from exeunt.export.nodecosts import NodeCosts
 
@@ -29,15 +28,7 @@ def rebase(member: MemberGraph, costs: NodeCosts) -> None:
         plain = not {"start", "end"} & set(node.attributes)
         if tensor is None or not plain or any(dim < 0 for dim in tensor.dims):
             continue
-        prefix = node.name or ""
-        shape = ir.node("Shape", [graph.inputs[0]], name=f"{prefix}_input")
-        ends = [constant(np.array([number]), f"{prefix}_{number}", graph) for number in (0, 1)]
-        rows = ir.node("Slice", [shape.outputs[0], ends[0], ends[1], ends[0]], name=f"{prefix}_rows")
-        dims = constant(np.array(tensor.dims, np.int64), f"{prefix}_dims", graph)
-        joined = ir.node("Concat", [rows.outputs[0], dims], attributes={"axis": 0}, name=f"{prefix}_shape")
-        made = [shape, rows, joined]
-        for each in made:
-            each.outputs[0].name = f"{each.name}_value"
+        made = shape_with_rows(graph.inputs[0], tensor.dims, node.name or "", graph)
         graph.insert_before(node, made)
-        ir.convenience.replace_all_uses_with(node.outputs[0], joined.outputs[0])
+        ir.convenience.replace_all_uses_with(node.outputs[0], made[-1].outputs[0])
         graph.remove(node, safe=True)
