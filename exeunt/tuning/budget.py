@@ -194,10 +194,8 @@ class BudgetTuner(Tuner):
 
     def _note_risk(self, risk: np.ndarray, service_class: np.ndarray) -> None:
         """Keep the mean risk of the rows that leave: what those that await their full vote have likely lost."""
-        for number in set(service_class.tolist()):
-            mine = risk[service_class == number]
-            share = min(1.0, len(mine) * RISK_MEMORY)
-            self._leaving_risk[number] += share * (float(mine.mean()) - self._leaving_risk[number])
+        for number, each in zip(service_class.tolist(), risk.tolist(), strict=True):
+            self._leaving_risk[number] += RISK_MEMORY * (each - self._leaving_risk[number])
 
     def _question(
         self,
