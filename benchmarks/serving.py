@@ -157,9 +157,9 @@ def measure(server: Server, repository: Path, material: Path, size: Size, say: A
                                 for k in range(0, len(images), 16)])  # fmt: skip
     capacity = serving_load.capacity_per_s(url, PLAIN, images[: max(64, size.probes)])
     say(f"the plain ensemble answers {capacity:.1f} a second; warm up: every contender earns its budget")
-    serving_load.send(url, list(CONTENDERS), warm, 0.3, 0.3 * capacity, 4)
-    told: dict[str, Any] = {"unloaded": unloaded(url, manifest, offline, images[: size.probes])}
-    told["capacity_per_s"] = capacity
+    serving_load.at_load(url, list(CONTENDERS), warm, 0.3, 0.3 * capacity, 4, None)
+    told: dict[str, Any] = {"capacity_per_s": capacity}
+    told["unloaded"] = unloaded(url, manifest, offline, images[: size.probes])
     asked = [PLAIN, *EXITS_OFF]  # before any load that leaves work behind
     never = dict.fromkeys(EXITS_OFF, NEVER)
     off, _ = serving_load.at_load(url, asked, images, 0.3, 0.3 * capacity, 6, reference, never)

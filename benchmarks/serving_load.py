@@ -104,7 +104,7 @@ def at_load(
     load: float,
     rate_per_s: float,
     seed: int,
-    reference: np.ndarray,
+    reference: np.ndarray | None,
     wishes: Mapping[str, Wishes] | None = None,
 ) -> tuple[list[Point], LoadRun]:
     """Send one Poisson stream to every model, in turns of BLOCK_S seconds.
@@ -116,29 +116,16 @@ def at_load(
         load: share of the plain ensemble's capacity, for the record.
         rate_per_s: arrivals per second and model.
         seed: of arrivals and bootstrap.
-        reference: int [requests], label of the full vote.
+        reference: int [requests], label of the full vote; None: losses are not asked for.
         wishes: by model.
     """
-    run = send(url, models, images, load, rate_per_s, seed, wishes)
+    blocks = take_turns(models, poisson(rate_per_s, len(images), seed), BLOCK_S)
+    gap_s = GAP_S if load < BUSY else BUSY_GAP_S
+    run = run_load(url, Traffic({"image": images}, wishes=wishes or {}, gap_s=gap_s), blocks)
     return [_point(run, model, load, rate_per_s, seed, reference) for model in models], run
 
 
-def send(
-    url: str,
-    models: Sequence[str],
-    images: np.ndarray,
-    load: float,
-    rate_per_s: float,
-    seed: int,
-    wishes: Mapping[str, Wishes] | None = None,
-) -> LoadRun:
-    """The traffic of `at_load`, whose arguments these are."""
-    blocks = take_turns(models, poisson(rate_per_s, len(images), seed), BLOCK_S)
-    gap_s = GAP_S if load < BUSY else BUSY_GAP_S
-    return run_load(url, Traffic({"image": images}, wishes=wishes or {}, gap_s=gap_s), blocks)
-
-
-def _point(run: LoadRun, model: str, load: float, rate_per_s: float, seed: int, reference: np.ndarray) -> Point:
+def _point(run: LoadRun, model: str, load: float, rate_per_s: float, seed: int, reference: np.ndarray | None) -> Point:
     told = summarise(run, model, full=reference)
     latency_ms = np.array([1e3 * (o.done_s - o.scheduled_s) for o in run.outcomes[model] if o.answers is not None])
     rng = np.random.default_rng(seed)

@@ -68,11 +68,15 @@ def scenes(draw, **kept):
     return bag, draw(streams()), draw(st.integers(1, 3)), thresholds, draw(st.integers(0, 99))
 
 
-def simulated(scene, sampling=None, watch=None):
-    bag, arrivals, lanes, thresholds, seed = scene
+def staged(scene, sampling=None, watch=None):
+    bag, _, lanes, thresholds, seed = scene
     of = controller(bag, thresholds, seed=seed)
-    simulation = Simulation(of, lanes, lambda ticket: votes_of(bag, ticket.rows, ticket.id), sampling, watch)
-    simulation.run(arrivals)
+    return of, Simulation(of, lanes, lambda ticket: votes_of(bag, ticket.rows, ticket.id), sampling, watch)
+
+
+def simulated(scene, sampling=None, watch=None):
+    of, simulation = staged(scene, sampling, watch)
+    simulation.run(scene[1])
     return of, simulation
 
 
@@ -197,9 +201,7 @@ def test_near_the_cap_feedback_goes_before_an_unanswered_ticket_at_most_once(sce
 
 def refusals(scene):
     """What was ready when a lane was handed nothing: (lanes idle beside it, unanswered by ready piece, backlog)."""
-    bag, arrivals, lanes, thresholds, seed = scene
-    of = controller(bag, thresholds, seed=seed)
-    simulation = Simulation(of, lanes, lambda ticket: votes_of(bag, ticket.rows, ticket.id))
+    _, simulation = staged(scene)
     scheduler, hand_out, refused = simulation.scheduler, simulation.scheduler.next_run, []
 
     def watched(idle_lanes):
@@ -209,7 +211,7 @@ def refusals(scene):
         return run
 
     scheduler.next_run = watched
-    simulation.run(arrivals)
+    simulation.run(scene[1])
     return refused
 
 
