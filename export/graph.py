@@ -154,19 +154,19 @@ def finish_member(draft: Draft) -> MemberGraph:
     return MemberGraph(draft.name, where, model, tensors, classes, own, (remark,) if remark else ())
 
 
-def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], **told: Any) -> MemberGraph:
+def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], **more: Any) -> MemberGraph:
     """A member by itself: read, checked and brought into the bag's form.
 
     Args:
         name: the member's name.
         path: its ONNX file.
         samples: as for `draft_member`.
-        told: more fields of BagMember.
+        more: other fields of BagMember.
 
     Raises:
         ConfigError: see `draft_member`.
     """
-    return finish_member(draft_member(BagMember(name, path, **told), samples))
+    return finish_member(draft_member(BagMember(name, path, **more), samples))
 
 
 def without_exits(member: MemberGraph) -> ir.Model:
