@@ -37,7 +37,7 @@ from exeunt.records.calibration import exits_of
 from exeunt.serving.pip_server import Server, serve
 
 PLAIN = full_model(BAG)
-DRIFT = (0.2, 0.8, 0.3, 0.8, 0.2)  # difficulty, reached at even spaces along the stream
+DRIFT = (0.25, 0.85, 0.35, 0.9, 0.25)  # difficulty, reached at even spaces along the stream
 NEVER = Wishes(exit="never")
 EXITS_OFF = (BAG, f"{BAG}_auto")  # asked for the full vote only; a schedule then makes no difference
 
@@ -64,8 +64,8 @@ class Size:
 
 
 QUICK = Size(150, (0.3, 1.2), 100, 30, (8,), 150)
-FULL = Size(3000, (0.3, 0.8, 1.3, 1.6, 2.0), 600, 200, (4, 16, 32), 3000)
-SATURATED = 1.05  # the plain ensemble is not asked beyond: its queue would only grow
+FULL = Size(3000, (0.3, 0.8, 1.05, 1.3, 1.6, 2.0), 600, 200, (1, 4, 16, 64), 3000)
+SATURATED = 1.0  # the plain ensemble is not asked beyond: its queue would only grow
 
 
 def stream(requests: int, seed: int) -> tuple[Part, np.ndarray]:

@@ -47,11 +47,12 @@ exits = 3
 [serving]
 baseline = {baseline}
 kind = "cpu"
-max_batch_size = 32
+max_batch_size = 64
 
 [exit]
 tuner = "budget"
 max_loss = 0.01
+confidence = "margin"
 """
 Say = Callable[[str], None]
 
