@@ -17,8 +17,8 @@ import numpy as np
 
 from exeunt.client.aio import AsyncClient
 from exeunt.client.arrivals import poisson, take_turns
-from exeunt.client.load import LoadRun, Outcome, Traffic, run_load
-from exeunt.client.measure import stream_labels, summarise
+from exeunt.client.load import LoadRun, Traffic, run_load
+from exeunt.client.measure import summarise
 from exeunt.client.wishes import NO_WISHES, Wishes
 from exeunt.contract import MANIFEST_FILE, exit_model
 from exeunt.deciding.request import Release, Request
@@ -72,7 +72,7 @@ class Point:
 
 
 def closed_loop(url: str, model: str, images: np.ndarray, callers: int, wishes: Wishes = NO_WISHES) -> np.ndarray:
-    """Latencies of one-row requests when `callers` ask without pause; float64 [requests], ms; and the time in all."""
+    """Latencies of one-row requests when `callers` ask without pause; float64 [requests], ms."""
 
     async def caller(client: AsyncClient, own: np.ndarray) -> list[float]:
         spent = []
@@ -91,9 +91,9 @@ def closed_loop(url: str, model: str, images: np.ndarray, callers: int, wishes: 
 
 def capacity_per_s(url: str, model: str, images: np.ndarray, callers: int = 8) -> float:
     """Full votes per second with several callers who never pause."""
-    closed_loop(url, model, images[: 4 * callers], callers, Wishes())
+    closed_loop(url, model, images[: 4 * callers], callers)
     began_s = time.perf_counter()
-    closed_loop(url, model, images, callers, Wishes())
+    closed_loop(url, model, images, callers)
     return len(images) / (time.perf_counter() - began_s)
 
 
@@ -147,11 +147,6 @@ def _point(run: LoadRun, model: str, load: float, rate_per_s: float, seed: int, 
         loss=told.loss,
         client_cpu=run.cpu_share,
     )
-
-
-def labels_of(outcomes: Sequence[Outcome]) -> np.ndarray:
-    """Labels by request, as `at_load` takes them for reference."""
-    return stream_labels(outcomes)
 
 
 def memory_mb(pid: int, names: Mapping[str, Sequence[str]]) -> dict[str, float]:

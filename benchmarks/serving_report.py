@@ -23,7 +23,9 @@ HOW_TO_READ = (
     "contender earn its error budget; then came the table of one caller, all exits off, and the loads in their order. "
     "The promise is about all answers since the start, and its constants (docs/promise.md) cover what few answers "
     "cannot show: beyond the capacity feedback is sampled and answers wait unconfirmed, so a single row may lie above "
-    "1 %. Where p99 is in seconds the load is more than that contender carries; who is ahead there is chance."
+    "1 %. Where p99 is in seconds the load is more than that contender carries; who is ahead there is chance. "
+    "Larger requests came last, after the overload, for which a contender may still pay; lossless stops count as early "
+    "there."
 )
 
 
