@@ -26,7 +26,7 @@ COURSES = ((32, 16_000, 3e-3), (SIDE_PX, 2_560, 6e-4), (SIDE_PX, 2_560, 6e-4))
 MORE_COURSES = {"mobile": 1}  # learns slowest: the last course again, so that no member dwarfs the others
 BATCH_ROWS = 32
 CHUNK_ROWS = 640
-SAMPLE_ROWS, REPORT_ROWS = 2000, 1000
+SAMPLE_ROWS, REPORT_ROWS = 6000, 1000
 BAG = "glyphs"
 CONTENDERS = {  # bag -> mode and schedule
     BAG: ("ensemble", "parallel"),

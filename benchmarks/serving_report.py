@@ -20,12 +20,11 @@ PACKAGES = ("numpy", "onnxruntime", "torch", "nvidia-pytriton", "tritonclient")
 
 HOW_TO_READ = (
     "How to read it. Contenders share one server and take turns of ten seconds. First, requests at 30 % load let every "
-    "contender earn its error budget; then came the table of one caller, all exits off, and the loads in their order. "
+    "contender earn its error budget; then came one caller, larger requests, all exits off, and the loads in order. "
     "The promise is about all answers since the start, and its constants (docs/promise.md) cover what few answers "
     "cannot show: beyond the capacity feedback is sampled and answers wait unconfirmed, so a single row may lie above "
     "1 %. Where p99 is in seconds the load is more than that contender carries; who is ahead there is chance. "
-    "Larger requests came last, after the overload, for which a contender may still pay; lossless stops count as early "
-    "there."
+    "In the table of larger requests lossless stops count as early."
 )
 
 
