@@ -22,7 +22,7 @@ from exeunt.export.modules import save_module
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "exeunt" / "bench"
 # (side in pixels, fresh images, peak learning rate): small images first, since they cost a tenth
-COURSES = ((32, 16_000, 3e-3), (SIDE_PX, 2_560, 6e-4), (SIDE_PX, 2_560, 6e-4))
+COURSES = ((32, 16_000, 3e-3), (112, 2_560, 6e-4), (SIDE_PX, 2_560, 6e-4))
 MORE_COURSES = {"mobile": 1}  # learns slowest: the last course again, so that no member dwarfs the others
 BATCH_ROWS = 32
 CHUNK_ROWS = 640

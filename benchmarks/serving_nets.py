@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-SIDE_PX = 112
+SIDE_PX = 120
 
 
 class Mobile(nn.Sequential):
