@@ -37,7 +37,7 @@ from exeunt.records.calibration import exits_of
 from exeunt.serving.pip_server import Server, serve
 
 PLAIN = full_model(BAG)
-DRIFT = (0.25, 0.85, 0.35, 0.88, 0.25)  # difficulty, reached at even spaces along the stream
+DRIFT = (0.25, 0.9, 0.35, 0.95, 0.25)  # difficulty, reached at even spaces along the stream
 NEVER = Wishes(exit="never")
 EXITS_OFF = (BAG, f"{BAG}_auto")  # asked for the full vote only; a schedule then makes no difference
 
