@@ -3,7 +3,7 @@
     python -m benchmarks.serving            # everything; hours, most of it waiting for Poisson arrivals
     python -m benchmarks.serving --quick    # minutes, few requests: that it works, not what it measures
 
-Three members of different kinds, together about 30 ms of single-core work, trained here on rendered glyphs. The
+Three members of different kinds, together at least 30 ms of single-core work, trained here on rendered glyphs. The
 contenders share one server and one Poisson stream and take turns of a few seconds: one onnxruntime process without a
 server, members in series, the plain Triton ensemble, exeunt in ensemble mode, exeunt in engine mode with each schedule.
 """
@@ -66,6 +66,7 @@ class Size:
 QUICK = Size(150, (0.3, 1.2), 100, 30, (8,), 150)
 FULL = Size(3000, (0.3, 0.8, 1.05, 1.3, 1.6, 2.0), 600, 200, (1, 4, 16, 64), 3000)
 FINISH_S = 0.01  # per row: about what the members still have to do after an early answer
+ONE_THREAD = "one process, 1 threads"  # the bag's work: nothing runs side by side
 SATURATED = 1.0  # the plain ensemble is not asked beyond: its queue would only grow
 
 
@@ -153,8 +154,8 @@ def measure(server: Server, repository: Path, material: Path, size: Size, say: A
     names = [member.name for member in manifest.members]
     part, difficulty = stream(size.requests, seed=11)
     images, warm = part.images, stream(size.warm, seed=12)[0].images
-    offline = {f"one process, {n} threads": Offline(material, names, n) for n in (1, 2)}
-    reference = np.concatenate([offline["one process, 1 threads"].vote(images[k : k + 16]).argmax(axis=1)
+    offline = {ONE_THREAD: Offline(material, names, 1), "one process, 2 threads": Offline(material, names, 2)}
+    reference = np.concatenate([offline[ONE_THREAD].vote(images[k : k + 16]).argmax(axis=1)
                                 for k in range(0, len(images), 16)])  # fmt: skip
     capacity = serving_load.capacity_per_s(url, PLAIN, images[: max(64, size.probes)])
     say(f"the plain ensemble answers {capacity:.1f} a second; warm up: every contender earns its budget")
@@ -228,7 +229,7 @@ def run(size: Size, folder: Path, output: Path, remark: str) -> None:
     say(f"controller and scheduler: {own}")
     with serve(repository, log=folder / "server.log") as server:
         told, (points, runs, difficulty) = measure(server, repository, folder, size, say)
-    work_ms = told["unloaded"]["one process, 1 threads"][0]
+    work_ms = told["unloaded"][ONE_THREAD][0]
     best = max(share for name, share in accuracy.items() if name != "bag")
     told |= {"machine": about, "accuracy": accuracy, "oracle_share": oracle, "own_time": own}
     told["exits"] = {bag: [list(each.depths) for each in m.exits] for bag, m in manifests.items()}
