@@ -177,6 +177,7 @@ def measure(server: Server, repository: Path, material: Path, size: Size, say: A
     told["points"] = [point.to_mapping() for point in points]
     told["exits_off"] = [point.to_mapping() for point in off]
     told["memory_mb"] = serving_load.memory_mb(server.pid, _models(repository))
+    told["promises"] = serving_load.promises(server.metrics_url, list(CONTENDERS))
     told["difficulty"] = difficulty.tolist()
     return told, (points, runs, difficulty)
 

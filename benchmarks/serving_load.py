@@ -7,7 +7,9 @@ import cProfile
 import io
 import itertools
 import pstats
+import re
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,6 +175,21 @@ def memory_mb(pid: int, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
                 kilobytes = next(int(line.split()[1]) for line in told.splitlines() if line.startswith("Pss:"))
                 found[contender] += kilobytes / 1024
     return found
+
+
+def promises(metrics_url: str, bags: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What the server says of its promise since the start.
+
+    Returns:
+        bag -> {"promised_rows", "promised_loss", "lost_rows", "most_unconfirmed_rows", "promise_broken"}; lost rows
+        are estimated where feedback is sampled, and unconfirmed ones weighed alike (docs/promise.md, section 5).
+    """
+    wanted = ("promised_rows", "promised_loss", "lost_rows", "most_unconfirmed_rows", "promise_broken")
+    with urllib.request.urlopen(metrics_url, timeout=10) as reply:
+        text = reply.read().decode()
+    found = re.findall(r'^exeunt_tuner\{bag="([^"]+)",name="([^"]+)"\} (\S+)$', text, re.MULTILINE)
+    told = {(bag, name): float(value) for bag, name, value in found}
+    return {bag: {name: told[bag, name] for name in wanted} for bag in bags}
 
 
 class _Inline(Engine):

@@ -76,7 +76,8 @@ def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> st
         lines += ["", "## Larger requests, one caller (a request leaves early only when all its rows do)", ""]
         lines += ["| rows | contender | p50 ms | early requests |", "|---|---|---|---|"]
         lines += [f"| {b['rows']} | {b['model']} | {b['p50_ms']:.1f} | {b['early']:.0%} |" for b in told["batches"]]
-    lines += ["", "## Cost", "", "| contender | memory MB |", "|---|---|"]
+    lines += ["", *_promises(told["promises"])]
+    lines += ["## Cost", "", "| contender | memory MB |", "|---|---|"]
     lines += [f"| {name} | {mb:.0f} |" for name, mb in told["memory_mb"].items()]
     own = told["own_time"]
     lines += ["", f"CPU time per input, caches warm: controller and scheduler {own['own_us']:.0f} us, tuner "
@@ -85,6 +86,22 @@ def markdown(told: Mapping[str, Any], points: Sequence[Point], plain: str) -> st
     busiest = max((point.client_cpu for point in points), default=0.0)
     lines += [f"The load generator used at most {busiest:.0%} of one core.", ""]
     return "\n".join(lines) + "\n"
+
+
+def _promises(told: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """All answers since the start against eps T + P, as each controller has counted them."""
+    how = (
+        "Counted by the server, warming up included: lost answers must not pass the bound, eps T + P, T being all "
+        "answers and P the most that awaited their full vote at once. Where feedback is sampled both are estimates "
+        "(docs/promise.md, section 5)."
+    )
+    lines = ["## The promise since the start", "", how, ""]
+    lines += ["| contender | answers | lost | bound | |", "|---|---|---|---|---|"]
+    for model, each in told.items():
+        bound = each["promised_loss"] * each["promised_rows"] + each["most_unconfirmed_rows"]
+        kept = "**broken**" if each["promise_broken"] else "kept"
+        lines.append(f"| {model} | {each['promised_rows']:.0f} | {each['lost_rows']:.0f} | {bound:.0f} | {kept} |")
+    return [*lines, ""]
 
 
 def _own_share(told: Mapping[str, Any]) -> float:
