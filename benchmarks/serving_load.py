@@ -7,9 +7,7 @@ import cProfile
 import io
 import itertools
 import pstats
-import re
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from exeunt.client.aio import AsyncClient
 from exeunt.client.arrivals import poisson, take_turns
 from exeunt.client.load import LoadRun, Traffic, run_load
 from exeunt.client.measure import summarise
+from exeunt.client.perf_metrics import FLUSH_S, parse, scrape
 from exeunt.client.wishes import NO_WISHES, Wishes
 from exeunt.contract import MANIFEST_FILE, exit_model
 from exeunt.deciding.request import Release, Request
@@ -185,11 +184,9 @@ def promises(metrics_url: str, bags: Sequence[str]) -> dict[str, dict[str, float
         are estimated where feedback is sampled, and unconfirmed ones weighed alike (docs/promise.md, section 5).
     """
     wanted = ("promised_rows", "promised_loss", "lost_rows", "most_unconfirmed_rows", "promise_broken")
-    with urllib.request.urlopen(metrics_url, timeout=10) as reply:
-        text = reply.read().decode()
-    found = re.findall(r'^exeunt_tuner\{bag="([^"]+)",name="([^"]+)"\} (\S+)$', text, re.MULTILINE)
-    told = {(bag, name): float(value) for bag, name, value in found}
-    return {bag: {name: told[bag, name] for name in wanted} for bag in bags}
+    time.sleep(FLUSH_S)
+    told = parse(scrape(metrics_url))
+    return {bag: {name: told["exeunt_tuner", (("bag", bag), ("name", name))] for name in wanted} for bag in bags}
 
 
 class _Inline(Engine):
