@@ -14,12 +14,12 @@ FROM python:${PYTHON_TAG} AS wheel
 WORKDIR /source
 COPY deploy/requirements-build.txt ./
 RUN python3 -m pip install --no-cache-dir --require-hashes -r requirements-build.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml build_backend.py README.md LICENSE ./
 COPY exeunt exeunt
 COPY export export
 COPY client client
 COPY python_backends python_backends
-RUN python3 -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
+RUN EXEUNT_RELEASE=1 python3 -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . ./client
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON_TAG} AS server
 # Ubuntu 24.04 guards its own Python; in an image there is only one user of it
@@ -42,7 +42,7 @@ RUN python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requir
        fi \
     && rm -r /tmp/exeunt \
     && for backend in exit_controller vote; do \
-         ln -s "$(python3 -c 'import exeunt.python_backends as b; print(b.__path__[0])')/$backend" \
+         ln -s "$(python3 -c 'import exeunt_backends as b; print(b.__path__[0])')/$backend" \
                "/opt/tritonserver/backends/$backend" || exit 1; \
          test -f "/opt/tritonserver/backends/$backend/model.py" || exit 1; \
        done \
@@ -64,8 +64,8 @@ ENV PYTHONUNBUFFERED=1 \
 ARG PIP_EXTRA_INDEX_URL=""
 COPY constraints.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
-RUN wheel="$(echo /tmp/exeunt/wheels/*.whl)" \
-    && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "${wheel}[cli,engine,export]" scikit-learn \
+RUN python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt --find-links /tmp/exeunt/wheels \
+        "exeunt[cli,engine,export]" scikit-learn \
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /models
 COPY deploy/fill_repository.py /opt/exeunt/
@@ -79,9 +79,9 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     MPLCONFIGDIR=/tmp/matplotlib
 COPY constraints.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
-# without [client]: this image's tritonclient and perf_analyzer belong together
-RUN wheel="$(echo /tmp/exeunt/wheels/*.whl)" \
-    && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "${wheel}[cli,plot]" \
+# without exeunt-client's dependencies: this image's tritonclient and perf_analyzer belong together
+RUN python3 -m pip install --no-cache-dir --no-deps --no-index /tmp/exeunt/wheels/*.whl \
+    && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "numpy<2" rich matplotlib \
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /results \
     && command -v perf_analyzer

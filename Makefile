@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := exeunt export client python_backends tests benchmarks deploy
+SOURCES := exeunt export client python_backends tests benchmarks deploy examples build_backend.py
 
 .PHONY: demo test check fmt types bench compare clean help
 
@@ -25,21 +25,16 @@ check: $(VENV)/installed types  ## lint, format, types, deployment files
 		&& promtool test rules deploy/prometheus/alerts_test.yml; \
 	else echo "SKIPPED: Prometheus rules (no promtool; Debian: apt-get install prometheus)"; fi
 
-# the core and the mapped folders, joined under one name, since type checkers cannot follow the editable import finder
 types: $(VENV)/installed
-	@rm -rf build/types && mkdir -p build/types/exeunt
-	@ln -s $(CURDIR)/exeunt/* build/types/exeunt/
-	@ln -s $(CURDIR)/export $(CURDIR)/client build/types/exeunt/
-	@mkdir build/types/exeunt/python_backends && ln -s $(CURDIR)/python_backends/__init__.py build/types/exeunt/python_backends/
-	MYPYPATH=build/types $(BIN)/mypy -p exeunt
-	MYPYPATH=build/types $(BIN)/mypy deploy/fill_repository.py
+	$(BIN)/mypy
+	$(BIN)/mypy deploy/fill_repository.py build_backend.py
 
 fmt: $(VENV)/installed  ## format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
 compare: $(VENV)/installed  ## every tuner on every stream: writes docs/comparison.md
-	$(BIN)/exeunt compare
+	$(BIN)/python -m benchmarks.comparison
 
 bench: $(VENV)/installed  ## the serving benchmark: writes benchmarks/results/
 	$(BIN)/python -m benchmarks.serving

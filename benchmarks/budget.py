@@ -21,7 +21,7 @@ from exeunt.contract import Reason
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.settings import Settings
-from exeunt.tuning.budget import BudgetTuner
+from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
 from exeunt.tuning.tuner import Answered, Setup, View
 
 RESULTS = Path(__file__).parent / "results"

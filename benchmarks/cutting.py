@@ -25,15 +25,17 @@ from torch import nn
 
 from benchmarks import serving_report
 from exeunt.contract import FEATURES
-from exeunt.export import align, nodecosts, onnxfiles
-from exeunt.export.bagfile import Cuts
-from exeunt.export.cuts import Boundary, boundaries, candidates
-from exeunt.export.graph import load_member
-from exeunt.export.modules import save_module
-from exeunt.export.split import Piece, make_cut, split
-from tests import architectures_attention as attention
-from tests import architectures_cnn as cnn
-from tests import architectures_mobile as mobile
+from exeunt_export import onnxfiles
+from exeunt_export.bagfile.bagfile import Cuts
+from exeunt_export.cutting import align
+from exeunt_export.cutting.cuts import Boundary, boundaries, candidates
+from exeunt_export.cutting.split import SegmentGraph, make_cut, split
+from exeunt_export.profile import nodecosts
+from exeunt_export.readers.graph import load_member
+from exeunt_export.readers.modules import save_module
+from tests.architectures import attention as attention
+from tests.architectures import cnn as cnn
+from tests.architectures import mobile as mobile
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES, SEGMENTS, ROUNDS = 1000, 4, 40
@@ -52,7 +54,7 @@ NETS: dict[str, Callable[[int], nn.Module]] = {  # by side of the image
 Row = dict[str, np.ndarray]
 
 
-def pieces_of(name: str, net: nn.Module, row: Row, folder: Path) -> tuple[ir.Model, tuple[Piece, ...]]:
+def pieces_of(name: str, net: nn.Module, row: Row, folder: Path) -> tuple[ir.Model, tuple[SegmentGraph, ...]]:
     """The member's graph as the export runs it, and its segments."""
     samples = {key: np.repeat(array, 4, axis=0) for key, array in row.items()}
     save_module(net.eval(), {key: array[:2] for key, array in samples.items()}, folder / "member.onnx")
@@ -82,7 +84,7 @@ def chosen_cuts(found: Sequence[Boundary]) -> tuple[Boundary, ...]:
     return min(apart, key=off)
 
 
-def without_features(piece: Piece) -> ir.Model:
+def without_features(piece: SegmentGraph) -> ir.Model:
     """A segment that does not pool."""
     model = piece.model.clone()
     kept = [each for each in model.graph.outputs if each.name != FEATURES]

@@ -58,7 +58,7 @@ def member(seed: int, classes: int) -> ir.Model:
 
 def measure(members: int, classes: int, exits: int) -> dict[str, float]:
     """Export one bag in this process."""
-    from exeunt.export.bag import export_bag
+    from exeunt_export.export_bag import export_bag
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

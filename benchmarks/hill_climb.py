@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from exeunt.records.feedback import Feedback
-from exeunt.tuning.climbing import PAPER, PUBLIC_CODE, Rules, climb
+from exeunt.tuning.apparate.threshold_search import PAPER, PUBLIC_CODE, SearchRules, search_thresholds
 from exeunt.tuning.evidence import Evidence
 
 RESULTS = Path(__file__).parent / "results"
@@ -83,7 +83,7 @@ class Records:
         return trials, overstepped
 
 
-def plain_climb(records: Records, allowed_loss: float, rules: Rules) -> tuple[float, ...]:
+def plain_climb(records: Records, allowed_loss: float, rules: SearchRules) -> tuple[float, ...]:
     """The published loop, nothing clever: every trial replays every record. Returns a threshold per ramp."""
     ramps = range(len(records.latency_ns) - 1)
     allowed = allowed_loss * sum(records.weight) + 1e-9
@@ -133,7 +133,7 @@ def random_feedback(rows: int, ramps: int, seed: int) -> Feedback:
 
 
 def timed(job: Callable[[], object], calls: int) -> float:
-    """CPU milliseconds of a call, from several in a row: reading the clock takes as long as part of one climb.
+    """CPU milliseconds of a call, from several in a row: reading the clock takes as long as part of one search.
 
     CPU time, since waiting for a core on a shared machine does not count.
     """
@@ -155,7 +155,7 @@ def measure(constants: str, rows: int, ramps: int, runs: int) -> dict[str, Any]:
         confidence = feedback.confidence.astype(np.float64).tolist()
         records = Records(confidence, evidence.wrong.tolist(), evidence.weight.tolist(), latency_ns)
         plain = partial(plain_climb, records, allowed, rules)
-        ours = partial(climb, evidence, range(ramps), latency_us, allowed, rules)
+        ours = partial(search_thresholds, evidence, range(ramps), latency_us, allowed, rules)
         if plain() != ours().thresholds:
             raise SystemExit(f"different thresholds on {rows} rows, seed {seed}: {plain()}, {ours().thresholds}")
         reading = partial(Evidence.of, feedback)

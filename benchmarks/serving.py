@@ -25,20 +25,20 @@ import torch
 from benchmarks import serving_bag, serving_load, serving_report
 from benchmarks.serving_bag import BAG, CONTENDERS
 from benchmarks.serving_load import Point
-from exeunt.client.blocking import Client
-from exeunt.client.load import LoadRun
-from exeunt.client.wishes import Wishes
 from exeunt.contract import exit_model, full_model
 from exeunt.demo import glyphs
-from exeunt.demo.data import Part
+from exeunt.demo.data import DigitsPart
 from exeunt.demo.records import depth_probabilities, read_manifest
 from exeunt.manifest import Manifest
+from exeunt.measuring.load import LoadRun
 from exeunt.records.calibration import exits_of
 from exeunt.serving.pip_server import Server, serve
+from exeunt_client.blocking import Client
+from exeunt_client.options import RequestOptions
 
 PLAIN = full_model(BAG)
 DRIFT = (0.25, 0.9, 0.35, 0.95, 0.25)  # difficulty, reached at even spaces along the stream
-NEVER = Wishes(exit="never")
+NEVER = RequestOptions(exit="never")
 EXITS_OFF = (BAG, f"{BAG}_auto")  # asked for the full vote only; a schedule then makes no difference
 
 
@@ -70,7 +70,7 @@ ONE_THREAD = "one process, 1 threads"  # the bag's work: nothing runs side by si
 SATURATED = 1.0  # the plain ensemble is not asked beyond: its queue would only grow
 
 
-def stream(requests: int, seed: int) -> tuple[Part, np.ndarray]:
+def stream(requests: int, seed: int) -> tuple[DigitsPart, np.ndarray]:
     """Images float32 [requests, 1, side, side] whose difficulty drifts, and the difficulty float [requests]."""
     difficulty = np.interp(np.linspace(0, 1, requests), np.linspace(0, 1, len(DRIFT)), DRIFT).astype(np.float32)
     return glyphs.glyphs(requests, seed, difficulty, serving_bag.SIDE_PX), difficulty

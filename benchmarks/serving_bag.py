@@ -16,9 +16,9 @@ from torch import nn
 from benchmarks import serving_nets
 from benchmarks.serving_nets import ARCHITECTURES, SIDE_PX
 from exeunt.demo import glyphs
-from exeunt.demo.data import Part
-from exeunt.export.bag import export_bag
-from exeunt.export.modules import save_module
+from exeunt.demo.data import DigitsPart
+from exeunt_export.export_bag import export_bag
+from exeunt_export.readers.modules import save_module
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "exeunt" / "bench"
 # (side in pixels, fresh images, peak learning rate): small images first, since they cost a tenth
@@ -110,7 +110,7 @@ def course(module: nn.Module, side_px: int, rows: int, rate: float, seed: int, s
         say(f"  {type(module).__name__} {side_px} px: {first + CHUNK_ROWS} images, loss {np.mean(losses):.3f}")
 
 
-def drawn(rows: int, seed: int, side_px: int = SIDE_PX, hardest: float = 0.8) -> Part:
+def drawn(rows: int, seed: int, side_px: int = SIDE_PX, hardest: float = 0.8) -> DigitsPart:
     """Images of every difficulty up to `hardest`."""
     difficulty = np.random.default_rng([seed, 1]).uniform(0.0, hardest, rows).astype(np.float32)
     return glyphs.glyphs(rows, seed, difficulty, side_px)
@@ -156,7 +156,7 @@ def exported(modules: Mapping[str, nn.Module], folder: Path, say: Say = print) -
     return repository
 
 
-def accuracy(modules: Mapping[str, nn.Module], part: Part) -> dict[str, float]:
+def accuracy(modules: Mapping[str, nn.Module], part: DigitsPart) -> dict[str, float]:
     """Share of right labels of each member and of their plain mean ("bag")."""
     told = {}
     with torch.inference_mode():

@@ -15,12 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from exeunt.client.aio import AsyncClient
-from exeunt.client.arrivals import poisson, take_turns
-from exeunt.client.load import LoadRun, Traffic, run_load
-from exeunt.client.measure import summarise
-from exeunt.client.perf_metrics import FLUSH_S, parse, scrape
-from exeunt.client.wishes import NO_WISHES, Wishes
 from exeunt.contract import MANIFEST_FILE, exit_model
 from exeunt.deciding.request import Release, Request
 from exeunt.engine.engine import Engine, Host
@@ -28,6 +22,12 @@ from exeunt.engine.sessions import Session
 from exeunt.hosting.assembly import make_controller
 from exeunt.hosting.host import ControllerHost
 from exeunt.manifest import Manifest
+from exeunt.measuring.arrivals import poisson, take_turns
+from exeunt.measuring.load import LoadRun, Traffic, run_load
+from exeunt.measuring.perf_metrics import FLUSH_S, parse, scrape
+from exeunt.measuring.summary import summarise
+from exeunt_client.aio import AsyncClient
+from exeunt_client.options import NO_OPTIONS, RequestOptions
 
 BLOCK_S = 10.0
 BUSY = 0.5  # load from which answered inputs may pile up
@@ -72,14 +72,16 @@ class Point:
         return asdict(self)
 
 
-def closed_loop(url: str, model: str, images: np.ndarray, callers: int, wishes: Wishes = NO_WISHES) -> np.ndarray:
+def closed_loop(
+    url: str, model: str, images: np.ndarray, callers: int, options: RequestOptions = NO_OPTIONS
+) -> np.ndarray:
     """Latencies of one-row requests when `callers` ask without pause; float64 [requests], ms."""
 
     async def caller(client: AsyncClient, own: np.ndarray) -> list[float]:
         spent = []
         for image in own:
             began_s = time.perf_counter()
-            await client.infer({"image": image[None]}, wishes)
+            await client.infer({"image": image[None]}, options)
             spent.append(1e3 * (time.perf_counter() - began_s))
         return spent
 
@@ -106,7 +108,7 @@ def at_load(
     rate_per_s: float,
     seed: int,
     reference: np.ndarray | None,
-    wishes: Mapping[str, Wishes] | None = None,
+    options: Mapping[str, RequestOptions] | None = None,
 ) -> tuple[list[Point], LoadRun]:
     """Send one Poisson stream to every model, in turns of BLOCK_S seconds.
 
@@ -118,11 +120,11 @@ def at_load(
         rate_per_s: arrivals per second and model.
         seed: of arrivals and bootstrap.
         reference: int [requests], label of the full vote; None: losses are not asked for.
-        wishes: by model.
+        options: by model.
     """
     blocks = take_turns(models, poisson(rate_per_s, len(images), seed), BLOCK_S)
     gap_s = GAP_S if load < BUSY else BUSY_GAP_S
-    run = run_load(url, Traffic({"image": images}, wishes=wishes or {}, gap_s=gap_s), blocks)
+    run = run_load(url, Traffic({"image": images}, options=options or {}, gap_s=gap_s), blocks)
     return [_point(run, model, load, rate_per_s, seed, reference) for model in models], run
 
 
@@ -190,7 +192,7 @@ def promises(metrics_url: str, bags: Sequence[str]) -> dict[str, dict[str, float
 
 
 class _Inline(Engine):
-    """The engine without threads: a lane's work is done by whoever calls `drive`."""
+    """The engine without threads: a worker's work is done by whoever calls `drive`."""
 
     def attach(self, host: Host) -> None:
         self._told = host

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.serving_load import Point
-from exeunt.client.load import LoadRun
+from exeunt.measuring.load import LoadRun
 
 COLOURS = {"glyphs_full": "#444444", "glyphs": "#7a4f8f"}
 ENGINE_COLOURS = ("#0b6e99", "#c4572b", "#6b7a3a")

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from exeunt.client import AsyncClient, Client, Wishes
+from exeunt_client import AsyncClient, Client, RequestOptions
 
 
 def ask_once(url: str, model: str, images: np.ndarray) -> None:
@@ -22,9 +22,9 @@ def ask_once(url: str, model: str, images: np.ndarray) -> None:
         print(
             f"one row:  {answer.label_name}, left at exit {answer.exit} ({answer.reason.name}), risk {answer.risk:.4f}"
         )
-        full = client.infer(images[:4], Wishes(exit="never"))
+        full = client.infer(images[:4], RequestOptions(exit="never"))
         print(f"full vote of four: {[each.label_name for each in full]}")
-        careful = client.infer(images[:4], Wishes(max_risk=0.001, deadline_ms=1000))
+        careful = client.infer(images[:4], RequestOptions(max_risk=0.001, deadline_ms=1000))
         print(f"careful:  exits {careful.exits.tolist()}, risks {careful.risks.round(4).tolist()}")
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from exeunt.client import Client
-from exeunt.client.arrivals import poisson, take_turns
-from exeunt.client.load import Traffic, run_load
-from exeunt.client.measure import stream_labels, summarise
-from exeunt.client.plots import Course, run_picture
-from exeunt.client.tables import exits_table, latency_table
 from exeunt.contract import full_model
+from exeunt.measuring.arrivals import poisson, take_turns
+from exeunt.measuring.load import Traffic, run_load
+from exeunt.measuring.plots import Course, run_picture
+from exeunt.measuring.summary import stream_labels, summarise
+from exeunt.measuring.tables import exits_table, latency_table
+from exeunt_client import Client
 
 RATE_PER_S = 25.0
 

@@ -36,7 +36,7 @@ class Settings:
         max_waiting_rows: most rows waiting for a ticket; newcomers beyond get UNAVAILABLE.
         on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded.
         deadline_ms: deadline of requests that name none; 0 = none.
-        lanes: mode "engine": segments that run at a time; 0 = one per core of the host.
+        workers: mode "engine": segments that run at a time; 0 = one per core of the host.
         intra_op_threads: mode "engine": threads within one segment; 0 = chosen at export, from measured times.
         providers: mode "engine": onnxruntime's execution providers, best first, separated by commas.
         least_finish_probability: mode "engine": under load answered inputs finish with a probability, at least this.
@@ -58,7 +58,7 @@ class Settings:
     max_waiting_rows: int = 4096
     on_failure: str = "error"
     deadline_ms: float = 0.0
-    lanes: int = 0
+    workers: int = 0
     intra_op_threads: int = 0
     providers: str = "CPUExecutionProvider"
     least_finish_probability: float = 0.1
@@ -144,7 +144,7 @@ _LEAST = {  # whole numbers
     "max_unconfirmed_rows": 0,
     "max_tickets": 1,
     "max_waiting_rows": 1,
-    "lanes": 0,
+    "workers": 0,
     "intra_op_threads": 0,
     "seed": 0,
 }

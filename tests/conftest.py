@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from exeunt.errors import ConfigError
 from exeunt.serving.pip_server import Server, serve
-from tests.serving_repository import tiny_repository
+from tests.serving.repository import tiny_repository
 
 settings.register_profile("seeded", derandomize=True)  # the same examples on every machine; a hunt is a change of seed
 settings.load_profile("seeded")
@@ -29,7 +29,7 @@ def triton() -> None:
 
 @pytest.fixture(scope="session")
 def hand_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository of tests/serving_repository.py."""
+    """The repository of tests/serving/repository.py."""
     return tiny_repository(tmp_path_factory.mktemp("hand_made"))
 
 
@@ -44,8 +44,8 @@ def hand_made_server(triton: None, hand_made: Path) -> Iterator[Server]:
 def tiny_exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository of a tiny bag of two members in ensemble mode, exported once."""
     pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
-    from exeunt.export.bag import export_bag
-    from tests.export_tiny import tiny_bag
+    from exeunt_export.export_bag import export_bag
+    from tests.export.tiny import tiny_bag
 
     folder = tmp_path_factory.mktemp("tiny")
     options = 'tuner = "static"\ntuner_options = { thresholds = [1.0] }\nlossless = false\nshadow_share = 0.0'

@@ -16,8 +16,8 @@ from exeunt.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from exeunt.client.bench import BenchLine
     from exeunt.manifest import Manifest
+    from exeunt.measuring.bench import BenchLine
 
 
 def add_parser(subparsers: Any) -> None:
@@ -45,20 +45,20 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print.
 
     Raises:
-        ConfigError: a file or option is not usable, or see `exeunt.client.bench.bench`.
+        ConfigError: a file or option is not usable, or see `exeunt.measuring.bench.bench`.
         ServingError: the server does not start or answer.
     """
     from rich.console import Console
 
     from exeunt.cli.infer import read_inputs
-    from exeunt.client.bench import bench
-    from exeunt.client.progress import bars
+    from exeunt.measuring.bench import bench
+    from exeunt.measuring.progress import bars
 
     manifest = _manifest(args.repository, args.bag)
     if manifest.preprocess is not None:
         raise ConfigError(
             f"{args.repository}: bag {manifest.bag} has preprocessing that its members share; the members alone, which "
-            "bench compares with, take other inputs than the bag. Compare with NAME_full by exeunt.client instead"
+            "bench compares with, take other inputs than the bag. Compare with NAME_full by exeunt_client instead"
         )
     sizes = _sizes(args.batch)
     if args.rounds < 1:
@@ -112,7 +112,7 @@ def _server(args: argparse.Namespace, console: Console) -> Iterator[str]:
 
 
 def _print_tables(lines: list[BenchLine], console: Console) -> None:
-    from exeunt.client.tables import exits_table, latency_table
+    from exeunt.measuring.tables import exits_table, latency_table
 
     for size in dict.fromkeys(line.batch_rows for line in lines):
         summaries = [line.summary for line in lines if line.batch_rows == size]

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: there is no repository to check.
     """
-    from exeunt.serving.check import check_repository
+    from exeunt.serving.checks.repository import check_repository
 
     report = check_repository(args.repository)
     if args.json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from exeunt.errors import ConfigError, ServingError
 
 if TYPE_CHECKING:
-    from exeunt.records.control import Control, Status
+    from exeunt.hosting.control import Control, Status
 
 OBEYED_WITHIN_S = 5.0
 STALE_S = 10.0
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: no such server, or a value that is not allowed.
         ServingError: the server did not obey in time.
     """
-    from exeunt.records.control import control_path, default_state_dir, find_status, read_control, write_control
+    from exeunt.hosting.control import control_path, default_state_dir, find_status, read_control, write_control
 
     state_dir = args.state_dir or default_state_dir()
     status = find_status(state_dir, args.name)
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _changed(args: argparse.Namespace, before: Control, status: Status) -> Control:
-    from exeunt.records.control import Control
+    from exeunt.hosting.control import Control
 
     control = Control(version=before.version) if args.reset else before
     if args.max_loss is not None:
@@ -117,7 +117,7 @@ def _exits(option: str, told: str | None, early: set[int]) -> set[int]:
 
 
 def _obeyed(state_dir: Path, name: str, version: int) -> Status:
-    from exeunt.records.control import find_status
+    from exeunt.hosting.control import find_status
 
     until_s = time.monotonic() + OBEYED_WITHIN_S
     while True:

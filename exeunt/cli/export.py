@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from exeunt.export.native import Native
     from exeunt.manifest import Manifest
+    from exeunt_export.writing.native import Native
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("model_repository"), help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace a repository that exeunt wrote")
     native = parser.add_argument_group("native backends", "for NVIDIA's server images; see docs/production.md")
-    native.add_argument("--format", default="onnx", help="onnx, or tensorrt: engines, built by exeunt.serving.engines")
+    native.add_argument("--format", default="onnx", help="onnx, or tensorrt: engines, built by exeunt.serving.tensorrt")
     native.add_argument("--accelerator", default="none", help="none, or tensorrt: engines are built at the first start")
     native.add_argument("--precision", default="float32", help="of TensorRT's engines, float32 or float16 (float32)")
     native.add_argument(
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    from exeunt.export.bag import export_bag
-    from exeunt.export.native import Native, adapt
-    from exeunt.export.readme import PAGE_FILE
+    from exeunt_export.export_bag import export_bag
+    from exeunt_export.writing.native import Native, adapt
+    from exeunt_export.writing.readme import PAGE_FILE
 
     columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _native(args: argparse.Namespace) -> Native:
     """The options of the native backends, checked before the work of an export."""
-    from exeunt.export.native import Native
+    from exeunt_export.writing.native import Native
 
     try:
         gpus = tuple(int(each) for each in args.gpus.split(",") if each)
@@ -91,9 +91,9 @@ def _native(args: argparse.Namespace) -> Native:
 def _recipes(bag: Path, repository: Path, manifest: Manifest, options: Native) -> None:
     """Ask for engines, with the bag's own samples to compare them by."""
     from exeunt.cli.infer import read_inputs
-    from exeunt.export.bagfile import BagFile
-    from exeunt.export.engines import SAMPLE_ROWS, prepare
-    from exeunt.export.shared import preprocess
+    from exeunt_export.bagfile.bagfile import BagFile
+    from exeunt_export.readers.shared import preprocess
+    from exeunt_export.writing.tensorrt import SAMPLE_ROWS, prepare
 
     told = BagFile.read(bag)
     assert told.samples is not None  # a bag file names its samples

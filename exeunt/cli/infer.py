@@ -13,7 +13,7 @@ import numpy as np
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from exeunt.client.answer import Answers
+    from exeunt_client.answers import Answers
 
 
 def add_parser(subparsers: Any) -> None:
@@ -47,14 +47,14 @@ def run(args: argparse.Namespace) -> int:
         OverloadedError: the server takes no newcomers now.
         ServingError: the server failed or cannot be reached.
     """
-    from exeunt.client.blocking import Client
-    from exeunt.client.wishes import Wishes
+    from exeunt_client.blocking import Client
+    from exeunt_client.options import RequestOptions
 
     inputs = read_inputs(args.input, args.rows)
     labels = None if args.labels is None else _read_text(args.labels).splitlines()
-    wishes = Wishes("never" if args.full else None, args.deadline_ms, args.max_risk, args.service_class)
+    options = RequestOptions("never" if args.full else None, args.deadline_ms, args.max_risk, args.service_class)
     with Client(args.url, args.model, labels) as client:
-        answers = client.infer(inputs, wishes)
+        answers = client.infer(inputs, options)
     if args.json:
         print("\n".join(json.dumps(told) for told in as_mappings(answers)))
     else:

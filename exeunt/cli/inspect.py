@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the model cannot be read or run.
     """
-    from exeunt.export.inspection import inspect_model
+    from exeunt_export.report.inspection import inspect_model
 
     found = inspect_model(args.model, args.samples)
     if args.json:

@@ -18,11 +18,10 @@ from collections.abc import Sequence
 
 import exeunt
 from exeunt import cli
-from exeunt.errors import ExeuntError
 
 ORDER = (
     *("demo", "export", "inspect", "check", "serve", "infer", "bench", "perf", "profile"),
-    *("replay", "compare", "control", "watch", "dashboard"),
+    *("replay", "control", "watch", "dashboard"),
 )
 INTERNAL_ERROR = 70  # sysexits.h: EX_SOFTWARE
 IO_ERROR = 74  # EX_IOERR
@@ -34,6 +33,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 EXTRAS = {
     "aiohttp": "client",
     "docker": "docker",
+    "exeunt_client": "client",
     "geventhttpclient": "client",
     "google": "client",
     "grpc": "client",
@@ -103,8 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _told(error: Exception) -> tuple[str, int]:
     """What to say about an error, and the exit code."""
-    if isinstance(error, ExeuntError):
-        return str(error), error.exit_code
+    exit_code = getattr(error, "exit_code", None)  # ExeuntError, and the client's ClientError
+    if exit_code is not None:
+        return str(error), exit_code
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra:

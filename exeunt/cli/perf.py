@@ -13,7 +13,7 @@ from exeunt.errors import ConfigError, ServingError
 if TYPE_CHECKING:
     import numpy as np
 
-    from exeunt.client.perf import PerfPlan
+    from exeunt.measuring.perf import PerfPlan
 
 
 def add_parser(subparsers: Any) -> None:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: an option, the replay file or perf_analyzer is not usable.
         ServingError: the server or perf_analyzer failed.
     """
-    from exeunt.client import perf_binary
+    from exeunt.measuring import perf_binary
 
     if args.fetch:
         print(perf_binary.fetch())
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from exeunt.client.perf import run_plan, write_replay
-    from exeunt.client.perf_report import save, table
+    from exeunt.measuring.perf import run_plan, write_replay
+    from exeunt.measuring.perf_report import save, table
 
     console = Console(stderr=args.json)
     args.output.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> PerfPlan:
-    from exeunt.client.perf import PROTOCOLS, Load, PerfPlan, levels
+    from exeunt.measuring.perf import PROTOCOLS, Load, PerfPlan, levels
 
     if not args.name or not args.replay:
         raise ConfigError("perf NAME --replay FILE: both are needed, random inputs make exits meaningless")
@@ -108,7 +108,7 @@ def _only_input(url: str, model: str) -> str:
     from tritonclient import grpc, http
     from tritonclient.utils import InferenceServerException
 
-    from exeunt.client.wire import Address, translate
+    from exeunt_client.protocol import Address, translate
 
     address = Address.parse(url)
     try:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from exeunt.cli.infer import read_inputs
-    from exeunt.client.segment_times import measure, retimed
+    from exeunt.measuring.segment_times import measure, retimed
 
     path, before = _manifest(args.repository, args.bag)
     loaded = read_inputs(args.input)

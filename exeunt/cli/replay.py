@@ -14,8 +14,8 @@ from exeunt.errors import ConfigError
 if TYPE_CHECKING:
     from exeunt.records.feedback import Feedback
     from exeunt.records.record import Record
-    from exeunt.replay.run import Result, Run
-    from exeunt.replay.stream import Stream
+    from exeunt.replay.run import ReplayResult, ReplayRun
+    from exeunt.replay.stream import VoteStream
 
 
 def add_parser(subparsers: Any) -> None:
@@ -80,11 +80,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _runs(args: argparse.Namespace, record: Record, stream: Stream, calibration: Feedback) -> list[Run]:
+def _runs(args: argparse.Namespace, record: Record, stream: VoteStream, calibration: Feedback) -> list[ReplayRun]:
     """What the server did, then each tuner, then the references."""
     import dataclasses
 
-    from exeunt.replay.hindsight import answer_fixed, answer_oracle, best_fixed
+    from benchmarks.comparison.hindsight import answer_fixed, answer_oracle, best_fixed
     from exeunt.replay.policies import Policy, parse_policies, run_policy
 
     about = record.about
@@ -107,7 +107,7 @@ def _runs(args: argparse.Namespace, record: Record, stream: Stream, calibration:
     return runs
 
 
-def _results(record: Record, stream: Stream, runs: Sequence[Run], max_loss: float) -> list[Result]:
+def _results(record: Record, stream: VoteStream, runs: Sequence[ReplayRun], max_loss: float) -> list[ReplayResult]:
     """One line per run; with classes of service one per run and class, each judged by its own promise."""
     import numpy as np
 
@@ -126,17 +126,17 @@ def _results(record: Record, stream: Stream, runs: Sequence[Run], max_loss: floa
     ]
 
 
-def _as_recorded(record: Record, stream: Stream) -> Run:
+def _as_recorded(record: Record, stream: VoteStream) -> ReplayRun:
     """The answers that the server gave, priced like the replayed ones."""
     import numpy as np
 
     from exeunt.records.feedback import NEVER_SEEN
-    from exeunt.replay.run import Run
+    from exeunt.replay.run import ReplayRun
 
     rows = record.feedback
     offered, which = np.unique(rows.order != NEVER_SEEN, axis=0, return_inverse=True)
     latency_us = np.stack([record.about.costs.latency_us(each) for each in offered])
-    return Run(
+    return ReplayRun(
         policy="as recorded",
         exit=rows.exit,
         reason=rows.reason,
@@ -179,13 +179,15 @@ def _calibration(args: argparse.Namespace, record: Record) -> Feedback:
     raise ConfigError(f"{args.repository}: holds no bag with content hash {record.about.content_hash}, the record's")
 
 
-def _agreement(runs: Sequence[Run]) -> list[float]:
+def _agreement(runs: Sequence[ReplayRun]) -> list[float]:
     """Share of rows that each run lets leave at the same exit for the same reason as the record."""
     first = runs[0]
     return [float(((each.exit == first.exit) & (each.reason == first.reason)).mean()) for each in runs]
 
 
-def _told(record: Record, max_loss: float, results: Sequence[Result], runs: Sequence[Run]) -> dict[str, Any]:
+def _told(
+    record: Record, max_loss: float, results: Sequence[ReplayResult], runs: Sequence[ReplayRun]
+) -> dict[str, Any]:
     from exeunt.replay.run import plain
 
     about = {"bag": record.about.bag, "content_hash": record.about.content_hash, "max_loss": max_loss}
@@ -194,7 +196,7 @@ def _told(record: Record, max_loss: float, results: Sequence[Result], runs: Sequ
     return about | told | {"results": [plain(each) for each in results]}
 
 
-def _show(record: Record, max_loss: float, results: Sequence[Result], runs: Sequence[Run]) -> None:
+def _show(record: Record, max_loss: float, results: Sequence[ReplayResult], runs: Sequence[ReplayRun]) -> None:
     from rich.console import Console
     from rich.markup import escape
 

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 def _runtime(args: argparse.Namespace) -> tuple[Callable[..., AbstractContextManager[Any]], Path | None]:
     """What serves, and the state folder it is given."""
     if args.runtime == "docker":
-        from exeunt.records.control import default_state_dir
+        from exeunt.hosting.control import default_state_dir
         from exeunt.serving.docker_runtime import serve_docker
 
         return serve_docker, args.state_dir or default_state_dir()
@@ -104,7 +104,7 @@ def _runtime(args: argparse.Namespace) -> tuple[Callable[..., AbstractContextMan
 
 def _state_dir(asked: Path | None, repository: Path) -> Path | None:
     """The folder asked for; else the one that the bags name (then None); else the user's."""
-    from exeunt.records.control import default_state_dir
+    from exeunt.hosting.control import default_state_dir
     from exeunt.serving.repository import named_state_dir, served_bags
 
     if asked is not None or named_state_dir(served_bags(repository)) is not None:

@@ -12,7 +12,7 @@ from exeunt.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from exeunt.records.control import Status
+    from exeunt.hosting.control import Status
 
 STALE_S = 5.0  # a running server writes its status each second
 BAR_CELLS = 30
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.live import Live
 
-    from exeunt.records.control import default_state_dir, find_status
+    from exeunt.hosting.control import default_state_dir, find_status
 
     if not args.every_s > 0:
         raise ConfigError(f"--every-s {args.every_s:g}; allowed: a number above 0")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from exeunt.deciding.intake import Intake
+from exeunt.deciding.counters import Counters
 from exeunt.deciding.request import Request
-from exeunt.deciding.tally import Tally
+from exeunt.deciding.request_queue import RequestQueue
 from exeunt.deciding.ticket import Ticket
 from exeunt.errors import OverloadedError
 from exeunt.manifest import Manifest
@@ -20,17 +20,17 @@ class Admission:
     Args:
         manifest: its settings bound what may wait and be in flight.
         rng: for the shadow coin.
-        tally: counts tickets and refusals.
+        counters: counts tickets and refusals.
 
     Attributes:
         waiting: the requests that wait for a ticket.
     """
 
-    def __init__(self, manifest: Manifest, rng: np.random.Generator, tally: Tally) -> None:
-        self.waiting = Intake(manifest.max_batch_size, manifest.settings.max_waiting_rows)
+    def __init__(self, manifest: Manifest, rng: np.random.Generator, counters: Counters) -> None:
+        self.waiting = RequestQueue(manifest.max_batch_size, manifest.settings.max_waiting_rows)
         self._manifest = manifest
         self._rng = rng
-        self._tally = tally
+        self._counters = counters
         self._next_id = 1
         self._closed = False
         # the engine merges tickets at every segment by itself: there a ticket is one request
@@ -44,7 +44,7 @@ class Admission:
         """Queue a request.
 
         Raises:
-            RequestError: see Intake.offer.
+            RequestError: see RequestQueue.offer.
             OverloadedError: full, or stopping.
         """
         request.arrived_us = now_us
@@ -53,7 +53,7 @@ class Admission:
                 raise OverloadedError("the server is stopping; come again")
             self.waiting.offer(request)
         except OverloadedError:
-            self._tally.refused += 1
+            self._counters.refused += 1
             raise
 
     def next_ticket(self, in_flight: int, active: Callable[[], np.ndarray]) -> Ticket | None:
@@ -70,6 +70,6 @@ class Admission:
         wanted = np.ones(len(self._manifest.exits), dtype=bool) if shadow else active()
         ticket = Ticket(self._next_id, self.waiting.take(self._most_requests), wanted, self._manifest.classes)
         self._next_id += 1
-        self._tally.tickets += 1
-        self._tally.shadow_tickets += int(shadow)
+        self._counters.tickets += 1
+        self._counters.shadow_tickets += int(shadow)
         return ticket

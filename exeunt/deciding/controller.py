@@ -20,10 +20,10 @@ from exeunt.contract import Reason
 from exeunt.deciding import votes
 from exeunt.deciding.admission import Admission
 from exeunt.deciding.confidence import SCORES
+from exeunt.deciding.counters import Counters
 from exeunt.deciding.exit_vote import ExitVote, exits_by_pair
-from exeunt.deciding.releasing import released, too_late
+from exeunt.deciding.releases import released, too_late
 from exeunt.deciding.request import Release, Request
-from exeunt.deciding.tally import Tally
 from exeunt.deciding.ticket import Ticket
 from exeunt.errors import ExeuntError, OverloadedError
 from exeunt.manifest import Manifest
@@ -43,7 +43,7 @@ class Controller:
         finish_probability: q of rows answered from now on; 1 = full feedback. The engine lowers it under load.
         exits_off: bool [exits], exits that an operator has switched off.
         on_feedback: called with every batch of Feedback, after the tuner; for records.
-        tally: counters since start.
+        counters: counters since start.
         retuned: when the tuning jobs adopted since the last feedback were taken and adopted, in exits completed before.
     """
 
@@ -54,11 +54,11 @@ class Controller:
         self.finish_probability = 1.0
         self.exits_off = np.zeros(len(manifest.exits), dtype=bool)
         self.on_feedback: list[Callable[[Feedback], None]] = []
-        self.tally = Tally(len(manifest.exits))
+        self.counters = Counters(len(manifest.exits))
         self.retuned: tuple[tuple[int, int], ...] = ()
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
-        self._admission = Admission(manifest, rng, self.tally)
+        self._admission = Admission(manifest, rng, self.counters)
         self._score = SCORES[self.settings.confidence]
         self._last = len(manifest.exits) - 1
         self._completed = 0  # exits completed, over all tickets: the order that records keep and replay follows
@@ -147,7 +147,7 @@ class Controller:
     def tick(self, now_us: int) -> list[Release]:
         """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
         late = [too_late(request, now_us) for request in self._admission.waiting.overdue(now_us)]
-        self.tally.errors += len(late)
+        self.counters.errors += len(late)
         for ticket in self._with_deadline():
             late += self._overdue(ticket, now_us)
         return late
@@ -178,7 +178,7 @@ class Controller:
         """Answer everybody who is left UNAVAILABLE and forget all tickets."""
         error = OverloadedError("the server stopped before the answer was ready; come again")
         left = [Release(each.key, now_us - each.arrived_us, error=error) for each in self._admission.waiting.clear()]
-        self.tally.errors += len(left)
+        self.counters.errors += len(left)
         for ticket in list(self.tickets.values()):
             self._end(ticket)
             left += self._released(ticket, now_us, error)
@@ -188,10 +188,10 @@ class Controller:
         """All votes of an exit are there: note them, decide."""
         parts = self._votes[exit_]
         given = [ticket.probabilities[pair] for pair in parts.pairs]
-        vote, spoilt = votes.vote_and_spoilt(given, parts.weights, self.manifest.vote)
+        vote, non_finite = votes.vote_and_non_finite(given, parts.weights, self.manifest.vote)
         running: slice | np.ndarray = slice(None) if ticket.all_finish else ticket.running
-        if spoilt is not None:
-            ticket.spoilt[running] |= spoilt[running]
+        if non_finite is not None:
+            ticket.non_finite[running] |= non_finite[running]
         ticket.labels[running, exit_] = votes.labels(vote)[running]
         ticket.confidence[running, exit_] = self._score(vote)[running]
         ticket.order[running, exit_] = self._completed
@@ -205,8 +205,8 @@ class Controller:
 
     def _decide(self, ticket: Ticket, exit_: int, vote: np.ndarray) -> None:
         """Let rows leave at an active exit before the last."""
-        open_ = ticket.open & ~ticket.spoilt
-        if ticket.has_wishes:
+        open_ = ticket.open & ~ticket.non_finite
+        if ticket.has_options:
             open_ &= ~ticket.never
         rows, parts = np.flatnonzero(open_), self._votes[exit_]
         if self.settings.lossless and parts.finished and len(rows):
@@ -221,7 +221,7 @@ class Controller:
         if not leaves.any():
             return
         risk = self.tuner.risk(exit_, ticket.confidence[rows, exit_], view.labels[:, exit_])
-        leaves = leaves & (risk < ticket.max_risk[rows]) if ticket.has_wishes else leaves
+        leaves = leaves & (risk < ticket.max_risk[rows]) if ticket.has_options else leaves
         self._freeze(ticket, rows[leaves], exit_, Reason.EARLY, vote, risk[leaves])
 
     def _freeze(
@@ -238,19 +238,19 @@ class Controller:
             ticket.finishes[rows] = self._rng.random(len(rows)) < q
             ticket.all_finish = False
         self.tuner.answered(answered := ticket.answered(rows))
-        self.tally.answered(exit_, reason, answered, float(risk.sum()))
+        self.counters.answered(exit_, reason, answered, float(risk.sum()))
 
     def _finish(self, ticket: Ticket, vote: np.ndarray) -> None:
         """The full vote is there: answer who is left, learn."""
         ticket.deepest, ticket.best = self._last, vote
         self._freeze(ticket, np.flatnonzero(ticket.open), self._last, Reason.FULL, vote, np.zeros(1, dtype=np.float32))
         del self.tickets[ticket.id]
-        teaches = ticket.finishes & (ticket.exit >= 0) & ~(ticket.spoilt & (ticket.reason != Reason.EARLY))
+        teaches = ticket.finishes & (ticket.exit >= 0) & ~(ticket.non_finite & (ticket.reason != Reason.EARLY))
         rows = np.flatnonzero(teaches)
         if not len(rows):
             return
         feedback = ticket.feedback(rows)
-        self.tally.finished(feedback)
+        self.counters.finished(feedback)
         self.tuner.learn(feedback)
         for listener in self.on_feedback:
             listener(feedback)
@@ -261,7 +261,7 @@ class Controller:
         del self.tickets[ticket.id]
         rows = np.flatnonzero((ticket.reason == Reason.EARLY) & (ticket.exit >= 0) & ticket.finishes)
         if len(rows):
-            self.tally.abandoned_rows += len(rows)
+            self.counters.abandoned_rows += len(rows)
             self.tuner.abandoned(ticket.answered(rows))
 
     def _force(self, ticket: Ticket, rows: np.ndarray, reason: Reason) -> None:
@@ -284,7 +284,7 @@ class Controller:
             else:
                 ticket.dismiss(rows)
                 ticket.released[number] = True
-                self.tally.errors += 1
+                self.counters.errors += 1
                 late.append(too_late(request, now_us))
         return late + self._released(ticket, now_us)
 
@@ -294,7 +294,7 @@ class Controller:
             self._end(ticket)
         if ticket.id not in self._undecided:
             return []
-        due = released(ticket, self.tally, now_us, error)
+        due = released(ticket, self.counters, now_us, error)
         if all(ticket.released):
             self._undecided.discard(ticket.id)
         return due

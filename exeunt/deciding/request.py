@@ -1,4 +1,4 @@
-"""What goes into the controller and what comes out: requests, wishes, answers, releases."""
+"""What goes into the controller and what comes out: requests, options, answers, releases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exeunt.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ParsedOptions:
     """What a caller asked for beside an answer.
 
     Attributes:
@@ -38,7 +38,7 @@ class Request:
     Attributes:
         key: the caller's name for it; comes back in the Release.
         rows: number of inputs, at least 1.
-        wishes: what the client asked for.
+        options: what the client asked for.
         nan_rows: bool [rows], True where an input holds NaN; None where no row does.
         arrived_us: set by the controller.
         first_row: place in its ticket, set by the controller.
@@ -46,7 +46,7 @@ class Request:
 
     key: Hashable
     rows: int
-    wishes: Wishes = Wishes()
+    options: ParsedOptions = ParsedOptions()
     nan_rows: np.ndarray | None = None
     arrived_us: int = 0
     first_row: int = 0
@@ -54,11 +54,11 @@ class Request:
     @property
     def deadline_us(self) -> int | None:
         """Absolute deadline, or None."""
-        return None if self.wishes.deadline_us is None else self.arrived_us + self.wishes.deadline_us
+        return None if self.options.deadline_us is None else self.arrived_us + self.options.deadline_us
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerArrays:
     """The public model's outputs for one request; dtypes of contract.ANSWER_DTYPES.
 
     Attributes:
@@ -82,11 +82,11 @@ class Release:
 
     key: Hashable
     latency_us: int  # since its arrival in the controller
-    answer: Answer | None = None
+    answer: AnswerArrays | None = None
     error: ExeuntError | None = None
 
 
-def wishes_from(parameters: Mapping[str, Any], settings: Settings) -> Wishes:
+def parse_options(parameters: Mapping[str, Any], settings: Settings) -> ParsedOptions:
     """Read a request's parameters.
 
     Args:
@@ -97,7 +97,7 @@ def wishes_from(parameters: Mapping[str, Any], settings: Settings) -> Wishes:
         RequestError: a value that is not allowed, with what is.
     """
     if not parameters and not settings.deadline_ms:
-        return _NO_WISHES
+        return _NO_OPTIONS
     exit_ = parameters.get(contract.PARAMETER_EXIT, "")
     if exit_ not in ("", "never"):
         raise RequestError(f'parameter exit: expected "never", got {exit_!r}')
@@ -107,7 +107,7 @@ def wishes_from(parameters: Mapping[str, Any], settings: Settings) -> Wishes:
     if name not in settings.classes_of_service:
         known = ", ".join(repr(each) for each in settings.service_classes) or "none is configured"
         raise RequestError(f"parameter service_class: expected one of the configured classes ({known}), got {name!r}")
-    return Wishes(
+    return ParsedOptions(
         never=exit_ == "never",
         deadline_us=round(deadline_ms * 1000) if deadline_ms else None,
         max_risk=max_risk,
@@ -115,7 +115,7 @@ def wishes_from(parameters: Mapping[str, Any], settings: Settings) -> Wishes:
     )
 
 
-_NO_WISHES = Wishes()
+_NO_OPTIONS = ParsedOptions()
 
 
 def _number(parameters: Mapping[str, Any], key: str, absent: float, most: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from exeunt.contract import EARLY, LOSSLESS, Reason
-from exeunt.deciding.request import Answer, Request
+from exeunt.deciding.request import AnswerArrays, Request
 from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.tuning.tuner import Answered
 
@@ -53,15 +53,15 @@ class Ticket:
         self.q = np.ones(rows, dtype=np.float32)
         self.tuner_version = np.zeros(rows, dtype=np.int64)
 
-        self.never = self._by_row([each.wishes.never for each in requests], bool)
-        self.max_risk = self._by_row([each.wishes.max_risk for each in requests], np.float32)
-        self.service_class = self._by_row([each.wishes.service_class for each in requests], np.int16)
-        self.has_wishes = bool(self.never.any() or np.isfinite(self.max_risk).any())
-        self.has_deadline = any(each.wishes.deadline_us is not None for each in requests)
-        self.spoilt = np.zeros(rows, dtype=bool)  # NaN in the input or in a member's output
+        self.never = self._by_row([each.options.never for each in requests], bool)
+        self.max_risk = self._by_row([each.options.max_risk for each in requests], np.float32)
+        self.service_class = self._by_row([each.options.service_class for each in requests], np.int16)
+        self.has_options = bool(self.never.any() or np.isfinite(self.max_risk).any())
+        self.has_deadline = any(each.options.deadline_us is not None for each in requests)
+        self.non_finite = np.zeros(rows, dtype=bool)  # NaN in the input or in a member's output
         for each in requests:
             if each.nan_rows is not None:
-                self.spoilt[each.first_row : each.first_row + each.rows] = each.nan_rows
+                self.non_finite[each.first_row : each.first_row + each.rows] = each.nan_rows
 
     def _by_row(self, values: list[object], dtype: type) -> np.ndarray:
         if len(values) == 1:
@@ -110,10 +110,10 @@ class Ticket:
         self.open_rows -= len(rows)
         self.all_finish = False
 
-    def answer_of(self, request: Request) -> Answer:
+    def answer_of(self, request: Request) -> AnswerArrays:
         """The decided answer of one request."""
         rows = slice(request.first_row, request.first_row + request.rows)
-        return Answer(
+        return AnswerArrays(
             probabilities=self.answer_probabilities[rows],
             label=self.answer[rows].astype(np.int64),
             exit=self.exit[rows],
@@ -124,7 +124,7 @@ class Ticket:
     def answered(self, rows: np.ndarray) -> Answered:
         """The decisions of `rows` (indices) as the tuner hears them."""
         reason = self.reason[rows]
-        outside = self.never[rows] | self.spoilt[rows] | (reason > LOSSLESS)
+        outside = self.never[rows] | self.non_finite[rows] | (reason > LOSSLESS)
         return Answered(
             reason=reason,
             exit=self.exit[rows],

@@ -23,10 +23,10 @@ def vote(probabilities: Sequence[np.ndarray], weights: Sequence[float], kind: st
     Returns:
         float32 [rows, classes].
     """
-    return vote_and_spoilt(probabilities, weights, kind)[0]
+    return vote_and_non_finite(probabilities, weights, kind)[0]
 
 
-def vote_and_spoilt(
+def vote_and_non_finite(
     probabilities: Sequence[np.ndarray], weights: Sequence[float], kind: str = "soft"
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """As `vote`, and the rows on which some member is not finite, bool [rows]; None, cheaply, where there is none."""
@@ -38,9 +38,9 @@ def vote_and_spoilt(
         mean += each * np.float32(weight / total)
     if math.isfinite(mean.sum()):  # one look for all members: what is not finite makes every sum so
         return mean, None
-    spoilt = np.any([~np.isfinite(each).all(axis=1) for each in probabilities], axis=0)
+    non_finite = np.any([~np.isfinite(each).all(axis=1) for each in probabilities], axis=0)
     _mend(mean, probabilities, weights)
-    return mean, spoilt
+    return mean, non_finite
 
 
 def _mend(mean: np.ndarray, probabilities: Sequence[np.ndarray], weights: Sequence[float]) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from exeunt.client.server_times import NOTHING, ModelTimes
 from exeunt.contract import exit_model, full_model, vote_model
 from exeunt.manifest import Manifest
+from exeunt.measuring.server_times import NOTHING, ModelTimes
 
 SEGMENTS = "segments"
 
@@ -47,7 +47,7 @@ def account(manifest: Manifest, times: Mapping[str, ModelTimes], rows: int = 1) 
 
     Args:
         manifest: of the bag.
-        times: what each model did, from `exeunt.client.server_times.spent`.
+        times: what each model did, from `exeunt.measuring.server_times.spent`.
         rows: rows per request, which chooses the profile.
     """
     bag = manifest.bag

@@ -17,7 +17,7 @@ TRAINED_NOISE = 0.6  # members and ramps see noise from 0 up to here
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DigitsPart:
     """Images of one part: float32 [n, 1, 32, 32] in 0..1, and int64 [n] true labels."""
 
     images: np.ndarray
@@ -32,13 +32,13 @@ class Part:
 class Digits:
     """The three parts; no image is in two of them."""
 
-    train: Part
-    calibration: Part
-    test: Part
+    train: DigitsPart
+    calibration: DigitsPart
+    test: DigitsPart
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class ImageStream:
     """Noisy images in order of arrival.
 
     Attributes:
@@ -59,7 +59,7 @@ def digits(seed: int = 0) -> Digits:
     bunch = load_digits()
     images = upscale((bunch.images / 16.0).astype(np.float32))[:, None]
     labels = bunch.target.astype(np.int64)
-    parts = [Part(images[chosen], labels[chosen]) for chosen in split(len(labels), seed)]
+    parts = [DigitsPart(images[chosen], labels[chosen]) for chosen in split(len(labels), seed)]
     return Digits(*parts)
 
 
@@ -93,16 +93,16 @@ def drifting_noise(rows: int) -> np.ndarray:
     return np.interp(np.linspace(0.0, 1.0, rows), np.linspace(0.0, 1.0, len(DRIFT)), DRIFT)
 
 
-def drifting_stream(part: Part, rows: int, seed: int) -> Stream:
+def drifting_stream(part: DigitsPart, rows: int, seed: int) -> ImageStream:
     """A stream of `rows` images drawn from `part` in rounds, each round in a new order, under drifting noise."""
     rng = np.random.default_rng(seed)
     rounds = -(-rows // len(part))
     chosen = np.concatenate([rng.permutation(len(part)) for _ in range(rounds)])[:rows]
     noise = drifting_noise(rows)
-    return Stream(with_noise(part.images[chosen], noise, rng), part.labels[chosen], noise)
+    return ImageStream(with_noise(part.images[chosen], noise, rng), part.labels[chosen], noise)
 
 
-def samples(part: Part, copies: int, seed: int) -> np.ndarray:
+def samples(part: DigitsPart, copies: int, seed: int) -> np.ndarray:
     """Unlabelled sample inputs for the export: each image `copies` times under noise from 0 to TRAINED_NOISE.
 
     Returns:

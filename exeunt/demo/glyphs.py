@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exeunt.demo.data import Part
+from exeunt.demo.data import DigitsPart
 
 SYMBOLS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ&?"
 MERGED = {"O": "0", "I": "1"}
@@ -31,7 +31,7 @@ def glyphs(
     difficulty: float | np.ndarray = 0.5,
     size_px: int = 32,
     classes: np.ndarray | None = None,
-) -> Part:
+) -> DigitsPart:
     """Draw glyphs.
 
     Args:
@@ -54,7 +54,7 @@ def glyphs(
     for start in range(0, rows, _CHUNK_ROWS):
         part = slice(start, start + _CHUNK_ROWS)
         images[part, 0] = _drawn(symbols[part], hard[part], size_px, rng)
-    return Part(images, _labels()[symbols])
+    return DigitsPart(images, _labels()[symbols])
 
 
 def _drawn(symbols: np.ndarray, hard: np.ndarray, size_px: int, rng: np.random.Generator) -> np.ndarray:

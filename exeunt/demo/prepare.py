@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import nn
 
-from exeunt.client.progress import bars
 from exeunt.demo import data
 from exeunt.demo.bag import BAG, write_bag_file, write_material
 from exeunt.demo.data import Digits
 from exeunt.demo.records import read_manifest
 from exeunt.demo.train import trained_bag
-from exeunt.export.readme import PAGE_FILE
 from exeunt.manifest import Manifest
+from exeunt.measuring.progress import bars
+from exeunt_export.writing.readme import PAGE_FILE
 
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
 GPU_DEVICE = Path("/dev/nvidiactl")  # there wherever NVIDIA's driver is
@@ -97,7 +97,7 @@ def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
 
 def _export(members: Iterable[str], folder: Path, name: str, mode: str, console: Console) -> Path:
     """One bag in a repository of its own."""
-    from exeunt.export.bag import export_bag
+    from exeunt_export.export_bag import export_bag
 
     baseline = name == BAG
     bag_file = folder / "bag" / ("BAG.toml" if baseline else f"BAG_{mode}.toml")

@@ -1,6 +1,6 @@
 """What an exported bag says of a stream at every depth of every member, computed offline from its ONNX files.
 
-The material of `exeunt compare`: votes at all exits without a server, in the form that
+The material of `python -m benchmarks.comparison`: votes at all exits without a server, in the form that
 `exeunt.records.calibration.exits_of` reads.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
+import onnxruntime
 from exeunt.contract import FEATURES, MANIFEST_FILE, PROBABILITIES, exit_model, features_name, votes_name
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest, Member

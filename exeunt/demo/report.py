@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 import exeunt
-from exeunt.client.load import LoadRun
-from exeunt.client.measure import Summary
-from exeunt.client.plots import Course, run_picture
-from exeunt.client.tables import accuracy_table, exits_table, latency_table, percent
 from exeunt.demo.accounting import SEGMENTS, Line
 from exeunt.manifest import Manifest
+from exeunt.measuring.load import LoadRun
+from exeunt.measuring.plots import Course, run_picture
+from exeunt.measuring.summary import Summary
+from exeunt.measuring.tables import accuracy_table, exits_table, latency_table, percent
 from exeunt.settings import Settings
 
 

@@ -11,20 +11,20 @@ import numpy as np
 from rich.console import Console
 from torch import nn
 
-from exeunt.client.arrivals import poisson, take_turns
-from exeunt.client.blocking import Client
-from exeunt.client.load import Traffic, run_load
-from exeunt.client.measure import stream_labels, summarise
-from exeunt.client.progress import bars
-from exeunt.client.server_times import read_times, spent
-from exeunt.client.wishes import Wishes
 from exeunt.contract import full_model
 from exeunt.demo.accounting import account, wall_ms
-from exeunt.demo.data import Stream, drifting_stream
+from exeunt.demo.data import ImageStream, drifting_stream
 from exeunt.demo.prepare import Prepared, prepare, write_test
 from exeunt.demo.report import Measured, draw, print_report, save
 from exeunt.demo.train import probabilities
+from exeunt.measuring.arrivals import poisson, take_turns
+from exeunt.measuring.load import Traffic, run_load
+from exeunt.measuring.progress import bars
+from exeunt.measuring.server_times import read_times, spent
+from exeunt.measuring.summary import stream_labels, summarise
 from exeunt.serving.pip_server import serve
+from exeunt_client.blocking import Client
+from exeunt_client.options import RequestOptions
 
 _BLOCK_S = 2.0
 _PROBES = 40  # requests, one by one, that tell how long the plain ensemble takes
@@ -117,13 +117,13 @@ def _fitting_rate(url: str, model: str, images: np.ndarray, load: float) -> floa
     with Client(url, model) as client:
         for image in images:
             began_s = time.perf_counter()
-            client.infer(image[None], Wishes(exit="never"))
+            client.infer(image[None], RequestOptions(exit="never"))
             latencies_s.append(time.perf_counter() - began_s)
     slowest, fastest = _RATES_PER_S
     return float(np.clip(load / np.median(latencies_s), slowest, fastest))
 
 
-def _accuracies(modules: Mapping[str, nn.Module], stream: Stream) -> dict[str, float]:
+def _accuracies(modules: Mapping[str, nn.Module], stream: ImageStream) -> dict[str, float]:
     """Share of true labels on the stream: each member alone, and their vote, computed here without a server."""
     votes = {name: probabilities(module, stream.images) for name, module in modules.items()}
     ensemble: np.ndarray = np.sum(list(votes.values()), axis=0)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from exeunt.demo import data, members
-from exeunt.demo.data import TRAINED_NOISE, Part
+from exeunt.demo.data import TRAINED_NOISE, DigitsPart
 
 EPOCHS = 20
 BATCH_ROWS = 32
@@ -26,7 +26,9 @@ SHIFT_PX = 2
 Progress = Callable[[str, int, int], None]  # member, epochs done, epochs in all
 
 
-def trained_bag(part: Part, cache: Path, seed: int, progress: Progress = lambda *told: None) -> dict[str, nn.Module]:
+def trained_bag(
+    part: DigitsPart, cache: Path, seed: int, progress: Progress = lambda *step: None
+) -> dict[str, nn.Module]:
     """The bag's members, from the cache where they are there; the others are trained side by side, one core each.
 
     Args:
@@ -77,15 +79,15 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def bootstrap(part: Part, seed: int) -> Part:
+def bootstrap(part: DigitsPart, seed: int) -> DigitsPart:
     """As many images as `part` has, drawn with replacement: about 63 % of them, some several times."""
     chosen = np.random.default_rng(seed).integers(0, len(part), len(part))
-    return Part(part.images[chosen], part.labels[chosen])
+    return DigitsPart(part.images[chosen], part.labels[chosen])
 
 
 def train(
     module: nn.Module,
-    part: Part,
+    part: DigitsPart,
     seed: int,
     progress: Callable[[int, int], None] = lambda *told: None,
     stop: threading.Event | None = None,
@@ -131,7 +133,7 @@ def _augmented(images: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
     return shifted + strength * torch.randn(images.shape, generator=chance)
 
 
-def _key(part: Part, seed: int) -> str:
+def _key(part: DigitsPart, seed: int) -> str:
     told = [seed, EPOCHS, BATCH_ROWS, PEAK_RATE, inspect.getsource(members), inspect.getsource(data.with_noise)]
     told += [inspect.getsource(train), inspect.getsource(_augmented), part.images.shape, part.labels.tolist()]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The engine: worker threads (lanes) that run the members' segments inside the controller's process."""
+"""The engine: worker threads (workers) that run the members' segments inside the controller's process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from exeunt.deciding.ticket import Ticket
-from exeunt.engine.progress import Due, Run
+from exeunt.engine.progress import CompletedExit, SegmentRun
 from exeunt.engine.sampling import FinishProbability
 from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
@@ -44,12 +44,12 @@ class Host(Protocol):
         """Rows answered from now on are finished with probability q."""
 
 
-def lanes_of(settings: Settings) -> int:
-    """Number of lanes that the settings mean on this host: one per core, or a few streams of a GPU."""
-    if settings.lanes:
-        return settings.lanes
-    lanes = max(1, len(os.sched_getaffinity(0)) // (settings.intra_op_threads or 1))
-    return lanes if settings.providers.startswith(CPU) else min(lanes, GPU_LANES)
+def workers_of(settings: Settings) -> int:
+    """Number of workers that the settings mean on this host: one per core, or a few streams of a GPU."""
+    if settings.workers:
+        return settings.workers
+    workers = max(1, len(os.sched_getaffinity(0)) // (settings.intra_op_threads or 1))
+    return workers if settings.providers.startswith(CPU) else min(workers, GPU_LANES)
 
 
 class Engine:
@@ -58,7 +58,7 @@ class Engine:
     Args:
         manifest: the bag.
         folder: holds one `<model>.onnx` per segment and heads model.
-        threads: lanes; None = as the settings say.
+        threads: workers; None = as the settings say.
         intra_op_threads: threads within one run; None = as the settings say.
         providers: onnxruntime's execution providers, best first; None = as the settings say.
         least_finish_probability: q never falls below; None = as the settings say.
@@ -81,7 +81,7 @@ class Engine:
         settings = manifest.settings
         intra_op_threads = intra_op_threads or settings.intra_op_threads or 1
         providers = providers or [each.strip() for each in settings.providers.split(",")]
-        self.threads = threads or lanes_of(settings)
+        self.threads = threads or workers_of(settings)
         sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
         self._segments = Segments(manifest, sessions)
         self._scheduler = Scheduler(manifest, self.threads)
@@ -91,15 +91,15 @@ class Engine:
         self._idle = 0
         self._closing = False
         self._host: Host | None = None
-        self._lanes: list[threading.Thread] = []
+        self._workers: list[threading.Thread] = []
 
     def attach(self, host: Host) -> None:
-        """Say who is told of votes and failures, and start the lanes."""
+        """Say who is told of votes and failures, and start the workers."""
         self._host = host
         for number in range(self.threads):
-            lane = threading.Thread(target=self._serve, args=(host,), name=f"exeunt-lane-{number}", daemon=True)
-            self._lanes.append(lane)
-            lane.start()
+            worker = threading.Thread(target=self._serve, args=(host,), name=f"exeunt-worker-{number}", daemon=True)
+            self._workers.append(worker)
+            worker.start()
 
     def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
         """Take a ticket in; never blocks.
@@ -113,12 +113,12 @@ class Engine:
             self._wake()
 
     def close(self) -> None:
-        """Let the lanes end after their present runs and join them; tickets that are left are forgotten."""
+        """Let the workers end after their present runs and join them; tickets that are left are forgotten."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        for lane in self._lanes:
-            lane.join()
+        for worker in self._workers:
+            worker.join()
 
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; those ending in `_total` only grow."""
@@ -128,7 +128,7 @@ class Engine:
                 "tickets": len(scheduler.tickets),
                 "open_tickets": scheduler.open_tickets,
                 "ready_segments": scheduler.ready_pieces,
-                "idle_lanes": self._idle,
+                "idle_workers": self._idle,
                 "backlog_rows": scheduler.backlog,
                 "unconfirmed_rows": scheduler.unconfirmed,
                 "finish_probability": self._sampling.q,
@@ -141,11 +141,11 @@ class Engine:
             }
 
     def _serve(self, host: Host) -> None:
-        """A lane's life."""
+        """A worker's life."""
         while (run := self._next()) is not None:
             self._run(host, run)
 
-    def _next(self) -> Run | None:
+    def _next(self) -> SegmentRun | None:
         """Wait for the next run; None when the engine closes."""
         with self._changed:
             while not self._closing:
@@ -162,10 +162,10 @@ class Engine:
         if self._idle and self._scheduler.ready_pieces:
             self._changed.notify(min(self._idle, self._scheduler.ready_pieces))
 
-    def _run(self, host: Host, run: Run) -> None:
+    def _run(self, host: Host, run: SegmentRun) -> None:
         try:
             self._segments.run(run)
-        except Exception as error:  # a lane is an edge too: whatever a run dies of must cost its own tickets only
+        except Exception as error:  # a worker is an edge too: whatever a run dies of must cost its own tickets only
             self._failed(host, run, error)
             return
         with self._changed:
@@ -174,8 +174,8 @@ class Engine:
         for exit_ in dict.fromkeys(due.exit_ for due in dues):
             self._tell(host, exit_, [due for due in dues if due.exit_ == exit_])
 
-    def _tell(self, host: Host, exit_: int, dues: list[Due]) -> None:
-        """Run the heads of an exit and pass the votes on."""
+    def _tell(self, host: Host, exit_: int, dues: list[CompletedExit]) -> None:
+        """SegmentRun the heads of an exit and pass the votes on."""
         try:
             heard = self._segments.votes(exit_, dues)
             for each in heard:
@@ -193,17 +193,17 @@ class Engine:
         if changed:
             host.set_finish_probability(q)
 
-    def _failed(self, host: Host, run: Run, error: Exception) -> None:
-        """Run merged pieces one by one, so that only the culprit's ticket fails."""
+    def _failed(self, host: Host, run: SegmentRun, error: Exception) -> None:
+        """SegmentRun merged pieces one by one, so that only the culprit's ticket fails."""
         if len(run.pieces) == 1:
             self._drop(host, run.pieces[0].progress.ticket.id, error)
             return
         for piece in run.pieces:
-            self._run(host, Run(run.member, run.depth, run.kind, [piece]))
+            self._run(host, SegmentRun(run.member, run.depth, run.kind, [piece]))
 
     def _drop(self, host: Host, ticket_id: int, error: Exception) -> None:
         if not isinstance(error, ExeuntError):
-            log.error("a lane met an unexpected error", exc_info=error)
+            log.error("a worker met an unexpected error", exc_info=error)
             error = ServingError(f"the engine failed: {error!r}")
         with self._changed:
             self._scheduler.drop(ticket_id)

@@ -1,4 +1,4 @@
-"""When one ticket alone reaches each exit, on a number of lanes, in the engine's order of work."""
+"""When one ticket alone reaches each exit, on a number of workers, in the engine's order of work."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Depths = tuple[int, ...]  # by member
 def exit_times(
     segments_us: Sequence[Sequence[float]],
     exits: Sequence[Depths],
-    lanes: int,
+    workers: int,
     targets: Sequence[int] | None = None,
 ) -> list[float]:
     """Time from the start until the segments of each exit have run.
 
     Does what the scheduler does with a ticket: segments that the next targeted exit waits for go first, the member
-    farthest from it first of all; free lanes work ahead for later ones.
+    farthest from it first of all; free workers work ahead for later ones.
 
     Args:
         segments_us: per member the time of each segment, one row.
         exits: depths by member, none ever shallower than in the exit before; the last is the full ensemble.
-        lanes: runs at a time.
+        workers: runs at a time.
         targets: places of the exits that are worked towards, ascending, the last among them; None = all.
 
     Returns:
@@ -38,7 +38,7 @@ def exit_times(
         aim = next(each for each in aims if each >= len(reached))
         ready = [m for m, own in enumerate(segments_us) if not busy[m] and depths[m] < len(own)]
         ready.sort(key=lambda member: _urgency(segments_us, exits, aims, aim, member, depths[member]))
-        for member in ready[: lanes - len(running)]:
+        for member in ready[: workers - len(running)]:
             busy[member] = True
             heapq.heappush(running, (now_us + segments_us[member][depths[member]], member))
         now_us, member = heapq.heappop(running)

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from exeunt.engine.plan import RunCosts
-from exeunt.engine.progress import Piece
+from exeunt.engine.progress import WorkItem
 
 WORTH_SPLITTING = 0.85  # a shard must take less than this share of the whole's time
 
 
-def companions(piece: Piece, others: Iterable[Piece], costs: RunCosts, waiting: int, lanes: int) -> list[Piece]:
+def companions(
+    piece: WorkItem, others: Iterable[WorkItem], costs: RunCosts, waiting: int, workers: int
+) -> list[WorkItem]:
     """Unanswered tickets that had better share a run, since that lowers the summed waiting.
 
     A run of n rows for k tickets that takes r rows more ends later by c(n + r) - c(n), for all k. The newcomer would
-    otherwise start when a lane is free, after c(n) / lanes, and take c(r). All who wait behind gain what is saved.
+    otherwise start when a worker is free, after c(n) / workers, and take c(r). All who wait behind gain what is saved.
 
     Args:
         piece: the most urgent one.
         others: ready pieces at the same segment, most urgent first.
         costs: of runs.
         waiting: unanswered tickets beside `piece`'s.
-        lanes: number of lanes.
+        workers: number of workers.
 
     Returns:
         those of `others` to take along.
     """
-    chosen: list[Piece] = []
+    chosen: list[WorkItem] = []
     rows = len(piece)
     alone_us = costs.run_us(piece.member, piece.depth, rows)
     for other in others:
@@ -36,18 +38,18 @@ def companions(piece: Piece, others: Iterable[Piece], costs: RunCosts, waiting: 
         other_us = costs.run_us(piece.member, piece.depth, more)
         joint_us = costs.run_us(piece.member, piece.depth, rows + more)
         saved_us = alone_us + other_us - joint_us
-        newcomer_us = alone_us / lanes + other_us - joint_us
+        newcomer_us = alone_us / workers + other_us - joint_us
         behind = max(0, waiting - len(chosen) - 1)
-        if newcomer_us + saved_us * behind / lanes <= (len(chosen) + 1) * (joint_us - alone_us):
+        if newcomer_us + saved_us * behind / workers <= (len(chosen) + 1) * (joint_us - alone_us):
             break
         chosen.append(other)
         rows, alone_us = rows + more, joint_us
     return chosen
 
 
-def fillers(piece: Piece, others: Iterable[Piece], costs: RunCosts, most_rows: int) -> list[Piece]:
-    """Answered tickets that share a run of feedback: whatever saves lane time, up to `most_rows` rows."""
-    chosen: list[Piece] = []
+def fillers(piece: WorkItem, others: Iterable[WorkItem], costs: RunCosts, most_rows: int) -> list[WorkItem]:
+    """Answered tickets that share a run of feedback: whatever saves worker time, up to `most_rows` rows."""
+    chosen: list[WorkItem] = []
     rows = len(piece)
     alone_us = costs.run_us(piece.member, piece.depth, rows)
     for other in others:
@@ -61,10 +63,10 @@ def fillers(piece: Piece, others: Iterable[Piece], costs: RunCosts, most_rows: i
     return chosen
 
 
-def shards(piece: Piece, free_lanes: int, costs: RunCosts) -> int:
-    """Into how many parts a piece is split so that free lanes share its work; 1 = not at all."""
+def shards(piece: WorkItem, free_workers: int, costs: RunCosts) -> int:
+    """Into how many parts a piece is split so that free workers share its work; 1 = not at all."""
     rows = len(piece)
-    parts = min(free_lanes + 1, rows)
+    parts = min(free_workers + 1, rows)
     if parts < 2:
         return 1
     whole_us = costs.run_us(piece.member, piece.depth, rows)

@@ -54,7 +54,7 @@ def _by_rows(profile: dict[int, float], most_rows: int) -> list[float]:
     return [float(each) for each in us]
 
 
-class Plan:
+class RunPlan:
     """What a ticket's wanted exits need; the same for all tickets that want the same exits.
 
     Attributes:
@@ -63,7 +63,7 @@ class Plan:
         pairs: (member, depth) whose votes some wanted exit takes.
     """
 
-    def __init__(self, manifest: Manifest, costs: RunCosts, wanted: np.ndarray, lanes: int) -> None:
+    def __init__(self, manifest: Manifest, costs: RunCosts, wanted: np.ndarray, workers: int) -> None:
         self.exits = [int(exit_) for exit_ in np.flatnonzero(wanted)]
         self.depths = [manifest.exits[exit_].depths for exit_ in self.exits]
         self.pairs = {(number, depth) for depths in self.depths for number, depth in enumerate(depths) if depth}
@@ -72,29 +72,29 @@ class Plan:
             for number, member in enumerate(manifest.members)
         ]
         last = len(self.exits) - 1
-        self._orders = [Order((*each, last), self.depths, segments_us) for each in _choices(last)]
-        self._straight = Order((last,), self.depths, segments_us)
+        self._orders = [RunOrder((*each, last), self.depths, segments_us) for each in _choices(last)]
+        self._straight = RunOrder((last,), self.depths, segments_us)
         self._times = {
             each: np.array([exit_times(segments_us, self.depths, each, order.targets) for order in self._orders])
-            for each in {1, lanes}
+            for each in {1, workers}
         }
 
-    def straight(self) -> Order:
+    def straight(self) -> RunOrder:
         """The order that is fastest to the full vote."""
         return self._straight
 
-    def every(self) -> Order:
+    def every(self) -> RunOrder:
         """The order that works towards every exit in turn."""
         return self._orders[0]
 
-    def best(self, leaving: Sequence[float], lanes: int) -> Order:
+    def best(self, leaving: Sequence[float], workers: int) -> RunOrder:
         """The order with the least expected time to an answer; where several come close, the one with most targets.
 
         Targets also tell what is speculative, which matters once other tickets wait.
 
         Args:
             leaving: by exit of the bag, the share of the rows that come to it open and leave there.
-            lanes: that the ticket may hope for; 1 or the engine's.
+            workers: that the ticket may hope for; 1 or the engine's.
         """
         stays = 1.0
         answers = np.empty(len(self.exits))
@@ -102,7 +102,7 @@ class Plan:
             answers[place] = stays * leaving[exit_]
             stays -= answers[place]
         answers[-1] = stays
-        expected_us = self._times[lanes] @ answers
+        expected_us = self._times[workers] @ answers
         return self._orders[int((expected_us <= (1.0 + CLOSE) * expected_us.min()).argmax())]
 
 
@@ -115,7 +115,7 @@ def _choices(early: int) -> list[tuple[int, ...]]:
     return sorted(found, key=lambda each: (-len(each), each))
 
 
-class Order:
+class RunOrder:
     """The exits that are worked towards; those in between come by the way.
 
     Attributes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from exeunt.contract import EARLY
 from exeunt.deciding.ticket import Ticket
-from exeunt.engine.plan import Order, Plan
+from exeunt.engine.plan import RunOrder, RunPlan
 
 
 class Kind(IntEnum):
@@ -22,10 +22,10 @@ class Kind(IntEnum):
     UNLIKELY = 3  # speculative, and more likely than not in vain
 
 
-class Piece:
+class WorkItem:
     """Rows of one ticket on their way through one member.
 
-    A ticket starts with one piece per member; a split makes more. Touched by one lane at a time.
+    A ticket starts with one piece per member; a split makes more. Touched by one worker at a time.
 
     Attributes:
         progress: the ticket's.
@@ -34,7 +34,7 @@ class Piece:
         rows: indices of the ticket's rows, ascending; None = all.
         tensors: cut tensors that later segments take, first axis = `rows` (before `positions` are applied).
         positions: rows of `tensors` that are still meant; None = all.
-        busy: a lane has it.
+        busy: a worker has it.
         stamp: of its entry in the queue that counts.
     """
 
@@ -71,9 +71,9 @@ class Piece:
         self._keep(np.flatnonzero(mask) if left else np.zeros(1, dtype=np.intp))  # an empty run is no run
         return before - len(self)
 
-    def split(self, rows: int) -> Piece:
+    def split(self, rows: int) -> WorkItem:
         """Keep the first `rows` rows and hand the others to a new piece, which is returned."""
-        other = Piece(self.progress, self.member)
+        other = WorkItem(self.progress, self.member)
         other.depth, other.tensors = self.depth, self.tensors
         other.rows, other.positions = self.rows, self.positions
         everything = np.arange(len(self))
@@ -87,7 +87,7 @@ class Piece:
         self.positions = chosen if self.positions is None else self.positions[chosen]
 
     def narrow(self) -> None:
-        """Copy the tensors' rows that are still meant; outside any lock, by the lane that has the piece."""
+        """Copy the tensors' rows that are still meant; outside any lock, by the worker that has the piece."""
         if self.positions is not None:
             self.tensors = {name: tensor[self.positions] for name, tensor in self.tensors.items()}
             self.positions = None
@@ -115,14 +115,14 @@ class Progress:
     """
 
     def __init__(
-        self, ticket: Ticket, inputs: Mapping[str, np.ndarray], plan: Plan, order: Order, members: int
+        self, ticket: Ticket, inputs: Mapping[str, np.ndarray], plan: RunPlan, order: RunOrder, members: int
     ) -> None:
         self.ticket = ticket
         self.inputs = inputs
         self.plan = plan
         self.order = order
         self.number = ticket.id
-        self.pieces = [[Piece(self, member)] for member in range(members)]
+        self.pieces = [[WorkItem(self, member)] for member in range(members)]
         self.told: dict[tuple[int, int], list[tuple[np.ndarray | None, np.ndarray]]] = {}
         self.due = 0
         self.decided = 0
@@ -133,7 +133,7 @@ class Progress:
         self.unconfirmed = 0.0
         self.over = False
 
-    def kind(self, piece: Piece) -> Kind:
+    def kind(self, piece: WorkItem) -> Kind:
         """Class of the piece's next segment, without a guess whether speculation pays."""
         if not self.open:
             return Kind.FEEDBACK
@@ -196,8 +196,8 @@ class Progress:
 
 
 @dataclass(slots=True)
-class Run:
-    """One run of a segment: what a lane does without looking up.
+class SegmentRun:
+    """One run of a segment: what a worker does without looking up.
 
     Attributes:
         member: index of the member.
@@ -209,7 +209,7 @@ class Run:
     member: int
     depth: int
     kind: Kind
-    pieces: list[Piece]
+    pieces: list[WorkItem]
 
     @property
     def rows(self) -> int:
@@ -218,7 +218,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class CompletedExit:
     """An exit of a ticket for which every segment has run: heads and vote are due."""
 
     progress: Progress

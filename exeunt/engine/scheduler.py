@@ -1,20 +1,20 @@
 """Which segment runs next. Pure: no threads, no clock; the caller holds one lock around every call.
 
-Order (the queue's key is class, ticket, exit, remaining time):
+RunOrder (the queue's key is class, ticket, exit, remaining time):
 
 1. certain: segments that the next exit of a ticket with unanswered rows waits for, oldest ticket first; within a
    ticket the member that is farthest from the exit first, since the exit waits for the slowest. Exits at which hardly
    anybody leaves are not worked towards: by the shares that left of late a ticket takes the order that is expected to
-   answer soonest (`Plan.best`); one with a deadline works towards every exit, for any vote may be its best so far;
+   answer soonest (`RunPlan.best`); one with a deadline works towards every exit, for any vote may be its best so far;
 2. speculative: segments that only a later exit of such a ticket needs, oldest ticket first, shallow exits first;
 3. feedback: segments of tickets whose rows are all answered, oldest first;
 4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain.
 
-So answered inputs use idle lanes only (while there are few of them, not the last idle lane, which a newcomer may take
-at once), and an unanswered one waits for feedback at most until the run that a lane has begun ends. One exception keeps
-early answers possible under lasting overload: once the rows that await their full vote come near `max_unconfirmed_rows`
-(at which nobody may leave early), one segment of feedback may go before each unanswered ticket, once in that ticket's
-life, when it is at the head of the queue.
+So answered inputs use idle workers only (while there are few of them, not the last idle worker, which a newcomer may
+take at once), and an unanswered one waits for feedback at most until the run that a worker has begun ends. One
+exception keeps early answers possible under lasting overload: once the rows that await their full vote come near
+`max_unconfirmed_rows` (at which nobody may leave early), one segment of feedback may go before each unanswered ticket,
+once in that ticket's life, when it is at the head of the queue.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ import numpy as np
 
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine import merging
-from exeunt.engine.plan import Order, Plan, RunCosts
-from exeunt.engine.progress import Due, Kind, Piece, Progress, Run
+from exeunt.engine.plan import RunCosts, RunOrder, RunPlan
+from exeunt.engine.progress import CompletedExit, Kind, Progress, SegmentRun, WorkItem
 from exeunt.engine.queue import WorkQueue
 from exeunt.manifest import Manifest
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overtake
-SPARE_SHARE = 0.0625  # of max_unconfirmed_rows: with a smaller backlog the last idle lane takes no feedback
+SPARE_SHARE = 0.0625  # of max_unconfirmed_rows: with a smaller backlog the last idle worker takes no feedback
 WORTH_SPECULATING = 0.5  # least probability that the segment is needed
 LEAVING_MEMORY = 1 / 32  # weight of the newest ticket in the share of rows that leave at an exit
 FEEDBACK_RUN = 1.5  # longest run of feedback, in times of the longest segment with one row
 
 
 @dataclass(slots=True)
-class Counters:
+class SchedulerCounters:
     """What the scheduler has done since start."""
 
     runs: int = 0
@@ -55,13 +55,13 @@ class Scheduler:
 
     Args:
         manifest: the bag.
-        lanes: number of runs at a time.
+        workers: number of runs at a time.
     """
 
-    def __init__(self, manifest: Manifest, lanes: int) -> None:
+    def __init__(self, manifest: Manifest, workers: int) -> None:
         self.costs = RunCosts(manifest)
-        self.lanes = lanes
-        self.counters = Counters()
+        self.workers = workers
+        self.counters = SchedulerCounters()
         self.backlog = 0.0  # answered rows that still run, each counted 1 / q
         self.unconfirmed = 0.0  # those of them that left on trust
         self.finish_probability = 1.0  # q of rows answered now; set by the caller
@@ -72,7 +72,7 @@ class Scheduler:
         self._spare_below = SPARE_SHARE * manifest.settings.max_unconfirmed_rows
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
         self._leaving = [0.0] * len(manifest.exits)  # share of the rows that come to an exit open and leave there
-        self._plans: dict[bytes, Plan] = {}
+        self._plans: dict[bytes, RunPlan] = {}
         self._queue = WorkQueue(self._current)
         self.open_tickets = 0  # with unanswered rows, as last looked up
 
@@ -94,39 +94,39 @@ class Scheduler:
         """Say what share of the rows that come to each exit open will leave there; learnt from then on."""
         self._leaving = list(shares)
 
-    def order_of(self, wanted: np.ndarray) -> Order:
+    def order_of(self, wanted: np.ndarray) -> RunOrder:
         """In which order a ticket that comes now and wants these exits (bool [exits]) would work towards them."""
-        return self._plan(wanted).best(self._leaving, 1 if self.open_tickets else self.lanes)
+        return self._plan(wanted).best(self._leaving, 1 if self.open_tickets else self.workers)
 
-    def _order(self, ticket: Ticket, plan: Plan) -> Order:
+    def _order(self, ticket: Ticket, plan: RunPlan) -> RunOrder:
         if ticket.has_deadline:
             return plan.every()
         return plan.straight() if ticket.never.all() else self.order_of(ticket.wanted)
 
-    def _plan(self, wanted: np.ndarray) -> Plan:
+    def _plan(self, wanted: np.ndarray) -> RunPlan:
         if (key := wanted.tobytes()) not in self._plans:
-            self._plans[key] = Plan(self._manifest, self.costs, wanted, self.lanes)
+            self._plans[key] = RunPlan(self._manifest, self.costs, wanted, self.workers)
         return self._plans[key]
 
-    def next_run(self, idle_lanes: int = 0) -> Run | None:
+    def next_run(self, idle_workers: int = 0) -> SegmentRun | None:
         """Hand out the most urgent run.
 
         Args:
-            idle_lanes: lanes beside the caller's that have nothing to do.
+            idle_workers: workers beside the caller's that have nothing to do.
 
         Returns:
-            the run, whose pieces are the caller's until `done` or `drop`; None where the lane has nothing to do.
+            the run, whose pieces are the caller's until `done` or `drop`; None where the worker has nothing to do.
         """
         for kind in (Kind.CERTAIN, Kind.SPECULATIVE):
             if (head := self._queue.head(kind)) is not None:
-                return self._overtaking(head) or self._serving(head, kind, idle_lanes)
+                return self._overtaking(head) or self._serving(head, kind, idle_workers)
         if (head := self._queue.head(Kind.FEEDBACK)) is not None:
-            last_idle = idle_lanes == 0 and self.lanes > 1
+            last_idle = idle_workers == 0 and self.workers > 1
             return None if last_idle and self.backlog < self._spare_below else self._feedback(head)
         head = self._queue.head(Kind.UNLIKELY)
-        return None if head is None else self._serving(head, Kind.UNLIKELY, idle_lanes)
+        return None if head is None else self._serving(head, Kind.UNLIKELY, idle_workers)
 
-    def kind(self, piece: Piece) -> Kind:
+    def kind(self, piece: WorkItem) -> Kind:
         """Class of a piece's next segment."""
         progress = piece.progress
         kind = progress.kind(piece)
@@ -139,7 +139,7 @@ class Scheduler:
                 return Kind.UNLIKELY
         return kind
 
-    def done(self, run: Run) -> list[Due]:
+    def done(self, run: SegmentRun) -> list[CompletedExit]:
         """A run has ended and its outputs are kept.
 
         Returns:
@@ -155,9 +155,9 @@ class Scheduler:
             touched[piece.progress] = None
             if piece.depth < self.member_depths[piece.member]:
                 self._queue.add(piece, self.kind(piece))
-        return [Due(progress, exit_) for progress in touched for exit_ in progress.complete()]
+        return [CompletedExit(progress, exit_) for progress in touched for exit_ in progress.complete()]
 
-    def decided(self, due: Due) -> None:
+    def decided(self, due: CompletedExit) -> None:
         """The controller has heard of an exit: some rows may be answered now, the next exit is what counts."""
         progress = due.progress
         if progress.over:
@@ -181,7 +181,7 @@ class Scheduler:
         if (progress := self.tickets.get(ticket_id)) is not None:
             self._forget(progress)
 
-    def _overtaking(self, head: Piece) -> Run | None:
+    def _overtaking(self, head: WorkItem) -> SegmentRun | None:
         """One segment of feedback before an unanswered ticket, once in its life, where the cap is near."""
         if self.unconfirmed <= self._urgent_at or head.progress.overtaken:
             return None
@@ -191,18 +191,18 @@ class Scheduler:
         self.counters.overtaking_runs += 1
         return self._feedback(oldest)
 
-    def _serving(self, head: Piece, kind: Kind, idle_lanes: int) -> Run:
+    def _serving(self, head: WorkItem, kind: Kind, idle_workers: int) -> SegmentRun:
         self._take(head)
         pieces = [head]
-        free = idle_lanes - len(self._queue)
+        free = idle_workers - len(self._queue)
         if free > 0:
             self._split(head, merging.shards(head, free, self.costs))
-        elif not idle_lanes:
+        elif not idle_workers:
             others = self._queue.companions(head, kind)
-            pieces += merging.companions(head, others, self.costs, self.open_tickets - 1, self.lanes)
-        return self._handed_out(Run(head.member, head.depth, kind, pieces))
+            pieces += merging.companions(head, others, self.costs, self.open_tickets - 1, self.workers)
+        return self._handed_out(SegmentRun(head.member, head.depth, kind, pieces))
 
-    def _feedback(self, head: Piece) -> Run:
+    def _feedback(self, head: WorkItem) -> SegmentRun:
         """A run of feedback, short enough to delay nobody by more than a segment."""
         self._take(head)
         pieces = [head]
@@ -214,23 +214,23 @@ class Scheduler:
             others = self._queue.companions(head, Kind.FEEDBACK)
             pieces += merging.fillers(head, others, self.costs, most)
         self.counters.feedback_runs += 1
-        return self._handed_out(Run(head.member, head.depth, Kind.FEEDBACK, pieces))
+        return self._handed_out(SegmentRun(head.member, head.depth, Kind.FEEDBACK, pieces))
 
-    def _handed_out(self, run: Run) -> Run:
+    def _handed_out(self, run: SegmentRun) -> SegmentRun:
         for each in run.pieces[1:]:
             self._take(each)
         self.counters.runs += 1
         self.counters.merged_runs += len(run.pieces) > 1
         return run
 
-    def _split(self, piece: Piece, parts: int) -> None:
+    def _split(self, piece: WorkItem, parts: int) -> None:
         while parts > 1:
             rest = piece.split(len(piece) - len(piece) // parts)
             self._queue.add(rest, self.kind(rest))
             self.counters.split_pieces += 1
             parts -= 1
 
-    def _current(self, piece: Piece) -> Kind | None:
+    def _current(self, piece: WorkItem) -> Kind | None:
         """Class of a ready piece after a new look, compacted; None where its ticket has nothing left to run."""
         progress = piece.progress
         if not progress.runs():
@@ -243,7 +243,7 @@ class Scheduler:
         self.counters.left_out_rows += piece.compact()
         return self.kind(piece)
 
-    def _take(self, piece: Piece) -> None:
+    def _take(self, piece: WorkItem) -> None:
         self._queue.remove(piece)
         piece.busy = True
 

@@ -1,4 +1,4 @@
-"""What a lane does with a run: feed the segment, hand its outputs back to the pieces; and the heads of an exit."""
+"""What a worker does with a run: feed the segment, hand its outputs back to the pieces; and the heads of an exit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.contract import features_name, votes_name
-from exeunt.engine.progress import Due, Piece, Progress, Run
+from exeunt.engine.progress import CompletedExit, Progress, SegmentRun, WorkItem
 from exeunt.engine.sessions import Session
 from exeunt.manifest import Manifest, Segment
 
@@ -16,7 +16,7 @@ Votes = dict[tuple[int, int], np.ndarray]  # (member, depth) -> float32 [rows, c
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ArrivedVotes:
     """The votes of one exit of one ticket, for the controller.
 
     Attributes:
@@ -25,7 +25,7 @@ class Heard:
         rows: indices of the ticket's rows that are given; None = all.
     """
 
-    due: Due
+    due: CompletedExit
     votes: Votes
     rows: np.ndarray | None
 
@@ -85,12 +85,12 @@ class Segments:
         finished = [pair for pair in voting if pair[1] == manifest.members[pair[0]].depth]
         return finished, [pair for pair in voting if pair not in finished]
 
-    def model(self, run: Run) -> str:
+    def model(self, run: SegmentRun) -> str:
         """Name of the model that a run needs."""
         return self._steps[run.member][run.depth].session.model
 
-    def run(self, run: Run) -> None:
-        """Run a segment for its pieces and keep what they and their exits need of its outputs.
+    def run(self, run: SegmentRun) -> None:
+        """SegmentRun a segment for its pieces and keep what they and their exits need of its outputs.
 
         Raises:
             ServingError: the model failed; no piece has changed.
@@ -110,20 +110,20 @@ class Segments:
             self._hand_out(step, piece, (run.member, run.depth + 1), given)
 
     @staticmethod
-    def _hand_out(step: Step, piece: Piece, pair: tuple[int, int], given: Mapping[str, np.ndarray]) -> None:
+    def _hand_out(step: Step, piece: WorkItem, pair: tuple[int, int], given: Mapping[str, np.ndarray]) -> None:
         if step.tells and pair in piece.progress.plan.pairs:
             piece.progress.told.setdefault(pair, []).append((piece.rows, given[step.outputs[0]]))
         kept = {name: array for name, array in piece.tensors.items() if name in step.keeps}
         piece.tensors = kept | {name: array for name, array in given.items() if name in step.keeps}
 
-    def votes(self, exit_: int, dues: Sequence[Due]) -> list[Heard]:
+    def votes(self, exit_: int, dues: Sequence[CompletedExit]) -> list[ArrivedVotes]:
         """Votes at one exit for tickets that have reached it; tickets in which nothing runs any more are left out.
 
         Raises:
             ServingError: the heads' model failed.
         """
         finished, midway = self._exits[exit_]
-        heard = [Heard(due, {}, rows) for due in dues for running, rows in [_running(due.progress)] if running]
+        heard = [ArrivedVotes(due, {}, rows) for due in dues for running, rows in [_running(due.progress)] if running]
         for each in heard:
             for pair in finished:
                 each.votes[pair] = each.due.progress.told_of(*pair, each.rows)
@@ -155,7 +155,7 @@ def _running(progress: Progress) -> tuple[bool, np.ndarray | None]:
     return bool(len(rows)), rows
 
 
-def _public(piece: Piece, name: str) -> np.ndarray:
+def _public(piece: WorkItem, name: str) -> np.ndarray:
     tensor = piece.progress.inputs[name]
     return tensor if piece.rows is None else tensor[piece.rows]
 

@@ -1,4 +1,4 @@
-"""The bag's ONNX files as onnxruntime sessions, shared by all lanes."""
+"""The bag's ONNX files as onnxruntime sessions, shared by all workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exeunt.errors import ConfigError, ServingError
 from exeunt.manifest import Manifest
 
 CPU = "CPUExecutionProvider"
-# Batches change from run to run: an exhaustive search of convolutions for every new size would stall a lane, and an
+# Batches change from run to run: an exhaustive search of convolutions for every new size would stall a worker, and an
 # arena that doubles would take a GPU's memory once per session
 OPTIONS = {
     "CUDAExecutionProvider": {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"},
@@ -47,7 +47,7 @@ class Session:
         options.log_severity_level = 3
         _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
-        # a lane that waits must not burn the core that another lane needs
+        # a worker that waits must not burn the core that another worker needs
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._errors = _errors()
         try:

@@ -1,4 +1,4 @@
-"""Put a host together from a repository's version folder: manifest, calibration, tuner, controller, keeper."""
+"""Put a host together from a repository's version folder: manifest, calibration, tuner, controller, housekeeping."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from exeunt.contract import CALIBRATION_FILE, MANIFEST_FILE
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Release
+from exeunt.hosting.control import STATE_DIR_VARIABLE
 from exeunt.hosting.host import GIL_SWITCH_S, ControllerHost, Runner
-from exeunt.hosting.keeper import Keeper
-from exeunt.hosting.metrics import Sample
+from exeunt.hosting.housekeeping import Housekeeping
+from exeunt.hosting.metrics import MetricSample
 from exeunt.manifest import Manifest
 from exeunt.records.calibration import load_calibration
-from exeunt.records.control import STATE_DIR_VARIABLE
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
 
@@ -57,8 +57,8 @@ def make_controller(manifest: Manifest, folder: Path) -> Controller:
     return Controller(manifest, tuner, np.random.default_rng(settings.seed))
 
 
-class Served:
-    """A controller at work: host, keeper and, where configured, the recording of feedback.
+class HostedBag:
+    """A controller at work: host, housekeeping and, where configured, the recording of feedback.
 
     Args:
         controller: made by `make_controller`.
@@ -79,7 +79,7 @@ class Served:
         controller: Controller,
         runner: Runner,
         reply: Callable[[Release], None],
-        publish: Callable[[list[Sample]], None],
+        publish: Callable[[list[MetricSample]], None],
         log: Callable[[str], None],
     ) -> None:
         sys.setswitchinterval(GIL_SWITCH_S)
@@ -91,14 +91,14 @@ class Served:
         self.host = ControllerHost(controller, runner, reply)
         state_dir = Path(settings.state_dir) if settings.state_dir else None
         flush = self._records.flush if self._records is not None else lambda: True
-        self._keeper = Keeper(self.host, state_dir, numbers, publish, log, flush)
-        self._keeper.start()  # restores what was learnt before the first request
+        self._housekeeping = Housekeeping(self.host, state_dir, numbers, publish, log, flush)
+        self._housekeeping.start()  # restores what was learnt before the first request
         self.host.start()
 
     def stop(self, drain_s: float) -> None:
         """Answer what is left within `drain_s`, save what was learnt, stop the threads."""
         self.host.drain(drain_s)
-        self._keeper.close()
+        self._housekeeping.close()
         self.host.close()
         if self._records is not None:
             self._records.close()

@@ -96,7 +96,7 @@ class ControllerHost:
         with self.lock:
             self.controller.offer(request, self.now_us())
             self._inputs[request.key] = inputs
-        if request.wishes.deadline_us is not None:
+        if request.options.deadline_us is not None:
             self._deadline_came.set()
         self._pump()
 

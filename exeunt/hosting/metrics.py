@@ -1,6 +1,6 @@
 """What a controller tells Prometheus: families, labels, values. The backend turns them into Triton's custom metrics.
 
-Everything is read from the controller's cumulative tally about once a second, so serving pays nothing per row. The
+Everything is read from the controller's cumulative counters about once a second, so serving pays nothing per row. The
 latency histogram is written as three counter families with the names that histogram_quantile() expects.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.deciding.controller import Controller
-from exeunt.deciding.tally import LATENCY_BOUNDS_US, Tally
+from exeunt.deciding.counters import LATENCY_BOUNDS_US, Counters
 
 COUNTERS = {
     "exeunt_answers_total": "Rows answered, by exit and reason",
@@ -46,7 +46,7 @@ GAUGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MetricSample:
     """One value of one series; counters are cumulative."""
 
     family: str
@@ -54,7 +54,7 @@ class Sample:
     value: float
 
 
-def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) -> list[Sample]:
+def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) -> list[MetricSample]:
     """Every series of a controller now; the caller holds its lock.
 
     Args:
@@ -63,29 +63,29 @@ def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) 
     """
     bag = ("bag", controller.manifest.bag)
     told = _told(controller, {**numbers, "exeunt_tuner": controller.tuner.metrics()})
-    return [Sample(family, (bag, *labels), value) for family, labels, value in told]
+    return [MetricSample(family, (bag, *labels), value) for family, labels, value in told]
 
 
 def _told(
     controller: Controller, numbers: Mapping[str, Mapping[str, float]]
 ) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
-    tally = controller.tally
-    for exit_, row in enumerate(tally.answers):
+    counters = controller.counters
+    for exit_, row in enumerate(counters.answers):
         for reason in Reason:
             labels = (("exit", str(exit_)), ("reason", reason.name.lower()))
             yield "exeunt_answers_total", labels, float(row[reason])
-    yield from _latency(tally)
+    yield from _latency(counters)
     for family, value in (
-        ("exeunt_promised_rows_total", tally.promised_rows),
-        ("exeunt_losses_total", tally.losses),
-        ("exeunt_finished_rows_total", tally.finished_rows),
-        ("exeunt_early_rows_total", tally.early_rows),
-        ("exeunt_expected_losses_total", tally.expected_losses),
-        ("exeunt_abandoned_rows_total", tally.abandoned_rows),
-        ("exeunt_refused_total", tally.refused),
-        ("exeunt_errors_total", tally.errors),
-        ("exeunt_tickets_total", tally.tickets),
-        ("exeunt_shadow_tickets_total", tally.shadow_tickets),
+        ("exeunt_promised_rows_total", counters.promised_rows),
+        ("exeunt_losses_total", counters.losses),
+        ("exeunt_finished_rows_total", counters.finished_rows),
+        ("exeunt_early_rows_total", counters.early_rows),
+        ("exeunt_expected_losses_total", counters.expected_losses),
+        ("exeunt_abandoned_rows_total", counters.abandoned_rows),
+        ("exeunt_refused_total", counters.refused),
+        ("exeunt_errors_total", counters.errors),
+        ("exeunt_tickets_total", counters.tickets),
+        ("exeunt_shadow_tickets_total", counters.shadow_tickets),
         ("exeunt_tickets_in_flight", len(controller.tickets)),
         ("exeunt_waiting_rows", controller.waiting_rows),
         ("exeunt_promised_loss", controller.tuner.class_losses[0]),
@@ -103,9 +103,9 @@ def _told(
             yield family, (("name", name),), float(value)
 
 
-def _latency(tally: Tally) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
+def _latency(counters: Counters) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
     bounds = [*map(str, LATENCY_BOUNDS_US), "+Inf"]
-    for number, (counts, summed_us) in enumerate(zip(tally.requests, tally.latency_us, strict=True)):
+    for number, (counts, summed_us) in enumerate(zip(counters.requests, counters.latency_us, strict=True)):
         exit_ = ("exit", str(number))
         for bound, count in zip(bounds, np.cumsum(counts), strict=True):
             yield "exeunt_release_latency_us_bucket", (exit_, ("le", bound)), float(count)

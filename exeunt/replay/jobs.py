@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from exeunt.replay.stream import Stream
+from exeunt.replay.stream import VoteStream
 from exeunt.tuning.tuner import Tuner
 
 
@@ -22,7 +22,7 @@ class Jobs:
         count: number of jobs.
     """
 
-    def __init__(self, stream: Stream, tuner: Tuner, lag_rows: int) -> None:
+    def __init__(self, stream: VoteStream, tuner: Tuner, lag_rows: int) -> None:
         self._tuner = tuner
         self._lag_rows = lag_rows
         self._told = None if stream.retunes is None else [tuple(pair) for pair in stream.retunes.tolist()]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exeunt.manifest import Costs
-from exeunt.replay.run import Result, Run, losses_of
-from exeunt.replay.stream import Stream
+from exeunt.replay.run import ReplayResult, ReplayRun, losses_of
+from exeunt.replay.stream import VoteStream
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ MARKERS = "osD^vPX*"
 WINDOW_ROWS = 500
 
 
-def plot_course(stream: Stream, runs: Sequence[Run], costs: Costs, max_loss: float, path: Path) -> None:
+def plot_course(stream: VoteStream, runs: Sequence[ReplayRun], costs: Costs, max_loss: float, path: Path) -> None:
     """Latency and loss along one stream, means over WINDOW_ROWS rows."""
     figure, (above, below) = _figure(2, 1, (8.0, 5.2), sharex=True)
     window = min(WINDOW_ROWS, max(1, len(stream) // 4))
@@ -38,7 +38,7 @@ def plot_course(stream: Stream, runs: Sequence[Run], costs: Costs, max_loss: flo
     _save(figure, path)
 
 
-def plot_prices(results: Mapping[str, Sequence[Result]], max_loss: float, path: Path) -> None:
+def plot_prices(results: Mapping[str, Sequence[ReplayResult]], max_loss: float, path: Path) -> None:
     """For each stream, mean latency (across) and loss (up) of each policy."""
     across = min(3, len(results))
     down = -(-len(results) // across)

@@ -12,8 +12,8 @@ from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.replay.replay import RETUNE_LAG_ROWS, replay
-from exeunt.replay.run import Run
-from exeunt.replay.stream import Stream
+from exeunt.replay.run import ReplayRun
+from exeunt.replay.stream import VoteStream
 from exeunt.settings import Settings
 from exeunt.tuning.registry import TUNERS, make_tuner
 from exeunt.tuning.tuner import Setup
@@ -69,14 +69,14 @@ def parse_policies(told: str) -> list[Policy]:
 
 def run_policy(
     policy: Policy,
-    stream: Stream,
+    stream: VoteStream,
     costs: Costs,
     settings: Settings,
     calibration: Feedback,
     *,
     seed: int = 0,
     retune_lag_rows: int = RETUNE_LAG_ROWS,
-) -> Run:
+) -> ReplayRun:
     """Replay a stream with a fresh tuner.
 
     Args:

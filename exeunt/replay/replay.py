@@ -17,8 +17,8 @@ from exeunt.contract import Reason
 from exeunt.manifest import Costs
 from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.replay.jobs import Jobs
-from exeunt.replay.run import Run
-from exeunt.replay.stream import Stream, events_of, tickets_of
+from exeunt.replay.run import ReplayRun
+from exeunt.replay.stream import VoteStream, events_of, tickets_of
 from exeunt.settings import Settings
 from exeunt.tuning.tuner import Answered, Tuner, View
 
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 def replay(
-    stream: Stream,
+    stream: VoteStream,
     tuner: Tuner,
     costs: Costs,
     settings: Settings,
@@ -35,7 +35,7 @@ def replay(
     seed: int = 0,
     retune_lag_rows: int = RETUNE_LAG_ROWS,
     policy: str = "",
-) -> Run:
+) -> ReplayRun:
     """Answer the rows of a stream again.
 
     Args:
@@ -63,7 +63,7 @@ def replay(
 class _Replay:
     """The rows' state while the replay runs."""
 
-    def __init__(self, stream: Stream, tuner: Tuner, costs: Costs, settings: Settings, rng: np.random.Generator):
+    def __init__(self, stream: VoteStream, tuner: Tuner, costs: Costs, settings: Settings, rng: np.random.Generator):
         rows, exits = stream.rows.labels.shape
         self.tickets = [_compact(each) for each in tickets_of(stream)]
         self.serving_s = 0.0
@@ -75,7 +75,7 @@ class _Replay:
         self._settings = settings
         self._rng = rng
         self._last = exits - 1
-        self._wishes = bool(self._told.never.any() or np.isfinite(self._told.max_risk).any())
+        self._options = bool(self._told.never.any() or np.isfinite(self._told.max_risk).any())
         self._any_forced = bool((stream.forced >= 0).any())
 
         self._wanted: list[np.ndarray | None] = [None] * len(self.tickets)
@@ -131,7 +131,7 @@ class _Replay:
 
     def _decide(self, ticket: int, rows: np.ndarray | slice, exit_: int) -> None:
         open_ = self._open[rows]
-        if self._wishes:
+        if self._options:
             open_ = open_ & ~self._told.never[rows]
         if not open_.any():
             return
@@ -150,7 +150,7 @@ class _Replay:
         if not leaves.any():
             return
         risk = self._timed(self._tuner.risk, exit_, view.confidence[:, exit_], view.labels[:, exit_])
-        if self._wishes:
+        if self._options:
             leaves = leaves & (risk < self._told.max_risk[rows])
         self._freeze(ticket, _numbers(rows)[leaves], exit_, Reason.EARLY, risk[leaves])
 
@@ -221,8 +221,8 @@ class _Replay:
         self.serving_s += time.perf_counter() - start
         return given
 
-    def run(self, policy: str, jobs: Jobs) -> Run:
-        return Run(
+    def run(self, policy: str, jobs: Jobs) -> ReplayRun:
+        return ReplayRun(
             policy=policy,
             exit=self._exit,
             reason=self._reason,

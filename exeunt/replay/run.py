@@ -9,13 +9,13 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.manifest import Costs
-from exeunt.replay.stream import Stream
+from exeunt.replay.stream import VoteStream
 
 WINDOW_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ReplayRun:
     """The answers that a policy gave to the rows of a stream.
 
     Attributes:
@@ -48,7 +48,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ReplayResult:
     """One line of a comparison. Latencies are shares of the plain ensemble's, losses are shares of rows.
 
     Attributes:
@@ -92,8 +92,8 @@ class Result:
 
 
 def result_of(
-    stream: Stream, run: Run, costs: Costs, max_loss: float, service_class: int | None = None, label: str = ""
-) -> Result:
+    stream: VoteStream, run: ReplayRun, costs: Costs, max_loss: float, service_class: int | None = None, label: str = ""
+) -> ReplayResult:
     """Judge a run.
 
     Args:
@@ -112,7 +112,7 @@ def result_of(
     rows = len(lost)
     over = excess(lost[np.argsort(run.decided[counted], kind="stable")], max_loss)
     reason = run.reason[counted]
-    return Result(
+    return ReplayResult(
         stream=stream.name,
         policy=label or run.policy,
         max_loss=max_loss,
@@ -135,7 +135,7 @@ def result_of(
     )
 
 
-def losses_of(stream: Stream, run: Run) -> np.ndarray:
+def losses_of(stream: VoteStream, run: ReplayRun) -> np.ndarray:
     """True where a row's released label is not the full vote's; bool [rows]."""
     return np.asarray(stream.wrong[np.arange(len(stream)), run.exit])
 
@@ -156,7 +156,7 @@ def excess(lost: np.ndarray, max_loss: float) -> np.ndarray:
     return np.cumsum(lost) - max_loss * np.arange(1, len(lost) + 1)
 
 
-def plain(result: Result) -> dict[str, Any]:
+def plain(result: ReplayResult) -> dict[str, Any]:
     """The result as a table for JSON."""
     import dataclasses
 

@@ -21,12 +21,12 @@ LATE_ROWS = 16  # at most so many rows are decided before a row's feedback comes
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class VoteStream:
     """Rows to be answered again.
 
     Attributes:
         name: for tables.
-        rows: the votes and wishes; what was answered before is ignored, except by `recorded` streams' own tuner.
+        rows: the votes and options; what was answered before is ignored, except by `recorded` streams' own tuner.
         certain: int32 [rows], first exit at which the lossless stop holds; the last where it never does before.
         forced: int32 [rows], exit whose vote a deadline or fault forced out, -1 where none did.
         recorded: exits not seen were not offered, and no shadow coins are tossed.
@@ -56,7 +56,7 @@ class Stream:
         return np.asarray(self.rows.labels != self.rows.full[:, None])
 
 
-def recorded_stream(record: Record, name: str) -> Stream:
+def recorded_stream(record: Record, name: str) -> VoteStream:
     """The stream of a record.
 
     A lossless stop is known where it answered; a row that had left before counts as never certain.
@@ -65,7 +65,7 @@ def recorded_stream(record: Record, name: str) -> Stream:
     lossless = rows.reason == Reason.LOSSLESS
     forced = rows.reason > Reason.LOSSLESS
     last = np.int32(rows.exits - 1)
-    return Stream(
+    return VoteStream(
         name=name,
         rows=rows,
         certain=np.where(lossless, rows.exit, last),
@@ -83,7 +83,7 @@ def made_stream(
     *,
     late_rows: int = LATE_ROWS,
     seed: int = 0,
-) -> Stream:
+) -> VoteStream:
     """A stream of votes computed offline, in tickets of 1 to 8 rows, with late and reordered feedback.
 
     Args:
@@ -97,10 +97,10 @@ def made_stream(
     rows, exits = labels.shape
     order = _arrivals(rows, exits, late_rows, np.random.default_rng(seed))
     told = dataclasses.replace(Feedback.observed(labels, confidence), order=order)
-    return Stream(name, told, certain.astype(np.int32), np.full(rows, -1, dtype=np.int32))
+    return VoteStream(name, told, certain.astype(np.int32), np.full(rows, -1, dtype=np.int32))
 
 
-def part_of(stream: Stream, rows: slice) -> Stream:
+def part_of(stream: VoteStream, rows: slice) -> VoteStream:
     """Consecutive rows of a stream; cut where tickets end."""
     return dataclasses.replace(
         stream, rows=stream.rows.rows(rows), certain=stream.certain[rows], forced=stream.forced[rows]
@@ -133,14 +133,14 @@ class Event(NamedTuple):
     exit: int
 
 
-def tickets_of(stream: Stream) -> list[np.ndarray]:
+def tickets_of(stream: VoteStream) -> list[np.ndarray]:
     """Row numbers of each ticket, int64 arrays, in the order of the tickets' last exits."""
     last = stream.rows.order[:, -1]
     by_ticket = np.argsort(last, kind="stable")
     return np.split(by_ticket, np.flatnonzero(np.diff(last[by_ticket])) + 1) if len(last) else []
 
 
-def events_of(stream: Stream) -> list[Event]:
+def events_of(stream: VoteStream) -> list[Event]:
     """Everything that happens in a stream, in order; tickets are numbered as in `tickets_of`."""
     events = []
     for number, rows in enumerate(tickets_of(stream)):

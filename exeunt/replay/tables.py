@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from exeunt.replay.run import Result
+from exeunt.replay.run import ReplayResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 COLUMNS = ("policy", "mean", "median", "loss", "worst 1000", "promise", "% per exit", "us/row", "ms/job")
 
 
-def cells(result: Result) -> list[str]:
+def cells(result: ReplayResult) -> list[str]:
     """One line: latencies as shares of the plain ensemble's, losses in percent.
 
     The promise is kept if losses never exceed max_loss * T + P after any number T of answers, P being the most rows
@@ -32,14 +32,14 @@ def cells(result: Result) -> list[str]:
     ]
 
 
-def _promise(result: Result) -> str:
+def _promise(result: ReplayResult) -> str:
     if not result.serving_us_per_row and not result.most_unconfirmed_rows:
         return ""
     over = result.excess_rows - result.most_unconfirmed_rows
     return f"passed by {over:.0f}" if result.violations else "kept"
 
 
-def rich_table(results: Sequence[Result], title: str) -> Table:
+def rich_table(results: Sequence[ReplayResult], title: str) -> Table:
     """The results of one stream for the terminal."""
     from rich.markup import escape
     from rich.table import Table

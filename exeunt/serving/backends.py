@@ -117,6 +117,6 @@ def assemble(folder: Path, wheel: Wheel, extra: dict[str, Path] | None = None) -
 
 def own_backends() -> dict[str, Path]:
     """Our python-based backends, as installed: name -> folder."""
-    import exeunt.python_backends as ours
+    import exeunt_backends as ours
 
     return {model.parent.name: model.parent for root in ours.__path__ for model in Path(root).glob("*/model.py")}

@@ -26,8 +26,8 @@ from pathlib import Path
 
 from exeunt.contract import MANIFEST_FILE
 from exeunt.errors import ConfigError, ExeuntError, ServingError
+from exeunt.hosting.control import STATE_DIR_VARIABLE
 from exeunt.manifest import Manifest
-from exeunt.records.control import STATE_DIR_VARIABLE
 from exeunt.serving.drain import Drain, drain_all, hold
 from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS, rate_flags
 from exeunt.serving.probe import probe

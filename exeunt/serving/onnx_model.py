@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+import onnxruntime as ort
 from exeunt.errors import ConfigError, ServingError
-from exeunt.serving.onnx_contract import ModelConfig, check_contract, onnx_ports
+from exeunt.serving.checks.onnx_contract import ModelConfig, check_contract, onnx_ports
 
 Tensors = dict[str, np.ndarray]
 THREAD_PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count")  # the native backend's names

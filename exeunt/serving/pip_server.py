@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from exeunt.errors import ConfigError, ServingError
-from exeunt.records.control import STATE_DIR_VARIABLE
+from exeunt.hosting.control import STATE_DIR_VARIABLE
 from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.drain import Drain, drain_all, hold
 from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, check_shared_memory, choose_ports, command

@@ -10,7 +10,7 @@ from typing import Any
 from exeunt.contract import MANIFEST_FILE
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
-from exeunt.serving.onnx_contract import ModelConfig
+from exeunt.serving.checks.onnx_contract import ModelConfig
 from exeunt.settings import Settings
 
 CONFIG_FILE = "config.pbtxt"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from exeunt.errors import unknown
-from exeunt.tuning.budget import BudgetTuner
-from exeunt.tuning.hill_climb import HillClimb
+from exeunt.tuning.apparate.hill_climb import HillClimb
+from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
 from exeunt.tuning.patience import Patience
 from exeunt.tuning.static import Static
 from exeunt.tuning.tuner import Setup, Tuner

@@ -6,17 +6,17 @@ import numpy as np
 
 from exeunt.errors import ConfigError
 from exeunt.records.feedback import Feedback
-from exeunt.tuning.climbing import Rules, climb
+from exeunt.tuning.apparate.threshold_search import SearchRules, search_thresholds
 from exeunt.tuning.evidence import Evidence, error_score
 from exeunt.tuning.tuner import Setup, State, Tuner, View, options
 
-FINE = Rules(start_step=0.1, floor_step=0.001)
+FINE = SearchRules(start_step=0.1, floor_step=0.001)
 
 
 class Static(Tuner):
     """One-time tuning, as BranchyNet, DeeBERT and MSDNet are used: per-exit thresholds fixed before serving.
 
-    The rule: thresholds are raised from 0 by the greedy climb of `hill_climb` (most latency saved per accuracy lost
+    The rule: thresholds are raised from 0 by the greedy search of `hill_climb` (most latency saved per accuracy lost
     first) with steps down to 0.001, over all exits and all calibration rows, until none can be raised further without
     the rows that leave anywhere passing `max_loss` together; with classes of service the strictest class's loss holds
     for all. Then every threshold comes down to just above the highest error score that leaves there: no calibration
@@ -66,7 +66,7 @@ def calibrated(setup: Setup, max_loss: float) -> np.ndarray:
     ramps = [ramp for ramp in range(setup.exits - 1) if evidence.seen(np.array([ramp])).any()]
     latency_us = setup.costs.latency_us(np.ones(setup.exits, dtype=bool))
     thresholds = np.zeros(setup.exits)
-    thresholds[ramps] = climb(evidence, ramps, latency_us, max_loss, FINE).thresholds
+    thresholds[ramps] = search_thresholds(evidence, ramps, latency_us, max_loss, FINE).thresholds
     first = evidence.first_exit(thresholds, np.ones(setup.exits, dtype=bool))
     for ramp in range(setup.exits - 1):
         leaving = evidence.errors[first == ramp, ramp]

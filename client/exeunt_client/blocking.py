@@ -1,0 +1,132 @@
+"""The blocking client, over gRPC or HTTP, safe to share between threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+import numpy as np
+from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
+from tritonclient import grpc, http
+from tritonclient.utils import InferenceServerException
+
+from exeunt_client.answers import Answer, Answers
+from exeunt_client.errors import ServingError
+from exeunt_client.options import NO_OPTIONS, RequestOptions
+from exeunt_client.protocol import NOT_HTTP, Address, Inputs, Signature, decode, encode, requested, translate
+
+
+class Client:
+    """Asks one model of a server.
+
+    with Client("grpc://127.0.0.1:8001", "digits") as client:
+        answer = client.ask(image)                             # image: [1, 32, 32] float32, no batch
+        answers = client.infer(images, RequestOptions(deadline_ms=20))  # images: [rows, 1, 32, 32]
+
+    Args:
+        url: `grpc://HOST:PORT` or `http://HOST:PORT` (`grpcs`, `https` with TLS).
+        model: the public model, NAME; a plain ensemble or member does as well.
+        labels: label names by label; by default those that the server tells.
+        timeout_s: longest wait for one reply, in seconds.
+
+    Raises:
+        RequestError: a bad url, no such model, or not one label for each class, on construction.
+        ServingError: no server answers there.
+    """
+
+    def __init__(self, url: str, model: str, labels: Sequence[str] | None = None, timeout_s: float = 60.0) -> None:
+        self._address = Address.parse(url)
+        self._model = model
+        self._timeout_s = timeout_s
+        self._what = f"model {model!r} at {url}"
+        self._local = threading.local()  # tritonclient's HTTP client is bound to the thread that made it
+        self._shared = self._grpc() if self._address.protocol == "grpc" else None
+        try:
+            with self._translated():
+                self.signature = self._describe()
+            self._labels = self.signature.names(labels)
+        except BaseException:
+            self.close()  # nobody else can: the garbage collector would, in whatever thread it runs
+            raise
+
+    def infer(self, inputs: Inputs, options: RequestOptions = NO_OPTIONS) -> Answers:
+        """Answer a batch.
+
+        Args:
+            inputs: [rows, ...] array, or name -> array for models of several inputs.
+            options: what the request asks of the exits.
+
+        Raises:
+            RequestError: the inputs or options do not fit the model.
+            OverloadedError: the server takes no newcomers now.
+            ServingError: the server failed or cannot be reached.
+        """
+        named = self.signature.named(inputs)
+        with self._translated():
+            result = self._connection().infer(
+                self._model,
+                encode(self._protocol, named),
+                outputs=requested(self._protocol, self.signature.outputs),
+                parameters=options.parameters() or None,
+                **({"client_timeout": self._timeout_s} if self._shared is not None else {}),
+            )
+        return Answers.from_outputs(decode(result, self.signature.outputs), self._labels)
+
+    def ask(self, inputs: Inputs, options: RequestOptions = NO_OPTIONS) -> Answer:
+        """Answer one row: `inputs` as for `infer`, without the batch dimension; the same errors."""
+        if isinstance(inputs, np.ndarray):
+            return self.infer(inputs[None], options)[0]
+        return self.infer({name: array[None] for name, array in inputs.items()}, options)[0]
+
+    def close(self) -> None:
+        """Give up the connections of this thread; those of other threads close when their threads end."""
+        if self._shared is not None:
+            self._shared.close()
+        connection = self._local.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def _protocol(self) -> ModuleType:
+        return grpc if self._address.protocol == "grpc" else http
+
+    def _grpc(self) -> Any:
+        return grpc.InferenceServerClient(self._address.host, ssl=self._address.tls)
+
+    def _connection(self) -> Any:
+        if self._shared is not None:
+            return self._shared
+        if not hasattr(self._local, "connection"):
+            self._local.connection = http.InferenceServerClient(
+                self._address.host,
+                ssl=self._address.tls,
+                connection_timeout=self._timeout_s,
+                network_timeout=self._timeout_s,
+            )
+        return self._local.connection
+
+    def _describe(self) -> Signature:
+        connection = self._connection()
+        as_json = {"as_json": True} if self._shared is not None else {}
+        metadata = connection.get_model_metadata(self._model, **as_json)
+        return Signature.from_server(metadata, connection.get_model_config(self._model, **as_json))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            raise translate(error, self._what) from error
+        except (HTTPConnectionClosed, OSError) as error:  # of the HTTP client
+            raise ServingError(f"{self._what}: no server answers: {error}") from error
+        except HTTPParseError as error:
+            raise ServingError(f"{self._what}: {NOT_HTTP}") from error

@@ -1,0 +1,234 @@
+"""The housekeeping: files and metrics beside serving. State, status, control and drain files, about twice a second.
+
+Nothing here is on a request's path. A file that cannot be written or obeyed is logged once per cause and counted;
+serving goes on with what was good last.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from exeunt.contract import Reason
+from exeunt.deciding.controller import Controller
+from exeunt.errors import ConfigError
+from exeunt.hosting.control import Control, ControlWatch, Status, control_path, status_path, write_status
+from exeunt.hosting.host import ControllerHost
+from exeunt.hosting.metrics import MetricSample, samples
+from exeunt.hosting.state import StateFile
+
+DRAIN_SUFFIX = ".drain"
+DRAINED_SUFFIX = ".drained"
+_ROUND_S = 0.05  # how soon a drain is noticed
+_STATUS_EVERY_S = 1.0
+_STATE_EVERY_S = 5.0
+
+
+class Housekeeping:
+    """Keeps a host's files.
+
+    Args:
+        host: what is kept.
+        state_dir: folder of the files; None keeps none.
+        numbers: metrics family -> gives its numbers by name.
+        publish: takes every metrics sample about once a second.
+        log: takes one line of text; for what an operator should see.
+        flush: writes what else must be on disk before the server is stopped; called at the end of a drain.
+    """
+
+    def __init__(
+        self,
+        host: ControllerHost,
+        state_dir: Path | None,
+        numbers: Mapping[str, Callable[[], dict[str, float]]],
+        publish: Callable[[list[MetricSample]], None],
+        log: Callable[[str], None],
+        flush: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._host = host
+        self._controller = host.controller
+        self._dir = state_dir
+        self._numbers = numbers
+        self._publish = publish
+        self._log = log
+        self._flush = flush
+        self._drained = False
+        self._told: set[str] = set()
+        self._control = Control()
+        self._control_error = ""
+        self._started_unix_s = time.time()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="exeunt-housekeeping", daemon=True)
+        manifest = self._controller.manifest
+        self._hash = manifest.content_hash
+        self._state = None if state_dir is None else StateFile(state_dir, self._hash)
+        self._watch = None
+        if state_dir is not None:
+            path = control_path(state_dir, self._hash)
+            self._watch = ControlWatch(path, len(manifest.exits), manifest.settings.service_classes)
+
+    def start(self) -> None:
+        """Restore the learnt state, apply_control the control file, start the thread."""
+        self._restore()
+        self._obey()
+        if self._dir is not None:
+            for suffix in (DRAIN_SUFFIX, DRAINED_SUFFIX):  # left behind by an earlier server
+                self._path(suffix).unlink(missing_ok=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread and save the state as that of an orderly stop. Call after the host has drained."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._save(clean=self._controller.idle)
+        self._drained = True
+        self._tell_metrics()
+        self._tell_status()
+
+    def _run(self) -> None:
+        status_due_s = state_due_s = time.monotonic()
+        while not self._stop.wait(_ROUND_S):
+            now_s = time.monotonic()
+            if self._dir is not None and self._path(DRAIN_SUFFIX).exists():
+                self._drain()
+            if now_s >= status_due_s:
+                status_due_s = now_s + _STATUS_EVERY_S
+                self._obey()
+                self._tell_metrics()
+                self._tell_status()
+            if now_s >= state_due_s:
+                state_due_s = now_s + _STATE_EVERY_S
+                self._save(clean=self._drained)  # after a drain nothing is learnt any more
+
+    def _path(self, suffix: str) -> Path:
+        assert self._dir is not None
+        return self._dir / f"{self._hash}{suffix}"
+
+    def _once(self, line: str) -> None:
+        """Log a line unless it was the last of its kind."""
+        if line not in self._told:
+            self._told.add(line)
+            self._log(line)
+
+    def _restore(self) -> None:
+        if self._state is None:
+            return
+        tuner = self._controller.tuner
+        try:
+            saved = self._state.load(tuner.name)
+            if saved is not None:
+                with self._host.lock:
+                    tuner.restore(*saved)
+                self._log(f"learnt state restored from {self._state.path}")
+        except (ValueError, OSError) as error:
+            self._log(f"learnt state not restored, starting anew: {error}")
+
+    def _save(self, clean: bool) -> None:
+        if self._state is None:
+            return
+        tuner = self._controller.tuner
+        with self._host.lock:
+            state = tuner.state()
+        try:
+            self._state.save(state, tuner=tuner.name, clean=clean)
+        except OSError as error:
+            self._once(f"learnt state not saved, the last good one stays: {error}")
+
+    def _obey(self) -> None:
+        """Take over a changed control file; one that cannot be obeyed changes nothing."""
+        if self._watch is None:
+            return
+        try:
+            control = self._watch.poll()
+        except (ConfigError, OSError) as error:
+            self._control_error = str(error)
+            self._once(f"control file not obeyed, the last good one stays: {error}")
+            return
+        if control is not None:
+            self._control, self._control_error = control, ""
+            with self._host.lock:
+                apply_control(self._controller, control)
+            self._log(f"control file version {control.version} obeyed")
+
+    def _drain(self) -> None:
+        """Somebody is about to stop the server: finish what was accepted, then say so."""
+        self._path(DRAIN_SUFFIX).unlink(missing_ok=True)
+        emptied = self._host.drain(self._controller.settings.drain_s)
+        self._flush()
+        self._drained = True
+        self._save(clean=True)
+        self._tell_status()
+        self._log("drained: everything accepted was answered" if emptied else "drained: the rest got UNAVAILABLE")
+        self._path(DRAINED_SUFFIX).touch()
+
+    def _tell_metrics(self) -> None:
+        numbers = {family: told() for family, told in self._numbers.items()}
+        with self._host.lock:
+            told = samples(self._controller, numbers)
+        self._publish(told)
+
+    def _tell_status(self) -> None:
+        if self._dir is None:
+            return
+        with self._host.lock:
+            status = self._status()
+        try:
+            write_status(status_path(self._dir, self._hash), status)
+        except OSError as error:
+            self._once(f"status not written: {error}")
+
+    def _status(self) -> Status:
+        controller = self._controller
+        counters, losses = controller.counters, controller.tuner.class_losses
+        names = controller.settings.classes_of_service
+        own = {
+            "promised_rows_all": float(counters.promised_rows),
+            "finished_rows": float(counters.finished_rows),
+            "early_rows": float(counters.early_rows),
+            "losses": counters.losses,
+            "abandoned_rows": float(counters.abandoned_rows),
+            "expected_losses": counters.expected_losses,
+        }
+        return Status(
+            bag=controller.manifest.bag,
+            content_hash=self._hash,
+            pid=os.getpid(),
+            started_unix_s=self._started_unix_s,
+            written_unix_s=time.time(),
+            tuner=controller.tuner.name,
+            max_loss=losses[0],
+            service_classes=dict(zip(names[1:], losses[1:], strict=True)),
+            exits_off=self._control.exits_off,
+            active=tuple(bool(each) for each in controller.active()),
+            thresholds=tuple(float(each) for each in controller.tuner.thresholds()),
+            answers=tuple({r.name.lower(): int(row[r]) for r in Reason} for row in counters.answers),
+            metrics={**own, **controller.tuner.metrics()},
+            tickets_in_flight=len(controller.tickets),
+            waiting_rows=controller.waiting_rows,
+            control_version=self._control.version,
+            control_error=self._control_error,
+            stopped=self._drained,
+        )
+
+
+def apply_control(controller: Controller, control: Control) -> None:
+    """Change a controller as an operator's control says; what the control leaves open goes back to the settings.
+
+    Args:
+        controller: the caller holds its lock.
+        control: checked against the bag.
+    """
+    settings = controller.settings
+    losses = dict(settings.service_classes) | (control.service_classes or {})
+    first = settings.max_loss if control.max_loss is None else control.max_loss
+    wanted = (first, *(losses[name] for name in settings.service_classes))
+    if wanted != controller.tuner.class_losses:
+        controller.tuner.promise(wanted)
+    off = [control.is_off(exit_) for exit_ in range(len(controller.manifest.exits))]
+    controller.exits_off = np.array(off, dtype=bool)

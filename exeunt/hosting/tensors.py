@@ -1,0 +1,73 @@
+"""Between tensors and the core's nouns: requests' inputs in, answers' outputs out. No Triton in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from exeunt import contract
+from exeunt.deciding.request import AnswerArrays
+from exeunt.errors import RequestError
+from exeunt.manifest import Manifest
+
+
+def check_inputs(manifest: Manifest, inputs: Mapping[str, np.ndarray]) -> int:
+    """Rows of a client request.
+
+    Args:
+        manifest: knows the public inputs.
+        inputs: by name, [rows, ...].
+
+    Raises:
+        RequestError: an input is missing, or the inputs disagree on the number of rows.
+    """
+    for tensor in manifest.inputs:
+        if tensor.name not in inputs:
+            expected = ", ".join(each.name for each in manifest.inputs)
+            raise RequestError(f"input {tensor.name!r} is missing; expected inputs: {expected}")
+    rows = {name: len(each) for name, each in inputs.items()}
+    if len(set(rows.values())) != 1:
+        raise RequestError(f"expected the same number of rows in every input, got {rows}")
+    return next(iter(rows.values()))
+
+
+def nan_rows(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Rows that hold NaN in a floating input, bool [rows]; None, cheaply, where no row does."""
+    found = None
+    for each in inputs.values():
+        if each.dtype.kind == "f" and np.isnan(each.sum()):  # also where +inf meets -inf: looked at closely below
+            rows = np.isnan(each.reshape(len(each), -1)).any(axis=1)
+            found = rows if found is None else found | rows
+    return found
+
+
+def answer_tensors(answer: AnswerArrays, top: int = 0) -> dict[str, np.ndarray]:
+    """The public model's outputs, by name, in the contract's dtypes; all but PROBABILITIES [rows, 1].
+
+    Args:
+        answer: of one request.
+        top: width of TOP_LABELS and TOP_PROBABILITIES, which are left out where it is 0.
+    """
+    found = {
+        contract.PROBABILITIES: answer.probabilities,
+        contract.LABEL: answer.label[:, None],
+        contract.EXIT: answer.exit[:, None],
+        contract.REASON: answer.reason[:, None],
+        contract.RISK: answer.risk[:, None],
+    }
+    return found | _top(answer, top) if top else found
+
+
+def _top(answer: AnswerArrays, top: int) -> dict[str, np.ndarray]:
+    """The `top` most probable labels, the lower one first where they tie, as LABEL does; -1 where LABEL is."""
+    order = np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :top]
+    labels = np.where(answer.label[:, None] < 0, -1, order).astype(np.int64)
+    probabilities = np.take_along_axis(answer.probabilities, order, axis=1)
+    return {contract.TOP_LABELS: labels, contract.TOP_PROBABILITIES: probabilities}
+
+
+def votes_by_name(manifest: Manifest) -> dict[str, tuple[int, int]]:
+    """Tap input name -> (member, depth), for every pair that votes at some exit."""
+    pairs = {(member, depth) for exit_ in manifest.exits for member, depth in enumerate(exit_.depths) if depth}
+    return {contract.votes_name(manifest.members[member].name, depth): (member, depth) for member, depth in pairs}

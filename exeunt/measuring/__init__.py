@@ -1,0 +1,1 @@
+"""Load, latency, perf_analyzer: what a served bag does, measured from outside."""

@@ -1,0 +1,143 @@
+"""Segment and head times on the hardware that serves: asked of a running server, one model after the other.
+
+Export measures on the machine it runs on. Where the server has a GPU, TensorRT or other cores, the times that decide
+which exits are worth offering are the server's own: Triton counts them, so network and client do not matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+from tritonclient import grpc
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from exeunt.contract import FEATURES, features_name
+from exeunt.errors import ConfigError
+from exeunt.manifest import Exit, Manifest, Member
+from exeunt.measuring.server_times import NOTHING, ModelTimes, parse_times
+from exeunt_client.protocol import Address, translate
+
+ROUNDS = 3  # the lowest counts: other work on a host only ever adds
+REQUESTS = 5  # per model, batch size and round
+
+Times = dict[str, dict[int, float]]  # model -> batch size -> microseconds
+
+
+def measure(
+    url: str,
+    manifest: Manifest,
+    inputs: Mapping[str, np.ndarray],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Times:
+    """Time every segment and heads model of a bag.
+
+    Args:
+        url: "grpc://HOST:PORT" of a server without other load.
+        manifest: of the bag it serves, in mode "ensemble".
+        inputs: public input -> real rows [rows, ...], repeated where a batch is larger.
+        progress: called with (rounds done, of how many).
+
+    Returns:
+        model -> batch size -> microseconds of one run, copies in and out included.
+
+    Raises:
+        ConfigError: mode "engine", whose segments are no Triton models; an input is missing; not a gRPC address.
+        ServingError: the server or a model does not answer.
+    """
+    address = Address.parse(url)
+    if manifest.mode != "ensemble" or address.protocol != "grpc":
+        raise ConfigError(f"{manifest.bag}, {url}: allowed: a bag in mode 'ensemble' and a grpc:// address")
+    for tensor in manifest.inputs:
+        if tensor.name not in inputs:
+            raise ConfigError(f"inputs {sorted(inputs)}: {tensor.name!r} is missing")
+    sizes = sorted(manifest.exits[-1].elapsed_us)
+    times: Times = {}
+    with grpc.InferenceServerClient(address.host, ssl=address.tls) as client:
+        try:
+            for done in range(ROUNDS):
+                for size in sizes:
+                    rows = {name: np.resize(each, (size, *each.shape[1:])) for name, each in inputs.items()}
+                    for model, us in _one_round(client, manifest, rows):
+                        known = times.setdefault(model, {})
+                        known[size] = min(us, known.get(size, us))
+                progress(done + 1, ROUNDS)
+        except InferenceServerException as error:
+            raise translate(error, f"profile of {manifest.bag} on {url}") from error
+    return times
+
+
+def _one_round(
+    client: grpc.InferenceServerClient, manifest: Manifest, rows: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, float]]:
+    """Run every model on one batch, each with what the ones before it made; gives its time."""
+    features: dict[str, np.ndarray] = {}
+    for member in manifest.members:
+        at_hand = dict(rows)
+        for depth, segment in enumerate(member.segments, start=1):
+            fed = {tensor.name: at_hand[tensor.name] for tensor in segment.inputs}
+            made = [tensor.name for tensor in segment.outputs] + ([FEATURES] if segment.features else [])
+            us, outputs = _timed(client, segment.model, fed, made)
+            yield segment.model, us
+            if FEATURES in outputs:
+                features[features_name(member.name, depth)] = outputs.pop(FEATURES)
+            at_hand |= outputs
+    for exit_ in manifest.exits:
+        if exit_.heads is not None:
+            midway = [(m, d) for m, d in zip(manifest.members, exit_.depths, strict=True) if 0 < d < m.depth]
+            names = [features_name(member.name, depth) for member, depth in midway]
+            yield exit_.heads, _timed(client, exit_.heads, {name: features[name] for name in names}, [])[0]
+
+
+def _timed(
+    client: grpc.InferenceServerClient, model: str, fed: Mapping[str, np.ndarray], outputs: Sequence[str]
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Mean microseconds in the server of a few requests, and the outputs of the last."""
+    tensors = []
+    for name, array in fed.items():
+        tensor = grpc.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(np.ascontiguousarray(array))
+        tensors.append(tensor)
+    client.infer(model, tensors)  # the first of a size may build something
+    before = _totals(client, model)
+    for _ in range(REQUESTS):
+        result = client.infer(model, tensors)
+    spent = _totals(client, model) - before
+    return (spent.infer_us + spent.copy_us) / max(spent.requests, 1), {name: result.as_numpy(name) for name in outputs}
+
+
+def _totals(client: grpc.InferenceServerClient, model: str) -> ModelTimes:
+    return parse_times(client.get_inference_statistics(model, as_json=True)).get(model, NOTHING)
+
+
+def retimed(manifest: Manifest, times: Times) -> Manifest:
+    """The manifest with measured times in place of its own; its content hash, and so what was learnt, stays.
+
+    Args:
+        manifest: as export wrote it.
+        times: what `measure` returned.
+    """
+    members = tuple(
+        dataclasses.replace(
+            member, segments=tuple(dataclasses.replace(each, cost_us=times[each.model]) for each in member.segments)
+        )
+        for member in manifest.members
+    )
+    sizes = sorted(manifest.exits[-1].elapsed_us)
+    exits = tuple(
+        dataclasses.replace(
+            exit_,
+            elapsed_us={size: _elapsed_us(members, exit_, size) for size in sizes},
+            head_us=times[exit_.heads] if exit_.heads else dict.fromkeys(sizes, 0.0),
+        )
+        for exit_ in manifest.exits
+    )
+    return dataclasses.replace(manifest, members=members, exits=exits)
+
+
+def _elapsed_us(members: Sequence[Member], exit_: Exit, size: int) -> float:
+    """When all members have reached the depths of an exit, side by side."""
+    reached = [list(accumulate(segment.cost_us[size] for segment in member.segments)) for member in members]
+    return max(times[depth - 1] for times, depth in zip(reached, exit_.depths, strict=True) if depth)

@@ -1,0 +1,136 @@
+"""What a run of requests amounts to: latency, throughput, exits, loss, accuracy. Pure arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from exeunt.contract import Reason
+from exeunt.measuring.load import LoadRun, Outcome
+from exeunt_client.answers import NO_EXIT
+
+UNANSWERED = -2  # label of a row whose request failed; -1 is an answer (no finite vote)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One model in one run; latencies count from the scheduled arrival, over answered requests.
+
+    Attributes:
+        model: its name.
+        requests: sent.
+        failed: of these, without an answer.
+        first_error: what the first of them was told.
+        mean_ms, p50_ms, p95_ms, p99_ms: latency.
+        rows_per_s: answered rows over the time in which the model was asked.
+        late_p99_ms: how late the generator itself sent.
+        exits: share of answered rows by exit; empty for a model without exits.
+        reasons: share of answered rows by reason, in lower case; empty for a model without exits.
+        loss: share of rows whose label is not the full vote's, over rows on which both answered; None if never asked.
+        accuracy: share of answered rows with the true label; None where that is not known.
+    """
+
+    model: str
+    requests: int
+    failed: int
+    first_error: str
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    rows_per_s: float
+    late_p99_ms: float
+    exits: dict[int, float]
+    reasons: dict[str, float]
+    loss: float | None
+    accuracy: float | None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The summary for JSON; a number that does not exist becomes None."""
+        told = asdict(self)
+        return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in told.items()}
+
+
+def summarise(
+    run: LoadRun, model: str, rows: int = 1, full: np.ndarray | None = None, truth: np.ndarray | None = None
+) -> Summary:
+    """Reduce a model's outcomes.
+
+    Args:
+        run: what the load generator saw.
+        model: which model.
+        rows: rows per request.
+        full: int [stream rows], the full vote's label, UNANSWERED where it is not known.
+        truth: int [stream rows], the true label.
+    """
+    outcomes = run.outcomes[model]
+    answered = [each for each in outcomes if each.answers is not None]
+    errors = [each.error for each in outcomes if each.answers is None]
+    latency_ms = np.array([1e3 * (each.done_s - each.scheduled_s) for each in answered])
+    p50, p95, p99 = percentiles(latency_ms, (50, 95, 99))
+    exits, reasons = _departures(answered)
+    labels = stream_labels(outcomes, rows)
+    return Summary(
+        model=model,
+        requests=len(outcomes),
+        failed=len(errors),
+        first_error=errors[0] if errors else "",
+        mean_ms=float(latency_ms.mean()) if answered else float("nan"),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        rows_per_s=len(answered) * rows / run.busy_s[model] if run.busy_s[model] > 0 else 0.0,
+        late_p99_ms=percentiles(np.array([1e3 * (each.sent_s - each.scheduled_s) for each in outcomes]), (99,))[0],
+        exits=exits,
+        reasons=reasons,
+        loss=None if full is None else disagreement(labels, full),
+        accuracy=None if truth is None else agreement(labels, truth),
+    )
+
+
+def percentiles(values: np.ndarray, wanted: Sequence[float]) -> list[float]:
+    """Percentiles of float [n] as values that really occurred (the next higher); NaN where n is 0."""
+    if not len(values):
+        return [float("nan")] * len(wanted)
+    return [float(each) for each in np.percentile(values, wanted, method="higher")]
+
+
+def stream_labels(outcomes: Sequence[Outcome], rows: int = 1) -> np.ndarray:
+    """Labels by row of the stream, int64 [(last request + 1) * rows]; UNANSWERED where there is no answer."""
+    length = (max((each.request for each in outcomes), default=-1) + 1) * rows
+    labels = np.full(length, UNANSWERED, dtype=np.int64)
+    for each in outcomes:
+        if each.answers is not None:
+            labels[each.request * rows : (each.request + 1) * rows] = each.answers.labels
+    return labels
+
+
+def agreement(labels: np.ndarray, reference: np.ndarray) -> float | None:
+    """Share of rows with equal labels, over rows that both know; None where there is none. Lengths may differ."""
+    length = min(len(labels), len(reference))
+    labels, reference = labels[:length], reference[:length]
+    known = (labels != UNANSWERED) & (reference != UNANSWERED)
+    return float((labels[known] == reference[known]).mean()) if known.any() else None
+
+
+def disagreement(labels: np.ndarray, reference: np.ndarray) -> float | None:
+    """Share of rows with different labels, over rows that both know; None where there is none."""
+    share = agreement(labels, reference)
+    return None if share is None else 1.0 - share
+
+
+def _departures(answered: Sequence[Outcome]) -> tuple[dict[int, float], dict[str, float]]:
+    """Shares by exit and by reason; both empty for a model without exits."""
+    known = [each.answers for each in answered if each.answers is not None]
+    if not known:
+        return {}, {}
+    exits = np.concatenate([each.exits for each in known])
+    if (exits == NO_EXIT).all():
+        return {}, {}
+    reasons = np.concatenate([each.reasons for each in known])
+    by_exit = {int(exit_): float((exits == exit_).mean()) for exit_ in np.unique(exits)}
+    by_reason = {Reason(int(each)).name.lower(): float((reasons == each).mean()) for each in np.unique(reasons)}
+    return by_exit, by_reason

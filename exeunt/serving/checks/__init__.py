@@ -1,0 +1,1 @@
+"""`exeunt check`: what can be known about a repository without a server."""

@@ -1,0 +1,135 @@
+"""A bag's manifest against the models around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from exeunt import contract
+from exeunt.errors import ConfigError
+from exeunt.hosting.assembly import make_controller
+from exeunt.manifest import Manifest, Tensor
+from exeunt.records.calibration import load_calibration
+from exeunt.serving.checks.onnx_contract import ModelConfig, TensorPort, triton_type
+from exeunt.serving.checks.problem import AGAIN, Problem
+from exeunt.serving.checks.wiring import needed_steps
+from exeunt.serving.repository import CONFIG_FILE, Model, ServedBag
+
+
+def bag_problems(bag: ServedBag, models: Mapping[str, Model]) -> Iterator[Problem]:
+    """What is wrong with a bag: models that are missing or that do not say what the manifest says."""
+    manifest = bag.manifest
+    for name in expected_models(manifest):
+        if name not in models:
+            yield Problem(f"{name}/{CONFIG_FILE}", "", f"no such file; bag {manifest.bag!r} has this model", AGAIN)
+    for name, inputs, outputs in _told(manifest):
+        if name in models:
+            yield from _ports_problems(models[name], inputs, outputs)
+    if contract.exit_model(manifest.bag) in models:
+        yield from _controller_problems(models[contract.exit_model(manifest.bag)], manifest)
+    if contract.bag_model(manifest.bag) in models:
+        yield from _pruning_problems(models[contract.bag_model(manifest.bag)], manifest)
+    if manifest.bag in models:
+        yield from _label_problems(models[manifest.bag], manifest)
+    yield from _start_problems(bag)
+
+
+def expected_models(manifest: Manifest) -> list[str]:
+    """Names of the Triton models that a bag needs."""
+    names = [manifest.bag, contract.exit_model(manifest.bag)]
+    if manifest.preprocess is not None:
+        names.append(manifest.preprocess.model)
+    if manifest.mode == "ensemble":
+        names.append(contract.bag_model(manifest.bag))
+        names += [segment.model for member in manifest.members for segment in member.segments]
+        names += [exit_.heads for exit_ in manifest.exits if exit_.heads]
+    whole = [member.model for member in manifest.members if member.model]
+    if whole:
+        names += [*whole, contract.vote_model(manifest.bag), contract.full_model(manifest.bag)]
+    return names
+
+
+def config_of(name: str, max_batch_size: int, inputs: list[Tensor], outputs: list[Tensor]) -> ModelConfig:
+    """The config.pbtxt that a model with these tensors must have."""
+    return ModelConfig(name, max_batch_size, tuple(map(_port, inputs)), tuple(map(_port, outputs)), {})
+
+
+def _port(tensor: Tensor) -> TensorPort:
+    return TensorPort(tensor.name, triton_type(tensor.dtype), tensor.dims)
+
+
+def _told(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
+    """(model, inputs, outputs) as the manifest has them."""
+    yield manifest.bag, list(manifest.public_inputs), list(manifest.answers)
+    if manifest.preprocess is not None:
+        yield manifest.preprocess.model, list(manifest.preprocess.inputs), list(manifest.preprocess.outputs)
+    if manifest.mode == "ensemble":
+        for member in manifest.members:
+            for segment in member.segments:
+                features = [segment.features] if segment.features else []
+                yield segment.model, list(segment.inputs), [*segment.outputs, *features]
+
+
+def _ports_problems(model: Model, inputs: list[Tensor], outputs: list[Tensor]) -> Iterator[Problem]:
+    where = f"{model.name}/{CONFIG_FILE}"
+    for kind, told, wanted in (("input", model.config.inputs, inputs), ("output", model.config.outputs, outputs)):
+        present = {port.name: port for port in told}
+        for tensor in wanted:
+            key, should = f"{kind} {tensor.name!r}", _port(tensor)
+            if tensor.name not in present:
+                yield Problem(where, key, "is missing; the manifest has it", AGAIN)
+            elif (present[tensor.name].type, present[tensor.name].dims) != (should.type, should.dims or (1,)):
+                is_ = f"{present[tensor.name].type} {list(present[tensor.name].dims)}"
+                yield Problem(where, key, f"is {is_}, the manifest has {should.type} {list(should.dims)}", AGAIN)
+        for name in present.keys() - {tensor.name for tensor in wanted}:
+            yield Problem(where, f"{kind} {name!r}", "is not in the manifest", AGAIN)
+
+
+def _controller_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
+    where = f"{model.name}/{CONFIG_FILE}"
+    message = model.message
+    if model.backend != "exit_controller":
+        yield Problem(where, "backend", f"is {model.backend!r}; allowed: 'exit_controller'", AGAIN)
+    if [group.count for group in message.instance_group] != [1]:
+        what = "must be one group of one instance: a tap must reach the process that holds the ticket"
+        yield Problem(where, "instance_group", what, "set count: 1")
+    if message.HasField("dynamic_batching") or message.HasField("sequence_batching"):
+        yield Problem(where, "dynamic_batching", "is set; the controller batches by itself", "remove it")
+    if manifest.mode == "ensemble":
+        for port in model.config.inputs:
+            if not port.optional:
+                what = "is not optional; a client sends the public inputs, a tap the others"
+                yield Problem(where, f"input {port.name!r}", what, "set optional: true")
+
+
+def _pruning_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
+    """An input whose users are all pruned makes Triton fail the call: each must feed the last tap, always requested."""
+    last = contract.tap_name(len(manifest.exits) - 1)
+    fed = {tensor for step in needed_steps(model, last) for tensor in step.input_map.values()}
+    for port in model.config.inputs:
+        if port.name not in fed:
+            what = f"does not lead to {last}; a ticket that wants no other tap would fail"
+            yield Problem(f"{model.name}/{CONFIG_FILE}", f"input {port.name!r}", what, AGAIN)
+
+
+def _label_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
+    for output in model.message.output:
+        if output.name == contract.PROBABILITIES and output.label_filename:
+            path = model.folder / output.label_filename
+            labels = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            if labels != list(manifest.labels):
+                what = f"has {len(labels)} labels that are not the manifest's {manifest.classes}"
+                yield Problem(f"{model.name}/{path.name}", "", what, AGAIN)
+
+
+def _start_problems(bag: ServedBag) -> Iterator[Problem]:
+    """What the exit controller would refuse when it starts: the calibration file, or an option of its tuner."""
+    try:
+        load_calibration(bag.folder / contract.CALIBRATION_FILE, bag.manifest)
+    except ConfigError as error:
+        yield Problem("", "", str(error), AGAIN)
+        return
+    try:
+        make_controller(dataclasses.replace(bag.manifest, settings=bag.settings), bag.folder)
+    except ConfigError as error:
+        yield Problem("", "", str(error), "correct the option in config.pbtxt, or in the bag file and export again")

@@ -1,0 +1,127 @@
+"""One row through every segment and head of a bag, in this process, and the chain against the unsplit member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from exeunt import contract
+from exeunt.errors import ExeuntError
+from exeunt.manifest import Manifest, Member, Tensor
+from exeunt.serving.checks.bag import config_of
+from exeunt.serving.checks.problem import AGAIN, Problem
+from exeunt.serving.onnx_model import OnnxModel
+from exeunt.serving.repository import ServedBag
+
+RTOL, ATOL = 1e-4, 1e-5  # of a chain of segments against the member (design: export, verify)
+FREE_DIM = 8  # size given to a free dimension
+_SUM_SLACK = 1e-3  # of probabilities in float16
+
+
+def row_problems(bag: ServedBag, repository: Path) -> Iterator[Problem]:
+    """Run one random row; list what cannot be loaded, run, or is no probability, and chains that are not the member."""
+    manifest = bag.manifest
+    row = sample_row(manifest)
+    made: dict[str, np.ndarray] = {}  # features and votes by the names that heads use
+    for member in manifest.members:
+        yield from _member_problems(bag, member, repository, row, made)
+    for number, exit_ in enumerate(manifest.exits):
+        if exit_.heads is None:
+            continue
+        midway = [
+            (member, depth)
+            for member, depth in zip(manifest.members, exit_.depths, strict=True)
+            if 0 < depth < member.depth
+        ]
+        path = _file(bag, repository, exit_.heads)
+        inputs = [_features(member, depth) for member, depth in midway]
+        votes = [Tensor(contract.votes_name(m.name, d), "float32", (manifest.classes,)) for m, d in midway]
+        if not {tensor.name for tensor in inputs} <= made.keys():
+            continue  # the segment before it is already among the problems
+        try:
+            model = OnnxModel(path, config_of(exit_.heads, manifest.max_batch_size, inputs, votes))
+            found = model.run({each.name: made[each.name] for each in inputs}, [each.name for each in votes])
+        except ExeuntError as error:
+            yield Problem(_place(path, repository), f"exit {number}", str(error), AGAIN)
+            continue
+        for name, probabilities in found.items():
+            yield from _probability_problems(path, repository, name, probabilities)
+
+
+def sample_row(manifest: Manifest) -> dict[str, np.ndarray]:
+    """One random row of the public inputs (seeded); integers are 0, which every vocabulary has."""
+    rng = np.random.default_rng(0)
+    row = {}
+    for tensor in manifest.inputs:
+        shape = (1, *(FREE_DIM if dim < 0 else dim for dim in tensor.dims))
+        floating = np.issubdtype(np.dtype(tensor.dtype), np.floating)
+        row[tensor.name] = (rng.normal(size=shape) if floating else np.zeros(shape)).astype(tensor.dtype)
+    return row
+
+
+def _member_problems(
+    bag: ServedBag, member: Member, repository: Path, row: dict[str, np.ndarray], made: dict[str, np.ndarray]
+) -> Iterator[Problem]:
+    at_hand = dict(row)
+    for depth, segment in enumerate(member.segments, start=1):
+        path = _file(bag, repository, segment.model)
+        outputs = [*segment.outputs, *([segment.features] if segment.features else [])]
+        config = config_of(segment.model, bag.manifest.max_batch_size, list(segment.inputs), outputs)
+        try:
+            model = OnnxModel(path, config)
+            found = model.run({each.name: at_hand[each.name] for each in segment.inputs}, [t.name for t in outputs])
+        except ExeuntError as error:
+            yield Problem(_place(path, repository), "", str(error), AGAIN)
+            return
+        if segment.features:
+            made[contract.features_name(member.name, depth)] = found[segment.features.name]
+        at_hand |= found
+    path = _file(bag, repository, member.segments[-1].model)
+    chain = at_hand[contract.PROBABILITIES]
+    yield from _probability_problems(path, repository, contract.PROBABILITIES, chain)
+    if member.model is not None:
+        yield from _whole_problems(bag.manifest, member, repository, row, chain)
+
+
+def _whole_problems(
+    manifest: Manifest, member: Member, repository: Path, row: dict[str, np.ndarray], chain: np.ndarray
+) -> Iterator[Problem]:
+    """The unsplit member on the same row."""
+    path = repository / str(member.model) / "1" / "model.onnx"
+    public = {tensor.name: tensor for tensor in manifest.inputs}
+    names = dict.fromkeys(t.name for segment in member.segments for t in segment.inputs if t.name in public)
+    output = Tensor(contract.PROBABILITIES, "float32", (manifest.classes,))
+    config = config_of(str(member.model), manifest.max_batch_size, [public[name] for name in names], [output])
+    try:
+        whole = OnnxModel(path, config).run({name: row[name] for name in names}, [output.name])[output.name]
+    except ExeuntError as error:
+        yield Problem(_place(path, repository), "", str(error), AGAIN)
+        return
+    if not np.allclose(chain, whole, rtol=RTOL, atol=ATOL):
+        off = float(np.abs(chain - whole).max())
+        what = f"differs by {off:.2g} from its {member.depth} segments in sequence; allowed: {ATOL:g} + {RTOL:g} x"
+        yield Problem(_place(path, repository), "", what, AGAIN)
+
+
+def _features(member: Member, depth: int) -> Tensor:
+    features = member.segments[depth - 1].features
+    dims = features.dims if features else ()
+    return Tensor(contract.features_name(member.name, depth), "float32", dims)
+
+
+def _probability_problems(path: Path, repository: Path, name: str, found: np.ndarray) -> Iterator[Problem]:
+    if not (np.isfinite(found).all() and (found >= 0).all() and abs(float(found.sum()) - 1) < _SUM_SLACK):
+        what = f"are no probabilities: sum {float(found.sum()):.4g}, least {float(found.min()):.4g}"
+        yield Problem(_place(path, repository), f"output {name!r}", what, AGAIN)
+
+
+def _file(bag: ServedBag, repository: Path, model: str) -> Path:
+    if bag.manifest.mode == "engine":
+        return bag.folder / f"{model}.onnx"
+    return repository / model / "1" / "model.onnx"
+
+
+def _place(path: Path, repository: Path) -> str:
+    return str(path.relative_to(repository))

@@ -1,0 +1,117 @@
+"""The wiring of ensembles: every tensor made once, used, and of the type and dims that its users expect.
+
+Triton refuses such an ensemble at load, one fault at a time; here all of them are listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from exeunt.serving.checks.onnx_contract import TensorPort
+from exeunt.serving.checks.problem import AGAIN, Problem
+from exeunt.serving.repository import CONFIG_FILE, Model
+
+
+def wiring_problems(models: Mapping[str, Model]) -> Iterator[Problem]:
+    """What is wrong with the ensembles among `models`."""
+    for model in models.values():
+        if model.is_ensemble:
+            for key, what in _Wiring(model, models).faults():
+                yield Problem(f"{model.name}/{CONFIG_FILE}", key, what, AGAIN)
+
+
+def needed_steps(model: Model, output: str) -> list[Any]:
+    """The steps of an ensemble that Triton keeps when only `output` is requested."""
+    steps = list(model.message.ensemble_scheduling.step)
+    wanted = {output}
+    kept: list[Any] = []
+    while more := [step for step in steps if step not in kept and wanted & set(step.output_map.values())]:
+        kept += more
+        wanted |= {tensor for step in more for tensor in step.input_map.values()}
+    return kept
+
+
+class _Wiring:
+    """One ensemble's steps against the models they call."""
+
+    def __init__(self, model: Model, models: Mapping[str, Model]) -> None:
+        self._config = model.config
+        self._steps = [(f"step {number} ({step.model_name})", step) for number, step in enumerate(_steps(model))]
+        self._models = models
+        self._made = {port.name: (port, "its own input") for port in self._config.inputs}
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """(key, what is wrong)."""
+        for key, step in self._steps:
+            if step.model_name not in self._models:
+                yield key, f"calls model {step.model_name!r}, which is not in the repository"
+                continue
+            called = self._models[step.model_name].config
+            if called.max_batch_size < self._config.max_batch_size:
+                yield key, f"takes batches of {called.max_batch_size}, the ensemble of {self._config.max_batch_size}"
+            yield from self._outputs(key, step, {port.name: port for port in called.outputs})
+        for key, step in self._steps:
+            if step.model_name in self._models:
+                inputs = {port.name: port for port in self._models[step.model_name].config.inputs}
+                yield from self._inputs(key, step, inputs)
+        yield from self._ends()
+        yield from self._cycles()
+
+    def _outputs(self, key: str, step: Any, outputs: dict[str, TensorPort]) -> Iterator[tuple[str, str]]:
+        for name, tensor in sorted(step.output_map.items()):
+            if name not in outputs:
+                yield key, f"maps output {name!r}, which the model does not have ({', '.join(outputs)})"
+            elif tensor in self._made:
+                yield key, f"makes tensor {tensor!r}, which {self._made[tensor][1]} makes too"
+            else:
+                self._made[tensor] = (outputs[name], key)
+
+    def _inputs(self, key: str, step: Any, inputs: dict[str, TensorPort]) -> Iterator[tuple[str, str]]:
+        for name, tensor in sorted(step.input_map.items()):
+            if name not in inputs:
+                yield key, f"maps input {name!r}, which the model does not have ({', '.join(inputs)})"
+            elif tensor not in self._made:
+                yield key, f"input {name!r} reads tensor {tensor!r}, which nothing makes"
+            else:
+                yield from _mismatch(f"{key}: input {name!r}", inputs[name], tensor, self._made[tensor][0])
+        for name, port in inputs.items():
+            if name not in step.input_map and not port.optional:
+                yield key, f"leaves input {name!r} without a tensor"
+
+    def _ends(self) -> Iterator[tuple[str, str]]:
+        used = {tensor for _, step in self._steps for tensor in step.input_map.values()}
+        outputs = {port.name: port for port in self._config.outputs}
+        for tensor, (_, maker) in self._made.items():
+            if tensor not in used and tensor not in outputs:
+                yield f"tensor {tensor!r}", f"of {maker} is used by nobody"
+        for name, port in outputs.items():
+            if name in self._made:
+                yield from _mismatch(f"output {name!r}", port, name, self._made[name][0])
+            else:
+                yield f"output {name!r}", "is made by no step"
+
+    def _cycles(self) -> Iterator[tuple[str, str]]:
+        """Steps that wait for each other: whatever is left when every step that can run has run."""
+        known = {port.name for port in self._config.inputs}
+        waiting = self._steps
+        while runnable := [each for each in waiting if set(each[1].input_map.values()) <= known]:
+            known |= {tensor for _, step in runnable for tensor in step.output_map.values()}
+            waiting = [each for each in waiting if each not in runnable]
+        for key, step in waiting:
+            if set(step.input_map.values()) <= set(self._made):
+                yield key, "waits, through other steps, for itself"
+
+
+def _steps(model: Model) -> list[Any]:
+    return list(model.message.ensemble_scheduling.step)
+
+
+def _mismatch(key: str, wanted: TensorPort, tensor: str, given: TensorPort) -> Iterator[tuple[str, str]]:
+    if wanted.type != given.type:
+        yield key, f"is {wanted.type}, tensor {tensor!r} is {given.type}"
+    same = len(wanted.dims) == len(given.dims) and all(
+        -1 in pair or pair[0] == pair[1] for pair in zip(wanted.dims, given.dims, strict=True)
+    )
+    if not same:
+        yield key, f"has dims {list(wanted.dims)}, tensor {tensor!r} has {list(given.dims)}"

@@ -1,0 +1,234 @@
+"""`budget`: a promise on the loss, kept whatever the data do, and as little latency as it allows.
+
+After any number T of answers at most eps T + P of them differ from the full vote, P = max_unconfirmed_rows; proof and
+fine print in docs/promise.md. The ledger keeps the promise (ledger.py, account.py). The rest decides only how much
+latency is saved: the calibrator estimates risk (calibrator.py), the path orders the possible decisions by what a loss
+is worth (exit_path.py), the plan says how far along it to be with what is left of the budget, less what the rows that
+await their full vote have likely lost (spending.py), and the exits to offer are chosen by replay (exit_choice.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import numpy as np
+
+from exeunt.errors import ConfigError
+from exeunt.records.feedback import Feedback
+from exeunt.records.window import FeedbackWindow
+from exeunt.tuning.error_budget.calibrator import Calibration, prior
+from exeunt.tuning.error_budget.error_budget import ErrorBudget
+from exeunt.tuning.error_budget.exit_choice import ExitChoice
+from exeunt.tuning.error_budget.exit_path import ExitPath
+from exeunt.tuning.error_budget.retuning import RetuneResult, RetuneSnapshot
+from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
+
+ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
+RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
+
+
+class BudgetTuner(Tuner):
+    """Error-budget tuning.
+
+    Options:
+        g: step of lambda per loss, for a promise up to 1 %; at k % it is g / k. 1 / g losses can be saved up. Larger
+            holds every window closer to eps, smaller saves a little latency.
+        window_rows: feedback that is learnt from.
+        half_life_rows: age at which a row of it counts half for the risk estimates.
+        retune_rows: feedback between two retunings of the path.
+        calibrate_rows: feedback between two retunings of the risk estimates.
+        period_rows: feedback between two reconsiderations of the active exits; also the length of a trial. 0: the
+            exits of the start stay.
+    """
+
+    name = "budget"
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        told = options(
+            setup, g=0.25, window_rows=4096, half_life_rows=2000.0, retune_rows=32, calibrate_rows=64, period_rows=1024
+        )
+        for key, value in told.items():
+            if not (value > 0 or (key == "period_rows" and value == 0)):
+                raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
+        self._half_life_rows = float(told["half_life_rows"])
+        self._retune_rows = told["retune_rows"]
+        self._calibrate_rows = told["calibrate_rows"]
+        self._period_rows = told["period_rows"]
+        settings = setup.settings
+        self.ledger = ErrorBudget(
+            settings.classes_of_service, settings.class_losses, told["g"], settings.max_unconfirmed_rows
+        )
+        self._window = FeedbackWindow(told["window_rows"], setup.exits)
+        if len(setup.calibration):
+            self._window.add(setup.calibration)
+        self._until_retune = self._retune_rows
+        self._until_calibrate = self._calibrate_rows
+        self._until_period = self._period_rows
+        self._leaving_risk = [0.0] * len(self.ledger.accounts)  # mean of the latest rows that left, by class
+        self._thought = self._question(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).think()
+
+    def leaves(self, exit_: int, view: View) -> np.ndarray:
+        """Rows whose risk is below their class's cut, the surest first while there is room; bool [rows]."""
+        if not self.ledger.open:
+            return np.zeros(len(view.confidence), dtype=bool)
+        confidence = view.confidence[:, exit_]
+        risk = self._thought.calibration.risk(exit_, confidence, view.labels[:, exit_])
+        leaves = risk < self._cuts()[view.service_class, exit_]  # False for NaN
+        room_rows = self.ledger.room_rows(view.q)
+        if np.count_nonzero(leaves) > room_rows:
+            wishing = np.flatnonzero(leaves)
+            leaves[wishing[np.argsort(risk[wishing], kind="stable")[room_rows:]]] = False
+        self._note_risk(risk[leaves], view.service_class[leaves])
+        return leaves
+
+    def thresholds(self) -> np.ndarray:
+        """Thresholds on 1 - confidence of requests without a class, for a label of average risk; float64 [exits]."""
+        cuts = self._cuts()[0]
+        sure = [self._thought.calibration.confidence_at(exit_, cut) for exit_, cut in enumerate(cuts)]
+        return np.append(1.0 - np.array(sure), np.nan)
+
+    def active(self) -> np.ndarray:
+        """Exits to offer; bool [exits]."""
+        return self._thought.choice.active.copy()
+
+    def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Calibrated risk of a vote; float32 [rows]; 0 at the last exit."""
+        if exit_ == self.setup.exits - 1:
+            return np.where(np.isnan(confidence), np.float32(np.nan), np.float32(0.0))
+        return self._thought.calibration.risk(exit_, confidence, labels).astype(np.float32)
+
+    def promise(self, class_losses: tuple[float, ...]) -> None:
+        """Other promised losses from now on; debts and savings stay."""
+        super().promise(class_losses)
+        self.ledger.promise(class_losses)
+        self._until_retune = 0
+
+    def answered(self, answered: Answered) -> None:
+        """Book answers."""
+        self.ledger.answered(answered)
+
+    def abandoned(self, answered: Answered) -> None:
+        """Book early rows whose full vote will never come as lost."""
+        self.ledger.abandoned(answered)
+
+    def learn(self, feedback: Feedback) -> None:
+        """Book losses, keep the rows for the next retuning."""
+        self.ledger.learn(feedback)
+        self._window.add(feedback)
+        self._until_retune -= len(feedback)
+        self._until_calibrate -= len(feedback)
+        self._until_period -= len(feedback)
+
+    def retune(self) -> Callable[[], RetuneResult] | None:
+        """Think about the window, every `retune_rows` rows of feedback."""
+        if self._until_retune > 0:
+            return None
+        reconsider_exits = self._period_rows > 0 and self._until_period <= 0
+        recalibrate = reconsider_exits or self._until_calibrate <= 0
+        self._until_retune = self._retune_rows
+        if recalibrate:
+            self._until_calibrate = self._calibrate_rows
+        if reconsider_exits:
+            self._until_period = self._period_rows
+        before = self._thought
+        return self._question(before.calibration, before.path, before.choice, recalibrate, reconsider_exits).think
+
+    def adopt(self, outcome: RetuneResult) -> None:
+        """Decide by a newer thought."""
+        if len(outcome.plans) == len(self.ledger.accounts):
+            self._thought = outcome
+            self.version += 1
+
+    def metrics(self) -> dict[str, float]:
+        """The ledger's numbers, and the exits on offer."""
+        path, choice = self._thought.path, self._thought.choice
+        return self.ledger.metrics() | {
+            "active_exits": float(np.count_nonzero(choice.active)),
+            "trial_exit": float(choice.trial),
+            "window_rows": float(len(self._window)),
+            "expected_latency_share": float(np.interp(self.class_losses[0], path.loss, path.latency)),
+        }
+
+    def state(self) -> State:
+        """Accounts, window and exit choice."""
+        window = self._window.view()
+        told: State = {f"window.{each.name}": getattr(window, each.name) for each in fields(window)}
+        told |= {f"ledger.{key}": value for key, value in self.ledger.state().items()}
+        choice = self._thought.choice
+        return told | {f"choice.{each.name}": getattr(choice, each.name) for each in fields(choice)}
+
+    def restore(self, state: State, clean: bool) -> None:
+        """Take over a saved state; see Account.restore for what an unclean stop means.
+
+        Raises:
+            ValueError: the state does not fit this bag.
+        """
+        window = _part(state, "window.", [each.name for each in fields(Feedback)])
+        choice = _part(state, "choice.", [each.name for each in fields(ExitChoice)])
+        saved = Feedback(**window)
+        exits = self.setup.exits
+        if saved.labels.shape[1:] != (exits,) or len(choice["active"]) != exits:
+            raise ValueError(f"saved state of a bag with {saved.labels.shape[-1]} exits, this one has {exits}")
+        self.ledger.restore({key[7:]: value for key, value in state.items() if key.startswith("ledger.")}, clean)
+        self._window.clear()
+        self._window.add(saved)
+        before, exits_then = self._thought, ExitChoice(**choice | {"trial": int(choice["trial"])})
+        self._thought = self._question(before.calibration, before.path, exits_then, True, False).think()
+        self.version += 1
+
+    def _cuts(self) -> np.ndarray:
+        """Cut on the risk by class of service and exit; float64 [classes of service, exits - 1]."""
+        thought = self._thought
+        cuts = np.zeros((len(self.ledger.accounts), self.setup.exits - 1))
+        for number, (account, plan) in enumerate(zip(self.ledger.accounts, thought.plans, strict=True)):
+            if account.may_leave:
+                likely_lost = max(0.0, account.unconfirmed * self._leaving_risk[number] - ALWAYS_LATE)
+                position = _between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
+                most_loss = self.ledger.most_loss(number)
+                if most_loss < np.inf:
+                    position = min(position, thought.path.position_of(most_loss))
+                cuts[number] = thought.path.at(position)
+        return cuts
+
+    def _note_risk(self, risk: np.ndarray, service_class: np.ndarray) -> None:
+        """Keep the mean risk of the rows that leave: what those that await their full vote have likely lost."""
+        for number, each in zip(service_class.tolist(), risk.tolist(), strict=True):
+            self._leaving_risk[number] += RISK_MEMORY * (each - self._leaving_risk[number])
+
+    def _question(
+        self,
+        calibration: Calibration,
+        path: ExitPath | None,
+        choice: ExitChoice,
+        recalibrate: bool,
+        reconsider_exits: bool,
+    ) -> RetuneSnapshot:
+        return RetuneSnapshot(
+            window=self._window.view(),
+            half_life_rows=self._half_life_rows,
+            costs=self.setup.costs,
+            class_losses=self.class_losses,
+            capacities=tuple(account.capacity for account in self.ledger.accounts),
+            calibration=calibration,
+            path=path,
+            choice=choice,
+            recalibrate=recalibrate,
+            reconsider_exits=reconsider_exits,
+        )
+
+
+def _between(values: np.ndarray, place: float) -> float:
+    """Linear interpolation at a place in an array; its ends beyond them. Ten times faster than np.interp for one."""
+    below = min(max(int(place), 0), len(values) - 1)
+    above = min(below + 1, len(values) - 1)
+    share = min(max(place - below, 0.0), 1.0)
+    return float(values[below] + share * (values[above] - values[below]))
+
+
+def _part(state: State, prefix: str, names: list[str]) -> State:
+    missing = [name for name in names if prefix + name not in state]
+    if missing:
+        raise ValueError(f"saved state without {', '.join(prefix + name for name in missing)}")
+    return {name: state[prefix + name] for name in names}

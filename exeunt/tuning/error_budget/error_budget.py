@@ -1,0 +1,152 @@
+"""The accounts of all classes of service: what answers, feedback and lost feedback do to them.
+
+Everything that the promise depends on is here and in account.py. Each class has its own account and so its own promise.
+The rows that await the full vote are capped together, as `max_unconfirmed_rows` says, which caps them for each class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from exeunt.contract import EARLY
+from exeunt.records.feedback import Feedback
+from exeunt.tuning.error_budget.class_budget import ClassBudget
+from exeunt.tuning.error_budget.loss_rate_limit import LossRateLimit
+from exeunt.tuning.tuner import Answered
+
+ROUNDING = 1e-6  # of summed weights 1 / q
+EVERYBODY = slice(None)
+
+
+class ErrorBudget:
+    """Accounts by class of service, index 0 first.
+
+    Args:
+        names: classes of service, Settings.classes_of_service.
+        class_losses: eps of each.
+        g: step of lambda per loss, where eps is at most 1 %.
+        most_unconfirmed: cap on the early rows that await the full vote, each counted 1 / q, all classes together.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], class_losses: tuple[float, ...], g: float, most_unconfirmed: int
+    ) -> None:
+        self.names = names
+        self._g = g
+        self.accounts = [ClassBudget(eps, self._step(eps)) for eps in class_losses]
+        self.paces = [LossRateLimit() for _ in class_losses]
+        self._cap = most_unconfirmed
+
+    def promise(self, class_losses: tuple[float, ...]) -> None:
+        """Other eps from now on; what was earned and lost stays."""
+        for account, eps in zip(self.accounts, class_losses, strict=True):
+            account.eps, account.g = eps, self._step(eps)
+
+    @property
+    def open(self) -> bool:
+        """True if somebody may leave: some class has lambda < 1."""
+        return any(account.may_leave for account in self.accounts)
+
+    def may_leave(self) -> np.ndarray:
+        """Classes with lambda < 1; bool [classes of service]."""
+        return np.array([account.may_leave for account in self.accounts])
+
+    def room_rows(self, q: float) -> int:
+        """Rows that may leave now before the cap is reached, if each is chosen to finish with probability q."""
+        unconfirmed = sum(account.unconfirmed for account in self.accounts)
+        return max(0, int((self._cap - unconfirmed) * q + ROUNDING))
+
+    def answered(self, answered: Answered) -> None:
+        """Rows were answered: each promised one earns eps; early ones that are chosen to finish start to wait."""
+        early = answered.reason == EARLY
+        counted = answered.counted | early
+        waits = early & answered.finishes
+        for account, mine in self._by_class(answered.service_class):
+            account.answered(int(np.count_nonzero(counted[mine])))
+            q = answered.q[mine][waits[mine]]
+            if len(q):
+                weights = 1.0 / q.astype(np.float64)
+                account.left_early(len(weights), float(weights.sum()), float(weights.max()))
+
+    def abandoned(self, answered: Answered) -> None:
+        """Early rows whose full vote will never come: each counts as lost."""
+        gone = (answered.reason == EARLY) & answered.finishes
+        for number, (account, mine) in enumerate(self._by_class(answered.service_class)):
+            q = answered.q[mine][gone[mine]]
+            if len(q):
+                weight = float((1.0 / q.astype(np.float64)).sum())
+                account.confirmed(len(q), weight)
+                self._lost(number, weight)
+
+    def learn(self, feedback: Feedback) -> None:
+        """Finished rows: early ones no longer wait, and what differs from the full vote is lost."""
+        early = feedback.reason == EARLY
+        lost = feedback.loss & (feedback.promised | early)
+        if not (np.count_nonzero(early) or np.count_nonzero(lost)):
+            return
+        weights = 1.0 / feedback.q.astype(np.float64)
+        for number, (account, mine) in enumerate(self._by_class(feedback.service_class)):
+            waited = weights[mine][early[mine]]
+            if len(waited):
+                account.confirmed(len(waited), float(waited.sum()))
+            differed = weights[mine][lost[mine]]
+            if len(differed):
+                self._lost(number, float(differed.sum()))
+
+    def most_loss(self, number: int) -> float:
+        """Highest share of losses that a class may aim at now, by its pace; infinity while there is no hurry."""
+        account = self.accounts[number]
+        return self.paces[number].most_loss(account.answered_rows, account.eps, account.heaviest)
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for operators; those of a named class of service end in its name."""
+        told: dict[str, float] = {}
+        for name, account in zip(self.names, self.accounts, strict=True):
+            end = f"_{name}" if name else ""
+            told |= {
+                f"promised_loss{end}": account.eps,
+                f"observed_loss{end}": account.losses / account.answered_rows if account.answered_rows else 0.0,
+                f"lambda{end}": account.lambda_,
+                f"budget_left_losses{end}": account.reserve,
+                f"promised_rows{end}": float(account.answered_rows),
+                f"lost_rows{end}": account.losses,
+                f"unconfirmed_rows{end}": float(account.unconfirmed_rows),
+                f"most_unconfirmed_rows{end}": account.most_unconfirmed,
+                f"promise_broken{end}": float(account.broken),
+            }
+        return told
+
+    def state(self) -> dict[str, Any]:
+        """The accounts as lists by field, with the classes' names."""
+        told = [account.state() for account in self.accounts]
+        return {"names": list(self.names)} | {key: [each[key] for each in told] for key in told[0]}
+
+    def restore(self, state: dict[str, Any], clean: bool) -> None:
+        """Take over saved accounts by class name; a class that was not there then starts anew.
+
+        Raises:
+            ValueError: fields are missing or do not fit each other.
+        """
+        names = state.get("names")
+        if not isinstance(names, list) or any(len(values) != len(names) for values in state.values()):
+            raise ValueError("saved accounts do not fit each other")
+        for name, account in zip(self.names, self.accounts, strict=True):
+            if name in names:
+                place = names.index(name)
+                account.restore({key: values[place] for key, values in state.items() if key != "names"}, clean)
+
+    def _step(self, eps: float) -> float:
+        """g, smaller above 1 %: who promises more losses has more of them by chance, too, and may save up for more."""
+        return self._g / max(1.0, eps / 0.01)
+
+    def _lost(self, number: int, weight: float) -> None:
+        self.accounts[number].lost(weight)
+        self.paces[number].lost(self.accounts[number].answered_rows, weight)
+
+    def _by_class(self, service_class: np.ndarray) -> list[tuple[ClassBudget, np.ndarray | slice]]:
+        """Each account with the rows of its class; bool [rows], or all."""
+        if len(self.accounts) == 1:
+            return [(self.accounts[0], EVERYBODY)]
+        return [(account, service_class == number) for number, account in enumerate(self.accounts)]

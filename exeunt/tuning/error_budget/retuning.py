@@ -1,0 +1,111 @@
+"""What `budget` thinks beside serving: from a window of feedback to risks, a path, plans and the exits to offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.manifest import Costs
+from exeunt.records.feedback import Feedback
+from exeunt.tuning.error_budget.calibrator import Calibration, calibrate
+from exeunt.tuning.error_budget.exit_choice import ExitChoice, Replayed, pruned, reconsider
+from exeunt.tuning.error_budget.exit_path import ExitPath, find_path
+from exeunt.tuning.error_budget.spending import plan
+
+MOST_ROWS = 1024  # replayed, the latest
+REPLAY_HALF_LIFE_ROWS = 100.0  # what a risk is changes slowly, who comes changes fast; risks are smooth, few rows do
+LEAST_ROWS = 256  # rows that saw every active exit, to leave out those that did not
+LATEST_ROWS = 512  # an active exit that none of the latest rows saw is not offered: an operator switched it off
+
+
+@dataclass(frozen=True, slots=True)
+class RetuneResult:
+    """What thinking came to.
+
+    Attributes:
+        calibration: risk by exit, confidence and label.
+        path: decisions, ordered by what a loss is worth.
+        plans: by class of service, position on the path by reserve.
+        choice: the exits to offer.
+    """
+
+    calibration: Calibration
+    path: ExitPath
+    plans: tuple[np.ndarray, ...]
+    choice: ExitChoice
+
+
+@dataclass(frozen=True, slots=True)
+class RetuneSnapshot:
+    """What to think about; a copy, so that serving can go on.
+
+    Attributes:
+        window: the latest feedback, oldest first.
+        half_life_rows: age at which a row counts half for its risk.
+        costs: latency of the exits.
+        class_losses: eps by class of service.
+        capacities: upper end of the reserve by class of service.
+        calibration: the one before; where thinking starts.
+        path: the one before, None at the start.
+        choice: the exits offered now.
+        recalibrate: True if the risks are to be learnt anew, not only the path.
+        reconsider_exits: True if a period of the exit choice is over.
+    """
+
+    window: Feedback
+    half_life_rows: float
+    costs: Costs
+    class_losses: tuple[float, ...]
+    capacities: tuple[float, ...]
+    calibration: Calibration
+    path: ExitPath | None
+    choice: ExitChoice
+    recalibrate: bool
+    reconsider_exits: bool
+
+    def think(self) -> RetuneResult:
+        """The answer; some ten milliseconds for 4096 rows and 8 exits."""
+        window = self.window
+        weights = self._weights(self.half_life_rows)
+        calibration = self.calibration
+        if self.recalibrate:
+            calibration = calibrate(window.labels, window.confidence, weights, calibration)
+        choice, path = self.choice, self.path
+        if self.reconsider_exits or path is None:
+            choice = self._chosen(calibration, weights)
+            path = path if np.array_equal(choice.active, self.choice.active) else None
+        rows = self._rows(choice.active)
+        risk = calibration.risks_of(window.labels[rows], window.confidence[rows])
+        spent = self.costs.latency_us(choice.active) / self.costs.elapsed_us[-1]
+        path = find_path(risk, self._weights(REPLAY_HALF_LIFE_ROWS)[rows], spent, self._offered(choice.active), path)
+        plans = tuple(plan(path, eps, most) for eps, most in zip(self.class_losses, self.capacities, strict=True))
+        return RetuneResult(calibration, path, plans, choice)
+
+    def _weights(self, half_life_rows: float) -> np.ndarray:
+        """Recency x 1/q of the window's rows; float64 [rows]."""
+        age_rows = np.arange(len(self.window) - 1, -1, -1)
+        return 0.5 ** (age_rows / half_life_rows) / self.window.q.astype(np.float64)
+
+    def _rows(self, active: np.ndarray) -> np.ndarray:
+        """Rows to replay, indices: the latest, of those that saw every offered exit if there are enough of them."""
+        offered = self._offered(active)
+        rows = np.flatnonzero(np.isfinite(self.window.confidence[:, offered]).all(axis=1))
+        if len(rows) < LEAST_ROWS:
+            rows = np.arange(len(self.window))
+        return rows[-MOST_ROWS:]
+
+    def _offered(self, active: np.ndarray) -> np.ndarray:
+        """Active exits that the latest rows saw; bool [exits]."""
+        latest = self.window.confidence[-LATEST_ROWS:]
+        return active & np.isfinite(latest).any(axis=0) if len(latest) else active
+
+    def _chosen(self, calibration: Calibration, weights: np.ndarray) -> ExitChoice:
+        """The exits to offer from now on; at the start, what calibration data prune."""
+        risk = calibration.risks_of(self.window.labels, self.window.confidence)
+        path = self.path
+        if path is None:
+            spent = self.costs.latency_us(self.choice.active) / self.costs.elapsed_us[-1]
+            path = find_path(risk, weights, spent, self.choice.active)
+        replayed = Replayed(risk, weights, self.costs, path.price_at(self.class_losses[0]))
+        return pruned(self.choice, replayed) if self.path is None else reconsider(self.choice, replayed)

@@ -1,0 +1,1 @@
+"""The bag file, and the samples that it names."""

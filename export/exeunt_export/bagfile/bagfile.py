@@ -1,0 +1,181 @@
+"""BAG.toml: what an operator writes to have a bag exported (design: export).
+
+    name = "digits"
+    labels = "labels.txt"          # one label per line; or a list; or left out: "0", "1", ...
+    samples = "samples.npy"        # unlabelled real inputs; .npz with one array per input where there are several
+
+    [[member]]
+    name = "plain"
+    file = "plain.onnx"
+    weight = 1.0
+
+Further tables: [cuts], [serving], [exit]; their keys are the fields of Cuts, Serving and exeunt.settings.Settings.
+Paths are relative to the bag file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from exeunt.errors import ConfigError, unknown
+from exeunt.manifest import MODES, VOTES
+from exeunt.settings import Settings
+from exeunt_export.bagfile.tables import (
+    QUANTIZE,
+    BagMember,
+    Cuts,
+    Serving,
+    check_name,
+    check_whole,
+    is_table,
+    read_member,
+    read_path,
+    read_table,
+)
+
+__all__ = ["SCHEDULES", "BagFile", "BagMember", "Cuts", "Serving"]
+
+SCHEDULES = ("parallel", "cascade", "auto")
+_TAKEN = re.compile(r"exit|bag|full|vote|preprocess|heads_e\d+|.*_s\d+")  # endings of the names of the bag's own models
+
+
+@dataclass(frozen=True, slots=True)
+class BagFile:
+    """A bag as its operator described it; every value checked, every path absolute or relative to the caller.
+
+    Attributes:
+        where: the file it was read from, for messages.
+        labels: names of the classes; None to count them.
+        samples: .npy or .npz file of unlabelled inputs, [rows, ...] each; None where the caller passes arrays.
+        seed: of splits and ramp training.
+        inputs: names of the bag's inputs in their order; empty for all that members take.
+        preprocess: ONNX file of what is done before, once for all members; its inputs are then the public ones.
+        quantize: "int8" quantises every member that does not say otherwise.
+    """
+
+    where: str
+    name: str
+    members: tuple[BagMember, ...]
+    samples: Path | None
+    labels: tuple[str, ...] | None = None
+    mode: str = "ensemble"
+    vote: str = "soft"
+    schedule: str = "parallel"
+    seed: int = 0
+    inputs: tuple[str, ...] = ()
+    preprocess: Path | None = None
+    quantize: str = "none"
+    cuts: Cuts = field(default_factory=Cuts)
+    serving: Serving = field(default_factory=Serving)
+    settings: Settings = field(default_factory=Settings)
+
+    @classmethod
+    def read(cls, path: Path | str) -> BagFile:
+        """Read a bag file.
+
+        Raises:
+            ConfigError: no such file, not TOML, a key that is unknown or missing, or a value that is not allowed.
+        """
+        path = Path(path)
+        try:
+            told = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, IsADirectoryError):
+            raise ConfigError(f"{path}: no such file; a bag file names the bag and its members") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from None
+        return _bag(told, path)
+
+    def check(self) -> None:
+        """Raise ConfigError, naming file and key, unless every value is allowed."""
+        where = self.where
+        for key, value, allowed in (
+            ("mode", self.mode, MODES),
+            ("vote", self.vote, VOTES),
+            ("schedule", self.schedule, SCHEDULES),
+            ("quantize", self.quantize, QUANTIZE),
+        ):
+            if value not in allowed:
+                raise unknown(key, value, allowed, where)
+        if self.schedule != "parallel" and self.mode != "engine":
+            raise ConfigError(
+                f'{where}: schedule = {self.schedule!r} needs mode = "engine": Triton\'s ensembles run all members '
+                'side by side (allowed with mode = "ensemble": parallel)'
+            )
+        check_name(self.name, f"{where}: name")
+        if not self.members:
+            raise ConfigError(f"{where}: no [[member]]; a bag has at least one")
+        for number, member in enumerate(self.members):
+            check_name(member.name, f"{where}: member {number}: name")
+            member.check(where)
+        self._check_distinct()
+        check_whole(self.seed, 0, f"{where}: seed")
+        if self.labels is not None and len(set(self.labels)) != len(self.labels):
+            raise ConfigError(f"{where}: labels: each label once; a client could not tell two of them apart")
+        self.cuts.check(f"{where}: [cuts]")
+        self.serving.check(f"{where}: [serving]")
+        self.settings.check(f"{where}: [exit]")
+
+    def _check_distinct(self) -> None:
+        names = [member.name for member in self.members]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{self.where}: two members are named {name!r}; allowed: each name once")
+        for name in names:
+            if _TAKEN.fullmatch(name):
+                raise ConfigError(f"{self.where}: member name {name!r} is taken by a model of the bag; choose another")
+
+
+_CHOICES = ("mode", "vote", "schedule", "seed", "quantize")
+_TOP = ("name", "labels", "samples", "inputs", "preprocess", *_CHOICES, "member", "cuts", "serving", "exit")
+
+
+def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
+    where, folder = str(path), path.parent
+    for key in told:
+        if key not in _TOP:
+            raise unknown("key", key, _TOP, where)
+    for key in ("name", "samples", "member"):
+        if key not in told:
+            raise ConfigError(f"{where}: {key} is missing; a bag file has at least name, samples and [[member]]")
+    members = told["member"]
+    if not isinstance(members, list) or not all(isinstance(each, dict) for each in members):
+        raise ConfigError(f"{where}: member = {members!r}; allowed: one [[member]] table for each")
+    bag = BagFile(
+        where=where,
+        name=told["name"],
+        members=tuple(read_member(each, number, where, folder) for number, each in enumerate(members)),
+        samples=read_path(told["samples"], f"{where}: samples", folder),
+        labels=_labels(told.get("labels"), where, folder),
+        inputs=_inputs(told.get("inputs", []), where),
+        preprocess=read_path(told["preprocess"], f"{where}: preprocess", folder) if told.get("preprocess") else None,
+        cuts=read_table(Cuts, told.get("cuts", {}), f"{where}: [cuts]"),
+        serving=read_table(Serving, told.get("serving", {}), f"{where}: [serving]"),
+        settings=Settings.from_mapping(is_table(told.get("exit", {}), f"{where}: [exit]"), f"{where}: [exit]"),
+        **{key: told[key] for key in _CHOICES if key in told},
+    )
+    bag.check()
+    return bag
+
+
+def _inputs(told: Any, where: str) -> tuple[str, ...]:
+    names = told if isinstance(told, list) else [None]
+    if not all(isinstance(each, str) and each for each in names) or len(set(names)) != len(names):
+        raise ConfigError(f"{where}: inputs = {told!r}; allowed: a list of the public inputs' names, each once")
+    return tuple(names)
+
+
+def _labels(told: Any, where: str, folder: Path) -> tuple[str, ...] | None:
+    if told is None:
+        return None
+    if isinstance(told, list) and all(isinstance(each, str) for each in told):
+        return tuple(told)
+    file = read_path(told, f"{where}: labels", folder)
+    try:
+        return tuple(file.read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        raise ConfigError(f"{where}: labels: {file}: no such file; it holds one label per line") from None

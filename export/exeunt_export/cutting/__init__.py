@@ -1,0 +1,1 @@
+"""Where members can be cut, the cuts, and the check that segments equal the member."""

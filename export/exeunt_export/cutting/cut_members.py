@@ -1,0 +1,81 @@
+"""Cutting a bag's members as planned: segments written, verified, and run on the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exeunt import contract
+from exeunt_export import onnxfiles
+from exeunt_export.cutting.chain import Chain
+from exeunt_export.cutting.plan import ExitPlan
+from exeunt_export.cutting.split import SegmentGraph, split
+from exeunt_export.cutting.verify import verify, verify_labels
+from exeunt_export.readers import integers
+from exeunt_export.readers.opening import Opened
+from exeunt_export.stages import Stages
+from exeunt_export.writing import repository
+
+_BATCH = 64  # rows at a time when the samples are run
+
+
+@dataclass(frozen=True, slots=True)
+class CutMember:
+    """A member in segments, and what they say about the samples.
+
+    Attributes:
+        pieces: the segments' inputs and outputs.
+        models: Triton names of the segments.
+        files: their ONNX files.
+        chain: the segments, ready to run.
+        features: of each cut, float32 [rows, f], mapped from a file in the folder of work.
+        probabilities: float32 [rows, classes].
+        difference: from the unsplit member.
+    """
+
+    pieces: tuple[SegmentGraph, ...]
+    models: tuple[str, ...]
+    files: tuple[Path, ...]
+    chain: Chain
+    features: list[np.ndarray]
+    probabilities: np.ndarray
+    difference: float
+
+
+def cut_members(opened: Opened, plan: ExitPlan, work: Path, stages: Stages) -> list[CutMember]:
+    """Split every member at its planned cuts, verify the segments, and run them on all samples.
+
+    Args:
+        opened: the bag.
+        plan: where to cut.
+        work: an empty folder for the segments' files.
+        stages: told of progress.
+
+    Raises:
+        ServingError: segments in sequence differ from their member.
+    """
+    found: list[CutMember] = []
+    stages.at("cut and verify", 0, len(opened.members))
+    for number in range(len(opened.members)):
+        found.append(_cut_member(opened, plan, number, work))
+        stages.at("cut and verify", len(found), len(opened.members))
+    return found
+
+
+def _cut_member(opened: Opened, plan: ExitPlan, number: int, work: Path) -> CutMember:
+    bag, member = opened.bag, opened.members[number].member
+    rows = opened.rows_of(member)
+    parts = split(member, plan.cuts[number])
+    models = tuple(contract.segment_model(bag.name, member.name, d) for d in range(1, len(parts.pieces) + 1))
+    files = tuple(work / model / repository.file_name(bag.mode, model) for model in models)
+    for piece, file in zip(parts.pieces, files, strict=True):
+        onnxfiles.save(piece.model, file)
+    reference = work / f"{member.name}_reference" / "model.onnx"
+    onnxfiles.save(parts.reference, reference)
+    chain = Chain(member.name, files)
+    check = verify_labels if integers.is_quantised(member.model) else verify
+    difference = check(chain, reference, rows)
+    features, probabilities = chain.observe(rows, _BATCH, work / "features")
+    return CutMember(parts.pieces, models, files, chain, features, probabilities, difference)

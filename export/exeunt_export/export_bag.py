@@ -1,0 +1,173 @@
+"""The export of a bag from its file to a model repository: the order of all other modules of this package."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from exeunt import __version__, contract
+from exeunt.deciding import votes
+from exeunt.hosting.assembly import make_controller
+from exeunt.manifest import Manifest
+from exeunt_export import onnxfiles
+from exeunt_export.bagfile.bagfile import BagFile
+from exeunt_export.cutting.cut_members import CutMember, cut_members
+from exeunt_export.cutting.plan import ExitPlan, make_plan
+from exeunt_export.cutting.refine import refine
+from exeunt_export.profile import threads
+from exeunt_export.ramps import train
+from exeunt_export.readers import own_exits
+from exeunt_export.readers.graph import without_exits
+from exeunt_export.readers.opening import Opened, open_bag
+from exeunt_export.readers.quantise import Compressed, quantise_members
+from exeunt_export.report.export_report import ExportReport
+from exeunt_export.report.make_report import make_report
+from exeunt_export.report.page import save_page
+from exeunt_export.schedule import schedule_bag
+from exeunt_export.stages import Progress, Stages
+from exeunt_export.writing import assembling, repository
+
+
+def export_bag(
+    bag: BagFile | Path | str,
+    output: Path | str,
+    *,
+    samples: Mapping[str, np.ndarray] | np.ndarray | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Export a bag: cut, verify, train ramps, profile, and write a Triton model repository.
+
+    Args:
+        bag: a bag file, read or not.
+        output: folder of the repository; it appears whole or not at all.
+        samples: unlabelled inputs, [rows, ...] per public input, in place of the bag file's.
+        force: replace a repository that exeunt wrote.
+        progress: called with (stage, done, of how many).
+
+    Returns:
+        what was done.
+
+    Raises:
+        ConfigError: the bag cannot be exported as it is described; names file, key and cure.
+        ServingError: the segments do not equal the member.
+    """
+    bag = bag if isinstance(bag, BagFile) else BagFile.read(bag)
+    bag.check()
+    output = Path(output)
+    repository.check_output(output, force)
+    stages = Stages(progress or (lambda stage, done, total: None))
+    opened = open_bag(bag, samples, stages)
+    opened, before = quantise_members(opened, stages)
+    opened, plan = _plan(opened, stages)
+    with repository.replacing(output, force) as root:
+        return _write(opened, plan, before, root, output, stages)
+
+
+def _plan(opened: Opened, stages: Stages) -> tuple[Opened, ExitPlan]:
+    """ExitPlan twice: by the node profile, then by the times that the first plan's segments really take."""
+    bag, classes = opened.bag, len(opened.labels)
+    stages.at("plan", 0, len(opened.members) + 1)
+    planner = own_exits.make_plan if any(each.member.exits for each in opened.members) else make_plan
+    first = planner(opened.members, bag.cuts, classes, bag.where)
+    members = []
+    for each, cuts in zip(opened.members, first.cuts, strict=True):
+        members.append(refine(each, cuts, opened.rows_of(each.member)))
+        stages.at("plan", len(members), len(opened.members) + 1)
+    opened = dataclasses.replace(opened, members=tuple(members))
+    plan = planner(opened.members, bag.cuts, classes, bag.where)
+    stages.at("plan", len(members) + 1, len(members) + 1)
+    return opened, plan
+
+
+def _write(
+    opened: Opened, plan: ExitPlan, before: Mapping[str, Compressed], root: Path, output: Path, stages: Stages
+) -> ExportReport:
+    """Everything after planning, in the folder `root`."""
+    cut = cut_members(opened, plan, root / "work", stages)
+    trained = _train(opened, plan, cut, stages)
+    known = assembling.votes_of_samples(opened, cut, trained)
+    opened, cut = threads.chosen(opened, cut, stages)
+    plan = schedule_bag.scheduled(opened, plan, known)
+    heads = assembling.save_heads(opened, plan, trained, root / "work")
+    members, exits = assembling.profile_bag(opened, plan, cut, heads, known, stages)
+    stages.at("write", 0, 1)
+    parts = {model: file for each in cut for model, file in zip(each.models, each.files, strict=True)}
+    parts |= {model: file for model, file in filter(None, heads)}
+    before_files = _save_before(opened, root / "work")
+    bag = opened.bag
+    manifest = Manifest(
+        bag=bag.name,
+        mode=bag.mode,
+        vote=bag.vote,
+        schedule=bag.schedule,
+        inputs=opened.inputs,
+        labels=opened.labels,
+        max_batch_size=bag.serving.max_batch_size,
+        members=members,
+        exits=exits,
+        settings=bag.settings,
+        weights_sha256=onnxfiles.sha256_of(parts | before_files),
+        exported_by=f"exeunt {__version__}",
+        preprocess=opened.shared.told if opened.shared else None,
+        top=bag.serving.top,
+    )
+    manifest.check(bag.where)
+    files = repository.Written(parts, _save_whole(opened, root / "work"), before_files)
+    version = repository.write_models(root / "repository", manifest, bag.serving, files)
+    manifest.save(version / contract.MANIFEST_FILE)
+    assembling.save_calibration(version, opened, known)
+    make_controller(manifest, version)  # the server will do the same: what it would refuse is refused here
+    stages.at("write", 1, 1)
+    report = make_report(opened, plan, cut, known, before, manifest, output, stages)
+    report.save(version)
+    save_page(report, root / "repository")
+    return report
+
+
+def _train(opened: Opened, plan: ExitPlan, cut: list[CutMember], stages: Stages) -> dict[train.Key, train.AnyRamp]:
+    """Ramps of every cut, trained on their part of the samples against the full vote, or the member's own."""
+    rows = opened.parts.ramps
+    weights = [member.weight for member in opened.bag.members]
+    full = votes.vote([each.probabilities[rows] for each in cut], weights, opened.bag.vote)
+    features = {
+        (member.name, depth): each
+        for member, one in zip(opened.bag.members, cut, strict=True)
+        for depth, each in enumerate(one.features, start=1)
+    }
+    own: dict[train.Key, train.AnyRamp] = {
+        (member.name, depth): train.OwnRamp(each.classes)
+        for member, cuts in zip(opened.bag.members, plan.cuts, strict=True)
+        for depth, each in enumerate(cuts, start=1)
+        if each.own
+    }
+    features = {key: each for key, each in features.items() if key not in own}
+    stages.at("train ramps", 0, 1)
+
+    def advance(done: int, of: int) -> None:
+        stages.at("train ramps", done, of)
+
+    return own | train.train(features, full, opened.bag.seed, advance, rows=rows)
+
+
+def _save_before(opened: Opened, work: Path) -> dict[str, Path]:
+    """The file of the preprocessing that members share, by its Triton name."""
+    if opened.shared is None:
+        return {}
+    name = opened.shared.told.model
+    onnxfiles.save(opened.shared.model, work / name / "model.onnx")
+    return {name: work / name / "model.onnx"}
+
+
+def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:
+    """The unsplit members' files by Triton name; none without the baseline."""
+    found: dict[str, Path] = {}
+    if opened.bag.serving.baseline:
+        for each in opened.members:
+            name = contract.member_model(opened.bag.name, each.member.name)
+            found[name] = work / name / "model.onnx"
+            onnxfiles.save(without_exits(each.member), found[name])
+    return found

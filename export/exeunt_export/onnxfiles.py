@@ -1,0 +1,193 @@
+"""ONNX files on disk: writing, opening, hashing, timing. The only module that makes onnxruntime sessions."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+import onnxruntime as ort
+from exeunt.errors import ConfigError
+
+OPSET = 18  # of models built here; every onnxruntime backend since 2023 runs it
+IR_VERSION = 10  # the newest that Triton 24.10's onnxruntime reads
+_INLINE_BYTES = 1 << 30  # protobuf ends at 2 GiB; above this the weights go into a file beside the model
+
+ort.set_default_logger_severity(3)  # its warnings on unused initializers say nothing to an operator
+
+
+def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None:
+    """Write `model` to `path`; weights of `inline_bytes` and more go into `<path>.data`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ir.save(model, path, external_data=f"{path.name}.data" if weight_bytes(model) >= inline_bytes else None)
+
+
+def load(path: Path) -> ir.Model:
+    """Read a file, without the types of outputs that hold dictionaries (ZipMap), which the library cannot read.
+
+    Raises:
+        errors of the file system and of both libraries; `exeunt_export.readers.graph.read` tells them.
+    """
+    proto = onnx.load(path, load_external_data=False)
+    for value in proto.graph.output:
+        if value.type.HasField("map_type") or value.type.sequence_type.elem_type.HasField("map_type"):
+            value.ClearField("type")
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return model
+
+
+def map_weights(model: ir.Model, where: str) -> None:
+    """Map weights that lie in files beside the model into memory, so that they are saved anew wherever it goes.
+
+    The system reads them page by page when they are needed, and may drop them again.
+
+    Args:
+        model: as read; changed in place.
+        where: file, for messages.
+
+    Raises:
+        ConfigError: there is no such file, it is too short, or it lies outside the model's folder.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            outside = value.const_value
+            if not isinstance(outside, ir.ExternalTensor):
+                continue
+            try:
+                value.const_value = ir.Tensor(outside.numpy(), dtype=outside.dtype, name=outside.name)
+            except (OSError, ValueError) as error:
+                raise ConfigError(
+                    f"{where}: weights {value.name!r} cannot be read from {outside.path}: {first_line(error)}; a file "
+                    "of weights belongs in the model's folder, as it was exported"
+                ) from None
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Size of all weights."""
+    return sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value is not None)
+
+
+def open_session(path: Path, *, threads: int = 1, profile_prefix: str | None = None) -> ort.InferenceSession:
+    """An onnxruntime session on the CPU.
+
+    Args:
+        path: the ONNX file.
+        threads: within one run.
+        profile_prefix: where given, graph optimisation is off and onnxruntime writes a node profile to this prefix.
+
+    Raises:
+        ConfigError: onnxruntime cannot run this graph.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the engine runs it
+    options.inter_op_num_threads = 1
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except _ORT_ERRORS as error:
+        raise ConfigError(f"{path}: onnxruntime cannot open this model: {first_line(error)}") from None
+
+
+def open_in_memory(model: ir.Model, where: str) -> ort.InferenceSession:
+    """A session of a model that no file holds yet; through a temporary file, since protobuf ends at 2 GiB.
+
+    Raises:
+        ConfigError: onnxruntime cannot run this graph; the message names `where`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        save(model, path)
+        try:
+            return open_session(path)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(path), where)) from None
+
+
+def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """All outputs by name.
+
+    Args:
+        session: from `open_session`.
+        feeds: arrays by name; those that the model does not take are left out.
+        where: file or model, for the message.
+
+    Raises:
+        ConfigError: the graph fails on these inputs.
+    """
+    wanted = [each.name for each in session.get_inputs()]
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # what fails is told once, by the error, and some runs only try
+    try:
+        values = session.run(None, {name: feeds[name] for name in wanted}, options)
+    except _ORT_ERRORS as error:
+        rows = {name: list(feeds[name].shape) for name in wanted}
+        raise ConfigError(f"{where}: the graph fails on inputs of shape {rows}: {first_line(error)}") from None
+    return dict(zip([each.name for each in session.get_outputs()], values, strict=True))
+
+
+def median_us(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], budget_s: float, where: str) -> float:
+    """Median time of one run in microseconds, after one to warm up.
+
+    At least 3 runs are timed, or 1 where the budget is less than one run takes; no more are started after `budget_s`.
+    """
+    fed = {each.name: feeds[each.name] for each in session.get_inputs()}
+    start_ns = time.perf_counter_ns()
+    run(session, fed, where)
+    least = 3 if time.perf_counter_ns() - start_ns < budget_s * 1e9 else 1
+    times: list[int] = []
+    end_ns = time.perf_counter_ns() + int(budget_s * 1e9)
+    while len(times) < least or (len(times) < 200 and time.perf_counter_ns() < end_ns):
+        start_ns = time.perf_counter_ns()
+        session.run(None, fed)
+        times.append(time.perf_counter_ns() - start_ns)
+    return float(np.median(times)) / 1e3
+
+
+def sha256_of(files: Mapping[str, Path]) -> str:
+    """Hash over names and contents of ONNX files, weights beside them included; hexadecimal.
+
+    Args:
+        files: name -> file; only the names given here count, not where the files lie.
+    """
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        digest.update(name.encode() + b"\0")
+        for part in parts_of(path):
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def parts_of(path: Path) -> list[Path]:
+    """An ONNX file and, where it has one, the file of its weights."""
+    data = path.with_name(f"{path.name}.data")
+    return [path, data] if data.exists() else [path]
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, on one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    """Exceptions of onnxruntime, which share no base class but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = (getattr(state, name) for name in dir(state))
+    own = (each for each in found if isinstance(each, type) and issubclass(each, Exception))
+    return (RuntimeError, ValueError, *own)
+
+
+_ORT_ERRORS = _ort_errors()

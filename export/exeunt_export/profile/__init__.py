@@ -1,0 +1,1 @@
+"""Times of nodes, segments and heads, measured on this machine."""

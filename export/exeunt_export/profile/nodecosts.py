@@ -1,0 +1,112 @@
+"""What each node of a graph costs and makes: one onnxruntime node profile gives times, shapes and types together.
+
+The profile runs with graph optimisation off, so that the nodes timed are the nodes of the file. Fusions are lost by
+that, so the times serve as *shares* of the whole, which is timed optimised; segments are timed again once cut.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from exeunt.manifest import Tensor
+from exeunt_export import onnxfiles
+
+_RUNS = 7  # of the profile; the median counts
+_TIMING_BUDGET_S = 0.1
+_ROUNDS = 3  # of the whole; the lowest median counts, since other work on the machine only adds
+_EVENT = "_kernel_time"
+_DTYPES = {"float": "float32", "double": "float64", "float16": "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCosts:
+    """Measured once per member at batch 1.
+
+    Attributes:
+        share: node name -> its share of the graph's time; sums to 1.
+        tensors: value name -> what one row of it is; only values whose first dimension is the batch.
+        total_us: median time of the optimised graph.
+    """
+
+    share: dict[str, float]
+    tensors: dict[str, Tensor]
+    total_us: float
+
+
+def measure(model: ir.Model, rows: Mapping[str, np.ndarray], where: str) -> NodeCosts:
+    """Profile a graph.
+
+    Args:
+        model: nodes named uniquely.
+        rows: public input -> at least one real row, [rows, ...]; repeated to 3 where there are fewer.
+        where: for messages.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnxfiles.save(model, path)
+        one, three = (_rows(rows, count) for count in (1, 3))
+        events = [_profile(path, one, _RUNS, where), _profile(path, three, 1, where)]
+        session = onnxfiles.open_session(path)
+        total_us = min(onnxfiles.median_us(session, one, _TIMING_BUDGET_S, where) for _ in range(_ROUNDS))
+    times: dict[str, list[float]] = defaultdict(list)
+    for event in events[0]:
+        times[event["name"]].append(float(event["dur"]))
+    cost = {node.name or "": float(np.median(times.get(node.name or "", [0.0]))) for node in model.graph}
+    whole = sum(cost.values()) or 1.0
+    return NodeCosts({name: us / whole for name, us in cost.items()}, _tensors(model, events), total_us)
+
+
+def _rows(rows: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    return {name: np.resize(each, (count, *each.shape[1:])) for name, each in rows.items()}
+
+
+def _profile(path: Path, feeds: Mapping[str, np.ndarray], runs: int, where: str) -> list[dict[str, Any]]:
+    session = onnxfiles.open_session(path, profile_prefix=str(path.with_suffix("")))
+    for _ in range(runs):
+        onnxfiles.run(session, feeds, where)
+    told = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    events = [each for each in told if each.get("cat") == "Node" and each["name"].endswith(_EVENT)]
+    return [{**each, "name": each["name"].removesuffix(_EVENT)} for each in events]
+
+
+def _tensors(model: ir.Model, events: list[list[dict[str, Any]]]) -> dict[str, Tensor]:
+    """Values that have the batch as first dimension, by their shapes at 1 and at 3 rows."""
+    one, three = ({event["name"]: event["args"]["output_type_shape"] for event in each} for each in events)
+    found = {}
+    for node in model.graph:
+        made = [value for value in node.outputs if value.name]
+        shapes = zip(made, one.get(node.name or "", ()), three.get(node.name or "", ()), strict=False)
+        for value, at_one, at_three in shapes:
+            (kind, small), large = next(iter(at_one.items())), next(iter(at_three.values()))
+            if small and large and (small[0], large[0]) == (1, 3) and small[1:] == large[1:]:
+                dims = _free_where_symbolic(value, tuple(small[1:]))
+                found[value.name or ""] = Tensor(value.name or "", _dtype(value, kind), dims)
+    return found
+
+
+def _dtype(value: ir.Value, measured: str) -> str:
+    """The type that the file tells, else the measured one: the CPU runs float16 nodes in float32."""
+    if value.dtype in (ir.DataType.FLOAT16, ir.DataType.FLOAT):
+        return str(value.dtype.numpy())
+    return _DTYPES.get(measured, measured)
+
+
+def _free_where_symbolic(value: ir.Value, dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The measured dims, -1 where the file says that they vary beyond the batch."""
+    shape = value.shape
+    if shape is None or len(shape) != len(dims) + 1:
+        return dims
+    batch = shape[0]
+    return tuple(
+        -1 if not isinstance(told, int) and told.value is not None and told != batch else measured
+        for told, measured in zip(shape[1:], dims, strict=True)
+    )

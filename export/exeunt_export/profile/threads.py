@@ -1,0 +1,81 @@
+"""Threads of one run in engine mode, chosen from measured times where the bag file leaves them open.
+
+A host with more cores than members has use for more threads within a run; one with as many members as cores has not:
+workers side by side share nothing, threads of one run wait for each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from exeunt.engine.engine import workers_of
+from exeunt.engine.exit_times import exit_times
+from exeunt.engine.sessions import CPU
+from exeunt_export.cutting.chain import Chain
+from exeunt_export.cutting.cut_members import CutMember
+from exeunt_export.profile import latency
+from exeunt_export.readers.opening import Opened
+from exeunt_export.stages import Stages
+
+WORTH = 0.9  # of the time with fewer threads: what more of them must at least save
+
+
+def chosen(opened: Opened, cut: Sequence[CutMember], stages: Stages) -> tuple[Opened, list[CutMember]]:
+    """The bag with `intra_op_threads` settled, and its segments ready to be timed with as many.
+
+    Candidates are 1, 2, 4, ... up to the host's cores. Each is judged by the latency of the full ensemble for one row
+    on an idle machine, every segment timed with that many threads, on the workers that are left.
+
+    Args:
+        opened: the bag; a number in its settings stands, and outside engine mode on a CPU it is 1.
+        cut: its members.
+        stages: hears of "threads".
+    """
+    settings = opened.bag.settings
+    threads = settings.intra_op_threads or 1
+    if not settings.intra_op_threads and opened.bag.mode == "engine" and settings.providers.startswith(CPU):
+        candidates = powers_of_two(len(os.sched_getaffinity(0)))
+        latency_us: dict[int, float] = {}
+        for each in candidates:
+            stages.at("threads", len(latency_us), len(candidates))
+            latency_us[each] = _latency_us(opened, cut, each)
+        stages.at("threads", len(candidates), len(candidates))
+        threads = fewest_worth(latency_us)
+    ready = list(cut)
+    if threads > 1:
+        ready = [dataclasses.replace(each, chain=Chain(each.chain.name, each.files, threads)) for each in cut]
+    bag = dataclasses.replace(opened.bag, settings=dataclasses.replace(settings, intra_op_threads=threads))
+    return dataclasses.replace(opened, bag=bag), ready
+
+
+def powers_of_two(most: int) -> list[int]:
+    """1, 2, 4, ... up to `most`."""
+    return [1 << power for power in range(most.bit_length())]
+
+
+def fewest_worth(latency_us: dict[int, float]) -> int:
+    """The number of threads after which more do not pay; from latency by threads, ascending."""
+    best, *more = latency_us
+    for threads in more:
+        if latency_us[threads] <= WORTH * latency_us[best]:
+            best = threads
+    return best
+
+
+def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int) -> float:
+    """Of the full ensemble for one row, alone on this machine."""
+    segments_us = []
+    for measured, each in zip(opened.members, cut, strict=True):
+        each.chain.close()  # weights are large: a member's are in memory once
+        chain = Chain(each.chain.name, each.files, threads)
+        costs = latency.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
+        segments_us.append([cost[1] for cost in costs])
+    full = tuple(len(own) for own in segments_us)
+    workers = workers_of(dataclasses.replace(opened.bag.settings, intra_op_threads=threads))
+    return exit_times(segments_us, [full], workers)[-1]
+
+
+def _nobody() -> None:
+    """Takes no progress."""

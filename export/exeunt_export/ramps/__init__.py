@@ -1,0 +1,1 @@
+"""Ramps: features of a cut, heads trained on them, and what they cost."""

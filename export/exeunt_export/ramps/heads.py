@@ -1,0 +1,53 @@
+"""The heads of one exit: its members' ramps as one small ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from exeunt.contract import features_name, votes_name
+from exeunt_export.onnxfiles import IR_VERSION, OPSET
+from exeunt_export.ramps.train import AnyRamp, Key, OwnRamp
+
+
+def build_heads(name: str, ramps: Mapping[Key, AnyRamp]) -> ir.Model:
+    """An ONNX model with `member.depth.features` float32 [rows, f] in and `member.depth` float32 [rows, classes] out.
+
+    Args:
+        name: of the graph.
+        ramps: (member, depth) -> ramp, at least one.
+    """
+    inputs, outputs, nodes, weights = [], [], [], []
+    for (member, depth), ramp in ramps.items():
+        votes = votes_name(member, depth)
+        if isinstance(ramp, OwnRamp):
+            features = _value(features_name(member, depth), ramp.classes)
+            passed = ir.node("Identity", [features], name=f"{votes}.own")
+            inputs.append(features)
+            outputs.append(_typed(passed.outputs[0], votes, ramp.classes))
+            nodes.append(passed)
+            continue
+        features = _value(features_name(member, depth), ramp.weight.shape[0])
+        weight, bias = (
+            ir.Value(name=f"{votes}.{part}", const_value=ir.tensor(array, name=f"{votes}.{part}"))
+            for part, array in (("weight", ramp.weight), ("bias", ramp.bias))
+        )
+        scores = ir.node("Gemm", [features, weight, bias], name=f"{votes}.gemm")
+        scores.outputs[0].name = f"{votes}.scores"
+        softmax = ir.node("Softmax", [scores.outputs[0]], attributes={"axis": 1}, name=f"{votes}.softmax")
+        inputs.append(features)
+        outputs.append(_typed(softmax.outputs[0], votes, ramp.weight.shape[1]))
+        nodes += [scores, softmax]
+        weights += [weight, bias]
+    graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=weights, opset_imports={"": OPSET}, name=name)
+    return ir.Model(graph, ir_version=IR_VERSION, producer_name="exeunt")
+
+
+def _typed(value: ir.Value, name: str, width: int) -> ir.Value:
+    value.name, value.type, value.shape = name, ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", width])
+    return value
+
+
+def _value(name: str, width: int) -> ir.Value:
+    return ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["rows", width]))

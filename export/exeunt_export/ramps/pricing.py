@@ -1,0 +1,76 @@
+"""What ramps cost: pooling and heads timed as models of their own, before anything is cut or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from exeunt.contract import FEATURES
+from exeunt.manifest import Tensor
+from exeunt_export import onnxfiles
+from exeunt_export.cutting.split import Cut
+from exeunt_export.onnxfiles import IR_VERSION, OPSET
+from exeunt_export.ramps import pooling
+from exeunt_export.ramps.heads import build_heads
+from exeunt_export.ramps.train import Ramp
+
+_TIMING_BUDGET_S = 0.01
+_ROUNDS = 3  # the lowest median counts: other work on the machine only adds
+_FREE_LENGTH = 32  # stands for a dimension that the model leaves free
+
+
+class RampPrices:
+    """Measured costs of pooling and heads at batch 1 on this machine, each measured once."""
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._pooling: dict[Cut, float] = {}
+        self._heads: dict[tuple[int, ...], float] = {}
+        # starting any graph costs something, and pooling runs inside a segment that has been started already
+        self._start_us = _median_us(_pooling_model((Tensor("x", "float32", (1,)),), ("",), 1), [(1,)], ["float32"])
+
+    def pooling_us(self, cut: Cut) -> float:
+        """Time that pooling adds to the segment that ends at a cut."""
+        if cut not in self._pooling:
+            tensors = cut.pooled
+            model = _pooling_model(tensors, cut.layouts, cut.grid)
+            shapes = [tuple(d if d >= 0 else _FREE_LENGTH for d in each.dims) for each in tensors]
+            us = _median_us(model, shapes, [each.dtype for each in tensors])
+            self._pooling[cut] = max(us - self._start_us, 0.0)
+        return self._pooling[cut]
+
+    def heads_us(self, cuts: Sequence[Cut]) -> float:
+        """Time of one run of an exit's heads."""
+        widths = tuple(cut.features for cut in cuts)
+        if widths not in self._heads:
+            blank = {
+                (str(number), 1): Ramp(np.zeros((f, self._classes), np.float32), np.zeros(self._classes, np.float32))
+                for number, f in enumerate(widths)
+            }
+            us = _median_us(build_heads("heads", blank), [(f,) for f in widths], ["float32"] * len(widths))
+            self._heads[widths] = us
+        return self._heads[widths]
+
+
+def _pooling_model(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int) -> ir.Model:
+    values = [
+        ir.Value(
+            name=f"tensor_{number}",
+            type=ir.TensorType(ir.DataType.from_numpy(np.dtype(each.dtype))),
+            shape=ir.Shape(["rows", *(d if d >= 0 else None for d in each.dims)]),
+        )
+        for number, each in enumerate(tensors)
+    ]
+    graph = ir.Graph(values, [], nodes=[], opset_imports={"": OPSET}, name="pooling")
+    graph.outputs.append(pooling.append_pooling(graph, values, tensors, layouts, grid, FEATURES))
+    return ir.Model(graph, ir_version=IR_VERSION)
+
+
+def _median_us(model: ir.Model, dims: Sequence[tuple[int, ...]], dtypes: Sequence[str]) -> float:
+    session = onnxfiles.open_in_memory(model, "ramp")
+    rng = np.random.default_rng(0)
+    names = [value.name or "" for value in model.graph.inputs]
+    feeds = {name: rng.random((1, *each)).astype(dtype) for name, each, dtype in zip(names, dims, dtypes, strict=True)}
+    return min(onnxfiles.median_us(session, feeds, _TIMING_BUDGET_S, "ramp") for _ in range(_ROUNDS))

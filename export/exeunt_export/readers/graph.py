@@ -1,0 +1,259 @@
+"""A member's graph: read, checked, and brought into one form (inputs named as the bag's, one output PROBABILITIES)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx_ir.passes import common as passes
+
+from exeunt.errors import ConfigError
+from exeunt.manifest import Tensor
+from exeunt_export import onnxfiles
+from exeunt_export.bagfile.tables import BagMember
+from exeunt_export.readers import floats, naming, preprocessing, refusals
+from exeunt_export.readers.batching import with_free_batch
+from exeunt_export.readers.scores import CURE_BATCH, choose_outputs, exit_name, rename, to_probabilities
+
+_NUMBERS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class MemberGraph:
+    """One member's graph.
+
+    Attributes:
+        name: the member's name.
+        where: its file, for messages.
+        model: every node named uniquely; inputs carry the public names; the output is float32 PROBABILITIES.
+        inputs: the public inputs it takes, dims of one row.
+        classes: number of classes.
+        exits: values that are exits of its own, float32 probabilities [rows, classes], in depth order.
+        remarks: what the operator should know of it.
+    """
+
+    name: str
+    where: str
+    model: ir.Model
+    inputs: tuple[Tensor, ...]
+    classes: int
+    exits: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def read(path: Path) -> ir.Model:
+    """Read an ONNX file and tidy it: functions inlined, constants as initializers, nodes in order, no dead nodes.
+
+    Raises:
+        ConfigError: no such file, not ONNX, or weights beside it that cannot be read.
+    """
+    try:
+        model = onnxfiles.load(path)
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"{path}: no such file; a member is an ONNX file") from None
+    except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path}: not an ONNX model: {onnxfiles.first_line(error)}") from None
+    if not len(model.graph):
+        raise ConfigError(f"{path}: not an ONNX model, or one without nodes; export it again")
+    tidy = ir.passes.Sequential(
+        passes.InlinePass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=0),
+        passes.RemoveInitializersFromInputsPass(),  # a constant given as an extra input (IR < 4, tf2onnx)
+        passes.TopologicalSortPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.ClearMetadataAndDocStringPass(),  # exporters leave stack traces with machine paths there
+        passes.NameFixPass(),
+    )
+    tidy(model)
+    onnxfiles.map_weights(model, str(path))
+    floats.widen_bfloat16(model)
+    floats.tell_types(model)
+    for number, node in enumerate(model.graph):
+        node.name = f"exeunt_node_{number}"  # no body of an If has such a name: profiles tell nodes apart by it
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A member that has been read and checked by what its file declares; it has not been run.
+
+    Attributes:
+        name: the member's name.
+        where: its file, for messages.
+        model: inputs carry the public names, constants are folded in; outputs are the scores, and after them the exits.
+        samples: public input -> real rows, as they were given.
+        told: key and file of the samples, for messages.
+        scores: what the output holds, or "auto".
+    """
+
+    name: str
+    where: str
+    model: ir.Model
+    samples: Mapping[str, np.ndarray]
+    told: str = "samples"
+    scores: str = "auto"
+
+    @property
+    def classes(self) -> int | None:
+        """As many as the output declares; None where it does not."""
+        shape = self.model.graph.outputs[0].shape
+        if shape is None or len(shape) < 2 or not isinstance(shape[1], int) or any(each != 1 for each in shape[2:]):
+            return None
+        return max(2, shape[1])
+
+
+def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], told: str = "samples") -> Draft:
+    """Read a member, and refuse what its file shows to be no classifier of these samples, before it is run.
+
+    Args:
+        member: as the bag file says.
+        samples: public input -> real rows, [rows, ...]. A member with one input takes the bag's one input whatever
+            its own name for it; where that has no name yet (""), the member's name for it stays. An array whose
+            shape is that of an input without batch dimension is folded in as a constant.
+        told: key and file of the samples, for messages.
+
+    Raises:
+        ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
+    """
+    model, where = read(member.file), str(member.file)
+    if member.preprocess is not None:
+        preprocessing.merge(model, read(member.preprocess), member.preprocess, where)
+    naming.name_inputs(model, member.inputs, where)
+    naming.widen_flat_inputs(model)
+    samples = _fold_constants(model, samples)
+    refusals.check_graph(model, where, member.output, samples)
+    choose_outputs(model, member.output, member.exits, where)
+    _drop_unread_inputs(model)
+    if set(samples) == {""} and len(model.graph.inputs) == 1:
+        samples = {model.graph.inputs[0].name or "": samples[""]}
+    elif len(samples) == len(model.graph.inputs) == 1:
+        rename(model, model.graph.inputs[0], next(iter(samples)))
+    _check_inputs(model, samples, where, told)
+    return Draft(member.name, where, model, samples, told, member.scores)
+
+
+def finish_member(draft: Draft) -> MemberGraph:
+    """Bring a member into the bag's form, running it on some rows.
+
+    Raises:
+        ConfigError: see `draft_member`.
+    """
+    where, told, samples = draft.where, draft.told, draft.samples
+    exits = len(draft.model.graph.outputs) - 1
+    model, remark = with_free_batch(draft.model, samples, where)
+    tensors = tuple(_public(value, where) for value in model.graph.inputs)
+    samples = naming.as_columns(samples, {each.name: each for each in tensors})
+    for tensor in tensors:
+        _check_samples(tensor, samples[tensor.name], where, told)
+    classes = to_probabilities(model, {each.name: samples[each.name] for each in tensors}, where, draft.scores)
+    own = tuple(exit_name(number) for number in range(1, exits + 1))
+    return MemberGraph(draft.name, where, model, tensors, classes, own, (remark,) if remark else ())
+
+
+def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], **more: Any) -> MemberGraph:
+    """A member by itself: read, checked and brought into the bag's form.
+
+    Args:
+        name: the member's name.
+        path: its ONNX file.
+        samples: as for `draft_member`.
+        more: other fields of BagMember.
+
+    Raises:
+        ConfigError: see `draft_member`.
+    """
+    return finish_member(draft_member(BagMember(name, path, **more), samples))
+
+
+def without_exits(member: MemberGraph) -> ir.Model:
+    """The member's graph without exits of its own: what the baseline runs."""
+    if not member.exits:
+        return member.model
+    model = member.model.clone()
+    passes.RemoveUnusedNodesPass()(model)
+    return model
+
+
+def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Turn inputs that are given as constants into initializers; the samples that are left."""
+    left = dict(samples)
+    for value in list(model.graph.inputs):
+        given = left.get(value.name or "")
+        if given is None or value.shape is None or not value.shape.is_static() or not len(model.graph.inputs) > 1:
+            continue
+        if tuple(value.shape.numpy()) == given.shape:
+            model.graph.inputs.remove(value)
+            value.const_value = ir.tensor(given, name=value.name)
+            model.graph.register_initializer(value)
+            del left[value.name or ""]
+    return left
+
+
+def _drop_unread_inputs(model: ir.Model) -> None:
+    """Drop inputs that no node reads, as tf2onnx leaves constants behind that it has folded; the first one stays."""
+    for value in list(model.graph.inputs)[::-1]:
+        if not value.uses() and value not in model.graph.outputs and len(model.graph.inputs) > 1:
+            model.graph.inputs.remove(value)
+
+
+def _check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, told: str) -> None:
+    """Refuse inputs that have no samples, or samples that cannot be rows of what they declare."""
+    found = list(model.graph.inputs)
+    if not found:
+        raise ConfigError(f"{where}: the graph has no input")
+    for value in found:
+        if value.name not in samples:
+            raise ConfigError(
+                f"{where}: input {value.name!r}: {told} hold no array of that name, only {sorted(samples)}; "
+                "write an .npz with one array per input, or say which of them it is: "
+                f'inputs = {{ {value.name} = "{next(iter(samples), "")}" }} in its [[member]]'
+            )
+        rows = samples[value.name or ""]
+        if value.shape is None or len(value.shape) != rows.ndim or not rows.ndim:
+            continue  # rows alone, or no batch dimension, or wrong: told when it is run
+        dims = tuple(d if isinstance(d, int) else -1 for d in value.shape[1:])
+        _check_samples(Tensor(value.name or "", _checked_dtype(value, where), dims), rows, where, told)
+
+
+def _public(value: ir.Value, where: str) -> Tensor:
+    dtype = _checked_dtype(value, where)
+    if value.shape is None or len(value.shape) == 0:
+        raise ConfigError(f"{where}: input {value.name!r} has no batch dimension; {CURE_BATCH}")
+    if isinstance(value.shape[0], int):
+        raise ConfigError(
+            f"{where}: input {value.name!r} has shape {_told(value.shape)}: its batch dimension is fixed at "
+            f"{value.shape[0]}; {CURE_BATCH}"
+        )
+    if len(value.shape) == 1:
+        raise ConfigError(f"{where}: input {value.name!r} has nothing but a batch dimension; reshape it to [rows, 1]")
+    return Tensor(value.name or "", dtype, tuple(d if isinstance(d, int) else -1 for d in value.shape[1:]))
+
+
+def _checked_dtype(value: ir.Value, where: str) -> str:
+    dtype = "" if value.dtype is None else _numpy_name(value.dtype)
+    if dtype not in _NUMBERS:
+        raise ConfigError(f"{where}: input {value.name!r} is of type {value.dtype}; allowed: {', '.join(_NUMBERS)}")
+    return dtype
+
+
+def _told(shape: ir.Shape) -> list[int | str]:
+    return [d if isinstance(d, int) else str(d) for d in shape]
+
+
+def _numpy_name(dtype: ir.DataType) -> str:
+    return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
+
+
+def _check_samples(tensor: Tensor, rows: np.ndarray, where: str, told: str) -> None:
+    fits = rows.ndim == len(tensor.dims) + 1
+    fits = fits and all(d in (-1, n) for d, n in zip(tensor.dims, rows.shape[1:], strict=True))
+    if not fits or str(rows.dtype) != tensor.dtype:
+        raise ConfigError(
+            f"{where}: input {tensor.name!r} wants {tensor.dtype} of shape {['rows', *tensor.dims]}; "
+            f"{told} hold {rows.dtype} of shape {list(rows.shape)}"
+        )

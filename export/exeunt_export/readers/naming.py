@@ -1,0 +1,80 @@
+"""A member's inputs under the bag's names: public names given to them, and a dimension to those without any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from exeunt.errors import unknown
+from exeunt.manifest import Tensor
+from exeunt_export.readers.constants import constant
+
+
+def name_inputs(model: ir.Model, names: Mapping[str, str], where: str) -> None:
+    """Give a member's inputs their public names.
+
+    Args:
+        model: changed in place.
+        names: the member's name of an input -> the public one; others keep theirs. Two that have the same public
+            name become one.
+        where: file, for messages.
+
+    Raises:
+        ConfigError: the member has no such input.
+    """
+    inputs = {value.name or "": value for value in model.graph.inputs}
+    for own in names:
+        if own not in inputs:
+            raise unknown("input", own, inputs, f"{where}: inputs")
+    # out of the way first: names may be exchanged, and a value inside may have a public name
+    values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
+    wanted = set(names.values())
+    for name, value in values.items():
+        if name in names or (name in wanted and name not in inputs):
+            value.name = f"{name}/renamed"
+    first: dict[str, ir.Value] = {value.name or "": value for value in inputs.values()}
+    for own, public in names.items():
+        value = inputs[own]
+        other = first.get(public)
+        if other is not None and other is not value:
+            ir.convenience.replace_all_uses_with(value, other)
+            model.graph.inputs.remove(value)
+        else:
+            value.name = public
+            first[public] = value
+
+
+def widen_flat_inputs(model: ir.Model) -> None:
+    """Let every input [rows] be [rows, 1] to the outside: a Triton model has a dimension beside the batch.
+
+    Triton's `reshape` would do this for the native backends, but neither in its ensembles nor in engine mode.
+    """
+    for number, value in enumerate(list(model.graph.inputs)):
+        shape = value.shape
+        if shape is None or len(shape) != 1 or isinstance(shape[0], int):
+            continue
+        name = value.name or ""
+        axes = constant(np.array([-1]), f"{name}/axes", model.graph)
+        wide = ir.Value(name=name, type=value.type, shape=ir.Shape([shape[0], 1]))
+        value.name = f"{name}/flat"
+        flatten = ir.node("Reshape", [wide, axes], name=f"{name}/flatten")
+        flatten.outputs[0].name, flatten.outputs[0].type = f"{name}/column", value.type
+        ir.convenience.replace_all_uses_with(value, flatten.outputs[0])
+        model.graph.inputs.remove(value)
+        model.graph.inputs.insert(number, wide)
+        model.graph.insert_before(next(iter(model.graph)), flatten)
+
+
+def as_columns(samples: Mapping[str, np.ndarray], inputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Samples [rows] as [rows, 1] where an input is that wide.
+
+    Args:
+        samples: name -> array.
+        inputs: name -> what is wanted.
+    """
+    return {
+        name: each[:, None] if each.ndim == 1 and name in inputs and inputs[name].dims == (1,) else each
+        for name, each in samples.items()
+    }

@@ -1,0 +1,212 @@
+"""Opening a bag: its members read, checked against each other, and timed node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.errors import ConfigError, unknown
+from exeunt.manifest import Tensor
+from exeunt_export.bagfile import samples as sampling
+from exeunt_export.bagfile.bagfile import BagFile
+from exeunt_export.cutting.plan import Measured
+from exeunt_export.profile import nodecosts
+from exeunt_export.readers import own_exits
+from exeunt_export.readers.graph import Draft, MemberGraph, draft_member, finish_member
+from exeunt_export.readers.naming import as_columns
+from exeunt_export.readers.shared import Shared, preprocess
+from exeunt_export.stages import Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A bag with everything read and measured.
+
+    Attributes:
+        bag: its file.
+        members: in the bag's order.
+        inputs: the public ones.
+        samples: public input -> [rows, ...].
+        parts: of the samples.
+        labels: names of the classes.
+        shared: preprocessing before all members; None without.
+    """
+
+    bag: BagFile
+    members: tuple[Measured, ...]
+    inputs: tuple[Tensor, ...]
+    samples: dict[str, np.ndarray]
+    parts: sampling.Parts
+    labels: tuple[str, ...]
+    shared: Shared | None = None
+
+    def rows_of(self, member: MemberGraph) -> dict[str, np.ndarray]:
+        """The samples that a member takes; public input -> [rows, ...]."""
+        return {each.name: self.samples[each.name] for each in member.inputs}
+
+
+def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
+    """Read, check and time the members.
+
+    What can be refused is refused before anything takes long: all files are looked for, then all are read and checked
+    by what they declare, then each is run on some rows, and only then are nodes timed.
+
+    Args:
+        bag: checked.
+        given: samples in place of the bag file's.
+        stages: told of progress.
+
+    Raises:
+        ConfigError: a member or the samples cannot be used, or members disagree.
+    """
+    _check_files(bag)
+    where = f"{bag.where}: samples"
+    told = "samples"
+    if given is None:
+        if bag.samples is None:
+            raise ConfigError(f"{where} is missing; it names a file of unlabelled inputs")
+        given = sampling.load(bag.samples, where)
+        told = f"samples = {bag.samples}"
+    samples = {"": given} if isinstance(given, np.ndarray) else dict(given)
+    shared = None
+    if bag.preprocess is not None:
+        sampling.check_finite(samples, f"{bag.where}: {told}")
+        shared = preprocess(bag.name, bag.preprocess, samples, f"{bag.where}: preprocess", told)
+        samples = shared.samples
+    if "" in samples and len(bag.inputs) == 1:
+        samples = {bag.inputs[0]: samples[""]}
+    drafts, samples = _read(bag, samples, told, stages)
+    graphs = _run(bag, drafts, stages)
+    inputs = _agree(bag, graphs)
+    labels = _labels(bag, graphs[0])
+    samples = as_columns({each.name: samples[each.name] for each in inputs}, {each.name: each for each in inputs})
+    rows = sampling.count_rows(samples, where)
+    sampling.check_finite(samples, f"{bag.where}: {told}")
+    parts = sampling.divide(rows, bag.seed)
+    return Opened(bag, _measure(bag, graphs, samples, stages), inputs, samples, parts, labels, shared)
+
+
+def _check_files(bag: BagFile) -> None:
+    """Raise ConfigError, naming the member, unless every file is there."""
+    for member in bag.members:
+        for key, path in (("file", member.file), ("preprocess", member.preprocess)):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"{bag.where}: member {member.name}: {key} = {path}: no such file; give an ONNX file")
+
+
+def _read(
+    bag: BagFile, samples: dict[str, np.ndarray], told: str, stages: Stages
+) -> tuple[list[Draft], dict[str, np.ndarray]]:
+    """All members as their files declare them, and the samples under the public names."""
+    drafts: list[Draft] = []
+    stages.at("read members", 0, len(bag.members))
+    for member in bag.members:
+        with _naming(bag, member.name):
+            draft = draft_member(member, samples, told)
+        if "" in samples:  # one array without a name is the one input of the first member
+            samples = {draft.model.graph.inputs[0].name or "": samples[""]}
+        drafts.append(draft)
+        stages.at("read members", len(drafts), len(bag.members))
+    declared = [each for each in drafts if each.classes is not None]
+    _same_classes(declared)
+    if declared:
+        _labels(bag, declared[0])
+    return drafts, samples
+
+
+def _run(bag: BagFile, drafts: Sequence[Draft], stages: Stages) -> list[MemberGraph]:
+    """The members in the bag's form, each run on some rows."""
+    graphs: list[MemberGraph] = []
+    stages.at("run members", 0, len(drafts))
+    for draft in drafts:
+        with _naming(bag, draft.name):
+            graphs.append(finish_member(draft))
+            own_exits.check_order(graphs[-1])
+        stages.at("run members", len(graphs), len(drafts))
+    return graphs
+
+
+@contextmanager
+def _naming(bag: BagFile, member: str) -> Iterator[None]:
+    """Let errors, which start with the member's file, start with the bag file and the member."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{bag.where}: member {member}: file = {error}") from None
+
+
+def _measure(
+    bag: BagFile, graphs: Sequence[MemberGraph], samples: Mapping[str, np.ndarray], stages: Stages
+) -> tuple[Measured, ...]:
+    measured: list[Measured] = []
+    stages.at("time nodes", 0, len(graphs))
+    for graph in graphs:
+        costs = nodecosts.measure(graph.model, {each.name: samples[each.name] for each in graph.inputs}, graph.where)
+        with _naming(bag, graph.name):
+            measured.append(own_exits.measured(graph, costs))
+        stages.at("time nodes", len(measured), len(graphs))
+    return tuple(measured)
+
+
+def _agree(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
+    """The public inputs; ConfigError where members disagree on classes or on an input."""
+    _same_classes(graphs)
+    inputs: dict[str, tuple[Tensor, MemberGraph]] = {}
+    for graph in graphs:
+        for tensor in graph.inputs:
+            known, other = inputs.setdefault(tensor.name, (tensor, graph))
+            both = _narrower(known, tensor)
+            if both is None:
+                raise ConfigError(
+                    f"{graph.where}: input {tensor.name!r} is {tensor.dtype} {list(tensor.dims)}, in {other.where} it "
+                    f"is {known.dtype} {list(known.dims)}; members of a bag take the same inputs, or inputs of other "
+                    f'names: inputs = {{ {tensor.name} = "..." }} in its [[member]]'
+                )
+            inputs[tensor.name] = both, other
+    return tuple(inputs[name][0] for name in _order(bag, inputs))
+
+
+def _same_classes(members: Sequence[Draft] | Sequence[MemberGraph]) -> None:
+    for each in members:
+        if each.classes != members[0].classes:
+            raise ConfigError(
+                f"{each.where}: member {each.name} has {each.classes} classes, {members[0].where} has "
+                f"{members[0].classes}; members of a bag vote on the same classes in the same order"
+            )
+
+
+def _narrower(one: Tensor, other: Tensor) -> Tensor | None:
+    """The tensor that fits both, free only where both are; None where they differ."""
+    if one.dtype != other.dtype or len(one.dims) != len(other.dims):
+        return None
+    pairs = list(zip(one.dims, other.dims, strict=True))
+    return (
+        Tensor(one.name, one.dtype, tuple(map(max, pairs))) if all(a == b or -1 in (a, b) for a, b in pairs) else None
+    )
+
+
+def _order(bag: BagFile, taken: Mapping[str, tuple[Tensor, MemberGraph]]) -> Sequence[str]:
+    """Names of the public inputs, as the bag file orders them."""
+    if not bag.inputs:
+        return list(taken)
+    for name, (_, graph) in taken.items():
+        if name not in bag.inputs:
+            raise unknown("input", name, bag.inputs, f"{bag.where}: member {graph.name}: inputs")
+    for name in bag.inputs:
+        if name not in taken:
+            raise ConfigError(f"{bag.where}: inputs: no member takes {name!r}; they take {', '.join(taken)}")
+    return bag.inputs
+
+
+def _labels(bag: BagFile, first: Draft | MemberGraph) -> tuple[str, ...]:
+    labels = bag.labels if bag.labels is not None else tuple(str(number) for number in range(first.classes or 0))
+    if len(labels) != first.classes:
+        raise ConfigError(f"{bag.where}: labels: {len(labels)} of them, but {first.where} has {first.classes} classes")
+    if bag.serving.top > len(labels):
+        raise ConfigError(
+            f"{bag.where}: [serving]: top = {bag.serving.top}; allowed: 0 to {len(labels)}, the number of classes"
+        )
+    return labels

@@ -1,0 +1,167 @@
+"""Members that bring exits of their own (BranchyNet, MSDNet, DeeBERT): outputs of the graph that become the ramps.
+
+Nothing is trained: the member is cut where each of these outputs becomes computable, the segment up to there makes the
+output too, as its FEATURES, and the heads pass it on. Cuts lie where the exits are, so `[cuts]` has no say in them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from exeunt.contract import PROBABILITIES
+from exeunt.errors import ConfigError
+from exeunt_export.bagfile.bagfile import Cuts
+from exeunt_export.cutting import align
+from exeunt_export.cutting.cuts import Boundary, boundaries, candidates, lazy_order
+from exeunt_export.cutting.plan import ExitPlan, Measured, reached
+from exeunt_export.cutting.split import Cut, make_cut
+from exeunt_export.profile.nodecosts import NodeCosts
+from exeunt_export.ramps.pricing import RampPrices
+from exeunt_export.readers.graph import MemberGraph
+
+_OWN = "own exit"  # what `usable` says of such a boundary: no ramp may be trained there
+_SAME_TIME = 0.05  # exits of different members that lie closer than this share of the run are one exit of the bag
+
+
+def check_order(member: MemberGraph) -> None:
+    """Raise ConfigError, naming the member's file and exit, unless its own exits are in depth order."""
+    trunk = _nodes_before(member, PROBABILITIES)
+    known: set[str] = set()
+    for number, name in enumerate(member.exits, start=1):
+        branch = _nodes_before(member, name)
+        if not (branch - known) & trunk or not trunk - branch:
+            raise ConfigError(
+                f"{member.where}: exits: number {number} is computed no later than the one before it, or not before "
+                "the end; name the outputs in depth order"
+            )
+        known |= branch
+
+
+def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
+    """A member with its boundaries, those of its own exits, in depth order, among them.
+
+    Raises:
+        ConfigError: exits at which the member cannot be cut.
+    """
+    each = Measured.of(member, costs)
+    if not member.exits:
+        return each
+    known = list(itertools.accumulate((_nodes_before(member, name) for name in member.exits), operator.or_))
+    shares = [
+        sum(costs.share.get(node, 0.0) for node in nodes) or 1e-6 * number
+        for number, nodes in enumerate(known, start=1)
+    ]
+    whole = sum(costs.share.get(node, 0.0) for node in known[-1] | _nodes_before(member, PROBABILITIES)) or 1.0
+    own = [_own_boundary(member, costs, number, share / whole) for number, share in enumerate(shares)]
+    return dataclasses.replace(each, boundaries=(*each.boundaries, *own))
+
+
+def _nodes_before(member: MemberGraph, value: str) -> set[str]:
+    """Names of all nodes that a value depends on."""
+    model = member.model.clone()
+    model.graph.outputs[:] = [ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)[value]]
+    return {node.name or "" for node in lazy_order(model.graph, set())}
+
+
+def _own_boundary(member: MemberGraph, costs: NodeCosts, number: int, share: float) -> Boundary:
+    """The place at which an exit has been computed and everything that later exits and the end need is alive."""
+    model = member.model.clone()
+    values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
+    name = member.exits[number]
+    model.graph.outputs[:] = [*(values[each] for each in member.exits[number:]), *model.graph.outputs]
+    found = boundaries(dataclasses.replace(member, model=model), costs)
+    here = next(each for each in found if each.after == name)
+    if here.usable:
+        raise ConfigError(f"{member.where}: exits: cannot cut where number {number + 1} is computed: {here.usable}")
+    kept = tuple(each for each in here.tensors if each.name != name)
+    own_bytes = max(0, here.bytes_per_row - 4 * member.classes)
+    return dataclasses.replace(here, width=len(kept), tensors=kept, bytes_per_row=own_bytes, share=share, usable=_OWN)
+
+
+def own_cuts(each: Measured) -> tuple[Cut, ...]:
+    """The cuts at a member's own exits, in depth order; none where it has none."""
+    places = {boundary.after: boundary for boundary in each.boundaries if boundary.usable == _OWN}
+    return tuple(Cut(places[name], (), 0, own=name, classes=each.member.classes) for name in each.member.exits)
+
+
+def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: str) -> ExitPlan:
+    """Exits at the members' own, the other members aligned with them.
+
+    Args:
+        members: at least one with exits of its own.
+        wished: the bag file's [cuts], for the others.
+        classes: number of classes.
+        where: the bag file, for messages.
+    """
+    own = [own_cuts(each) for each in members]
+    work_us = sum(each.costs.total_us for each in members)
+    times = _times(members, own)
+    prices, warnings = RampPrices(classes), [remark for each in members for remark in each.member.remarks]
+    cuts = own
+    ramp_us = 0.0
+    for grid in sorted(wished.grid, reverse=True):
+        cuts = [cut or _placed(each, times, wished, classes, grid) for each, cut in zip(members, own, strict=True)]
+        ramp_us = _trained_us(cuts, prices)
+        if ramp_us <= wished.ramp_budget * work_us:
+            break
+    else:
+        warnings.append(
+            f"{where}: [cuts] ramp_budget = {wished.ramp_budget}: the ramps of members without exits of their own "
+            f"would add {ramp_us / work_us:.1%}; they vote when they have finished"
+        )
+        cuts, ramp_us = own, 0.0
+    exits = _aligned(reached(members, cuts), times)
+    used = [{depths[number] for depths in exits} for number in range(len(members))]
+    cuts = [tuple(cut for d, cut in enumerate(each, start=1) if d in on) for each, on in zip(cuts, used, strict=True)]
+    exits = _aligned(reached(members, cuts), times)
+    return ExitPlan(tuple(map(tuple, cuts)), tuple(exits), ramp_us, work_us, tuple(warnings))
+
+
+def _times(members: Sequence[Measured], own: Sequence[tuple[Cut, ...]]) -> list[float]:
+    """When the bag votes: at every own exit, those of different members at about the same time together."""
+    whole = max(each.costs.total_us for each in members)
+    events = sorted(
+        (cut.boundary.share * each.costs.total_us, number)
+        for number, (each, cuts) in enumerate(zip(members, own, strict=True))
+        for cut in cuts
+    )
+    groups: list[list[tuple[float, int]]] = []
+    for time, number in events:
+        last = groups[-1] if groups else []
+        if last and time - last[0][0] <= _SAME_TIME * whole and all(number != other for _, other in last):
+            last.append((time, number))
+        else:
+            groups.append([(time, number)])
+    return [group[-1][0] for group in groups]
+
+
+def _placed(each: Measured, times: Sequence[float], wished: Cuts, classes: int, grid: int) -> tuple[Cut, ...]:
+    """Cuts of a member without exits of its own, near the times of the others' exits."""
+    offered = candidates(list(each.boundaries), wished.max_cut_width)
+    grids = [side for side in wished.grid if side <= grid]
+    placed = align.place_cuts(offered, each.costs.total_us, times)
+    return tuple(make_cut(each.member, boundary, classes, grids) for boundary in placed)
+
+
+def _trained_us(cuts: Sequence[Sequence[Cut]], prices: RampPrices) -> float:
+    """What the ramps add that the members did not have."""
+    trained = [cut for own in cuts for cut in own if not cut.own]
+    return sum(prices.pooling_us(cut) + prices.heads_us([cut]) for cut in trained)
+
+
+def _aligned(reached_us: Sequence[Sequence[float]], times: Sequence[float]) -> list[tuple[int, ...]]:
+    """Depths at each time, exactly as deep as reached: an own exit is never skipped for the next one."""
+    full = tuple(len(each) for each in reached_us)
+    exits: list[tuple[int, ...]] = []
+    for time in times:
+        slack = 1e-6 * time
+        depths = tuple(int(np.searchsorted(each, time + slack, side="right")) for each in reached_us)
+        if any(depths) and depths != full and (not exits or depths != exits[-1]):
+            exits.append(depths)
+    return [*exits, full]

@@ -1,0 +1,175 @@
+"""`quantize = "int8"`: members turned into 8-bit integers before they are cut, by onnxruntime's static quantisation.
+
+Weights and activations become integers (QDQ format), the ranges of activations taken from the bag's own samples. The
+last layer and what follows it stay float: 256 steps of a score would make ties of close classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from exeunt.contract import PROBABILITIES
+from exeunt.errors import ConfigError
+from exeunt_export import onnxfiles
+from exeunt_export.cutting.plan import Measured
+from exeunt_export.profile import nodecosts
+from exeunt_export.ramps.features import chunks
+from exeunt_export.readers import graph, integers
+from exeunt_export.readers.graph import MemberGraph
+from exeunt_export.readers.opening import Opened
+from exeunt_export.stages import Stages
+
+INT8 = "int8"
+_MOST_ROWS = 256  # samples that ranges are taken from
+_BATCH = 32
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """A member before it was quantised.
+
+    Attributes:
+        probabilities: of the float member on the report rows, float32 [rows, classes].
+        weight_bytes: of the float member.
+        total_us: median time of one row of the float member, one thread.
+    """
+
+    probabilities: np.ndarray
+    weight_bytes: int
+    total_us: float
+
+
+def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, Compressed]]:
+    """Quantise the members for which the bag file asks that.
+
+    Args:
+        opened: the bag.
+        stages: told of progress.
+
+    Returns:
+        the bag with those members in integers, timed again; what they were before, by name.
+
+    Raises:
+        ConfigError: onnxruntime cannot quantise a member, or it is quantised already.
+    """
+    wanted = [
+        number for number, each in enumerate(opened.bag.members) if (each.quantize or opened.bag.quantize) == INT8
+    ]
+    if not wanted:
+        return opened, {}
+    members, before = list(opened.members), {}
+    stages.at("quantize", 0, len(wanted))
+    for done, number in enumerate(wanted, start=1):
+        each = members[number]
+        rows = opened.rows_of(each.member)
+        before[each.member.name] = Compressed(
+            _probabilities(each.member, {name: array[opened.parts.report] for name, array in rows.items()}),
+            onnxfiles.weight_bytes(each.member.model),
+            each.costs.total_us,
+        )
+        made = quantised(each.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
+        members[number] = Measured.of(made, nodecosts.measure(made.model, rows, made.where))
+        stages.at("quantize", done, len(wanted))
+    return dataclasses.replace(opened, members=tuple(members)), before
+
+
+def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGraph:
+    """The member in 8-bit integers, QDQ format, unsigned activations and signed weights by channel.
+
+    Weights use 7 bits: on x86 processors without VNNI sums of two products of 8 bits would saturate, and a member has
+    to say the same on every host.
+
+    Args:
+        member: a float classifier.
+        rows: real inputs, [rows, ...], to take ranges from.
+
+    Raises:
+        ConfigError: onnxruntime cannot quantise it, it is quantised already, or it has exits of its own.
+    """
+    if integers.is_quantised(member.model):
+        raise ConfigError(
+            f"{member.where}: quantize = {INT8!r}, but it is quantised already; leave quantize out for it"
+        )
+    if member.exits:
+        raise ConfigError(
+            f"{member.where}: quantize = {INT8!r} and exits: ranges of exits of its own are not known here; quantise "
+            "the file itself and leave quantize out for it"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "made"))
+        onnxfiles.save(member.model, plain)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of its own, about shapes and about its own deprecated parts
+                quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+                quantize_static(
+                    prepared,
+                    made,
+                    _Rows(rows),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    reduce_range=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    nodes_to_exclude=_last_layer(prepared),
+                )
+        except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError, AssertionError) as error:
+            told = onnxfiles.first_line(error)
+            raise ConfigError(
+                f"{member.where}: onnxruntime cannot quantise this member: {told}; leave quantize out for it"
+            ) from error
+        model = graph.read(made)
+        _load_weights(model)
+    (output,) = model.graph.outputs
+    output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", member.classes])
+    assert output.name == PROBABILITIES  # quantising keeps the names of inputs and outputs
+    return dataclasses.replace(member, model=model)
+
+
+def _load_weights(model: ir.Model) -> None:
+    """Take the weights out of the file, which is about to go."""
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:
+            value.const_value = ir.tensor(np.array(value.const_value.numpy()), name=value.name)
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc]
+    """The samples, some at a time, as onnxruntime asks for them."""
+
+    def __init__(self, rows: Mapping[str, np.ndarray]) -> None:
+        count = min(_MOST_ROWS, len(next(iter(rows.values()))))
+        self._parts: Iterator[dict[str, np.ndarray]] = (
+            {name: each[part] for name, each in rows.items()} for part in chunks(count, _BATCH)
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next inputs by name; None at the end."""
+        return next(self._parts, None)
+
+
+def _last_layer(path: Path) -> list[str]:
+    """Names of the last layer's node and of all that follow it."""
+    nodes = list(ir.load(path).graph)
+    last = max((number for number, node in enumerate(nodes) if node.op_type in _LAYERS), default=len(nodes))
+    return [node.name or "" for node in nodes[last:]]
+
+
+def _probabilities(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    session = onnxfiles.open_in_memory(member.model, member.where)
+    count = len(next(iter(rows.values())))
+    parts = [
+        onnxfiles.run(session, {name: each[part] for name, each in rows.items()}, member.where)[PROBABILITIES]
+        for part in chunks(count, _BATCH)
+    ]
+    return np.concatenate(parts)

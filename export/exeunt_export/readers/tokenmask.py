@@ -1,0 +1,40 @@
+"""Which public input is the attention mask: a number for every token, which is no token id."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from exeunt_export.readers.graph import MemberGraph
+
+_NUMBERS = ("int64", "int32", "int16", "int8", "uint8", "bool")
+_SAME = frozenset(("Cast", "Reshape", "Unsqueeze", "Squeeze", "Identity", "Flatten", "Expand"))  # values stay
+
+
+def mask_of(member: MemberGraph, tokens: int) -> str:
+    """Name of the input that masks `tokens` tokens (-1 = any number); "" where none does, or it cannot be told.
+
+    A mask is an integer or boolean input [rows, tokens] that never chooses rows of a table: ids of tokens, types and
+    positions do. Where several are left, the one named so.
+    """
+    values = {value.name: value for value in member.model.graph.inputs}
+    found = [
+        each.name
+        for each in member.inputs
+        if each.dtype in _NUMBERS and each.dims == (tokens,) and not _chooses(values[each.name])
+    ]
+    named = [name for name in found if "mask" in name.lower()]
+    return found[0] if len(found) == 1 else named[0] if len(named) == 1 else ""
+
+
+def _chooses(value: ir.Value) -> bool:
+    """Whether a value is an index into a table, as it is or in another shape."""
+    front, seen = [value], set[ir.Value]()
+    while front:
+        each = front.pop()
+        seen.add(each)
+        for user, place in each.uses():
+            if (user.op_type in ("Gather", "GatherND", "GatherElements") and place == 1) or user.op_type == "OneHot":
+                return True
+            if user.op_type in _SAME and place == 0:
+                front += [out for out in user.outputs if out not in seen]
+    return False

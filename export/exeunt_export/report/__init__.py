@@ -1,0 +1,1 @@
+"""What an export did and what to expect of it."""

@@ -1,0 +1,148 @@
+"""What a bag should be worth once it serves: latency at a given loss, ramps that never pay, members that never matter.
+
+Judged on the calibration rows, with the best fixed thresholds for them, and once more on the report rows, which had no
+say in those thresholds. Lossless stops, which come on top, are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.comparison.hindsight import answer_fixed, best_fixed
+from exeunt.contract import votes_name
+from exeunt.deciding import votes
+from exeunt.manifest import Manifest
+from exeunt.records.calibration import exits_of
+from exeunt.replay.stream import VoteStream
+
+LOSSES = (0.005, 0.01, 0.02)
+_MOST_ROWS = (1000, 300)  # rows that thresholds are searched on: of bags of up to 5 exits, of others; seconds at most
+_FEW_EXITS = 5
+
+Known = Mapping[tuple[str, int], np.ndarray]  # (member, depth) -> probabilities on every sample
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What fixed thresholds for one loss would give, one row at a time on an idle machine.
+
+    Attributes:
+        max_loss: share of answers that may differ from the full vote.
+        latency_us: mean over the calibration rows.
+        loss: on them.
+        unseen_latency_us: mean over the report rows.
+        unseen_loss: on them.
+        active: exits that are worth offering.
+        leaves: share of the calibration rows that each exit answers.
+        rows: calibration rows that were looked at.
+    """
+
+    max_loss: float
+    latency_us: float
+    loss: float
+    unseen_latency_us: float
+    unseen_loss: float
+    active: tuple[bool, ...]
+    leaves: tuple[float, ...]
+    rows: int
+
+
+def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np.ndarray) -> tuple[Expected, ...]:
+    """What to expect at each of LOSSES.
+
+    Args:
+        manifest: of the bag.
+        known: every vote on every sample.
+        calibration: row numbers, int64.
+        report: row numbers, int64.
+
+    Returns:
+        one for each loss; none of a bag without early exits.
+    """
+    if len(manifest.exits) == 1:
+        return ()
+    most = _MOST_ROWS[len(manifest.exits) > _FEW_EXITS]
+    if len(calibration) > most:
+        calibration = calibration[np.linspace(0, len(calibration) - 1, most).astype(np.int64)]
+    seen, unseen = (_stream(manifest, known, rows) for rows in (calibration, report))
+    costs = manifest.costs(1)
+    found = []
+    for max_loss in LOSSES:
+        fixed = best_fixed(seen, costs, max_loss, lossless=False)
+        runs = [answer_fixed(each, fixed, costs, lossless=False) for each in (seen, unseen)]
+        lost = [each.wrong[np.arange(len(each)), run.exit] for each, run in zip((seen, unseen), runs, strict=True)]
+        found.append(
+            Expected(
+                max_loss=max_loss,
+                latency_us=float(runs[0].latency_us.mean()),
+                loss=float(lost[0].mean()),
+                unseen_latency_us=float(runs[1].latency_us.mean()),
+                unseen_loss=float(lost[1].mean()),
+                active=tuple(fixed.active.tolist()),
+                leaves=tuple((np.bincount(runs[0].exit, minlength=len(manifest.exits)) / len(seen)).tolist()),
+                rows=len(seen),
+            )
+        )
+    return tuple(found)
+
+
+def _stream(manifest: Manifest, known: Known, rows: np.ndarray) -> VoteStream:
+    feedback = exits_of({votes_name(*key): each[rows] for key, each in known.items()}, manifest)
+    never = np.full(len(rows), feedback.exits - 1, dtype=np.int32)
+    return VoteStream("samples", feedback, certain=never, forced=np.full(len(rows), -1, dtype=np.int32))
+
+
+def warn(manifest: Manifest, known: Known, rows: np.ndarray, expected: Sequence[Expected]) -> tuple[str, ...]:
+    """Warnings about ramps that never pay and members that never matter.
+
+    Args:
+        manifest: of the bag.
+        known: every vote on every sample.
+        rows: numbers of the rows that no ramp was trained on.
+        expected: from `expect`.
+    """
+    return (*_idle_ramps(manifest, expected), *_idle_members(manifest, known, rows))
+
+
+def _idle_ramps(manifest: Manifest, expected: Sequence[Expected]) -> list[str]:
+    """Ramps at whose exits nobody leaves at any of the losses, exit by exit."""
+    if not expected:
+        return []
+    idle = [not any(each.leaves[e] for each in expected) for e in range(len(manifest.exits))]
+    most = max(each.max_loss for each in expected)
+    found = []
+    for number, exit_ in enumerate(manifest.exits[:-1]):
+        ramps = []
+        for place, (member, depth) in enumerate(zip(manifest.members, exit_.depths, strict=True)):
+            where = [e for e, each in enumerate(manifest.exits) if each.depths[place] == depth]
+            if 0 < depth < member.depth and all(idle[e] for e in where):
+                ramps.append(f"{member.name} after segment {depth}")
+        if ramps:
+            found.append(
+                f"exit {number}: its ramps ({', '.join(ramps)}) never pay: at a loss of up to {most:.0%} no "
+                "calibration row should leave there"
+            )
+    return found
+
+
+def _idle_members(manifest: Manifest, known: Known, rows: np.ndarray) -> list[str]:
+    """Members without which the vote has the same label on every row."""
+    if len(manifest.members) == 1:
+        return []
+    told = [known[member.name, member.depth][rows] for member in manifest.members]
+    weights = [member.weight for member in manifest.members]
+    full = votes.labels(votes.vote(told, weights, manifest.vote))
+    work_us = [sum(segment.cost_us[1] for segment in member.segments) for member in manifest.members]
+    found = []
+    for number, member in enumerate(manifest.members):
+        others = [n for n in range(len(told)) if n != number]
+        vote = votes.vote([told[n] for n in others], [weights[n] for n in others], manifest.vote)
+        if (votes.labels(vote) == full).all():
+            found.append(
+                f"member {member.name} never matters: on all {len(rows)} rows looked at the others' vote has the same "
+                f"label; without it the bag does {work_us[number] / sum(work_us):.0%} less work"
+            )
+    return found

@@ -1,0 +1,142 @@
+"""Gathering what an export did into its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exeunt.deciding import votes
+from exeunt.manifest import Manifest
+from exeunt_export import onnxfiles
+from exeunt_export.cutting.cut_members import CutMember
+from exeunt_export.cutting.plan import ExitPlan
+from exeunt_export.ramps.train import Key
+from exeunt_export.readers import integers
+from exeunt_export.readers.opening import Opened
+from exeunt_export.readers.quantise import Compressed
+from exeunt_export.report import expectation
+from exeunt_export.report.export_report import CutReport, ExportReport, QuantisedReport
+from exeunt_export.stages import Stages
+from exeunt_export.writing import assembling
+
+_SLOWER = 1.05  # less than that may be noise
+
+
+def make_report(
+    opened: Opened,
+    plan: ExitPlan,
+    cut: Sequence[CutMember],
+    known: Mapping[Key, np.ndarray],
+    before: Mapping[str, Compressed],
+    manifest: Manifest,
+    output: Path,
+    stages: Stages,
+) -> ExportReport:
+    """What was done, with what to expect of it.
+
+    Args:
+        opened: the bag.
+        plan: as it was carried out.
+        cut: the members in segments.
+        known: (member, depth) -> probabilities on every sample.
+        before: quantised members as they were.
+        manifest: as written.
+        output: the repository.
+        stages: told of progress.
+    """
+    stages.at("report", 0, 1)
+    parts = opened.parts
+    rows = parts.report
+    full = votes.labels(assembling.exit_votes(opened, manifest.exits[-1].depths, known))[rows]
+    agrees = {key: float((votes.labels(each)[rows] == full).mean()) for key, each in known.items()}
+    expected = expectation.expect(manifest, known, parts.calibration, rows)
+    doubts = expectation.warn(manifest, known, np.concatenate([parts.calibration, rows]), expected)
+    small = _quantised(opened, known, before, manifest)
+    stages.at("report", 1, 1)
+    return ExportReport(
+        output=output,
+        manifest=manifest,
+        cuts=_cuts(opened, plan, agrees),
+        member_agreement={member.name: agrees[member.name, member.depth] for member in manifest.members},
+        parts=parts.sizes,
+        ramp_share=plan.ramp_share,
+        ramp_budget=opened.bag.cuts.ramp_budget,
+        worst_difference={m.name: each.difference for m, each in zip(opened.bag.members, cut, strict=True)},
+        seconds=dict(stages.seconds),
+        warnings=(*plan.warnings, *_batch_quantised(opened), *_slower(small), *doubts),
+        expected=expected,
+        quantised=small,
+    )
+
+
+def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float]) -> tuple[CutReport, ...]:
+    return tuple(
+        CutReport(
+            member=member.name,
+            depth=depth,
+            after=each.boundary.after,
+            width=each.boundary.width,
+            bytes_per_row=each.boundary.bytes_per_row,
+            share=each.boundary.share,
+            grid=each.grid,
+            features=each.features,
+            agreement=agrees[member.name, depth],
+            exits=tuple(number for number, depths in enumerate(plan.exits) if depths[place] == depth),
+            ramp_bytes=4 * (each.features + 1) * len(opened.labels),
+        )
+        for place, (member, own) in enumerate(zip(opened.bag.members, plan.cuts, strict=True))
+        for depth, each in enumerate(own, start=1)
+    )
+
+
+def _quantised(
+    opened: Opened, known: Mapping[Key, np.ndarray], before: Mapping[str, Compressed], manifest: Manifest
+) -> tuple[QuantisedReport, ...]:
+    """Each member that was quantised, held against the float bag on the report rows."""
+    rows = opened.parts.report
+    weights = [member.weight for member in manifest.members]
+    after = {member.name: known[member.name, member.depth][rows] for member in manifest.members}
+    floats = {name: before[name].probabilities if name in before else each for name, each in after.items()}
+    votes_before, votes_after = (
+        votes.labels(votes.vote(list(each.values()), weights, manifest.vote)) for each in (floats, after)
+    )
+    found = []
+    for each, told in zip(opened.members, manifest.members, strict=True):
+        name = each.member.name
+        if name not in before:
+            continue
+        old, new = votes.labels(floats[name]), votes.labels(after[name])
+        found.append(
+            QuantisedReport(
+                member=name,
+                same_label=float((old == new).mean()),
+                agreement_before=float((old == votes_before).mean()),
+                agreement_after=float((new == votes_after).mean()),
+                same_vote=float((votes_before == votes_after).mean()),
+                bytes_before=before[name].weight_bytes,
+                bytes_after=onnxfiles.weight_bytes(each.member.model),
+                us_before=before[name].total_us,
+                us_after=sum(segment.cost_us[1] for segment in told.segments),
+            )
+        )
+    return tuple(found)
+
+
+def _slower(quantised: Sequence[QuantisedReport]) -> list[str]:
+    return [
+        f"member {each.member} is slower in int8 on this machine ({each.us_after / each.us_before:.0%} of the time); "
+        'set quantize = "none" for it'
+        for each in quantised
+        if each.us_after > _SLOWER * each.us_before
+    ]
+
+
+def _batch_quantised(opened: Opened) -> list[str]:
+    return [
+        f"{each.member.where}: member {each.member.name} is quantised dynamically: its scales are taken over a whole "
+        "batch, so a row's probabilities depend a little on what it is batched with; quantise it statically to avoid it"
+        for each in opened.members
+        if integers.is_batch_quantised(each.member.model)
+    ]

@@ -1,0 +1,1 @@
+"""Which exits a bag has, in which order, and with which weights."""

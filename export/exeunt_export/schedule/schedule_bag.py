@@ -1,0 +1,57 @@
+"""The exits of a bag in engine mode: chosen, with their weights, from measured times and the calibration rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from exeunt.engine.engine import workers_of
+from exeunt.engine.exit_times import exit_times
+from exeunt.manifest import Member
+from exeunt_export.cutting.plan import ExitPlan, reached
+from exeunt_export.ramps.train import Key
+from exeunt_export.readers.opening import Opened
+from exeunt_export.schedule.choose import ScheduleInputs, choose
+
+DECISION_US = 150.0  # what an exit costs beside its heads: votes, the tuner, the lock
+
+
+def scheduled(opened: Opened, plan: ExitPlan, known: Mapping[Key, np.ndarray]) -> ExitPlan:
+    """The plan with the exits of the bag's schedule and the weights of their votes.
+
+    Args:
+        opened: the bag; in ensemble mode nothing changes.
+        plan: with the exits of the parallel schedule.
+        known: (member, depth) -> probabilities on every sample.
+    """
+    bag, rows = opened.bag, opened.parts.calibration
+    if bag.mode != "engine" or len(plan.exits) == 1:
+        return plan
+    ends = reached(opened.members, plan.cuts)
+    ramps = sum(len(own) for own in plan.cuts)
+    choice = choose(
+        bag.schedule,
+        ScheduleInputs(
+            segments_us=[np.diff([0.0, *own]).tolist() for own in ends],
+            told={
+                (number, depth): known[member.name, depth][rows]
+                for number, (member, own) in enumerate(zip(bag.members, ends, strict=True))
+                for depth in range(1, len(own) + 1)
+            },
+            weights=[member.weight for member in bag.members],
+            vote=bag.vote,
+            workers=workers_of(bag.settings),
+            max_loss=bag.settings.max_loss,
+            exit_us=DECISION_US + (plan.ramp_us / ramps if ramps else 0.0),
+            most_exits=2 * bag.cuts.exits,
+        ),
+        plan.exits,
+    )
+    return dataclasses.replace(plan, exits=choice.exits, weights=choice.weights)
+
+
+def elapsed_us(members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int, workers: int) -> list[float]:
+    """When the engine reaches each exit with one ticket of `size` rows on an idle machine, microseconds."""
+    return exit_times([[segment.cost_us[size] for segment in member.segments] for member in members], exits, workers)

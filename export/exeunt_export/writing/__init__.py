@@ -1,0 +1,1 @@
+"""The Triton model repository, written all of it or nothing."""

@@ -1,0 +1,148 @@
+"""From cut members and trained ramps to the manifest's members and exits, with their measured times and agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from exeunt import contract
+from exeunt.contract import features_name, votes_name
+from exeunt.deciding import votes
+from exeunt.engine.engine import workers_of
+from exeunt.manifest import Exit, Member, Segment
+from exeunt_export import onnxfiles
+from exeunt_export.cutting import align
+from exeunt_export.cutting.cut_members import CutMember
+from exeunt_export.cutting.plan import ExitPlan
+from exeunt_export.profile import latency
+from exeunt_export.ramps.heads import build_heads
+from exeunt_export.ramps.train import AnyRamp, Key
+from exeunt_export.readers.opening import Opened
+from exeunt_export.schedule import schedule_bag
+from exeunt_export.stages import Stages
+from exeunt_export.writing import repository
+
+_FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
+
+
+def votes_of_samples(opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, AnyRamp]) -> dict[Key, np.ndarray]:
+    """(member, depth) -> its probabilities on every sample, float32 [rows, classes]; ramps and final outputs."""
+    found = {}
+    for member, each in zip(opened.bag.members, cut, strict=True):
+        for depth, features in enumerate(each.features, start=1):
+            found[member.name, depth] = ramps[member.name, depth].probabilities(features)
+        found[member.name, len(each.pieces)] = each.probabilities
+    return found
+
+
+def exit_votes(
+    opened: Opened, depths: Sequence[int], known: Mapping[Key, np.ndarray], weights: Sequence[float] | None = None
+) -> np.ndarray:
+    """The vote at an exit on every sample, float32 [rows, classes]; `weights` by member, None = the bag's."""
+    weights = weights or [member.weight for member in opened.bag.members]
+    voting = [
+        (m.name, depth, weight) for m, depth, weight in zip(opened.bag.members, depths, weights, strict=True) if depth
+    ]
+    probabilities = [known[name, depth] for name, depth, _ in voting]
+    return votes.vote(probabilities, [weight for _, _, weight in voting], opened.bag.vote)
+
+
+def save_heads(
+    opened: Opened, plan: ExitPlan, ramps: Mapping[Key, AnyRamp], work: Path
+) -> list[tuple[str, Path] | None]:
+    """Per exit the Triton name and the file of its heads; None where every voting member has finished."""
+    found: list[tuple[str, Path] | None] = []
+    for number, keys in enumerate(_midway(opened, plan)):
+        if not keys:
+            found.append(None)
+            continue
+        model = contract.heads_model(opened.bag.name, number)
+        file = work / model / repository.file_name(opened.bag.mode, model)
+        onnxfiles.save(build_heads(model, {key: ramps[key] for key in keys}), file)
+        found.append((model, file))
+    return found
+
+
+def _midway(opened: Opened, plan: ExitPlan) -> list[list[Key]]:
+    """Per exit the members that vote by a ramp."""
+    names = [member.name for member in opened.bag.members]
+    return [
+        [(name, d) for name, d, cuts in zip(names, depths, plan.cuts, strict=True) if 0 < d <= len(cuts)]
+        for depths in plan.exits
+    ]
+
+
+def profile_bag(
+    opened: Opened,
+    plan: ExitPlan,
+    cut: Sequence[CutMember],
+    heads: Sequence[tuple[str, Path] | None],
+    known: Mapping[Key, np.ndarray],
+    stages: Stages,
+) -> tuple[tuple[Member, ...], tuple[Exit, ...]]:
+    """Time segments and heads, and describe members and exits for the manifest."""
+    sizes = latency.batch_sizes(opened.bag.serving.max_batch_size)
+    total = latency.ROUNDS * (len(cut) + sum(each is not None for each in heads))
+    steps = iter(range(1, total + 1))
+
+    def advance() -> None:
+        stages.at("profile", next(steps), total)
+
+    stages.at("profile", 0, total)
+    members = tuple(_member(opened, number, each, sizes, advance) for number, each in enumerate(cut))
+    features = {
+        features_name(member.name, depth): each
+        for member, one in zip(members, cut, strict=True)
+        for depth, each in enumerate(one.features, start=1)
+    }
+    exits = []
+    weights = plan.weights or (None,) * len(plan.exits)
+    elapsed = {size: _elapsed(opened, members, plan.exits, size) for size in sizes}
+    for number, (depths, head, keys) in enumerate(zip(plan.exits, heads, _midway(opened, plan), strict=True)):
+        taken = {features_name(*key): features[features_name(*key)] for key in keys}
+        head_us = latency.profile_heads(head[1], taken, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
+        elapsed_us = {size: elapsed[size][number] for size in sizes}
+        agreement = _agreement(opened, plan, number, known)
+        exits.append(Exit(depths, head[0] if head else None, elapsed_us, head_us, agreement, weights[number]))
+    return members, tuple(exits)
+
+
+def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], advance: latency.Advance) -> Member:
+    bag, told = opened.bag, opened.bag.members[number]
+    rows = opened.rows_of(opened.members[number].member)
+    costs = latency.profile_chain(cut.chain, rows, sizes, advance)
+    segments = tuple(
+        Segment(model, piece.inputs, piece.outputs, piece.features, cost)
+        for model, piece, cost in zip(cut.models, cut.pieces, costs, strict=True)
+    )
+    whole = contract.member_model(bag.name, told.name) if bag.serving.baseline else None
+    return Member(told.name, float(told.weight), segments, whole)
+
+
+def _elapsed(opened: Opened, members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int) -> list[float]:
+    """When each exit is reached with `size` rows: members side by side, or as the engine's workers allow."""
+    if opened.bag.mode == "engine":
+        return schedule_bag.elapsed_us(members, exits, size, workers_of(opened.bag.settings))
+    reached = [list(accumulate(segment.cost_us[size] for segment in member.segments)) for member in members]
+    return [align.elapsed(reached, depths) for depths in exits]
+
+
+def _agreement(opened: Opened, plan: ExitPlan, number: int, known: Mapping[Key, np.ndarray]) -> float:
+    rows = opened.parts.report
+    weights = plan.weights[number] if plan.weights else None
+    here = votes.labels(exit_votes(opened, plan.exits[number], known, weights))[rows]
+    return float((here == votes.labels(exit_votes(opened, plan.exits[-1], known))[rows]).mean())
+
+
+def save_calibration(folder: Path, opened: Opened, known: Mapping[Key, np.ndarray]) -> None:
+    """Write calibration.npz: `member.depth` -> its probabilities on the calibration rows.
+
+    float32, or float16 where there are more than 100 classes; [rows, classes].
+    """
+    dtype = np.float16 if len(opened.labels) > _FLOAT16_FROM else np.float32
+    rows = opened.parts.calibration
+    arrays = {votes_name(*key): each[rows].astype(dtype) for key, each in known.items()}
+    np.savez(folder / contract.CALIBRATION_FILE, **arrays)

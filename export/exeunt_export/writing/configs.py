@@ -1,0 +1,128 @@
+"""Triton's config.pbtxt for every model of a bag, through the protobuf classes of tritonclient.
+
+No `name:` (the folder is the name); every dimension and type explicit, so that a server may run with
+--disable-auto-complete-config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from exeunt import contract
+from exeunt.manifest import Tensor
+from exeunt_export.bagfile.bagfile import Serving
+
+LABELS_FILE = "labels.txt"
+_TYPES = {
+    "bool": "TYPE_BOOL",
+    "uint8": "TYPE_UINT8",
+    "int8": "TYPE_INT8",
+    "int16": "TYPE_INT16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "float16": "TYPE_FP16",
+    "float32": "TYPE_FP32",
+    "float64": "TYPE_FP64",
+}
+_KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU"}
+
+
+def write(config: pb.ModelConfig, folder: Path) -> None:
+    """Write `config` as `folder`/config.pbtxt, with an (empty) version folder beside it."""
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    (folder / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
+
+
+def onnx_model(serving: Serving, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> pb.ModelConfig:
+    """A segment, a heads model or an unsplit member; concurrent tickets share batches."""
+    config = _model("onnxruntime", serving, inputs, outputs)
+    config.dynamic_batching.SetInParent()
+    config.instance_group.add(kind=_KINDS[serving.kind], count=serving.instances)
+    # several models run at once: more threads in each would only get in each other's way (triton #6932)
+    config.parameters["intra_op_thread_count"].string_value = "1"
+    config.parameters["inter_op_thread_count"].string_value = "1"
+    _warm_up(config)
+    return config
+
+
+def _warm_up(config: pb.ModelConfig) -> None:
+    """Run one row of zeros while the model loads, so that no client's first request pays for the first run.
+
+    Not where a dimension is free: Triton wants all of them, and a model that fails on a made-up one would not load.
+    """
+    if any(dim < 0 for each in config.input for dim in each.dims):
+        return
+    row = config.model_warmup.add(name="one_row", batch_size=1)
+    for each in config.input:
+        row.inputs[each.name].data_type = each.data_type
+        row.inputs[each.name].dims.extend(each.dims)
+        row.inputs[each.name].zero_data = True
+
+
+def exit_controller(
+    serving: Serving, inputs: Sequence[Tensor], answers: Sequence[Tensor], votes: Sequence[str] | None
+) -> pb.ModelConfig:
+    """The exit controller.
+
+    Args:
+        serving: of the bag.
+        inputs: the public ones.
+        answers: outputs of the public model, PROBABILITIES among them.
+        votes: names of the votes that taps send, in ensemble mode; None in engine mode.
+    """
+    outputs = list(answers)
+    if votes is None:
+        config = _model("exit_controller", serving, inputs, outputs)
+    else:
+        wide = next(each.dims for each in answers if each.name == contract.PROBABILITIES)
+        taps = [Tensor(contract.TICKET, "int64", (1,)), *(Tensor(each, "float32", wide) for each in votes)]
+        outputs.append(Tensor(contract.TAPPED, "int64", (1,)))
+        config = _model("exit_controller", serving, [*inputs, *taps], outputs)
+        for each in config.input:
+            each.optional = True  # a request brings the public inputs, a tap its ticket and votes
+    config.instance_group.add(kind="KIND_CPU", count=1)  # a tap must reach the process that holds the ticket
+    return config
+
+
+def vote_model(
+    serving: Serving, votes: Sequence[str], weights: Sequence[float], kind: str, classes: int
+) -> pb.ModelConfig:
+    """The baseline's vote: one input per member, in the bag's order."""
+    inputs = [Tensor(each, "float32", (classes,)) for each in votes]
+    outputs = [Tensor(contract.PROBABILITIES, "float32", (classes,)), Tensor(contract.LABEL, "int64", (1,))]
+    config = _model("vote", serving, inputs, outputs)
+    config.dynamic_batching.SetInParent()
+    config.instance_group.add(kind="KIND_CPU", count=1)
+    config.parameters["weights"].string_value = ",".join(repr(float(each)) for each in weights)
+    config.parameters["vote"].string_value = kind
+    return config
+
+
+class Ensemble:
+    """A Triton ensemble in the making."""
+
+    def __init__(self, serving: Serving, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        self.config = _model("", serving, inputs, outputs)
+        self.config.platform = "ensemble"
+        self.config.ensemble_scheduling.SetInParent()
+
+    def step(self, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+        """Add a step; both maps lead from the model's tensor to the ensemble's."""
+        step = self.config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+        step.input_map.update(inputs)
+        step.output_map.update(outputs)
+
+
+def _model(backend: str, serving: Serving, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> pb.ModelConfig:
+    config = pb.ModelConfig(backend=backend, max_batch_size=serving.max_batch_size)
+    for tensor in inputs:
+        config.input.add(name=tensor.name, data_type=_TYPES[tensor.dtype], dims=tensor.dims or (1,))
+    for tensor in outputs:
+        added = config.output.add(name=tensor.name, data_type=_TYPES[tensor.dtype], dims=tensor.dims or (1,))
+        if tensor.name == contract.PROBABILITIES and not backend:
+            added.label_filename = LABELS_FILE
+    return config

@@ -1,0 +1,277 @@
+"""Writing a Triton model repository: all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from exeunt import contract
+from exeunt.contract import FEATURES, PROBABILITIES, TAPPED, TICKET, features_name, votes_name
+from exeunt.errors import ConfigError
+from exeunt.manifest import Manifest, Tensor
+from exeunt_export import onnxfiles
+from exeunt_export.bagfile.bagfile import Serving
+from exeunt_export.writing import configs, readme
+
+_OURS = {readme.README_FILE, readme.PAGE_FILE}  # beside the models, where Triton looks at folders only
+_HARMLESS = _OURS | {".gitkeep", ".gitignore"}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The ONNX files that become models, by model name.
+
+    Attributes:
+        parts: segments and heads.
+        whole: unsplit members; empty without the baseline.
+        before: the preprocessing that members share, where there is one.
+    """
+
+    parts: dict[str, Path]
+    whole: dict[str, Path]
+    before: dict[str, Path] = field(default_factory=dict)
+
+
+def file_name(mode: str, model: str) -> str:
+    """Name of a part's ONNX file in the repository."""
+    return "model.onnx" if mode == "ensemble" else f"{model}.onnx"
+
+
+@contextmanager
+def replacing(output: Path, force: bool) -> Iterator[Path]:
+    """A folder beside `output` with two empty folders in it, `repository` and `work`.
+
+    When the block ends well `repository` takes the place of `output`; all else vanishes in any case.
+
+    Args:
+        output: the repository; may be missing, empty, or (with `force`) an exeunt repository.
+        force: replace a repository that exeunt wrote.
+
+    Raises:
+        ConfigError: something else is at `output`, or the disk refuses.
+    """
+    check_output(output, force)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error}; choose another folder with -o") from None
+    try:
+        repository = partial / "repository"
+        repository.mkdir()
+        (partial / "work").mkdir()
+        yield partial
+        _exchange(repository, output, partial / "old")
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error}; nothing was changed") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_output(output: Path, force: bool) -> None:
+    """Raise ConfigError unless a repository may be written to `output`."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise ConfigError(f"{output}: is a file; choose a folder with -o")
+    if {each.name for each in output.iterdir()} <= _HARMLESS:
+        return
+    if not any(output.glob(f"*/1/{contract.MANIFEST_FILE}")):
+        raise ConfigError(f"{output}: holds something that exeunt did not write; choose another folder with -o")
+    if not force:
+        raise ConfigError(f"{output}: holds an exported bag already; replace it with --force, or choose another folder")
+
+
+def _exchange(new: Path, output: Path, old: Path) -> None:
+    """Put `new` in the place of `output` by renaming, the old one to `old`; put it back if that fails."""
+    if not output.exists():
+        new.rename(output)
+        return
+    for each in output.iterdir():
+        if each.name in _HARMLESS - _OURS:
+            shutil.copy2(each, new / each.name)
+    output.rename(old)
+    try:
+        new.rename(output)
+    except OSError:
+        old.rename(output)
+        raise
+
+
+def write_models(root: Path, manifest: Manifest, serving: Serving, files: Written) -> Path:
+    """Write every model of a bag below `root`, configs and ONNX files; manifest and calibration are the caller's.
+
+    Args:
+        root: an empty folder.
+        manifest: of the bag.
+        serving: of the bag file.
+        files: moved, not copied, where they are large.
+
+    Returns:
+        the exit controller's version folder.
+    """
+    _public(root, manifest, serving)
+    version = _exit_controller(root, manifest, serving)
+    if manifest.mode == "ensemble":
+        _parts(root, manifest, serving, files)
+        _bag(root, manifest, serving)
+    else:
+        for model, file in files.parts.items():
+            move(file, version / file_name(manifest.mode, model))
+    if manifest.preprocess is not None:
+        config = configs.onnx_model(serving, manifest.preprocess.inputs, manifest.preprocess.outputs)
+        _onnx(root, manifest.preprocess.model, config, files.before[manifest.preprocess.model])
+    if files.whole:
+        _baseline(root, manifest, serving, files)
+    (root / readme.README_FILE).write_text(readme.TEXT, encoding="utf-8")
+    return version
+
+
+def tap_votes(manifest: Manifest) -> list[str]:
+    """Every vote that any tap sends, member by member, depth by depth."""
+    found = {(m, d) for exit_ in manifest.exits for m, d in enumerate(exit_.depths) if d}
+    return [votes_name(manifest.members[m].name, d) for m, d in sorted(found)]
+
+
+def _public(root: Path, manifest: Manifest, serving: Serving) -> None:
+    answers = manifest.answers
+    ensemble = _ensemble(serving, manifest, answers)
+    names = {each.name: each.name for each in answers}
+    ensemble.step(contract.exit_model(manifest.bag), {each.name: each.name for each in manifest.inputs}, names)
+    _write_ensemble(root, manifest.bag, ensemble, manifest)
+
+
+def _ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -> configs.Ensemble:
+    """An ensemble that clients call, its first step the preprocessing, where the bag has one."""
+    ensemble = configs.Ensemble(serving, manifest.public_inputs, outputs)
+    if manifest.preprocess is not None:
+        tensors = (manifest.preprocess.inputs, manifest.preprocess.outputs)
+        ensemble.step(manifest.preprocess.model, *({each.name: each.name for each in some} for some in tensors))
+    return ensemble
+
+
+def _exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
+    votes = tap_votes(manifest) if manifest.mode == "ensemble" else None
+    folder = root / contract.exit_model(manifest.bag)
+    configs.write(configs.exit_controller(serving, manifest.inputs, manifest.answers, votes), folder)
+    return folder / "1"
+
+
+def _parts(root: Path, manifest: Manifest, serving: Serving, files: Written) -> None:
+    for member in manifest.members:
+        for segment in member.segments:
+            outputs = [*segment.outputs, *([segment.features] if segment.features else [])]
+            config = configs.onnx_model(serving, segment.inputs, outputs)
+            _onnx(root, segment.model, config, files.parts[segment.model])
+    for exit_ in manifest.exits:
+        if exit_.heads is not None:
+            ramps = midway(manifest, exit_.depths)
+            inputs = [
+                Tensor(features_name(manifest.members[m].name, d), "float32", _features(manifest, m, d).dims)
+                for m, d in ramps
+            ]
+            outputs = [
+                Tensor(votes_name(manifest.members[m].name, d), "float32", (manifest.classes,)) for m, d in ramps
+            ]
+            _onnx(root, exit_.heads, configs.onnx_model(serving, inputs, outputs), files.parts[exit_.heads])
+
+
+def midway(manifest: Manifest, depths: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(member number, depth) of the members that vote by a ramp at these depths."""
+    return [(m, d) for m, d in enumerate(depths) if 0 < d < manifest.members[m].depth]
+
+
+def _features(manifest: Manifest, member: int, depth: int) -> Tensor:
+    features = manifest.members[member].segments[depth - 1].features
+    assert features is not None  # every cut has a ramp
+    return features
+
+
+def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
+    inputs = [*manifest.inputs, Tensor(TICKET, "int64", (1,))]
+    taps = [Tensor(contract.tap_name(e), "int64", (1,)) for e in range(len(manifest.exits))]
+    ensemble = configs.Ensemble(serving, inputs, taps)
+    public = {each.name for each in manifest.inputs}
+
+    def within(member: str, tensor: str, depth: int) -> str:
+        """Name in the ensemble of a member's tensor: the public inputs are shared, all else is the member's own."""
+        if tensor in public:
+            return tensor
+        if tensor == FEATURES:
+            return features_name(member, depth)
+        return votes_name(member, depth) if tensor == PROBABILITIES else f"{member}.{tensor}"
+
+    for member in manifest.members:
+        for depth, segment in enumerate(member.segments, start=1):
+            made = [*segment.outputs, *([segment.features] if segment.features else [])]
+            ensemble.step(
+                segment.model,
+                {each.name: within(member.name, each.name, depth) for each in segment.inputs},
+                {each.name: within(member.name, each.name, depth) for each in made},
+            )
+    for number, exit_ in enumerate(manifest.exits):
+        _add_exit(ensemble, manifest, number, exit_.depths, exit_.heads)
+    _write_ensemble(root, contract.bag_model(manifest.bag), ensemble, None)
+
+
+def _add_exit(
+    ensemble: configs.Ensemble, manifest: Manifest, number: int, depths: tuple[int, ...], heads: str | None
+) -> None:
+    """Heads and tap of one exit; an ensemble tensor is written once, so the heads' votes carry the exit's name."""
+    votes = {}
+    ramps = midway(manifest, depths)
+    for m, d in enumerate(depths):
+        if d:
+            name = votes_name(manifest.members[m].name, d)
+            votes[name] = f"e{number}.{name}" if (m, d) in ramps else name
+    if heads is not None:
+        features = [features_name(manifest.members[m].name, d) for m, d in ramps]
+        made = [votes_name(manifest.members[m].name, d) for m, d in ramps]
+        ensemble.step(heads, {each: each for each in features}, {each: votes[each] for each in made})
+    tap = {TICKET: TICKET, **votes}
+    ensemble.step(contract.exit_model(manifest.bag), tap, {TAPPED: contract.tap_name(number)})
+
+
+def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) -> None:
+    outputs = [Tensor(PROBABILITIES, "float32", (manifest.classes,)), Tensor(contract.LABEL, "int64", (1,))]
+    ensemble = _ensemble(serving, manifest, outputs)
+    votes = [votes_name(member.name, member.depth) for member in manifest.members]
+    for member, vote in zip(manifest.members, votes, strict=True):
+        assert member.model is not None  # the baseline was asked for
+        taken = {each.name for segment in member.segments for each in segment.inputs}
+        inputs = [each for each in manifest.inputs if each.name in taken]
+        config = configs.onnx_model(serving, inputs, outputs[:1])
+        _onnx(root, member.model, config, files.whole[member.model])
+        ensemble.step(member.model, {each.name: each.name for each in inputs}, {PROBABILITIES: vote})
+    name = contract.vote_model(manifest.bag)
+    weights = [member.weight for member in manifest.members]
+    configs.write(configs.vote_model(serving, votes, weights, manifest.vote, manifest.classes), root / name)
+    ensemble.step(name, {each: each for each in votes}, {each.name: each.name for each in outputs})
+    _write_ensemble(root, contract.full_model(manifest.bag), ensemble, manifest)
+
+
+def _write_ensemble(root: Path, name: str, ensemble: configs.Ensemble, labelled: Manifest | None) -> None:
+    if labelled is not None:  # for exeunt_client: Triton tells clients a model's parameters, never its labels file
+        ensemble.config.parameters["labels"].string_value = json.dumps(labelled.labels)
+    configs.write(ensemble.config, root / name)
+    if labelled is not None:
+        text = "".join(f"{label}\n" for label in labelled.labels)
+        (root / name / configs.LABELS_FILE).write_text(text, encoding="utf-8")
+
+
+def _onnx(root: Path, model: str, config: pb.ModelConfig, file: Path) -> None:
+    configs.write(config, root / model)
+    move(file, root / model / "1" / "model.onnx")
+
+
+def move(file: Path, to: Path) -> None:
+    """Move an ONNX file with its weights; `to` has the same name, since a model knows its weights' file by name."""
+    for part in onnxfiles.parts_of(file):
+        part.rename(to.with_name(part.name))

@@ -1,0 +1,30 @@
+"""The vote of the baseline `NAME_full`: the members' probabilities in, PROBABILITIES and LABEL out."""
+
+import json
+
+import triton_python_backend_utils as pb_utils
+
+from exeunt.errors import ExeuntError
+from exeunt.serving.checks.onnx_contract import ModelConfig
+from exeunt_backends.vote.full_vote import FullVote
+
+
+class TritonPythonModel:
+    """One instance of one vote model."""
+
+    def initialize(self, args):
+        """Read weights and kind of vote from the config's parameters."""
+        try:
+            self._vote = FullVote.from_config(ModelConfig.from_json(json.loads(args["model_config"])))
+        except ExeuntError as error:
+            raise pb_utils.TritonModelException(str(error)) from None
+
+    def execute(self, requests):
+        """Vote on each request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request):
+        names = self._vote.inputs
+        found = self._vote({name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in names})
+        wanted = request.requested_output_names()
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, found[name]) for name in found if name in wanted])

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exeunt.demo import data
+from exeunt.demo.glyphs import CLASSES, MERGED, SYMBOLS, glyphs
+
+pytest.importorskip("sklearn", reason="pip install 'exeunt[demo]'")
+
+
+@given(st.integers(3, 3000), st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_every_image_is_in_exactly_one_part(images: int, seed: int) -> None:
+    parts = data.split(images, seed)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(images))
+
+
+def test_no_image_of_one_part_is_in_another() -> None:
+    parts = data.digits(seed=0)
+    seen = [{image.tobytes() for image in part.images} for part in (parts.train, parts.calibration, parts.test)]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+
+
+def test_digits_are_real_images_at_32_px() -> None:
+    parts = data.digits(seed=0)
+    assert len(parts.train) + len(parts.calibration) + len(parts.test) == 1797
+    assert parts.test.images.shape[1:] == (1, 32, 32) and parts.test.images.dtype == np.float32
+    assert parts.test.images.min() >= 0 and parts.test.images.max() <= 1
+
+
+def test_a_flat_image_stays_flat_when_enlarged() -> None:
+    assert np.allclose(data.upscale(np.full((2, 8, 8), 0.25, dtype=np.float32)), 0.25)
+
+
+def test_noise_drifts_through_its_levels() -> None:
+    noise = data.drifting_noise(401)
+    assert noise[::100] == pytest.approx(data.DRIFT)
+
+
+def test_a_stream_repeats_with_its_seed_and_only_then() -> None:
+    part = data.digits(seed=0).test
+    one, same, other = (data.drifting_stream(part, 50, seed) for seed in (3, 3, 4))
+    assert np.array_equal(one.images, same.images) and not np.array_equal(one.images, other.images)
+
+
+def test_a_stream_shows_every_image_before_it_shows_one_again() -> None:
+    part = data.DigitsPart(np.zeros((7, 1, 32, 32), dtype=np.float32), np.arange(7))
+    labels = data.drifting_stream(part, 17, seed=0).labels
+    assert sorted(labels[:7].tolist()) == sorted(labels[7:14].tolist()) == list(range(7))
+
+
+def test_samples_hold_each_image_equally_often() -> None:
+    images = np.broadcast_to(np.arange(5, dtype=np.float32)[:, None, None, None], (5, 1, 32, 32))
+    means = data.samples(data.DigitsPart(images, np.arange(5)), copies=3, seed=0).mean(axis=(1, 2, 3))
+    assert sorted(means.round().astype(int).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+
+
+def test_glyphs_have_36_classes_and_lookalikes_share_one() -> None:
+    assert len(CLASSES) == 36 and len(SYMBOLS) == 38
+    assert all(symbol not in CLASSES and twin in CLASSES for symbol, twin in MERGED.items())
+
+
+def test_glyphs_repeat_with_their_seed_and_only_then() -> None:
+    one, same, other = (glyphs(20, seed, 0.5) for seed in (1, 1, 2))
+    assert np.array_equal(one.images, same.images) and np.array_equal(one.labels, same.labels)
+    assert not np.array_equal(one.images, other.images)
+
+
+def test_easy_glyphs_are_ink_on_a_clean_ground() -> None:
+    images = glyphs(200, 0, 0.0).images
+    assert images.shape == (200, 1, 32, 32) and images.dtype == np.float32
+    assert np.abs(images[:, :, 0]).max() < 0.2  # the border
+    assert images.reshape(200, -1).max(axis=1).min() > 0.5
+
+
+def test_difficulty_is_each_rows_own() -> None:
+    images = glyphs(400, 0, np.repeat([0.0, 1.0], 200)).images
+    spread = images[:, 0, :3].std(axis=(1, 2))
+    assert spread[:200].max() < spread[200:].min()

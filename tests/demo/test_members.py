@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="pip install 'exeunt[demo]'")
+pytest.importorskip("sklearn", reason="pip install 'exeunt[demo]'")
+
+from exeunt.demo import data, train  # noqa: E402
+from exeunt.demo.bag import write_bag_file, write_onnx  # noqa: E402
+from exeunt.demo.members import ARCHITECTURES  # noqa: E402
+from exeunt_export.bagfile.bagfile import BagFile  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def few() -> data.DigitsPart:
+    part = data.digits(seed=0).train
+    return data.DigitsPart(part.images[:32], part.labels[:32])
+
+
+@pytest.fixture(scope="module")
+def trained(few: data.DigitsPart, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.nn.Module]]:
+    cache = tmp_path_factory.mktemp("weights")
+    return cache, train.trained_bag(few, cache, seed=5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_member_maps_images_to_logits(name: str) -> None:
+    assert ARCHITECTURES[name]().eval()(torch.zeros(3, 1, 32, 32)).shape == (3, 10)
+
+
+def test_a_member_has_a_free_batch_in_onnx(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    module = ARCHITECTURES["plain"]().eval()
+    write_onnx(module, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).random((5, 1, 32, 32), dtype=np.float32)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(session.run(None, {"image": images})[0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_bootstrap_sample_leaves_about_a_third_out() -> None:
+    part = data.DigitsPart(np.zeros((1000, 1, 1, 1), dtype=np.float32), np.arange(1000))
+    drawn = train.bootstrap(part, seed=0).labels
+    assert len(drawn) == 1000
+    assert len(set(drawn.tolist())) == pytest.approx(632, abs=30)
+
+
+def test_members_learn_what_they_are_shown(
+    few: data.DigitsPart, trained: tuple[Path, dict[str, torch.nn.Module]]
+) -> None:
+    votes = sum(train.probabilities(module, few.images) for module in trained[1].values())
+    assert (np.asarray(votes).argmax(axis=1) == few.labels).mean() > 0.3  # one in ten by chance
+
+
+def test_trained_members_come_from_the_cache(
+    few: data.DigitsPart, trained: tuple[Path, dict[str, torch.nn.Module]]
+) -> None:
+    cache, modules = trained
+    told: list[tuple[str, int, int]] = []
+    again = train.trained_bag(few, cache, 5, lambda *each: told.append(each))
+    assert sorted(each[0] for each in told) == sorted(ARCHITECTURES)  # one call each: nothing was trained
+    for name, module in modules.items():
+        assert np.array_equal(train.probabilities(module, few.images), train.probabilities(again[name], few.images))
+
+
+def test_training_that_is_stopped_ends_at_once(few: data.DigitsPart) -> None:
+    stop, epochs = threading.Event(), []
+    stop.set()
+    train.train(ARCHITECTURES["plain"](), few, 0, lambda done, total: epochs.append(done), stop)
+    assert epochs == []
+
+
+def test_the_demos_bag_file_is_one_that_export_reads(tmp_path: Path) -> None:
+    write_bag_file(["plain", "mobile"], tmp_path / "BAG.toml", "digits", "engine", baseline=False)
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    bag = BagFile.read(tmp_path / "BAG.toml")
+    assert [member.name for member in bag.members] == ["plain", "mobile"]
+    assert (bag.mode, bag.serving.baseline) == ("engine", False)

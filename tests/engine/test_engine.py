@@ -1,0 +1,206 @@
+"""The engine with real threads and real onnxruntime sessions, under the real controller and host."""
+
+import dataclasses
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from exeunt.contract import Reason, features_name, votes_name
+from exeunt.engine.engine import Engine
+from exeunt.engine.sessions import Session
+from exeunt.errors import ConfigError, ServingError
+from tests.engine.desk import Desk
+from tests.engine.nets import CLASSES, WIDTH, written
+
+EXITS = ((1, 1, 0), (2, 2, 1), (2, 3, 2))
+OFF = [0.0, 0.0, 0.0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("bag")
+
+
+@pytest.fixture(scope="module")
+def bag(folder):
+    return written(folder, EXITS)
+
+
+def rows(count, seed):
+    return np.random.default_rng(seed).standard_normal((count, WIDTH)).astype(np.float32)
+
+
+def session(folder, model):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(folder / f"{model}.onnx"), options, providers=["CPUExecutionProvider"])
+
+
+def offline(bag, folder, x):
+    """Votes at every exit, computed segment by segment without the engine; list of float32 [rows, classes]."""
+    told = {}
+    for member in bag.members:
+        tensors = {"x": x}
+        for depth, segment in enumerate(member.segments, 1):
+            of = session(folder, segment.model)
+            names = [each.name for each in of.get_outputs()]
+            tensors |= dict(
+                zip(names, of.run(None, {segment.inputs[0].name: tensors[segment.inputs[0].name]}), strict=True)
+            )
+            told[member.name, depth] = tensors["PROBABILITIES" if depth == member.depth else "FEATURES"]
+    votes = []
+    for exit_ in bag.exits:
+        voting = [(m, d) for m, d in zip(bag.members, exit_.depths, strict=True) if d]
+        if exit_.heads:
+            of = session(folder, exit_.heads)
+            given = {features_name(m.name, d): told[m.name, d] for m, d in voting if d < m.depth}
+            heads = dict(zip([each.name for each in of.get_outputs()], of.run(None, given), strict=True))
+        mean = sum(m.weight * (told[m.name, d] if d == m.depth else heads[votes_name(m.name, d)]) for m, d in voting)
+        votes.append(mean / sum(m.weight for m, _ in voting))
+    return votes
+
+
+def test_with_all_exits_off_the_answer_is_the_full_vote(bag, folder):
+    with Desk(bag, folder, OFF) as desk:
+        x = rows(5, 1)
+        desk.ask("a", x)
+        answer = desk.answers(1)["a"].answer
+    np.testing.assert_allclose(answer.probabilities, offline(bag, folder, x)[-1], rtol=1e-4, atol=1e-5)
+    assert (answer.reason == Reason.FULL).all()
+
+
+def test_answers_equal_the_chain_computed_offline_in_any_merge(bag, folder):
+    with Desk(bag, folder, [0.5, 0.5, 0.0]) as desk:
+        given = {key: rows(1 + key % 4, key) for key in range(120)}
+        for key, x in given.items():
+            desk.ask(key, x)
+        replies = desk.answers(len(given))
+        merged = desk.engine.metrics()["merged_runs_total"]
+    seen = set()
+    for key, x in given.items():
+        answer, votes = replies[key].answer, offline(bag, folder, x)
+        for row, exit_ in enumerate(answer.exit):
+            np.testing.assert_allclose(answer.probabilities[row], votes[exit_][row], rtol=1e-4, atol=1e-5)
+            seen.add(int(exit_))
+    assert seen == {0, 1, 2} and merged > 0
+
+
+def test_lanes_with_sessions_of_their_own_answer_the_same(bag, folder):
+    not_cpu_alone = ["AzureExecutionProvider", "CPUExecutionProvider"]  # what every onnxruntime has; as with a GPU
+    with Desk(bag, folder, OFF, threads=3, providers=not_cpu_alone) as desk:
+        given = {key: rows(2, key) for key in range(60)}
+        for key, x in given.items():
+            desk.ask(key, x)
+        replies = desk.answers(len(given))
+    for key, x in given.items():
+        votes = offline(bag, folder, x)
+        np.testing.assert_allclose(replies[key].answer.probabilities, votes[-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("providers", "workers"), [("CPUExecutionProvider", 1), ("CUDAExecutionProvider", 3)])
+def test_each_lane_of_a_gpu_has_sessions_of_its_own(folder, bag, monkeypatch, providers, workers):
+    made = []
+    real = onnxruntime.InferenceSession
+
+    def recorded(path, options, providers):
+        made.append(providers[0])
+        return real(path, options, providers=["CPUExecutionProvider"])  # no GPU here: only who is asked for what
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", recorded)
+    Session(folder / f"{bag.members[0].segments[0].model}.onnx", 1, [providers, "CPUExecutionProvider"], streams=3)
+    assert len(made) == workers
+    assert {each if isinstance(each, str) else each[0] for each in made} == {providers}
+
+
+def test_sampled_feedback_and_compaction_change_no_answer(bag, folder):
+    with Desk(bag, folder, [0.5, 0.5, 0.0], least_finish_probability=0.25) as desk:
+        desk.host.set_finish_probability(0.3)
+        given = {key: rows(8, key) for key in range(40)}
+        for key, x in given.items():
+            desk.ask(key, x)
+        replies = desk.answers(len(given))
+        desk.host.drain(10)
+        left_out = desk.engine.metrics()["left_out_rows_total"]
+    for key, x in given.items():
+        votes = np.stack(offline(bag, folder, x))
+        answer = replies[key].answer
+        np.testing.assert_allclose(answer.probabilities, votes[answer.exit, np.arange(8)], rtol=1e-4, atol=1e-5)
+    assert left_out > 0
+    full = {int(each.full[row]) for each in desk.tuner.learnt for row in range(len(each))}
+    assert full <= set(range(CLASSES))
+
+
+def test_every_row_chosen_to_finish_is_learnt_from(bag, folder):
+    with Desk(bag, folder, [2.0, 0.0, 0.0]) as desk:
+        for key in range(60):
+            desk.ask(key, rows(3, key))
+        desk.answers(60)
+        assert desk.host.drain(20)
+    chosen = sum(int(each.finishes.sum()) for each in desk.tuner.heard)
+    assert 0 < chosen == sum(len(each) for each in desk.tuner.learnt)
+
+
+def test_a_large_batch_is_split_over_idle_lanes_and_put_together_again(tmp_path):
+    folder = tmp_path
+    bag = written(folder, ((1,),), seed=3)
+    slow = dataclasses.replace(bag.members[0].segments[0], cost_us={1: 1000.0, 16: 16000.0})
+    bag = dataclasses.replace(bag, members=(dataclasses.replace(bag.members[0], segments=(slow,)),))
+    with Desk(bag, folder, [0.0], threads=3) as desk:
+        x = rows(16, 4)
+        while desk.engine.metrics()["idle_workers"] != 3:
+            pass
+        desk.ask("a", x)
+        answer = desk.answers(1)["a"].answer
+        split = desk.engine.metrics()["split_pieces_total"]
+    np.testing.assert_allclose(answer.probabilities, offline(bag, folder, x)[-1], rtol=1e-4, atol=1e-5)
+    assert split > 0
+
+
+def test_a_failing_segment_names_its_model_and_the_engine_goes_on(bag, folder):
+    with Desk(bag, folder, OFF) as desk:
+        desk.ask("bad", np.zeros((2, WIDTH + 1), dtype=np.float32))
+        desk.ask("good", rows(2, 1))
+        replies = desk.answers(2)
+    assert isinstance(replies["bad"].error, ServingError) and "bag_m" in str(replies["bad"].error)
+    assert replies["good"].answer is not None
+
+
+def test_one_bad_ticket_in_a_merged_run_fails_alone(bag, folder):
+    with Desk(bag, folder, OFF, threads=1) as desk:
+        for key in range(40):
+            desk.ask(key, np.zeros((1, WIDTH + (key % 10 == 3)), dtype=np.float32))
+        replies = desk.answers(40)
+    assert {key for key, each in replies.items() if each.error is not None} == {3, 13, 23, 33}
+
+
+def test_a_missing_file_is_named(bag, tmp_path):
+    with pytest.raises(ConfigError, match=r"bag_m0_s1\.onnx: no such file"):
+        Engine(bag, tmp_path)
+
+
+def test_a_file_that_is_no_model_is_named(bag, folder, tmp_path):
+    for each in folder.glob("*.onnx"):
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    (tmp_path / "bag_m1_s2.onnx").write_bytes(b"no model")
+    with pytest.raises(ServingError, match="model bag_m1_s2"):
+        Engine(bag, tmp_path)
+
+
+def test_a_provider_that_is_not_built_in_is_refused(bag, folder):
+    with pytest.raises(ConfigError, match="providers: 'NoSuchProvider'"):
+        Engine(bag, folder, providers=["NoSuchProvider"])
+
+
+def test_tensors_that_differ_from_the_manifest_are_named(bag, folder):
+    segment = dataclasses.replace(bag.members[0].segments[0], features=dataclasses.replace(bag.inputs[0], name="NONE"))
+    member = dataclasses.replace(bag.members[0], segments=(segment, *bag.members[0].segments[1:]))
+    with pytest.raises(ConfigError, match=r"bag_m0_s1\.onnx: tensors NONE"):
+        Engine(dataclasses.replace(bag, members=(member, *bag.members[1:])), folder)
+
+
+def test_close_ends_every_worker(bag, folder):
+    with Desk(bag, folder, OFF) as desk:
+        workers = list(desk.engine._workers)
+        assert len(workers) == 2 and all(worker.is_alive() for worker in workers)
+    assert not any(worker.is_alive() for worker in workers)

@@ -1,0 +1,156 @@
+"""Choosing schedules: times on workers, fitted weights, and what cascade and auto are worth."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exeunt.deciding import votes
+from exeunt.deciding.request import Request
+from exeunt.engine.exit_times import exit_times
+from exeunt_export.schedule.choose import ScheduleEvaluator, ScheduleInputs, choose, risk_of
+from exeunt_export.schedule.exit_weights import fitted_weights
+from tests.deciding.controller_bag import controller, votes_of
+from tests.engine.simulate import Simulation
+from tests.engine.test_scheduler import engine_bag
+
+ROWS, CLASSES = 400, 5
+SEGMENTS_US = [[10.0, 10.0], [30.0, 30.0, 30.0], [40.0, 40.0]]
+
+
+def told_by(skills, seed=0):
+    """Members that grow surer and more right with depth; `skills[member]` scales how much they know at the end."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, CLASSES, ROWS)
+    hard = rng.uniform(0, 1, ROWS)
+    told = {}
+    for member, own in enumerate(SEGMENTS_US):
+        for depth in range(1, len(own) + 1):
+            scores = rng.standard_normal((ROWS, CLASSES))
+            scores[np.arange(ROWS), truth] += 8 * skills[member] * (1 - 0.8 * hard) * depth / len(own)
+            share = np.exp(scores)
+            told[member, depth] = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
+    return told
+
+
+def known(workers=1, skills=(0.6, 1.0, 1.0), seed=0, **other):
+    return ScheduleInputs(SEGMENTS_US, told_by(skills, seed), [1.0, 1.0, 1.0], "soft", workers, 0.02, **other)
+
+
+PARALLEL = [(1, 1, 1), (2, 2, 1), (2, 3, 2)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_exit_times_are_those_of_the_scheduler(data):
+    full = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    costs = [[float(data.draw(st.integers(1, 30))) for _ in range(n)] for n in full]
+    exits = [tuple(full)]
+    for _ in range(data.draw(st.integers(0, 3))):
+        shallower = tuple(data.draw(st.integers(0, depth)) for depth in exits[0])
+        if any(shallower) and shallower != exits[0]:
+            exits.insert(0, shallower)
+    workers = data.draw(st.integers(1, 3))
+    bag = engine_bag(costs, tuple(exits))
+    of = controller(bag, [0.0] * len(exits))
+    heard = []
+    arrived = of.arrived
+    of.arrived = lambda ticket, votes, now_us, rows=None: heard.append(now_us) or arrived(ticket, votes, now_us, rows)
+    simulation = Simulation(of, workers, lambda ticket: votes_of(bag, ticket.rows, 1))
+    simulation.scheduler.expect_leaving([data.draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in exits])
+    order = simulation.scheduler.order_of(np.ones(len(exits), dtype=bool))
+    simulation.run([(0.0, Request("a", 1))])
+    assert heard == exit_times(costs, exits, workers, order.targets)
+
+
+def test_exits_wait_for_the_slowest_of_their_members():
+    assert exit_times(SEGMENTS_US, PARALLEL, workers=3) == [40.0, 60.0, 90.0]
+    assert exit_times(SEGMENTS_US, PARALLEL, workers=1)[-1] == sum(map(sum, SEGMENTS_US))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 4), st.lists(st.floats(0.1, 3.0), min_size=4, max_size=4))
+def test_fitted_weights_are_never_worse_than_equal_ones(seed, members, bag):
+    rng = np.random.default_rng(seed)
+    given_ = [rng.dirichlet(np.full(4, 0.3), 60).astype(np.float32) for _ in range(members)]
+    full = rng.integers(0, 4, 60)
+    weights = fitted_weights(given_, bag[:members], full)
+    assert all(each > 0 for each in weights)
+
+    def agreement(by):
+        return (votes.vote(given_, list(by)).argmax(axis=1) == full).mean()
+
+    assert agreement(weights) >= agreement([1.0] * members)
+
+
+def test_a_member_that_says_nothing_gets_little_weight():
+    rng = np.random.default_rng(0)
+    full = rng.integers(0, 4, 500)
+    good = np.full((500, 4), 0.05, dtype=np.float32)
+    good[np.arange(500), full] = 0.85
+    noise = rng.dirichlet(np.full(4, 0.1), 500).astype(np.float32)
+    weights = fitted_weights([good, noise], [1.0, 1.0], full)
+    assert weights[0] > 5 * weights[1]
+
+
+def test_risk_never_grows_with_confidence():
+    rng = np.random.default_rng(1)
+    confidence = rng.uniform(0, 1, 300)
+    risk = risk_of(confidence, rng.uniform(0, 1, 300) > confidence)
+    assert (np.diff(risk[np.argsort(confidence)]) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_auto_is_at_least_as_fast_as_parallel_and_cascade(workers):
+    latency = {kind: choose(kind, known(workers), PARALLEL).latency_us for kind in ("parallel", "cascade", "auto")}
+    assert latency["auto"] <= min(latency["parallel"], latency["cascade"])
+
+
+@pytest.mark.parametrize("kind", ["cascade", "auto"])
+def test_a_schedule_only_goes_deeper_and_ends_with_the_full_ensemble(kind):
+    schedule = choose(kind, known(2), PARALLEL)
+    assert schedule.exits[-1] == (2, 3, 2)
+    for before, after in zip(schedule.exits, schedule.exits[1:], strict=False):
+        assert all(a <= b for a, b in zip(before, after, strict=True)) and before != after
+
+
+def test_a_cascade_finishes_a_member_before_it_votes_with_the_next():
+    schedule = choose("cascade", known(1), PARALLEL)
+    full = schedule.exits[-1]
+    for depths in schedule.exits:
+        assert sum(0 < depth < whole for depth, whole in zip(depths, full, strict=True)) <= 1
+
+
+def test_a_cascade_starts_with_the_cheap_member_where_that_is_useful():
+    first = choose("cascade", known(1, skills=(1.0, 1.0, 1.0)), PARALLEL).exits[0]
+    assert first[0] > 0 and first[1:] == (0, 0)
+
+
+def test_the_loss_on_the_calibration_rows_stays_within_the_promise():
+    for seed in range(5):
+        for kind in ("parallel", "cascade", "auto"):
+            assert choose(kind, known(2, seed=seed), PARALLEL).loss <= 0.02
+
+
+def test_no_more_exits_are_offered_than_wished():
+    assert len(choose("auto", known(1, most_exits=3), PARALLEL).exits) <= 4
+
+
+def test_exits_that_cost_more_than_they_save_are_left_out():
+    dear = ScheduleEvaluator(known(1, exit_us=500.0, most_exits=0)).pruned([(2, 0, 0), (2, 3, 0), (2, 3, 2)])
+    assert dear.exits == ((2, 3, 2),)
+
+
+def test_weights_are_the_bags_at_the_last_exit_only():
+    schedule = choose("auto", known(1), PARALLEL)
+    assert schedule.weights[-1] is None
+    for depths, weights in zip(schedule.exits[:-1], schedule.weights[:-1], strict=True):
+        assert [w > 0 for w in weights] == [d > 0 for d in depths]
+
+
+def test_a_promise_of_no_loss_leaves_nobody_out_of_the_full_vote():
+    strict = dataclasses.replace(known(1), max_loss=0.0)
+    schedule = choose("parallel", strict, PARALLEL)
+    assert schedule.loss == 0.0

@@ -1,0 +1,74 @@
+"""Members whose weights lie in a file beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from exeunt.errors import ConfigError
+from exeunt.serving.checks.repository import check_repository
+from exeunt_export import onnxfiles
+from exeunt_export.export_bag import export_bag
+from exeunt_export.readers.graph import load_member
+from tests.export.graphs import noise_rows
+from tests.export.tiny import SIDE, tiny_bag
+from tests.triton.calls import vote_offline
+
+ROWS = noise_rows(7, 3, SIDE)
+
+
+def put_outside(path: Path) -> Path:
+    """Move the larger weights of a model into a file beside it; that file."""
+    model = ir.load(path)
+    outside = [value for value in model.graph.initializers.values() if value.const_value.nbytes > 1000]
+    ir.save(model, path, external_data=f"{path.name}.weights", size_threshold_bytes=1000)
+    data = path.with_name(f"{path.name}.weights")
+    assert outside and data.stat().st_size >= sum(value.const_value.nbytes for value in outside)
+    return data
+
+
+def scores_of(path: Path) -> np.ndarray:
+    scores = ort.InferenceSession(path).run(None, {"IMAGE": ROWS})[0]
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("mode", ["ensemble", "engine"])
+def test_segments_carry_weights_that_lay_beside_the_member(tmp_path: Path, mode: str) -> None:
+    bag = tiny_bag(tmp_path, mode=mode, members=1)
+    data = put_outside(tmp_path / "a.onnx")
+    expected = scores_of(tmp_path / "a.onnx")
+    report = export_bag(bag, tmp_path / "repository")
+    data.unlink()
+    (tmp_path / "repository").rename(tmp_path / "elsewhere")
+    assert report.worst_difference["a"] <= 1e-4 and report.manifest.members[0].depth > 1
+    assert check_repository(tmp_path / "elsewhere").problems == ()
+    last = len(report.manifest.exits) - 1
+    np.testing.assert_allclose(vote_offline(tmp_path / "elsewhere", last, ROWS), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_are_too_large_for_one_file_lie_beside_again(tmp_path: Path) -> None:
+    tiny_bag(tmp_path, members=1)
+    put_outside(tmp_path / "a.onnx")
+    member = load_member("a", tmp_path / "a.onnx", {"IMAGE": ROWS})
+    copy = tmp_path / "copy" / "model.onnx"
+    onnxfiles.save(member.model, copy, inline_bytes=0)
+    assert copy.with_name("model.onnx.data").stat().st_size > 1000
+    found = ort.InferenceSession(copy).run(None, {"IMAGE": ROWS})[0]
+    np.testing.assert_allclose(found, scores_of(tmp_path / "a.onnx"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kept", "why"), [(None, "No such file"), (500, "smaller than requested"), (0, "empty")])
+def test_weights_that_are_not_there_are_refused(tmp_path: Path, kept: int | None, why: str) -> None:
+    tiny_bag(tmp_path, members=1)
+    data = put_outside(tmp_path / "a.onnx")
+    content = data.read_bytes()[:kept]
+    data.unlink()
+    if kept is not None:
+        data.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"a\.onnx: weights '.*' cannot be read from .*a\.onnx\.weights: .*{why}"):
+        load_member("a", tmp_path / "a.onnx", {"IMAGE": ROWS})

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from exeunt.contract import PROBABILITIES
+from exeunt.errors import ConfigError
+from exeunt_export.onnxfiles import save
+from exeunt_export.readers.graph import MemberGraph, load_member
+from tests.export.graphs import Net, noise_rows
+
+ROWS = noise_rows(8, seed=0)
+
+
+def net(shape: tuple[int | str, ...] = ("rows", 1, 16, 16), opset: int = 18) -> tuple[Net, ir.Value]:
+    made = Net(0, shape, opset=opset)
+    return made, made.logits(made.conv(made.input, 1, 2), 2, 5, 16)
+
+
+def run(member: MemberGraph, tmp_path: Path, rows: np.ndarray = ROWS) -> np.ndarray:
+    save(member.model, tmp_path / "loaded.onnx")
+    session = ort.InferenceSession(tmp_path / "loaded.onnx")
+    assert [each.name for each in session.get_outputs()] == [PROBABILITIES]
+    return np.asarray(session.run(None, {member.inputs[0].name: rows})[0])
+
+
+def load(path: Path, rows: np.ndarray = ROWS, name: str = "IMAGE", output: str = "") -> MemberGraph:
+    return load_member("m", path, {name: rows}, output=output)
+
+
+def raw(path: Path) -> np.ndarray:
+    session = ort.InferenceSession(path)
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: ROWS})[0])
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_logits_get_a_softmax(tmp_path: Path, opset: int) -> None:
+    made, scores = net(opset=opset)
+    path = made.save(tmp_path / "m.onnx", scores)
+    np.testing.assert_allclose(run(load(path), tmp_path), softmax(raw(path)), rtol=1e-5)
+
+
+def test_log_probabilities_get_an_exp(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", made.node("LogSoftmax", scores, axis=1))
+    np.testing.assert_allclose(run(load(path), tmp_path), np.exp(raw(path)), rtol=1e-5)
+
+
+def test_probabilities_stay_as_they_are(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", made.node("Identity", made.node("Softmax", scores, axis=1)))
+    np.testing.assert_array_equal(run(load(path), tmp_path), raw(path))
+
+
+def test_float16_probabilities_are_cast(tmp_path: Path) -> None:
+    made, scores = net()
+    half = made.node("Cast", made.node("Softmax", scores, axis=1), to=ir.DataType.FLOAT16.value)
+    half.type = ir.TensorType(ir.DataType.FLOAT16)
+    assert run(load(made.save(tmp_path / "m.onnx", half)), tmp_path).dtype == np.float32
+
+
+def test_a_single_input_takes_the_bag_s_name(tmp_path: Path) -> None:
+    made, scores = net()
+    member = load(made.save(tmp_path / "m.onnx", scores), name="PIXELS")
+    assert [each.name for each in member.inputs] == ["PIXELS"]
+
+
+def test_an_input_named_in_no_samples_keeps_its_name(tmp_path: Path) -> None:
+    made, scores = net()
+    member = load(made.save(tmp_path / "m.onnx", scores), name="")
+    assert [each.name for each in member.inputs] == ["IMAGE"]
+
+
+def test_a_constant_extra_input_is_folded_in(tmp_path: Path) -> None:
+    made = Net(0)
+    shape = ir.Shape([1, 1, 1, 1])
+    scale = ir.Value(name="scale", type=ir.TensorType(ir.DataType.FLOAT), shape=shape)
+    made.graph.inputs.append(scale)
+    scores = made.logits(made.conv(made.node("Mul", made.input, scale), 1, 2), 2, 5, 16)
+    path = made.save(tmp_path / "m.onnx", scores)
+    given = {"IMAGE": ROWS, "scale": np.full((1, 1, 1, 1), 0.5, np.float32)}
+    member = load_member("m", path, given)
+    assert [each.name for each in member.inputs] == ["IMAGE"]
+    expected = ort.InferenceSession(path).run(None, given)[0]
+    np.testing.assert_allclose(run(member, tmp_path), softmax(expected), rtol=1e-5)
+
+
+def test_the_output_may_be_chosen(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", made.node("Neg", scores), scores)
+    chosen = load(path, output=scores.name or "")
+    np.testing.assert_allclose(run(chosen, tmp_path).argmax(1), raw(path).argmin(1))
+
+
+def refused(path: Path, message: str, rows: np.ndarray = ROWS, output: str = "") -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(path, rows, output=output)
+    assert path.name in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path / "none.onnx", "no such file")
+
+
+@pytest.mark.parametrize("content", [b"", b"# no model\n"])
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    refused(tmp_path / "m.onnx", "not an ONNX model")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_fixed_batch_is_freed(tmp_path: Path, batch: int) -> None:
+    made = Net(0, (batch, 1, 16, 16))
+    x = made.conv(made.input, 1, 2)
+    flat = made.node("Reshape", x, made.constant(np.array([batch, 512])))
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", flat, made.weight(512, 5)))
+    session = ort.InferenceSession(path)
+    parts = [session.run(None, {"IMAGE": ROWS[n : n + batch]})[0] for n in range(0, 6, batch)]
+    np.testing.assert_allclose(run(load(path), tmp_path, ROWS[:6]), softmax(np.concatenate(parts)), rtol=1e-4)
+
+
+def test_a_token_that_is_joined_to_one_row_is_joined_to_all(tmp_path: Path) -> None:
+    made = Net(0, (1, 6, 5))
+    joined = made.node("Concat", made.weight(1, 1, 5), made.input, axis=1)
+    mixed = made.node("Tanh", made.node("MatMul", joined, made.weight(5, 5)))
+    path = made.save(tmp_path / "m.onnx", made.node("ReduceMean", mixed, made.constant(np.array([1])), keepdims=0))
+    rows = np.random.default_rng(0).normal(size=(8, 6, 5)).astype(np.float32)
+    member = load(path, rows)
+    session = ort.InferenceSession(path)
+    expected = np.concatenate([session.run(None, {"IMAGE": rows[n : n + 1]})[0] for n in range(8)])
+    np.testing.assert_allclose(run(member, tmp_path, rows), softmax(expected), rtol=1e-4)
+    assert not member.remarks and "Scan" not in {node.op_type for node in member.model.graph}
+
+
+def row_by_row(path: Path, tmp_path: Path, rows: np.ndarray, batched: bool) -> MemberGraph:
+    """The member, after checking that it says for many rows what the file says for each."""
+    member = load(path, rows)
+    session = ort.InferenceSession(path)
+    given = [each[None] if batched else each for each in rows]
+    expected = np.stack([session.run(None, {"IMAGE": each})[0].reshape(-1) for each in given])
+    np.testing.assert_allclose(run(member, tmp_path, rows), softmax(expected), rtol=1e-4)
+    return member
+
+
+def test_a_batch_of_one_that_cannot_be_freed_runs_row_by_row(tmp_path: Path) -> None:
+    made = Net(0, (1, 4))
+    whole = made.node("ReduceSum", made.input, made.constant(np.array([0, 1])), keepdims=1)  # over the batch too
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", made.node("Mul", made.input, whole), made.weight(4, 5)))
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    member = row_by_row(path, tmp_path, rows, True)
+    assert "fixed at 1 inside: it runs row by row" in member.remarks[0]
+
+
+def test_a_missing_batch_runs_row_by_row(tmp_path: Path) -> None:
+    made = Net(0, (4,))
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", made.input, made.weight(4, 5)))
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    member = row_by_row(path, tmp_path, rows, False)
+    assert "no batch dimension: it runs row by row" in member.remarks[0]
+
+
+def test_a_batch_of_many_that_cannot_be_freed_is_refused_with_its_cure(tmp_path: Path) -> None:
+    made = Net(0, (2, 4))
+    whole = made.node("ReduceSum", made.input, made.constant(np.array([0, 1])), keepdims=1)
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", made.node("Mul", made.input, whole), made.weight(4, 5)))
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    refused(path, r"fixed at 2 and cannot be freed: .*dynamic_shapes", rows)
+
+
+def test_bfloat16_becomes_float32_with_the_same_numbers(tmp_path: Path) -> None:
+    made = Net(0)
+    small = made.node("Cast", made.conv(made.input, 1, 2), to=ir.DataType.BFLOAT16.value)
+    weight = ml_dtypes.bfloat16(np.random.default_rng(0).normal(size=(512, 5)))
+    flat = made.node("Reshape", small, made.constant(np.array([-1, 512])))
+    scores = made.node("MatMul", flat, made.constant(weight))
+    wide = made.node("Cast", scores, to=ir.DataType.FLOAT.value)
+    member = load(made.save(tmp_path / "m.onnx", wide))
+    kept = [each.const_value for each in member.model.graph.initializers.values() if each.shape == [512, 5]]
+    np.testing.assert_array_equal(kept[0].numpy(), weight.astype(np.float32))
+    assert kept[0].dtype == ir.DataType.FLOAT and run(member, tmp_path).shape == (8, 5)
+
+
+def test_an_input_that_no_node_reads_is_dropped(tmp_path: Path) -> None:
+    made, scores = net()
+    made.graph.inputs.append(
+        ir.Value(name="unread", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1, 1, 1, 3]))
+    )
+    assert [each.name for each in load(made.save(tmp_path / "m.onnx", scores)).inputs] == ["IMAGE"]
+
+
+@pytest.mark.parametrize("target", [[1, 512], [1, -1], [3, 512]])
+def test_a_batch_that_is_fixed_inside_only_is_freed(tmp_path: Path, target: list[int]) -> None:
+    made = Net(0)
+    flat = made.node("Reshape", made.conv(made.input, 1, 2), made.constant(np.array(target)))
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", flat, made.weight(512, 5)))
+    batch, member = target[0], load(path)
+    session = ort.InferenceSession(path)
+    parts = [session.run(None, {"IMAGE": ROWS[n : n + batch]})[0] for n in range(0, 6, batch)]
+    for rows in (1, 6):
+        expected = softmax(np.concatenate(parts)[:rows])
+        np.testing.assert_allclose(run(member, tmp_path, ROWS[:rows]), expected, rtol=1e-4)
+    assert not member.remarks and "Scan" not in {node.op_type for node in member.model.graph}
+
+
+def test_a_token_that_is_made_for_one_row_is_made_for_all(tmp_path: Path) -> None:
+    made = Net(0, ("rows", 6, 5))
+    joined = made.node("Concat", made.weight(1, 1, 5), made.input, axis=1)
+    mixed = made.node("Tanh", made.node("MatMul", joined, made.weight(5, 5)))
+    path = made.save(tmp_path / "m.onnx", made.node("ReduceMean", mixed, made.constant(np.array([1])), keepdims=0))
+    rows = np.random.default_rng(0).normal(size=(8, 6, 5)).astype(np.float32)
+    expected = np.concatenate([ort.InferenceSession(path).run(None, {"IMAGE": each[None]})[0] for each in rows])
+    np.testing.assert_allclose(run(load(path, rows), tmp_path, rows), softmax(expected), rtol=1e-4)
+
+
+def test_an_output_that_declares_one_row_is_taken_as_it_runs(tmp_path: Path) -> None:
+    made, scores = net()
+    scores.shape = ir.Shape([1, 5])
+    member = load(made.save(tmp_path / "m.onnx", scores))
+    assert run(member, tmp_path).shape == (8, 5) and not member.remarks
+    assert not any(value.shape == [1, 5] for node in member.model.graph for value in node.outputs)
+
+
+@pytest.mark.parametrize("tokens", [6, "tokens"])
+def test_a_batch_of_one_inside_that_cannot_be_freed_runs_row_by_row(tmp_path: Path, tokens: int | str) -> None:
+    made = Net(0, ("rows", tokens, 5))
+    swapped = made.node("Reshape", made.input, made.constant(np.array([6, 1, 5])))  # tokens first, as torch has them
+    mixed = made.node("Tanh", made.node("MatMul", swapped, made.weight(5, 5)))
+    path = made.save(tmp_path / "m.onnx", made.node("ReduceMean", mixed, made.constant(np.array([0])), keepdims=0))
+    rows = np.random.default_rng(0).normal(size=(8, 6, 5)).astype(np.float32)
+    assert "fixed at 1 inside: it runs row by row" in row_by_row(path, tmp_path, rows, True).remarks[0]
+
+
+def test_rows_that_melt_into_one_declared_row_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    mean = made.node("ReduceMean", scores, made.constant(np.array([0])), keepdims=1)
+    mean.shape = ir.Shape([1, 5])
+    refused(made.save(tmp_path / "m.onnx", mean), "inside the batch is fixed at 1 and cannot be freed")
+
+
+def test_a_batch_that_is_fixed_inside_and_cannot_be_freed_is_refused_with_its_cure(tmp_path: Path) -> None:
+    made = Net(0)
+    whole = made.node("ReduceSum", made.input, made.constant(np.array([0, 1])), keepdims=1)  # over the batch too
+    mixed = made.node("Reshape", made.node("Mul", made.input, whole), made.constant(np.array([2, 256])))
+    path = made.save(tmp_path / "m.onnx", made.node("MatMul", mixed, made.weight(256, 5)))
+    refused(path, r"take any number of rows, but inside the batch is fixed at 2 and cannot be freed: .*dynamic_shapes")
+
+
+def test_a_missing_sample_of_a_fixed_batch_is_told(tmp_path: Path) -> None:
+    made, scores = net((2, 1, 16, 16))
+    made.graph.inputs.append(ir.Value(name="more", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([2, 5])))
+    total = made.node("Add", scores, made.graph.inputs[1])
+    refused(made.save(tmp_path / "m.onnx", total), "input 'more': samples hold no array of that name")
+
+
+def test_rows_that_melt_into_one_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    mean = made.node("ReduceMean", scores, made.constant(np.array([0])), keepdims=1)
+    refused(made.save(tmp_path / "m.onnx", mean), "7 rows in, 1 out")
+
+
+def test_an_output_that_is_no_classification_is_refused(tmp_path: Path) -> None:
+    made = Net(0)
+    path = made.save(tmp_path / "m.onnx", made.conv(made.input, 1, 2))
+    refused(path, r"float32 of shape \['rows', 2, 16, 16\], no classification; allowed: .*\[rows, classes >= 2\]")
+
+
+def test_labels_instead_of_scores_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    label = made.node("ArgMax", scores, axis=1)
+    label.type = ir.TensorType(ir.DataType.INT64)
+    refused(made.save(tmp_path / "m.onnx", label), "no classification")
+
+
+def test_several_outputs_ask_for_a_choice(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", made.node("Neg", scores), scores)
+    refused(path, r"2 outputs .*output = ")
+    refused(path, r"unknown output 'scores'", output="scores")
+
+
+def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    path = made.save(tmp_path / "m.onnx", scores)
+    refused(
+        path, r"wants float32 of shape \['rows', 1, 16, 16\]; samples hold float32 of shape \[8, 16\]", ROWS[:, 0, 0]
+    )
+    refused(path, "samples hold float64", ROWS.astype(np.float64))
+
+
+def test_samples_without_the_input_are_refused(tmp_path: Path) -> None:
+    made, scores = net()
+    made.graph.inputs.append(ir.Value(name="MASK", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["rows", 3])))
+    both = made.node("Concat", scores, made.graph.inputs[1], axis=1)
+    refused(made.save(tmp_path / "m.onnx", both), r"input 'MASK': samples hold no array of that name")

@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""As much of TensorRT's trtexec as exeunt.serving.tensorrt calls: an "engine" is the ONNX file, run by onnxruntime.
+
+STAND_IN_OFFSET (a number) is added to every output, to play an engine that does not agree.
+"""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+told = dict(each.removeprefix("--").partition("=")[::2] for each in sys.argv[1:])
+if "onnx" in told:
+    assert {"minShapes", "optShapes", "maxShapes"} <= set(told) and "skipInference" in told
+    shutil.copy(told["onnx"], told["saveEngine"])
+    sys.exit()
+session = onnxruntime.InferenceSession(Path(told["loadEngine"]).read_bytes(), providers=["CPUExecutionProvider"])
+shapes = {
+    name: [int(n) for n in dims.split("x")] for name, dims in (each.split(":") for each in told["shapes"].split(","))
+}
+files = dict(each.split(":") for each in told["loadInputs"].split(","))
+feeds = {name: np.fromfile(file, np.float32).reshape(shapes[name]) for name, file in files.items()}
+outputs = zip((each.name for each in session.get_outputs()), session.run(None, feeds), strict=True)
+offset = float(os.environ.get("STAND_IN_OFFSET", "0"))
+report = [
+    {"name": name, "dimensions": "x".join(map(str, array.shape)), "values": (array.ravel() + offset).tolist()}
+    for name, array in outputs
+]
+Path(told["exportOutput"]).write_text(json.dumps(report))

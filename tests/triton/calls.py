@@ -1,0 +1,108 @@
+"""Plain tritonclient calls, as anybody's client makes them, and what the tests ask of a repository offline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from tritonclient import grpc, http
+
+from exeunt.contract import exit_model, features_name, votes_name
+from exeunt.deciding import votes
+from exeunt.hosting.control import Control, control_path, find_status, write_control
+from exeunt.manifest import Manifest
+from exeunt.serving.pip_server import Server
+
+PROTOCOLS: dict[str, ModuleType] = {"grpc": grpc, "http": http}
+
+
+def ask(
+    server: Server, protocol: str, rows: np.ndarray, model: str = "tiny", **parameters: Any
+) -> dict[str, np.ndarray]:
+    """All outputs of one plain request."""
+    kind = PROTOCOLS[protocol]
+    url = server.grpc_url if protocol == "grpc" else server.http_url
+    with kind.InferenceServerClient(url) as client:
+        given = kind.InferInput("IMAGE", list(rows.shape), "FP32")
+        given.set_data_from_numpy(rows)
+        result = client.infer(model, [given], parameters=parameters or None)
+        response = result.get_response()
+        names = [o["name"] for o in response["outputs"]] if protocol == "http" else [o.name for o in response.outputs]
+        return {name: result.as_numpy(name) for name in names}
+
+
+def manifest_of(repository: Path, bag: str = "tiny") -> Manifest:
+    return Manifest.load(repository / exit_model(bag) / "1" / "manifest.json")
+
+
+@contextmanager
+def controlled(server: Server, repository: Path, **control: Any) -> Iterator[None]:
+    """Change a running server through its control file until the block ends."""
+    manifest = manifest_of(repository)
+    path = control_path(server.state_dir, manifest.content_hash)
+    for number, wanted in ((1, Control(version=_next(server), **control)), (2, None)):
+        if number == 2:
+            yield
+            wanted = Control(version=_next(server))
+        write_control(path, wanted)
+        _await_version(server, wanted.version)
+
+
+def _next(server: Server) -> int:
+    return find_status(server.state_dir, "tiny").control_version + 1
+
+
+def _await_version(server: Server, version: int) -> None:
+    end = time.monotonic() + 60
+    while find_status(server.state_dir, "tiny").control_version != version:
+        assert time.monotonic() < end, "the control file was not obeyed in time"
+        time.sleep(0.05)
+
+
+def await_idle(server: Server, bag: str = "tiny") -> None:
+    """Wait until a fresh status says that nothing is in flight."""
+    since, end = time.time(), time.monotonic() + 60
+    while True:
+        status = find_status(server.state_dir, bag)
+        if status.written_unix_s > since and not status.tickets_in_flight and not status.waiting_rows:
+            return
+        assert time.monotonic() < end, f"still in flight: {status.tickets_in_flight} tickets"
+        time.sleep(0.1)
+
+
+def vote_offline(
+    repository: Path, exit_: int, rows: np.ndarray | dict[str, np.ndarray], bag: str = "tiny"
+) -> np.ndarray:
+    """The vote at an exit, computed from the repository's ONNX files without any server; float32 [rows, classes].
+
+    Bare rows are those of the input IMAGE.
+    """
+    manifest = manifest_of(repository, bag)
+    depths = manifest.exits[exit_].depths
+    known: dict[str, np.ndarray] = {}
+    for member, depth in zip(manifest.members, depths, strict=True):
+        made = {"IMAGE": rows} if isinstance(rows, np.ndarray) else dict(rows)
+        for number, segment in enumerate(member.segments[:depth], start=1):
+            outputs = _run(repository, segment.model, {each.name: made[each.name] for each in segment.inputs})
+            made |= outputs
+            if number == depth:
+                known |= {features_name(member.name, depth): outputs.get("FEATURES")}
+                known |= {votes_name(member.name, depth): outputs.get("PROBABILITIES")}
+    heads = manifest.exits[exit_].heads
+    if heads is not None:
+        known |= _run(repository, heads, {k: v for k, v in known.items() if k.endswith(".features") and v is not None})
+    voting = [votes_name(m.name, d) for m, d in zip(manifest.members, depths, strict=True) if d]
+    return votes.vote([known[each] for each in voting], manifest.exit_weights(exit_), manifest.vote)
+
+
+def _run(repository: Path, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    (file,) = [*repository.glob(f"{model}/1/model.onnx"), *repository.glob(f"*_exit/1/{model}.onnx")]  # either mode
+    session = onnxruntime.InferenceSession(file)
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
