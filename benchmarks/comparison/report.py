@@ -111,8 +111,8 @@ def _head(plan: ComparisonPlan) -> str:
     return (
         "# Comparison of tuners\n\n"
         f"Written by `python -m benchmarks.comparison --data {','.join(plan.data)} --rows {plan.rows} "
-        f"--seeds {plan.seeds} --max-loss {plan.max_loss:g}`; do not edit it by hand. Every number was measured by that command: recorded votes of "
-        "real bags, replayed through the tuners that serve."
+        f"--seeds {plan.seeds} --max-loss {plan.max_loss:g}`; do not edit it by hand. "
+        "Every number was measured by that command: recorded votes of real bags, replayed through the tuners that serve."
     )
 
 
@@ -211,8 +211,8 @@ estimates risks per class and moves with the stream, and they do neither. Its co
 streams were looked at, before there were glyphs streams.
 
 To reproduce: `pip install -e '.[demo]'`, then `python -m benchmarks.comparison`. Bags and streams are
-kept in `runs/compare`; the costs of the exits are measured at the export, so other machines give other latencies. The records there can be replayed one
-by one with `exeunt replay`."""
+kept in `runs/compare`; the costs of the exits are measured at the export, so other machines give other latencies. The
+records there can be replayed one by one with `exeunt replay`."""
 
 
 def _by_scenario(judged: Sequence[ComparedStream]) -> dict[str, list[ReplayResult]]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-
 import onnxruntime
+
 from exeunt.contract import FEATURES, MANIFEST_FILE, PROBABILITIES, exit_model, features_name, votes_name
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest, Member

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-import onnxruntime as ort
 from exeunt.errors import ConfigError, ServingError
 from exeunt.serving.checks.onnx_contract import ModelConfig, check_contract, onnx_ports
 
