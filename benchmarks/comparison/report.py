@@ -112,7 +112,8 @@ def _head(plan: ComparisonPlan) -> str:
         "# Comparison of tuners\n\n"
         f"Written by `python -m benchmarks.comparison --data {','.join(plan.data)} --rows {plan.rows} "
         f"--seeds {plan.seeds} --max-loss {plan.max_loss:g}`; do not edit it by hand. "
-        "Every number was measured by that command: recorded votes of real bags, replayed through the tuners that serve."
+        "Every number was measured by that command: recorded votes of real bags, replayed through the tuners that "
+        "serve."
     )
 
 
