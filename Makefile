@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := exeunt export client python_backends tests benchmarks deploy examples build_backend.py
+SOURCES := exeunt export client python_backends tests benchmarks deploy examples docs build_backend.py
 
 .PHONY: demo test check fmt types bench compare clean help
 
@@ -27,7 +27,7 @@ check: $(VENV)/installed types  ## lint, format, types, deployment files
 
 types: $(VENV)/installed
 	$(BIN)/mypy
-	$(BIN)/mypy deploy/fill_repository.py build_backend.py
+	$(BIN)/mypy deploy/fill_repository.py build_backend.py docs/rooms.py
 
 fmt: $(VENV)/installed  ## format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)

@@ -25,14 +25,13 @@ from torch import nn
 
 from benchmarks import serving_report
 from exeunt.contract import FEATURES
-from exeunt_export import onnxfiles
+from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.bagfile.bagfile import Cuts
-from exeunt_export.cutting import align
 from exeunt_export.cutting.cuts import Boundary, boundaries, candidates
 from exeunt_export.cutting.split import SegmentGraph, make_cut, split
-from exeunt_export.profile import nodecosts
+from exeunt_export.planning import align
 from exeunt_export.readers.graph import load_member
-from exeunt_export.readers.modules import save_module
+from exeunt_export.torch_modules import save_module
 from tests.architectures import attention as attention
 from tests.architectures import cnn as cnn
 from tests.architectures import mobile as mobile

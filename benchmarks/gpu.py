@@ -174,7 +174,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 def exported(folder: Path) -> Path:
     """The serving benchmark's nets, untrained, as a bag in engine mode."""
     from benchmarks.serving_nets import ARCHITECTURES, SIDE_PX
-    from exeunt_export.readers.modules import export_modules
+    from exeunt_export.torch_modules import export_modules
 
     members = {name: net(CLASSES) for name, net in ARCHITECTURES.items()}
     samples = np.random.default_rng(1).random((SAMPLE_ROWS, 1, SIDE_PX, SIDE_PX), dtype=np.float32)

@@ -26,12 +26,12 @@ from benchmarks import serving_bag, serving_load, serving_report
 from benchmarks.serving_bag import BAG, CONTENDERS
 from benchmarks.serving_load import Point
 from exeunt.contract import exit_model, full_model
+from exeunt.deciding.calibration import exits_of
 from exeunt.demo import glyphs
 from exeunt.demo.data import DigitsPart
 from exeunt.demo.records import depth_probabilities, read_manifest
 from exeunt.manifest import Manifest
 from exeunt.measuring.load import LoadRun
-from exeunt.records.calibration import exits_of
 from exeunt.serving.pip_server import Server, serve
 from exeunt_client.blocking import Client
 from exeunt_client.options import RequestOptions

@@ -18,7 +18,7 @@ from benchmarks.serving_nets import ARCHITECTURES, SIDE_PX
 from exeunt.demo import glyphs
 from exeunt.demo.data import DigitsPart
 from exeunt_export.export_bag import export_bag
-from exeunt_export.readers.modules import save_module
+from exeunt_export.torch_modules import save_module
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "exeunt" / "bench"
 # (side in pixels, fresh images, peak learning rate): small images first, since they cost a tenth

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from exeunt_export.export_bag import export_bag
-from exeunt_export.readers.modules import save_module
+from exeunt_export.torch_modules import save_module
 
 CLASSES, SIDE, WORDS, LENGTH = 4, 16, 40, 12
 BAG = """

@@ -85,6 +85,11 @@ def heads_model(bag: str, exit_: int) -> str:
     return f"{bag}_heads_e{exit_}"
 
 
+def part_file(mode: str, model: str) -> str:
+    """Name of the ONNX file of a segment or head in an exported repository."""
+    return "model.onnx" if mode == "ensemble" else f"{model}.onnx"
+
+
 def votes_name(member: str, depth: int) -> str:
     """Tensor of a member's class probabilities at a depth, float32 [rows, classes]."""
     return f"{member}.{depth}"

@@ -24,9 +24,9 @@ import numpy as np
 from benchmarks.comparison.scenarios import Scenario
 from exeunt.contract import CALIBRATION_FILE, Reason, exit_model
 from exeunt.deciding import votes
+from exeunt.deciding.calibration import exits_of, load_calibration
 from exeunt.deciding.exit_vote import ExitVote
 from exeunt.manifest import Manifest
-from exeunt.records.calibration import exits_of, load_calibration
 from exeunt.records.feedback import Feedback
 from exeunt.records.record import About, read_record, record_name, table_of
 from exeunt.replay.stream import VoteStream, made_stream, recorded_stream
@@ -169,7 +169,7 @@ def _export(name: str, repository: Path, weights: Path) -> None:
     from exeunt.demo import data, glyphs
     from exeunt.demo.train import trained_bag
     from exeunt_export.bagfile.bagfile import Cuts, Serving
-    from exeunt_export.readers.modules import export_modules
+    from exeunt_export.torch_modules import export_modules
 
     if name == "digits":
         parts = data.digits()

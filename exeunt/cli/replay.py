@@ -165,8 +165,8 @@ def _calibration(args: argparse.Namespace, record: Record) -> Feedback:
     import numpy as np
 
     from exeunt.contract import CALIBRATION_FILE, MANIFEST_FILE
+    from exeunt.deciding.calibration import load_calibration
     from exeunt.manifest import Manifest
-    from exeunt.records.calibration import load_calibration
     from exeunt.records.feedback import Feedback
 
     if args.repository is None:

@@ -1,7 +1,7 @@
 """What an exported bag says of a stream at every depth of every member, computed offline from its ONNX files.
 
 The material of `python -m benchmarks.comparison`: votes at all exits without a server, in the form that
-`exeunt.records.calibration.exits_of` reads.
+`exeunt.deciding.calibration.exits_of` reads.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def depth_probabilities(
 
 def full_labels(given: Mapping[str, np.ndarray], manifest: Manifest) -> np.ndarray:
     """Label of the full vote, int32 [rows], from what `depth_probabilities` returns."""
-    from exeunt.records.calibration import exits_of
+    from exeunt.deciding.calibration import exits_of
 
     return exits_of(given, manifest).full
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exeunt.contract import CALIBRATION_FILE, MANIFEST_FILE
+from exeunt.deciding.calibration import load_calibration
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Release
 from exeunt.hosting.control import STATE_DIR_VARIABLE
@@ -19,7 +20,6 @@ from exeunt.hosting.host import GIL_SWITCH_S, ControllerHost, Runner
 from exeunt.hosting.housekeeping import Housekeeping
 from exeunt.hosting.metrics import MetricSample
 from exeunt.manifest import Manifest
-from exeunt.records.calibration import load_calibration
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
 

@@ -117,6 +117,6 @@ def assemble(folder: Path, wheel: Wheel, extra: dict[str, Path] | None = None) -
 
 def own_backends() -> dict[str, Path]:
     """Our python-based backends, as installed: name -> folder."""
-    import exeunt_backends as ours
-
-    return {model.parent.name: model.parent for root in ours.__path__ for model in Path(root).glob("*/model.py")}
+    spec = importlib.util.find_spec("exeunt_backends")  # found, not imported: backends stand above this package
+    roots = [] if spec is None else spec.submodule_search_locations or []
+    return {model.parent.name: model.parent for root in roots for model in Path(root).glob("*/model.py")}

@@ -14,15 +14,14 @@ from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest
 from exeunt_export import onnxfiles
 from exeunt_export.bagfile.bagfile import BagFile
-from exeunt_export.cutting.cut_members import CutMember, cut_members
-from exeunt_export.cutting.plan import ExitPlan, make_plan
-from exeunt_export.cutting.refine import refine
-from exeunt_export.profile import threads
+from exeunt_export.planning import own_exits, threads
+from exeunt_export.planning.cut_members import CutMember, cut_members
+from exeunt_export.planning.opening import Opened, open_bag
+from exeunt_export.planning.plan import ExitPlan, make_plan
+from exeunt_export.planning.quantise import Compressed, quantise_members
+from exeunt_export.planning.refine import refine
 from exeunt_export.ramps import train
-from exeunt_export.readers import own_exits
 from exeunt_export.readers.graph import without_exits
-from exeunt_export.readers.opening import Opened, open_bag
-from exeunt_export.readers.quantise import Compressed, quantise_members
 from exeunt_export.report.export_report import ExportReport
 from exeunt_export.report.make_report import make_report
 from exeunt_export.report.page import save_page

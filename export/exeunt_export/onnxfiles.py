@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-
 import onnxruntime as ort
+
 from exeunt.errors import ConfigError
 
 OPSET = 18  # of models built here; every onnxruntime backend since 2023 runs it

@@ -14,10 +14,10 @@ from exeunt.deciding import votes
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
 from exeunt.serving.checks.repository import check_repository
+from exeunt_export import nodecosts
 from exeunt_export.bagfile.bagfile import Cuts
-from exeunt_export.cutting.plan import Measured, make_plan
 from exeunt_export.export_bag import export_bag
-from exeunt_export.profile import nodecosts
+from exeunt_export.planning.plan import Measured, make_plan
 from exeunt_export.readers.graph import load_member
 from exeunt_export.report.export_report import ExportReport
 from tests.export.graphs import Net, noise_rows, residual_net, two_cell_net

@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from exeunt_export import nodecosts
 from exeunt_export.cutting.cuts import Boundary, boundaries, candidates
-from exeunt_export.cutting.plan import Measured
-from exeunt_export.profile import nodecosts
+from exeunt_export.planning.plan import Measured
 from exeunt_export.readers.graph import MemberGraph, load_member
 from tests.export.graphs import Net, noise_rows, residual_net, two_cell_net
 

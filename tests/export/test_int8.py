@@ -14,6 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from exeunt.errors import ConfigError, ServingError
 from exeunt.serving.checks.repository import check_repository
 from exeunt.serving.pip_server import serve
+from exeunt_export import nodecosts
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import boundaries, candidates
@@ -21,12 +22,12 @@ from exeunt_export.cutting.split import make_cut, split
 from exeunt_export.cutting.verify import verify_labels
 from exeunt_export.export_bag import export_bag
 from exeunt_export.onnxfiles import open_in_memory, run, save, weight_bytes
-from exeunt_export.profile import nodecosts
-from exeunt_export.readers import integers, quantise
+from exeunt_export.planning import quantise
+from exeunt_export.readers import integers
 from exeunt_export.readers.graph import MemberGraph, load_member
-from exeunt_export.readers.modules import save_module
 from exeunt_export.report.export_report import ExportReport
 from exeunt_export.report.page import page
+from exeunt_export.torch_modules import save_module
 from tests.architectures.attention import TOKENS, VOCABULARY, bert
 from tests.export.graphs import noise_rows, residual_net
 from tests.export.tiny import CLASSES, SIDE

@@ -10,7 +10,7 @@ from torch import nn
 
 from exeunt.errors import ConfigError
 from exeunt_export.bagfile.bagfile import Cuts, Serving
-from exeunt_export.readers.modules import export_modules, save_module
+from exeunt_export.torch_modules import export_modules, save_module
 from tests.export.graphs import noise_rows
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exeunt_export.cutting.align import align, elapsed, place_cuts, wanted_times
 from exeunt_export.cutting.cuts import Boundary
-from exeunt_export.cutting.plan import fit_budget
-from exeunt_export.cutting.refine import move_shares
+from exeunt_export.planning.align import align, elapsed, place_cuts, wanted_times
+from exeunt_export.planning.plan import fit_budget
+from exeunt_export.planning.refine import move_shares
 
 increasing = st.lists(st.floats(1, 1000), min_size=1, max_size=6, unique=True).map(sorted)
 

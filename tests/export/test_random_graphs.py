@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exeunt.manifest import Tensor
-from exeunt_export import onnxfiles
+from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import boundaries
 from exeunt_export.cutting.split import make_cut, split
 from exeunt_export.cutting.verify import verify
-from exeunt_export.profile import nodecosts
-from exeunt_export.profile.nodecosts import NodeCosts
+from exeunt_export.nodecosts import NodeCosts
 from exeunt_export.readers.graph import MemberGraph, load_member
 from tests.export.graphs import Net
 

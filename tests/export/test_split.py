@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from exeunt.contract import PROBABILITIES
 from exeunt.errors import ServingError
-from exeunt_export import onnxfiles
+from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import Boundary, boundaries
 from exeunt_export.cutting.split import Split, make_cut, split
 from exeunt_export.cutting.verify import verify
-from exeunt_export.profile import nodecosts
 from exeunt_export.readers.graph import MemberGraph, load_member
 from tests.export.graphs import Net, noise_rows, residual_net, two_cell_net
 

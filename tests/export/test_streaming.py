@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from exeunt.errors import ConfigError
-from exeunt_export.ramps.features import Shuffled, Standard, chunks, create
+from exeunt_export.features import Shuffled, Standard, chunks, create
 from exeunt_export.ramps.train import Ramp, train
 
 CLASSES, WIDTH, CHUNK = 5, 24, 64

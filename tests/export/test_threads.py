@@ -7,7 +7,7 @@ import os
 import pytest
 
 from exeunt_export.export_bag import export_bag
-from exeunt_export.profile.threads import fewest_worth, powers_of_two
+from exeunt_export.planning.threads import fewest_worth, powers_of_two
 from tests.export.tiny import tiny_bag
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from exeunt.contract import votes_name
 from exeunt.deciding import votes
+from exeunt.deciding.calibration import exits_of
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.exit_vote import ExitVote
 from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.manifest import Exit, Manifest, Member, Segment, Tensor
-from exeunt.records.calibration import exits_of
 from exeunt.records.feedback import Feedback
 from exeunt.replay.stream import VoteStream, events_of, made_stream, tickets_of
 from exeunt.settings import Settings

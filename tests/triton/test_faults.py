@@ -12,7 +12,7 @@ from exeunt.contract import Reason
 from exeunt.measuring.server_times import read_times
 from exeunt.serving.pip_server import serve
 from exeunt_export.export_bag import export_bag
-from exeunt_export.readers.modules import save_module
+from exeunt_export.torch_modules import save_module
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
 from tests.triton.calls import ask, await_idle, manifest_of, vote_offline

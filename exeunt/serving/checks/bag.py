@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from exeunt import contract
+from exeunt.deciding.calibration import load_calibration
 from exeunt.errors import ConfigError
 from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest, Tensor
-from exeunt.records.calibration import load_calibration
 from exeunt.serving.checks.onnx_contract import ModelConfig, TensorPort, triton_type
 from exeunt.serving.checks.problem import AGAIN, Problem
 from exeunt.serving.checks.wiring import needed_steps

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
 import onnxruntime as ort
+
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt_export import onnxfiles
-from exeunt_export.ramps.features import chunks, create
+from exeunt_export.features import chunks, create
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exeunt.manifest import Tensor
-from exeunt_export.profile.nodecosts import NodeCosts
+from exeunt_export.nodecosts import NodeCosts
 from exeunt_export.readers import floats, integers
 from exeunt_export.readers.graph import MemberGraph
 

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.errors import ServingError
 from exeunt.manifest import Tensor
+from exeunt_export.cutting import pooling
 from exeunt_export.cutting.cuts import Boundary
-from exeunt_export.ramps import pooling
 from exeunt_export.readers import floats, integers, tokenmask
 from exeunt_export.readers.graph import MemberGraph
 from exeunt_export.readers.scores import rename

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from exeunt.errors import ConfigError
-from exeunt_export.ramps.features import CHUNK_ROWS, Shuffled, Standard, chunks
+from exeunt_export.features import CHUNK_ROWS, Shuffled, Standard, chunks
 
 _EPOCHS = 60
 _BATCH = 64

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
-
 import onnxruntime as ort
+
 from exeunt.errors import ConfigError
 from exeunt_export import onnxfiles
 from exeunt_export.readers.constants import constant, shape_with_rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from exeunt_export.profile.nodecosts import NodeCosts
+from exeunt_export.nodecosts import NodeCosts
 from exeunt_export.readers.constants import shape_with_rows
 from exeunt_export.readers.graph import MemberGraph
 

@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks.comparison.hindsight import answer_fixed, best_fixed
 from exeunt.contract import votes_name
 from exeunt.deciding import votes
+from exeunt.deciding.calibration import exits_of
 from exeunt.manifest import Manifest
-from exeunt.records.calibration import exits_of
 from exeunt.replay.stream import VoteStream
 
 LOSSES = (0.005, 0.01, 0.02)

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from exeunt.errors import ConfigError
+from exeunt_export import nodecosts
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.cutting.cuts import Boundary, boundaries, candidates
-from exeunt_export.profile import nodecosts
 from exeunt_export.readers import graph, shapes
 
 _ROWS = 8

@@ -10,12 +10,12 @@ import numpy as np
 from exeunt.deciding import votes
 from exeunt.manifest import Manifest
 from exeunt_export import onnxfiles
-from exeunt_export.cutting.cut_members import CutMember
-from exeunt_export.cutting.plan import ExitPlan
+from exeunt_export.planning.cut_members import CutMember
+from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.plan import ExitPlan
+from exeunt_export.planning.quantise import Compressed
 from exeunt_export.ramps.train import Key
 from exeunt_export.readers import integers
-from exeunt_export.readers.opening import Opened
-from exeunt_export.readers.quantise import Compressed
 from exeunt_export.report import expectation
 from exeunt_export.report.export_report import CutReport, ExportReport, QuantisedReport
 from exeunt_export.stages import Stages

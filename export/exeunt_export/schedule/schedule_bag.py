@@ -10,9 +10,9 @@ import numpy as np
 from exeunt.engine.engine import workers_of
 from exeunt.engine.exit_times import exit_times
 from exeunt.manifest import Member
-from exeunt_export.cutting.plan import ExitPlan, reached
+from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.plan import ExitPlan, reached
 from exeunt_export.ramps.train import Key
-from exeunt_export.readers.opening import Opened
 from exeunt_export.schedule.choose import ScheduleInputs, choose
 
 DECISION_US = 150.0  # what an exit costs beside its heads: votes, the tuner, the lock

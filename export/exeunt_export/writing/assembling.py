@@ -9,21 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from exeunt import contract
-from exeunt.contract import features_name, votes_name
+from exeunt.contract import features_name, part_file, votes_name
 from exeunt.deciding import votes
 from exeunt.engine.engine import workers_of
 from exeunt.manifest import Exit, Member, Segment
 from exeunt_export import onnxfiles
-from exeunt_export.cutting import align
-from exeunt_export.cutting.cut_members import CutMember
-from exeunt_export.cutting.plan import ExitPlan
+from exeunt_export.planning import align
+from exeunt_export.planning.cut_members import CutMember
+from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.profile import latency
 from exeunt_export.ramps.heads import build_heads
 from exeunt_export.ramps.train import AnyRamp, Key
-from exeunt_export.readers.opening import Opened
 from exeunt_export.schedule import schedule_bag
 from exeunt_export.stages import Stages
-from exeunt_export.writing import repository
 
 _FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
 
@@ -60,7 +59,7 @@ def save_heads(
             found.append(None)
             continue
         model = contract.heads_model(opened.bag.name, number)
-        file = work / model / repository.file_name(opened.bag.mode, model)
+        file = work / model / part_file(opened.bag.mode, model)
         onnxfiles.save(build_heads(model, {key: ramps[key] for key in keys}), file)
         found.append((model, file))
     return found

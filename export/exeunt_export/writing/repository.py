@@ -39,11 +39,6 @@ class Written:
     before: dict[str, Path] = field(default_factory=dict)
 
 
-def file_name(mode: str, model: str) -> str:
-    """Name of a part's ONNX file in the repository."""
-    return "model.onnx" if mode == "ensemble" else f"{model}.onnx"
-
-
 @contextmanager
 def replacing(output: Path, force: bool) -> Iterator[Path]:
     """A folder beside `output` with two empty folders in it, `repository` and `work`.
@@ -124,7 +119,7 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: Writte
         _bag(root, manifest, serving)
     else:
         for model, file in files.parts.items():
-            move(file, version / file_name(manifest.mode, model))
+            move(file, version / contract.part_file(manifest.mode, model))
     if manifest.preprocess is not None:
         config = configs.onnx_model(serving, manifest.preprocess.inputs, manifest.preprocess.outputs)
         _onnx(root, manifest.preprocess.model, config, files.before[manifest.preprocess.model])

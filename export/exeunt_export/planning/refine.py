@@ -18,8 +18,8 @@ import numpy as np
 from exeunt_export import onnxfiles
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import Boundary
-from exeunt_export.cutting.plan import Measured
 from exeunt_export.cutting.split import Cut, split
+from exeunt_export.planning.plan import Measured
 from exeunt_export.profile import latency
 
 

@@ -10,13 +10,12 @@ import numpy as np
 from exeunt import contract
 from exeunt_export import onnxfiles
 from exeunt_export.cutting.chain import Chain
-from exeunt_export.cutting.plan import ExitPlan
 from exeunt_export.cutting.split import SegmentGraph, split
 from exeunt_export.cutting.verify import verify, verify_labels
+from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.readers import integers
-from exeunt_export.readers.opening import Opened
 from exeunt_export.stages import Stages
-from exeunt_export.writing import repository
 
 _BATCH = 64  # rows at a time when the samples are run
 
@@ -69,7 +68,7 @@ def _cut_member(opened: Opened, plan: ExitPlan, number: int, work: Path) -> CutM
     rows = opened.rows_of(member)
     parts = split(member, plan.cuts[number])
     models = tuple(contract.segment_model(bag.name, member.name, d) for d in range(1, len(parts.pieces) + 1))
-    files = tuple(work / model / repository.file_name(bag.mode, model) for model in models)
+    files = tuple(work / model / contract.part_file(bag.mode, model) for model in models)
     for piece, file in zip(parts.pieces, files, strict=True):
         onnxfiles.save(piece.model, file)
     reference = work / f"{member.name}_reference" / "model.onnx"

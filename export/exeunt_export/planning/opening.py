@@ -10,11 +10,11 @@ import numpy as np
 
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Tensor
+from exeunt_export import nodecosts
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
-from exeunt_export.cutting.plan import Measured
-from exeunt_export.profile import nodecosts
-from exeunt_export.readers import own_exits
+from exeunt_export.planning import own_exits
+from exeunt_export.planning.plan import Measured
 from exeunt_export.readers.graph import Draft, MemberGraph, draft_member, finish_member
 from exeunt_export.readers.naming import as_columns
 from exeunt_export.readers.shared import Shared, preprocess

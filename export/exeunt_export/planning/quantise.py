@@ -20,13 +20,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError
-from exeunt_export import onnxfiles
-from exeunt_export.cutting.plan import Measured
-from exeunt_export.profile import nodecosts
-from exeunt_export.ramps.features import chunks
+from exeunt_export import nodecosts, onnxfiles
+from exeunt_export.features import chunks
+from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.plan import Measured
 from exeunt_export.readers import graph, integers
 from exeunt_export.readers.graph import MemberGraph
-from exeunt_export.readers.opening import Opened
 from exeunt_export.stages import Stages
 
 INT8 = "int8"

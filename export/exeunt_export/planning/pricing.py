@@ -10,9 +10,9 @@ import onnx_ir as ir
 from exeunt.contract import FEATURES
 from exeunt.manifest import Tensor
 from exeunt_export import onnxfiles
+from exeunt_export.cutting import pooling
 from exeunt_export.cutting.split import Cut
 from exeunt_export.onnxfiles import IR_VERSION, OPSET
-from exeunt_export.ramps import pooling
 from exeunt_export.ramps.heads import build_heads
 from exeunt_export.ramps.train import Ramp
 

@@ -17,12 +17,12 @@ import onnx_ir as ir
 from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError
 from exeunt_export.bagfile.bagfile import Cuts
-from exeunt_export.cutting import align
 from exeunt_export.cutting.cuts import Boundary, boundaries, candidates, lazy_order
-from exeunt_export.cutting.plan import ExitPlan, Measured, reached
 from exeunt_export.cutting.split import Cut, make_cut
-from exeunt_export.profile.nodecosts import NodeCosts
-from exeunt_export.ramps.pricing import RampPrices
+from exeunt_export.nodecosts import NodeCosts
+from exeunt_export.planning import align
+from exeunt_export.planning.plan import ExitPlan, Measured, reached
+from exeunt_export.planning.pricing import RampPrices
 from exeunt_export.readers.graph import MemberGraph
 
 _OWN = "own exit"  # what `usable` says of such a boundary: no ramp may be trained there

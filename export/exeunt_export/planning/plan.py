@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from exeunt.errors import ConfigError
 from exeunt_export.bagfile.bagfile import Cuts
-from exeunt_export.cutting import align
 from exeunt_export.cutting.cuts import Boundary, boundaries, candidates
 from exeunt_export.cutting.split import Cut, make_cut
-from exeunt_export.profile.nodecosts import NodeCosts
-from exeunt_export.ramps.pricing import RampPrices
+from exeunt_export.nodecosts import NodeCosts
+from exeunt_export.planning import align
+from exeunt_export.planning.pricing import RampPrices
 from exeunt_export.readers import shapes
 from exeunt_export.readers.graph import MemberGraph
 
