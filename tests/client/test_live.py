@@ -12,7 +12,7 @@ import pytest
 
 from exeunt.cli.main import main
 from exeunt.contract import Reason
-from exeunt.errors import ConfigError, RequestError
+from exeunt.errors import ConfigError
 from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.bench import SERIES, bench
 from exeunt.measuring.load import Traffic, run_load
@@ -20,6 +20,7 @@ from exeunt.measuring.summary import stream_labels, summarise
 from exeunt.serving.pip_server import Server
 from exeunt_client import AsyncClient, Client, RequestOptions
 from exeunt_client.answers import NO_EXIT, Answers
+from exeunt_client.errors import RequestError
 from tests.export.graphs import noise_rows
 from tests.triton.calls import manifest_of
 
