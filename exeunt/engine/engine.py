@@ -83,6 +83,7 @@ class Engine:
         providers = providers or [each.strip() for each in settings.providers.split(",")]
         self.threads = threads or workers_of(settings)
         sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
+        self._manifest = manifest
         self._segments = Segments(manifest, sessions)
         self._scheduler = Scheduler(manifest, self.threads)
         bound = max(LEAST_BOUND, BOUND_SHARE * manifest.settings.max_unconfirmed_rows)
@@ -138,12 +139,32 @@ class Engine:
                 "overtaking_runs_total": counters.overtaking_runs,
                 "split_pieces_total": counters.split_pieces,
                 "left_out_rows_total": counters.left_out_rows,
+                "faults_total": counters.faults,
             }
 
     def _serve(self, host: Host) -> None:
-        """A worker's life."""
-        while (run := self._next()) is not None:
-            self._run(host, run)
+        """A worker's life: nothing that goes wrong in it may end it, for tickets would wait for ever."""
+        while not self._closing:
+            try:
+                if (run := self._next()) is not None:
+                    self._run(host, run)
+            except Exception as error:
+                self._start_over(host, error)
+
+    def _start_over(self, host: Host, error: Exception) -> None:
+        """The scheduler failed: which ticket's work it lost is unknown, so fail them all and begin with an empty one."""
+        log.error("the scheduler failed; all tickets in it fail with it", exc_info=error)
+        with self._changed:
+            tickets = list(self._scheduler.tickets.values())
+            for progress in tickets:
+                progress.over = True  # runs under way come to nothing
+            counters = self._scheduler.counters
+            counters.faults += 1
+            self._scheduler = Scheduler(self._manifest, self.threads)
+            self._scheduler.counters = counters
+            self._scheduler.finish_probability = self._sampling.q
+        for progress in tickets:
+            host.failed(progress.ticket.id, ServingError(f"the engine failed: {error!r}"))
 
     def _next(self) -> SegmentRun | None:
         """Wait for the next run; None when the engine closes."""

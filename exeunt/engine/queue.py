@@ -73,12 +73,16 @@ class WorkQueue:
         return None
 
     def companions(self, head: WorkItem, kind: Kind) -> list[WorkItem]:
-        """Other ready pieces of a class at the same segment, oldest first."""
+        """Other ready pieces of a class at the same segment, oldest first.
+
+        A look at one piece can end its ticket and take the ticket's other pieces out of the queue.
+        """
         ready = self._ready[head.member, head.depth]
         if len(ready) <= (head in ready):
             return []
-        others = sorted((each for each in ready if each is not head), key=lambda piece: piece.progress.number)
-        return [each for each in others if self._look(each) == kind]
+        others = sorted((piece for piece in ready if piece is not head), key=lambda piece: piece.progress.number)
+        fitting = [piece for piece in others if piece in ready and self._look(piece) == kind]
+        return [piece for piece in fitting if piece in ready]
 
     def entries(self) -> int:
         """Entries in all heaps, those that no longer hold included."""

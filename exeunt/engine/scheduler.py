@@ -48,6 +48,7 @@ class SchedulerCounters:
     feedback_runs: int = 0
     overtaking_runs: int = 0
     left_out_rows: int = 0
+    faults: int = 0  # errors of the scheduler itself that the engine survived
 
 
 class Scheduler:
@@ -118,8 +119,11 @@ class Scheduler:
             the run, whose pieces are the caller's until `done` or `drop`; None where the worker has nothing to do.
         """
         for kind in (Kind.CERTAIN, Kind.SPECULATIVE):
-            if (head := self._queue.head(kind)) is not None:
-                return self._overtaking(head) or self._serving(head, kind, idle_workers)
+            while (head := self._queue.head(kind)) is not None:
+                if (overtaking := self._overtaking(head)) is not None:
+                    return overtaking
+                if head in self._queue:  # else its ticket was seen to be over while feedback was looked for
+                    return self._serving(head, kind, idle_workers)
         if (head := self._queue.head(Kind.FEEDBACK)) is not None:
             last_idle = idle_workers == 0 and self.workers > 1
             return None if last_idle and self.backlog < self._spare_below else self._feedback(head)
@@ -233,6 +237,8 @@ class Scheduler:
     def _current(self, piece: WorkItem) -> Kind | None:
         """Class of a ready piece after a new look, compacted; None where its ticket has nothing left to run."""
         progress = piece.progress
+        if progress.over:
+            return None
         if not progress.runs():
             self._forget(progress)
             return None
@@ -258,6 +264,9 @@ class Scheduler:
             self._forget(progress)
 
     def _forget(self, progress: Progress) -> None:
+        """Let go of a ticket that has nothing left to run; nothing happens to one that is over already."""
+        if progress.over:
+            return
         del self.tickets[progress.ticket.id]
         progress.over = True
         self.open_tickets -= int(progress.open)

@@ -17,6 +17,7 @@ from exeunt.deciding.ticket import Ticket
 from exeunt.engine.progress import CompletedExit, Kind, SegmentRun
 from exeunt.engine.sampling import FinishProbability
 from exeunt.engine.scheduler import Scheduler
+from exeunt.errors import ServingError
 
 Votes = dict[tuple[int, int], np.ndarray]  # (member, depth) -> float32 [rows of the ticket, classes]
 
@@ -53,6 +54,7 @@ class Simulation:
         votes: what the members say of a ticket.
         sampling: lowers q under load; None = full feedback.
         watch: called before every hand-out with the scheduler and the time.
+        fails: whether a run fails; its pieces then run one by one, and a piece that fails alone fails its ticket.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Simulation:
         votes: Callable[[Ticket], Votes],
         sampling: FinishProbability | None = None,
         watch: Callable[[Scheduler, float], None] | None = None,
+        fails: Callable[[SegmentRun], bool] = lambda run: False,
     ) -> None:
         self.scheduler = Scheduler(controller.manifest, workers)
         self.ran: list[Ran] = []
@@ -70,9 +73,10 @@ class Simulation:
         self._votes = votes
         self._sampling = sampling
         self._watch = watch
+        self._fails = fails
         self._told: dict[int, Votes] = {}
         self._free = list(range(workers))
-        self._events: list[tuple[float, int, Request | tuple[int, SegmentRun]]] = []
+        self._events: list[tuple[float, int, Request | tuple[int, SegmentRun] | None]] = []
         self._count = 0
 
     def run(self, arrivals: Iterable[tuple[float, Request]]) -> None:
@@ -83,15 +87,30 @@ class Simulation:
             now_us, _, event = heapq.heappop(self._events)
             if isinstance(event, Request):
                 self._controller.offer(event, int(now_us))
-            else:
+                if event.deadline_us is not None:
+                    self._expect(event.deadline_us, None)
+            elif event is not None:
                 worker, run = event
                 heapq.heappush(self._free, worker)
-                for due in self.scheduler.done(run):
-                    self._decide(due, now_us)
+                self._end(run, now_us)
+            self.releases += [(now_us, release) for release in self._controller.tick(int(now_us))]
             self._admit()
             self._dispatch(now_us)
 
-    def _expect(self, at_us: float, event: Request | tuple[int, SegmentRun]) -> None:
+    def _end(self, run: SegmentRun, now_us: float) -> None:
+        if not self._fails(run):
+            for due in self.scheduler.done(run):
+                self._decide(due, now_us)
+        elif len(run.pieces) == 1:
+            ticket_id = run.pieces[0].progress.ticket.id
+            self.scheduler.drop(ticket_id)
+            error = ServingError("a run failed")
+            self.releases += [(now_us, release) for release in self._controller.failed(ticket_id, error, int(now_us))]
+        else:
+            for piece in run.pieces:
+                self._end(SegmentRun(run.member, run.depth, run.kind, [piece]), now_us)
+
+    def _expect(self, at_us: float, event: Request | tuple[int, SegmentRun] | None) -> None:
         self._count += 1
         heapq.heappush(self._events, (at_us, self._count, event))
 

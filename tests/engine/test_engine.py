@@ -204,3 +204,18 @@ def test_close_ends_every_worker(bag, folder):
         workers = list(desk.engine._workers)
         assert len(workers) == 2 and all(worker.is_alive() for worker in workers)
     assert not any(worker.is_alive() for worker in workers)
+
+
+def test_a_fault_of_the_scheduler_fails_its_tickets_and_the_workers_go_on(bag, folder, monkeypatch):
+    with Desk(bag, folder, OFF) as desk:
+        scheduler = desk.engine._scheduler
+
+        def fail(idle_workers):
+            raise KeyError("a piece that is not there")
+
+        monkeypatch.setattr(scheduler, "next_run", fail)
+        desk.ask("unlucky", rows(3, 1))
+        assert isinstance(desk.answers(1)["unlucky"].error, ServingError)
+        desk.ask("lucky", rows(3, 2))
+        assert desk.answers(2)["lucky"].answer is not None
+        assert desk.engine.metrics()["faults_total"] == 1

@@ -112,6 +112,63 @@ class Handouts:
         return [(ran, *self._before[number]) for number, ran in enumerate(simulation.ran)]
 
 
+@st.composite
+def hard_streams(draw):
+    """Requests of 1 to 8 rows with every wish: full votes, deadlines that pass at any moment of a run, risks."""
+    at_us = 0
+    arrivals = []
+    for key in range(draw(st.integers(1, 14))):
+        at_us += draw(st.sampled_from([0, 1, 5, 60]))
+        deadline_us = draw(st.one_of(st.none(), st.integers(1, 120)))
+        options = ParsedOptions(never=draw(st.integers(0, 5)) == 0, deadline_us=deadline_us)
+        arrivals.append((at_us, Request(key, draw(st.integers(1, 8)), options)))
+    return arrivals
+
+
+@st.composite
+def hard_scenes(draw):
+    """A bag under deadlines, sampled feedback, failing runs, merges and splits at once: (scene, seed of failures)."""
+    bag = draw(bags())
+    bag = dataclasses.replace(bag, settings=dataclasses.replace(bag.settings, max_unconfirmed_rows=draw(CAPS)))
+    thresholds = [draw(st.sampled_from([0.0, 0.1, 0.4, 2.0])) for _ in bag.exits]
+    scene = bag, draw(hard_streams()), draw(st.integers(1, 3)), thresholds, draw(st.integers(0, 99))
+    return scene, draw(st.one_of(st.none(), st.integers(0, 99)))
+
+
+CAPS = st.sampled_from([4, 16, 256])
+
+
+@settings(max_examples=500, deadline=None)
+@given(hard_scenes())
+def test_whatever_happens_at_once_every_request_ends_once_and_nothing_is_left(hard_scene):
+    scene, failures = hard_scene
+    rng = np.random.default_rng(failures)
+    of, simulation = staged(scene, FinishProbability(4, LEAST_Q, hold_us=50) if scene[-1] % 2 else None)
+    of.finish_probability = simulation.scheduler.finish_probability = LEAST_Q
+    if failures is not None:
+        simulation._fails = lambda run: rng.random() < 0.1
+    simulation.run(scene[1])
+    assert sorted(release.key for _, release in simulation.releases) == [request.key for _, request in scene[1]]
+    assert of.idle and not simulation.scheduler.tickets and simulation.scheduler.ready_pieces == 0
+    assert simulation.scheduler.backlog == simulation.scheduler.unconfirmed == simulation.scheduler.open_tickets == 0
+
+
+def test_a_ticket_in_two_pieces_may_be_seen_to_be_over_while_companions_are_looked_for():
+    bag = engine_bag([[10, 10]], ((1,), (2,)))
+    of = controller(bag, [0.0, 0.0])
+    of.finish_probability = 0.0
+    scheduler = Scheduler(bag, workers=1)
+    older, younger = (of.tickets[admit(of, rows=8, key=key)] for key in ("older", "younger"))
+    for ticket in (older, younger):
+        scheduler.start(ticket, {})
+    (whole,) = scheduler.tickets[younger.id].pieces[0]
+    scheduler._queue.add(whole.split(4), Kind.CERTAIN)
+    younger.dismiss(np.arange(8))  # as a deadline does
+    run = scheduler.next_run(idle_workers=0)
+    assert [piece.progress.ticket.id for piece in run.pieces] == [older.id]
+    assert list(scheduler.tickets) == [older.id] and scheduler.ready_pieces == 0
+
+
 @settings(max_examples=60, deadline=None)
 @given(scenes())
 def test_every_request_is_answered_once_and_nothing_is_left_in_the_engine(scene):
