@@ -152,7 +152,7 @@ class Engine:
                 self._start_over(host, error)
 
     def _start_over(self, host: Host, error: Exception) -> None:
-        """The scheduler failed: which ticket's work it lost is unknown, so fail them all and begin with an empty one."""
+        """The scheduler failed, and which work it lost is unknown: fail all its tickets, begin with an empty one."""
         log.error("the scheduler failed; all tickets in it fail with it", exc_info=error)
         with self._changed:
             tickets = list(self._scheduler.tickets.values())
