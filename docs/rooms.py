@@ -12,7 +12,14 @@ import grimp
 PAGE = Path(__file__).parent / "architecture.md"
 START, END = "<!-- rooms: python docs/rooms.py -->", "<!-- end of rooms -->"
 PACKAGES = ("exeunt", "exeunt_client", "exeunt_export", "exeunt_backends")
-NOUNS = {"exeunt.contract", "exeunt.errors", "exeunt.settings", "exeunt.manifest", "exeunt"}  # everybody uses them
+NOUNS = {
+    "exeunt",
+    "exeunt.contract",
+    "exeunt.errors",
+    "exeunt.manifest",
+    "exeunt.reading",
+    "exeunt.settings",
+}  # everybody uses them
 
 
 def room_of(module: str) -> str:

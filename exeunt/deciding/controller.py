@@ -61,6 +61,7 @@ class Controller:
         self._admission = Admission(manifest, rng, self.counters)
         self._score = SCORES[self.settings.confidence]
         self._last = len(manifest.exits) - 1
+        self._full_votes_fail = False  # the last run failed: an early answer would likely never be confirmed
         self._completed = 0  # exits completed, over all tickets: the order that records keep and replay follows
         self._undecided: set[int] = set()  # tickets with open rows
         self._taken = 0
@@ -80,6 +81,8 @@ class Controller:
     def active(self) -> np.ndarray:
         """Exits offered now, bool [exits]; the last always."""
         active = self.tuner.active() & ~self.exits_off
+        if self._full_votes_fail:
+            active[:] = False
         active[self._last] = True
         return active
 
@@ -91,13 +94,16 @@ class Controller:
         """
         self._admission.offer(request, now_us)
 
-    def next_ticket(self) -> Ticket | None:
+    def next_ticket(self, at_work: int = 0) -> Ticket | None:
         """Admit the oldest waiting requests as one ticket, while fewer than max_tickets are in flight.
 
         The engine finishes answered tickets in idle time: there only tickets with open rows count.
+
+        Args:
+            at_work: tickets that the runner still works on, those included that are over for the controller.
         """
         in_flight = self._undecided if self.manifest.mode == "engine" else self.tickets
-        ticket = self._admission.next_ticket(len(in_flight), self.active)
+        ticket = self._admission.next_ticket(max(len(in_flight), at_work), self.active)
         if ticket is not None:
             self.tickets[ticket.id] = ticket
             self._undecided.add(ticket.id)
@@ -134,15 +140,31 @@ class Controller:
                 self._complete(ticket, exit_)
         return self._released(ticket, now_us) if touched else []
 
-    def failed(self, ticket_id: int, error: ExeuntError, now_us: int) -> list[Release]:
-        """A ticket's run has failed: its open rows get the error, or the best vote where so configured."""
+    def failed(self, ticket_id: int, error: ExeuntError, now_us: int, rows: np.ndarray | None = None) -> list[Release]:
+        """A ticket's run has failed: its open rows get the error, or the best vote where so configured.
+
+        Until a full vote arrives again nobody leaves early on trust: it would likely never be confirmed.
+
+        Args:
+            ticket_id: the ticket; one that is over already is ignored.
+            error: what the clients get.
+            now_us: time of the failure.
+            rows: indices of the rows that failed, all rows of their requests; None = all.
+        """
         ticket = self.tickets.get(ticket_id)
         if ticket is None:
             return []
+        self._full_votes_fail = True
+        failed = np.ones(ticket.rows, dtype=bool)
+        if rows is not None:
+            failed[:] = False
+            failed[rows] = True
         if self.settings.on_failure == "best_vote" and ticket.deepest >= 0:
-            self._force(ticket, np.flatnonzero(ticket.open), Reason.DEGRADED)
-        self._end(ticket)
-        return self._released(ticket, now_us, error)
+            self._force(ticket, np.flatnonzero(ticket.open & failed), Reason.DEGRADED)
+        self._abandon(ticket, failed)
+        failed &= ticket.open
+        ticket.dismiss(np.flatnonzero(failed))
+        return self._released(ticket, now_us, error, failed)
 
     def tick(self, now_us: int) -> list[Release]:
         """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
@@ -243,6 +265,7 @@ class Controller:
     def _finish(self, ticket: Ticket, vote: np.ndarray) -> None:
         """The full vote is there: answer who is left, learn."""
         ticket.deepest, ticket.best = self._last, vote
+        self._full_votes_fail = False
         self._freeze(ticket, np.flatnonzero(ticket.open), self._last, Reason.FULL, vote, np.zeros(1, dtype=np.float32))
         del self.tickets[ticket.id]
         teaches = ticket.finishes & (ticket.exit >= 0) & ~(ticket.non_finite & (ticket.reason != Reason.EARLY))
@@ -259,10 +282,17 @@ class Controller:
     def _end(self, ticket: Ticket) -> None:
         """Forget a ticket whose full vote will not come: rows that left early on trust count as lost."""
         del self.tickets[ticket.id]
-        rows = np.flatnonzero((ticket.reason == Reason.EARLY) & (ticket.exit >= 0) & ticket.finishes)
+        self._abandon(ticket, np.ones(ticket.rows, dtype=bool))
+
+    def _abandon(self, ticket: Ticket, chosen: np.ndarray) -> None:
+        """The full votes of chosen rows (bool [rows]) will not come: those that left early on trust count as lost."""
+        decided = chosen & (ticket.exit >= 0) & ticket.finishes
+        rows = np.flatnonzero(decided & (ticket.reason == Reason.EARLY))
         if len(rows):
             self.counters.abandoned_rows += len(rows)
             self.tuner.abandoned(ticket.answered(rows))
+        ticket.finishes[decided] = False
+        ticket.all_finish = False
 
     def _force(self, ticket: Ticket, rows: np.ndarray, reason: Reason) -> None:
         """Answer rows (indices) with the best vote so far, outside the promise."""
@@ -288,13 +318,15 @@ class Controller:
                 late.append(too_late(request, now_us))
         return late + self._released(ticket, now_us)
 
-    def _released(self, ticket: Ticket, now_us: int, error: ExeuntError | None = None) -> list[Release]:
-        """Requests that are now decided; with `error` also those that never will be."""
+    def _released(
+        self, ticket: Ticket, now_us: int, error: ExeuntError | None = None, failed: np.ndarray | None = None
+    ) -> list[Release]:
+        """Requests that are now decided; with `error` also those that never will be (`failed` rows; None = open)."""
         if not ticket.all_finish and ticket.id in self.tickets and not ticket.running.any():
             self._end(ticket)
         if ticket.id not in self._undecided:
             return []
-        due = released(ticket, self.counters, now_us, error)
+        due = released(ticket, self.counters, now_us, error, failed)
         if all(ticket.released):
             self._undecided.discard(ticket.id)
         return due

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from exeunt.deciding.counters import Counters
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.ticket import Ticket
 from exeunt.errors import ExeuntError, OverloadedError
 
 
-def released(ticket: Ticket, counters: Counters, now_us: int, error: ExeuntError | None) -> list[Release]:
+def released(
+    ticket: Ticket, counters: Counters, now_us: int, error: ExeuntError | None, failed: np.ndarray | None = None
+) -> list[Release]:
     """Releases that are due; each request is released exactly once.
 
     Args:
         ticket: its requests are marked as released.
         counters: counts them.
         now_us: time of the release.
-        error: what requests with open rows get; None leaves them waiting.
+        error: what requests whose rows failed get; None leaves them waiting.
+        failed: bool [rows], rows that failed with `error`; None = all that are open.
 
     Returns:
-        one Release per request all of whose rows are decided, and with `error` one for every other request.
+        one Release per request all of whose rows are decided, and one with `error` for each that failed.
     """
     due: list[Release] = []
     for number, request in enumerate(ticket.requests):
@@ -26,10 +31,13 @@ def released(ticket: Ticket, counters: Counters, now_us: int, error: ExeuntError
             continue
         latency_us = now_us - request.arrived_us
         rows = slice(request.first_row, request.first_row + request.rows)
-        if not ticket.open[rows].any():
+        if failed is not None and failed[rows].any():
+            due.append(Release(request.key, latency_us, error=error))
+            counters.errors += 1
+        elif not ticket.open[rows].any():
             due.append(Release(request.key, latency_us, answer=ticket.answer_of(request)))
             counters.released(latency_us, int(ticket.exit[rows].max()))
-        elif error is not None:
+        elif error is not None and failed is None:
             due.append(Release(request.key, latency_us, error=error))
             counters.errors += 1
         else:

@@ -40,6 +40,7 @@ class Request:
         rows: number of inputs, at least 1.
         options: what the client asked for.
         nan_rows: bool [rows], True where an input holds NaN; None where no row does.
+        free_dims: sizes of the inputs' free dimensions; only requests that agree in them share a ticket.
         arrived_us: set by the controller.
         first_row: place in its ticket, set by the controller.
     """
@@ -48,6 +49,7 @@ class Request:
     rows: int
     options: ParsedOptions = ParsedOptions()
     nan_rows: np.ndarray | None = None
+    free_dims: Hashable = None
     arrived_us: int = 0
     first_row: int = 0
 

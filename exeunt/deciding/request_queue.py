@@ -44,14 +44,26 @@ class RequestQueue:
         self.waiting_rows += request.rows
 
     def take(self, most: int | None = None) -> tuple[Request, ...]:
-        """The oldest requests, at most `most`, that fit one ticket together; empty when nobody waits."""
+        """The oldest request and those behind it that fit one ticket together with it; empty when nobody waits.
+
+        Args:
+            most: requests of one ticket; None = any number.
+
+        Returns:
+            requests of equal `free_dims`, in order of arrival. The first that would be too many rows ends it.
+        """
         taken: list[Request] = []
+        passed_over: list[Request] = []
         rows = 0
-        while self._waiting and rows + self._waiting[0].rows <= self._max_batch_size and len(taken) != most:
+        while self._waiting and len(taken) != most and rows + self._waiting[0].rows <= self._max_batch_size:
             request = self._waiting.popleft()
+            if taken and request.free_dims != taken[0].free_dims:
+                passed_over.append(request)
+                continue
             request.first_row = rows
             rows += request.rows
             taken.append(request)
+        self._waiting.extendleft(reversed(passed_over))
         self.waiting_rows -= rows
         return tuple(taken)
 

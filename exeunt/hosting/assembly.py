@@ -16,6 +16,7 @@ from exeunt.deciding.calibration import load_calibration
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Release
 from exeunt.hosting.control import STATE_DIR_VARIABLE
+from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import GIL_SWITCH_S, ControllerHost, Runner
 from exeunt.hosting.housekeeping import Housekeeping
 from exeunt.hosting.metrics import MetricSample
@@ -66,6 +67,8 @@ class HostedBag:
         reply: takes every Release.
         publish: takes every metrics sample about once a second.
         log: takes lines for the operator.
+        guard: of background threads and replies.
+        counts: metrics family -> gives its numbers by name, of what the caller counts.
 
     Attributes:
         host: takes requests and votes.
@@ -81,14 +84,16 @@ class HostedBag:
         reply: Callable[[Release], None],
         publish: Callable[[list[MetricSample]], None],
         log: Callable[[str], None],
+        guard: Guard,
+        counts: Mapping[str, Callable[[], dict[str, float]]],
     ) -> None:
         sys.setswitchinterval(GIL_SWITCH_S)
         settings = controller.settings
-        numbers = {"exeunt_runner": runner.metrics}
+        numbers = {"exeunt_runner": runner.metrics, "exeunt_thread_faults_total": lambda: guard.faults, **counts}
         self._records = _record(controller) if settings.records_dir else None
         if self._records is not None:
             numbers["exeunt_records"] = self._records.metrics
-        self.host = ControllerHost(controller, runner, reply)
+        self.host = ControllerHost(controller, runner, reply, guard)
         state_dir = Path(settings.state_dir) if settings.state_dir else None
         flush = self._records.flush if self._records is not None else lambda: True
         self._housekeeping = Housekeeping(self.host, state_dir, numbers, publish, log, flush)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,8 @@ import numpy as np
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.ticket import Ticket
-from exeunt.errors import ExeuntError
+from exeunt.errors import ExeuntError, ServingError
+from exeunt.hosting.guard import Guard
 
 Inputs = dict[str, np.ndarray]  # public input -> [rows, ...]
 
@@ -26,6 +28,10 @@ GIL_SWITCH_S = 0.0005  # a release must not wait 5 ms for a tuner's Python loop
 
 class Runner(Protocol):
     """What runs the members of a ticket: Triton's ensemble scheduling, or the engine."""
+
+    @property
+    def at_work(self) -> int:
+        """Tickets whose work has not ended, those included that are over for the controller."""
 
     def attach(self, host: ControllerHost) -> None:
         """Learn where votes and failures go; called once, before `start`."""
@@ -52,6 +58,7 @@ class ControllerHost:
         controller: the pure controller; nobody else may touch it.
         runner: runs the members.
         reply: takes every Release exactly once; called from any thread, never under the lock.
+        guard: of the threads and replies.
         now_us: the clock.
     """
 
@@ -60,11 +67,13 @@ class ControllerHost:
         controller: Controller,
         runner: Runner,
         reply: Callable[[Release], None],
+        guard: Guard | None = None,
         now_us: Callable[[], int] = monotonic_us,
     ) -> None:
         self.controller = controller
         self.lock = threading.Lock()
         self.now_us = now_us
+        self.guard = guard or Guard()
         self._runner = runner
         self._reply = reply
         self._inputs: dict[object, Inputs] = {}
@@ -116,11 +125,20 @@ class ControllerHost:
         if over or releases:  # a ticket has become free
             self._pump()
 
-    def failed(self, ticket_id: int, error: ExeuntError) -> None:
+    def failed(self, ticket_id: int, error: ExeuntError, rows: np.ndarray | None = None) -> None:
         """A ticket's run has failed; see Controller.failed."""
         with self.lock:
-            releases = self.controller.failed(ticket_id, error, self.now_us())
+            releases = self.controller.failed(ticket_id, error, self.now_us(), rows)
         self._send(releases)
+        self._pump()
+
+    def awaited(self, ticket_id: int) -> bool:
+        """Whether anybody or the feedback still waits for a ticket's votes."""
+        with self.lock:
+            return ticket_id in self.controller.tickets
+
+    def work_ended(self) -> None:
+        """The runner has ended the work of a ticket: its place is free."""
         self._pump()
 
     def set_finish_probability(self, q: float) -> None:
@@ -128,10 +146,14 @@ class ControllerHost:
         with self.lock:
             self.controller.finish_probability = q
 
-    def drain(self, wait_s: float) -> bool:
-        """Refuse newcomers, wait for the rest, answer what is left UNAVAILABLE; True if nothing was left."""
+    def refuse_newcomers(self) -> None:
+        """From now on new requests are refused."""
         with self.lock:
             self.controller.close()
+
+    def drain(self, wait_s: float) -> bool:
+        """Refuse newcomers, wait for the rest, answer what is left UNAVAILABLE; True if nothing was left."""
+        self.refuse_newcomers()
         end_s = time.monotonic() + wait_s
         idle = False
         while not idle and time.monotonic() < end_s:
@@ -159,40 +181,54 @@ class ControllerHost:
         """Hand waiting requests to the runner while tickets are free."""
         while True:
             with self.lock:
-                ticket = self.controller.next_ticket()
+                ticket = self.controller.next_ticket(self._runner.at_work)
                 if ticket is None:
                     return
                 parts = [self._inputs.pop(request.key) for request in ticket.requests]
-            self._runner.start(ticket, _merged(parts))
+            try:
+                self._runner.start(ticket, _merged(parts))
+            except Exception as error:  # its clients must hear of it, and its place must become free
+                self.guard.survived("start of a ticket", error)
+                with self.lock:
+                    releases = self.controller.failed(ticket.id, ServingError(f"not started: {error!r}"), self.now_us())
+                self._send(releases)
 
     def _send(self, releases: list[Release]) -> None:
+        """Reply to everybody; one reply that fails does not keep back the others'."""
         for release in releases:
             self._inputs.pop(release.key, None)  # one that was refused while it waited
-            self._reply(release)
+            self.guard.run("reply", partial(self._reply, release))
 
     def _watch_deadlines(self) -> None:
         while not self._stop.is_set():
-            with self.lock:
-                releases = self.controller.tick(self.now_us())
-                due_us = self.controller.next_deadline_us()
-            self._send(releases)
-            if releases:
-                self._pump()
-            wait_s = _IDLE_TICK_S if due_us is None else (due_us - self.now_us()) / 1e6
-            if wait_s > 0:
-                self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))
-                self._deadline_came.clear()
+            if not self.guard.run("deadlines", self._pass_deadlines):
+                self._stop.wait(_IDLE_TICK_S)
+
+    def _pass_deadlines(self) -> None:
+        with self.lock:
+            releases = self.controller.tick(self.now_us())
+            due_us = self.controller.next_deadline_us()
+        self._send(releases)
+        if releases:
+            self._pump()
+        wait_s = _IDLE_TICK_S if due_us is None else (due_us - self.now_us()) / 1e6
+        if wait_s > 0:
+            self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))
+            self._deadline_came.clear()
 
     def _tune(self) -> None:
         while not self._stop.is_set():
             self._retune_due.wait()
             self._retune_due.clear()
+            self.guard.run("tuning", self._retune)
+
+    def _retune(self) -> None:
+        with self.lock:
+            job = self.controller.retune()
+        if job is not None:
+            outcome = job()
             with self.lock:
-                job = self.controller.retune()
-            if job is not None:
-                outcome = job()
-                with self.lock:
-                    self.controller.adopt(outcome)
+                self.controller.adopt(outcome)
 
 
 def _merged(parts: list[Inputs]) -> Inputs:

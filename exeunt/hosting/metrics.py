@@ -29,6 +29,8 @@ COUNTERS = {
     "exeunt_refused_total": "Client requests refused because the server was full or stopping",
     "exeunt_errors_total": "Accepted client requests that got an error",
     "exeunt_tickets_total": "Batches admitted",
+    "exeunt_thread_faults_total": "Errors that a background thread or a reply survived, by name",
+    "exeunt_refused_taps_total": "Calls with votes that this server did not ask for: somebody calls internal models",
     "exeunt_shadow_tickets_total": "Batches that asked for every exit so that inactive ones have data",
 }
 GAUGES = {

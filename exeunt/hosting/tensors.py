@@ -32,6 +32,13 @@ def check_inputs(manifest: Manifest, inputs: Mapping[str, np.ndarray]) -> int:
     return next(iter(rows.values()))
 
 
+def free_dims(manifest: Manifest, inputs: Mapping[str, np.ndarray]) -> tuple[tuple[int, ...], ...] | None:
+    """Shapes of a row where the bag leaves dimensions free, else None: requests that differ cannot share a batch."""
+    if all(-1 not in tensor.dims for tensor in manifest.inputs):
+        return None
+    return tuple(inputs[tensor.name].shape[1:] for tensor in manifest.inputs)
+
+
 def nan_rows(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Rows that hold NaN in a floating input, bool [rows]; None, cheaply, where no row does."""
     found = None

@@ -207,7 +207,7 @@ def test_close_ends_every_worker(bag, folder):
 
 
 def test_a_fault_of_the_scheduler_fails_its_tickets_and_the_workers_go_on(bag, folder, monkeypatch):
-    with Desk(bag, folder, OFF) as desk:
+    with Desk(bag, folder, OFF, threads=1) as desk:
         scheduler = desk.engine._scheduler
 
         def fail(idle_workers):

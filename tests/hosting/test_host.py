@@ -21,6 +21,8 @@ class PoolRunner:
         self.bag, self.pause_s, self.pool = bag, pause_s, ThreadPoolExecutor(4)
         self.fail_with = None
 
+    at_work = 0
+
     def attach(self, host):
         self.host = host
 
@@ -133,3 +135,56 @@ def test_a_drain_that_is_out_of_time_answers_unavailable():
         desk.host.submit(Request("a", 1), numbered(0, 1))
         assert not desk.host.drain(0.05)
         assert isinstance(desk.wait(1)["a"].error, OverloadedError)
+
+
+def test_work_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends():
+    with Desk([0, 0, 0], max_tickets=2) as desk:
+        desk.runner.at_work = 2  # as after two deadlines whose calls still run
+        desk.host.submit(Request("a", 1), numbered(0, 1))
+        assert not desk.host.controller.tickets and desk.host.controller.waiting_rows == 1
+        desk.runner.at_work = 1
+        desk.host.work_ended()
+        assert desk.wait(1)["a"].answer is not None
+
+
+def test_a_ticket_that_cannot_be_started_fails_and_frees_its_place():
+    with Desk([0, 0, 0], max_tickets=1) as desk:
+        start = desk.runner.start
+
+        def refuse(ticket, inputs):
+            raise ValueError("no such thread")
+
+        desk.runner.start = refuse
+        desk.host.submit(Request("a", 1), numbered(0, 1))
+        assert "no such thread" in str(desk.wait(1)["a"].error)
+        desk.runner.start = start
+        desk.host.submit(Request("b", 1), numbered(0, 1))
+        assert desk.wait(2)["b"].answer is not None
+
+
+def test_one_reply_that_fails_does_not_keep_back_the_others():
+    with Desk([0, 0, 0], pause_s=0.2) as desk:
+        reply = desk.host._reply
+
+        def sometimes(release):
+            if release.key == "gone":
+                raise OSError("the client has gone")
+            reply(release)
+
+        desk.host._reply = sometimes
+        for key in ("gone", "a", "b"):
+            desk.host.submit(Request(key, 1), numbered(0, 1))
+        assert set(desk.wait(2)) == {"a", "b"} and desk.host.guard.faults["reply"] == 1
+
+
+def test_a_tuning_job_that_fails_leaves_the_thread_alive():
+    with Desk([0, 0, 0]) as desk:
+        retune = desk.host.controller.retune
+        desk.host.controller.retune = lambda: 1 / 0
+        desk.host._retune_due.set()
+        end = time.monotonic() + 20
+        while not desk.host.guard.faults.get("tuning"):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        desk.host.controller.retune = retune
+        assert all(thread.is_alive() for thread in desk.host._threads)

@@ -1,6 +1,7 @@
 """Faults on the real server: a failing segment, NaN, deadlines. (A stop under load: test_serving_bag.py.)"""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -134,3 +135,21 @@ def test_tritons_statistics_show_early_answers_well_below_the_time_of_the_member
     spent = {model: times - first[model] for model, times in read_times(f"http://{server.http_url}").items()}
     assert spent["tiny"].requests == spent[whole].requests == asked
     assert np.median(early_us) < 0.8 * spent[whole].wall_us / asked
+
+
+def test_a_request_that_fails_a_member_fails_nobody_else(server, repository):
+    kinds = [number % 3 == 0 for number in range(24)]  # a third of them fail the member
+
+    def send(poisoned):
+        rows = ROWS[:1] + np.float32(POISON) if poisoned else ROWS[:1]
+        try:
+            return ask(server, "grpc", rows, exit="never")["REASON"].ravel().tolist()
+        except InferenceServerException as error:
+            return str(error)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(send, kinds))
+    brittle = manifest_of(repository).members[1].segments[-1].model
+    for poisoned, answer in zip(kinds, answers, strict=True):
+        assert (brittle in answer) if poisoned else answer == [Reason.FULL]
+    await_idle(server)

@@ -4,18 +4,19 @@
 """
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from exeunt.contract import TAPPED, TICKET, bag_model, tap_name
+from exeunt.contract import TAPPED, TICKET
 from exeunt.deciding.request import Release, Request, parse_options
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting import assembly, tensors
+from exeunt.hosting.bag_calls import BagCalls, RefusedTapError
+from exeunt.hosting.guard import Guard
 from exeunt.hosting.metrics import COUNTERS, GAUGES
+from exeunt_backends.exit_controller.bag_runner import BagRunner
 
 
 class TritonPythonModel:
@@ -25,57 +26,84 @@ class TritonPythonModel:
         """Build controller, runner and host from the version folder; see exeunt.hosting."""
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
-        overrides = {key: told["string_value"] for key, told in config["parameters"].items()}
-        self._log = lambda line: pb_utils.Logger.log_info(f"{args['model_name']}: {line}")
-        try:
-            self._manifest = assembly.read_manifest(folder, overrides)
-            controller = assembly.make_controller(self._manifest, folder)
-            runner = BagRunner(self._manifest) if self._manifest.mode == "ensemble" else _engine(self._manifest, folder)
-        except ExeuntError as error:
-            raise pb_utils.TritonModelException(f"{type(error).__name__}: {error}") from error
-        self._votes = tensors.votes_by_name(self._manifest)
-        self._public = {tensor.name for tensor in self._manifest.inputs}
+        overrides = {key: value["string_value"] for key, value in config["parameters"].items()}
+        name = args["model_name"]
+        self._guard = Guard(lambda line: pb_utils.Logger.log_error(f"{name}: {line}"))
         self._keys = count()
         self._senders = {}
-        metrics = Metrics()
-        self._served = assembly.HostedBag(controller, runner, self._reply, metrics.publish, self._log)
-        self._host = self._served.host
+        try:
+            self._manifest = manifest = assembly.read_manifest(folder, overrides)
+            self._votes = tensors.votes_by_name(manifest)
+            self._calls = BagCalls(manifest)
+            ensemble = manifest.mode == "ensemble"
+            runner = BagRunner(manifest, self._calls, self._guard) if ensemble else _engine(manifest, folder)
+            self._bag = assembly.HostedBag(
+                assembly.make_controller(manifest, folder),
+                runner,
+                self._reply,
+                Metrics().publish,
+                lambda line: pb_utils.Logger.log_info(f"{name}: {line}"),
+                self._guard,
+                {"exeunt_refused_taps_total": lambda: {"taps": float(self._calls.refused)}},
+            )
+        except ExeuntError as error:
+            raise pb_utils.TritonModelException(f"{type(error).__name__}: {error}") from error
+        self._host = self._bag.host
 
     def execute(self, requests):
-        """Taps are answered at once; client requests later, by `_reply`, from whichever thread decides them."""
+        """Taps are answered at once; client requests later, by `_reply`, from whichever thread decides them.
+
+        Nothing may be raised here: Triton would end every request of the call, taps of other tickets among them.
+        """
         return [self._take(request) for request in requests]
 
     def finalize(self):
         """Answer what is left, save what was learnt, stop the threads."""
-        self._served.stop(drain_s=0.0)
+        self._bag.stop(drain_s=0.0)
+        self._senders.clear()
 
     def _take(self, request):
-        inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        if TICKET in inputs:
-            return self._tap(inputs)
+        # every model of the server can be called by anybody: a tensor may be anything, in either kind of request
+        if any(tensor.name() == TICKET for tensor in request.inputs()):
+            return self._tap(request)
         key = next(self._keys)
         self._senders[key] = request.get_response_sender()
         try:
-            self._submit(key, inputs, json.loads(request.parameters() or "{}"))
+            self._submit(key, request)
         except ExeuntError as error:
             self._reply(Release(key, 0, error=error))
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
-            pb_utils.Logger.log_error(f"{self._manifest.bag}: request not taken: {error!r}")
+            self._guard.survived("request", error)
             self._reply(Release(key, 0, error=ServingError(f"internal error: {error!r}")))
         return None
 
-    def _submit(self, key, inputs, parameters):
+    def _submit(self, key, request):
+        inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         rows = tensors.check_inputs(self._manifest, inputs)
-        options = parse_options(parameters, self._manifest.settings)
+        options = parse_options(json.loads(request.parameters() or "{}"), self._manifest.settings)
         # Triton frees the inputs when execute() returns
-        inputs = {name: inputs[name].copy() for name in self._public}
-        self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs)), inputs)
+        inputs = {tensor.name: inputs[tensor.name].copy() for tensor in self._manifest.inputs}
+        free = tensors.free_dims(self._manifest, inputs)
+        self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free), inputs)
 
-    def _tap(self, inputs):
-        ticket = inputs.pop(TICKET)
-        votes = {self._votes[name]: array.copy() for name, array in inputs.items()}
-        self._host.arrived(int(ticket[0, 0]), votes)
-        return pb_utils.InferenceResponse([pb_utils.Tensor(TAPPED, ticket)])
+    def _tap(self, request):
+        """Votes of a call of ours. Whatever else comes is counted, and answered like a tap.
+
+        An error here would end the parent's request without freeing it (servers before 26.02).
+        """
+        tapped = next(tensor for tensor in request.inputs() if tensor.name() == TICKET)
+        try:
+            inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+            ticket = inputs.pop(TICKET)
+            votes = {self._votes[name]: array for name, array in inputs.items() if name in self._votes}
+            call, fresh = self._calls.take(ticket, votes)
+            if call.votes is None and fresh:
+                self._host.arrived(call.ticket_id, fresh)
+        except RefusedTapError:
+            pass  # counted; a line for each would let a stranger fill the disk
+        except Exception as error:
+            self._guard.survived("tap", error)
+        return pb_utils.InferenceResponse([pb_utils.Tensor(TAPPED, tapped.as_numpy())])
 
     def _reply(self, release):
         sender = self._senders.pop(release.key)
@@ -86,44 +114,6 @@ class TritonPythonModel:
             outputs = tensors.answer_tensors(release.answer, self._manifest.top).items()
             response = pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs])
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-
-
-class BagRunner:
-    """Runs a ticket as one BLS call to NAME_bag, which asks only for the taps of the wanted exits."""
-
-    def __init__(self, manifest):
-        self._model = bag_model(manifest.bag)
-        # each BLS call blocks one thread of ours and one of Triton's pool until the last tap
-        self._pool = ThreadPoolExecutor(manifest.settings.max_tickets, thread_name_prefix="exeunt-bag")
-
-    def attach(self, host):
-        """See exeunt.hosting.host.Runner."""
-        self._host = host
-
-    def start(self, ticket, inputs):
-        """See exeunt.hosting.host.Runner."""
-        self._pool.submit(self._run, ticket, inputs)
-
-    def close(self):
-        """See exeunt.hosting.host.Runner."""
-        self._pool.shutdown(wait=True)
-
-    def metrics(self):
-        """Triton's own statistics cover the segments."""
-        return {}
-
-    def _run(self, ticket, inputs):
-        number = np.full((ticket.rows, 1), ticket.id, dtype=np.int64)
-        tensors = [pb_utils.Tensor(name, array) for name, array in inputs.items()] + [pb_utils.Tensor(TICKET, number)]
-        taps = [tap_name(exit_) for exit_ in np.flatnonzero(ticket.wanted)]
-        try:
-            call = pb_utils.InferenceRequest(model_name=self._model, inputs=tensors, requested_output_names=taps)
-            response = call.exec()
-            problem = response.error().message() if response.has_error() else "it ended before its last tap"
-        except pb_utils.TritonModelException as error:
-            problem = str(error)
-        # after a good run the ticket is over already and this says nothing to anybody
-        self._host.failed(ticket.id, ServingError(f"{self._model}: {problem}"))
 
 
 class Metrics:

@@ -1,0 +1,1 @@
+"""The exit controller NAME_exit."""

@@ -1,0 +1,103 @@
+"""Calls of NAME_bag: whose votes are taken, and whose are not."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exeunt.hosting.bag_calls import SECRET_BITS, BagCalls, RefusedTapError, draw_secret
+from tests.deciding.controller_bag import CLASSES, manifest
+
+BAG = manifest(depths=((1, 0), (1, 1), (2, 2)), weights=(1.0, 1.0))
+ROWS = 3
+
+
+def votes(*pairs, rows=ROWS, classes=CLASSES, dtype=np.float32):
+    return {pair: np.full((rows, classes), 1 / classes, dtype=dtype) for pair in pairs}
+
+
+def ticket(secret, rows=ROWS):
+    return np.full((rows, 1), secret, dtype=np.int64)
+
+
+@pytest.fixture
+def calls():
+    return BagCalls(BAG)
+
+
+def test_votes_that_a_call_asked_for_are_taken(calls):
+    secret = calls.open(7, ROWS, np.array([0, 2]))
+    call, fresh = calls.take(ticket(secret), votes((0, 1)))
+    assert call.ticket_id == 7 and set(fresh) == {(0, 1)}
+
+
+def test_the_votes_are_copied_since_the_server_frees_its_memory(calls):
+    secret = calls.open(7, ROWS, np.array([0]))
+    arrived = votes((0, 1))
+    _, fresh = calls.take(ticket(secret), arrived)
+    arrived[0, 1][:] = 0
+    assert fresh[0, 1].any()
+
+
+def test_a_second_vote_for_the_same_member_and_depth_is_never_taken(calls):
+    secret = calls.open(7, ROWS, np.array([0, 1, 2]))
+    calls.take(ticket(secret), votes((0, 1)))
+    _, fresh = calls.take(ticket(secret), votes((0, 1), (1, 1)))
+    assert set(fresh) == {(1, 1)}
+
+
+def test_a_vote_that_the_call_did_not_ask_for_is_not_taken(calls):
+    secret = calls.open(7, ROWS, np.array([0]))
+    _, fresh = calls.take(ticket(secret), votes((0, 2), (1, 2)))
+    assert not fresh
+
+
+def test_a_secret_is_void_after_its_call(calls):
+    secret = calls.open(7, ROWS, np.array([2]))
+    calls.close(secret)
+    with pytest.raises(RefusedTapError, match="under way"):
+        calls.take(ticket(secret), votes((0, 2), (1, 2)))
+    assert calls.refused == 1
+
+
+@pytest.mark.parametrize(
+    ("tensor", "arrays"),
+    [
+        (lambda secret: ticket(secret + 1), votes((0, 1))),
+        (lambda secret: ticket(secret, rows=2), votes((0, 1), rows=2)),
+        (lambda secret: ticket(secret).astype(np.int32), votes((0, 1))),
+        (lambda secret: ticket(secret)[:, 0], votes((0, 1))),
+        (lambda secret: ticket(secret)[:0], votes((0, 1), rows=0)),
+        (lambda secret: np.array([[secret], [secret], [1]]), votes((0, 1))),
+        (ticket, votes((0, 1), rows=4)),
+        (ticket, votes((0, 1), classes=CLASSES + 1)),
+        (ticket, votes((0, 1), dtype=np.float64)),
+        (ticket, {}),
+    ],
+    ids=["guess", "rows", "dtype", "shape", "empty", "mixed", "vote rows", "classes", "vote dtype", "no votes"],
+)
+def test_what_does_not_fit_the_call_is_refused_and_counted(calls, tensor, arrays):
+    secret = calls.open(7, ROWS, np.array([0, 2]))
+    with pytest.raises(RefusedTapError) as refusal:
+        calls.take(tensor(secret), arrays)
+    assert calls.refused == 1 and str(secret) not in str(refusal.value)
+
+
+def test_a_call_can_collect_its_votes(calls):
+    secret = calls.open(7, ROWS, np.array([2]), collect=True)
+    calls.take(ticket(secret), votes((0, 2), (1, 2)))
+    assert set(calls.close(secret).votes) == {(0, 2), (1, 2)}
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=40))
+def test_no_two_calls_under_way_share_a_secret(drawn):
+    source = iter([*drawn, *range(100, 200)])
+    calls = BagCalls(BAG, draw=lambda: next(source))
+    opened = [calls.open(number, 1, np.array([2])) for number in range(len(drawn))]
+    assert len(set(opened)) == len(opened)
+
+
+def test_a_secret_fits_tritons_int64_and_is_not_small():
+    drawn = [draw_secret() for _ in range(64)]
+    assert all(0 <= secret < 2**SECRET_BITS for secret in drawn) and max(drawn) > 2**48
+    assert len(set(drawn)) == 64
