@@ -19,7 +19,7 @@ from rich.console import Console
 
 from exeunt.demo.data import drifting_stream
 from exeunt.demo.prepare import prepare
-from exeunt.manifest import MODES
+from exeunt.manifest_check import MODES
 
 SEED = 0
 REPLAY_ROWS = 2000

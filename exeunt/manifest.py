@@ -13,11 +13,11 @@ import numpy as np
 
 from exeunt import contract
 from exeunt.errors import ConfigError
+from exeunt.manifest_check import check_manifest
+from exeunt.reading import read_json_table, reading
 from exeunt.settings import Settings
 
 SCHEMA_VERSION = 1
-MODES = ("ensemble", "engine")
-VOTES = ("soft", "hard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,48 +185,22 @@ class Manifest:
         Raises:
             ConfigError: no such file, no manifest, or written by another version of exeunt.
         """
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no such file; `exeunt export` writes it") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not a manifest: {error}") from None
-        version = told.get("schema_version") if isinstance(told, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ConfigError(f"{path}: schema_version {version!r}, this exeunt reads {SCHEMA_VERSION}; export again")
-        try:
-            manifest = _manifest(told)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"{path}: damaged manifest ({error!r}); export again") from None
-        manifest.check(str(path))
-        return manifest
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file; `exeunt export` writes it")
+        with reading(path, "manifest; export again"):
+            table = read_json_table(path, "manifest")
+            version = table.get("schema_version")
+            if version != SCHEMA_VERSION:
+                raise ConfigError(
+                    f"{path}: schema_version {version!r}, this exeunt reads {SCHEMA_VERSION}; export again"
+                )
+            manifest = _manifest(table)
+            manifest.check(str(path))
+            return manifest
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless the parts fit each other."""
-        last = tuple(member.depth for member in self.members)
-        if not self.exits or self.exits[-1].depths != last:
-            raise ConfigError(f"{where}: the last exit must be the full ensemble, depths {last}")
-        for number, exit_ in enumerate(self.exits):
-            fits = len(exit_.depths) == len(last) and all(0 <= d <= n for d, n in zip(exit_.depths, last, strict=True))
-            if not fits or not any(exit_.depths):
-                raise ConfigError(f"{where}: exit {number} has depths {exit_.depths}, members have {last}")
-            if not _weights_fit(exit_, number == len(self.exits) - 1):
-                raise ConfigError(
-                    f"{where}: exit {number} has weights {exit_.weights}; allowed: above 0 for the members that vote "
-                    "there, 0 for others; the last exit has none of its own"
-                )
-        if not 0 <= self.top <= self.classes:
-            raise ConfigError(f"{where}: top = {self.top}; allowed: 0 to {self.classes}, the number of classes")
-        if self.mode not in MODES or self.vote not in VOTES:
-            raise ConfigError(f"{where}: mode {self.mode!r}, vote {self.vote!r}; allowed: {MODES}, {VOTES}")
-        self.settings.check(where)
-
-
-def _weights_fit(exit_: Exit, last: bool) -> bool:
-    if exit_.weights is None:
-        return True
-    same = len(exit_.weights) == len(exit_.depths)
-    return same and not last and all((w > 0) == (d > 0) for w, d in zip(exit_.weights, exit_.depths, strict=True))
+        check_manifest(self, where)
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:

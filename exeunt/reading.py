@@ -8,6 +8,7 @@ expect one dies of it.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,11 @@ from typing import Any
 from exeunt.errors import ConfigError, ExeuntError
 
 MOST_JSON_BYTES = 64 * 2**20
+
+
+def unprintable(text: str) -> bool:
+    """Whether a name holds line breaks or control characters: Triton's label files and logs would break there."""
+    return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
 
 
 @contextmanager

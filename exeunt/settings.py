@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,12 +117,11 @@ class Settings:
             if getattr(self, key) not in allowed:
                 raise unknown(key, getattr(self, key), allowed, where)
         self._check_shares(where)
-        for key, least in _LEAST.items():
-            if getattr(self, key) < least:
-                raise ConfigError(f"{where}: {key} = {getattr(self, key)!r}; allowed: a whole number from {least}")
-        for key in ("deadline_ms", "drain_s"):
-            if not (getattr(self, key) >= 0 and math.isfinite(getattr(self, key))):
-                raise ConfigError(f"{where}: {key} = {getattr(self, key)!r}; allowed: a number from 0")
+        for key, (least, most) in _BOUNDS.items():
+            value = getattr(self, key)
+            if not least <= value <= most:
+                kind = "a whole number" if isinstance(value, int) else "a number"
+                raise ConfigError(f"{where}: {key} = {value!r}; allowed: {kind} from {least} to {most}")
         if "" in self.service_classes:
             raise ConfigError(
                 f"{where}: service_classes: a class needs a name; requests without one fall under max_loss"
@@ -140,13 +138,15 @@ class Settings:
             raise ConfigError(f"{told}; allowed: a number above 0 and up to 1")
 
 
-_LEAST = {  # whole numbers
-    "max_unconfirmed_rows": 0,
-    "max_tickets": 1,
-    "max_waiting_rows": 1,
-    "workers": 0,
-    "intra_op_threads": 0,
-    "seed": 0,
+_BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outside of all of them
+    "max_unconfirmed_rows": (0, 10**9),
+    "max_tickets": (1, 65_536),
+    "max_waiting_rows": (1, 10**9),
+    "workers": (0, 4096),
+    "intra_op_threads": (0, 4096),
+    "seed": (0, 2**63 - 1),
+    "deadline_ms": (0.0, 86_400_000.0),
+    "drain_s": (0.0, 86_400.0),
 }
 
 

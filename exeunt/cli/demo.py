@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from exeunt.errors import ConfigError, unknown
-from exeunt.manifest import MODES
+from exeunt.manifest_check import MODES
 
 
 def add_parser(subparsers: Any) -> None:

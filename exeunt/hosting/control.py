@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from exeunt.errors import ConfigError, unknown
+from exeunt.reading import read_json_table, reading
 
 SCHEMA_VERSION = 1
 STATE_DIR_VARIABLE = "EXEUNT_STATE_DIR"
@@ -54,6 +55,8 @@ class Control:
             exits: number of exits of the bag, the full ensemble included; None leaves the numbers unchecked.
             classes: the configured classes of service; None leaves the names unchecked.
         """
+        if isinstance(self.version, bool) or not isinstance(self.version, int):
+            raise ConfigError(f"{where}: version = {self.version!r}; allowed: a whole number")
         losses = {"max_loss": self.max_loss} if self.max_loss is not None else {}
         losses |= {f"service_classes.{name}": loss for name, loss in (self.service_classes or {}).items()}
         for key, value in losses.items():
@@ -122,6 +125,23 @@ class Status:
         """Number of exits, the full ensemble included."""
         return len(self.active)
 
+    def check(self, where: str) -> None:
+        """Raise ConfigError, naming `where` and key, unless every field is of its kind."""
+        texts = ("bag", "content_hash", "tuner", "control_error")
+        numbers = ("pid", "started_unix_s", "written_unix_s", "max_loss", "tickets_in_flight", "waiting_rows")
+        fine = {key: isinstance(getattr(self, key), str) for key in texts}
+        fine |= {key: _is_number(getattr(self, key)) for key in (*numbers, "control_version")}
+        fine["stopped"] = isinstance(self.stopped, bool)
+        fine["active"] = all(isinstance(active, bool) for active in self.active)
+        fine["exits_off"] = self.exits_off == "all" or all(map(_is_number, self.exits_off))
+        fine["thresholds"] = all(threshold is None or _is_number(threshold) for threshold in self.thresholds)
+        fine["service_classes"] = _is_table(self.service_classes)
+        fine["metrics"] = _is_table(self.metrics, none=True)
+        fine["answers"] = all(map(_is_table, self.answers))
+        for key, good in fine.items():
+            if not good:
+                raise ConfigError(f"{where}: {key} = {str(getattr(self, key))[:80]!r}; no server writes that")
+
 
 class ControlWatch:
     """Notices changes of one control file; one `os.stat` per look.
@@ -179,16 +199,17 @@ def read_control(path: Path) -> Control:
     """
     if not path.exists():
         return Control()
-    told = _table(path, Control)
-    off = told.get("exits_off", ())
-    if off != "all" and not isinstance(off, list | tuple):
-        raise ConfigError(f'{path}: exits_off = {off!r}; allowed: a list of exit numbers, or "all"')
-    classes = told.get("service_classes")
-    if classes is not None and not isinstance(classes, dict):
-        raise ConfigError(f"{path}: service_classes = {classes!r}; allowed: a table of class -> loss, or null")
-    control = Control(**(told | {"exits_off": off if off == "all" else tuple(off)}))
-    control.check(str(path))
-    return control
+    with reading(path, "control file"):
+        fields = _table(path, Control)
+        off = fields.get("exits_off", ())
+        if off != "all" and not isinstance(off, list | tuple):
+            raise ConfigError(f'{path}: exits_off = {off!r}; allowed: a list of exit numbers, or "all"')
+        classes = fields.get("service_classes")
+        if classes is not None and not isinstance(classes, dict):
+            raise ConfigError(f"{path}: service_classes = {classes!r}; allowed: a table of class -> loss, or null")
+        control = Control(**(fields | {"exits_off": off if off == "all" else tuple(off)}))
+        control.check(str(path))
+        return control
 
 
 def write_control(path: Path, control: Control) -> None:
@@ -202,14 +223,14 @@ def read_status(path: Path) -> Status:
     Raises:
         ConfigError: no such file, damaged, or written by another version of exeunt.
     """
-    told = _table(path, Status)
-    off = told.get("exits_off", ())
-    told |= {"exits_off": off if off == "all" else tuple(off)}
-    told |= {key: tuple(told.get(key, ())) for key in ("active", "thresholds", "answers")}
-    try:
-        return Status(**told)
-    except TypeError as error:
-        raise ConfigError(f"{path}: damaged status ({error}); the server writes a new one each second") from None
+    with reading(path, "status file; the server writes a new one each second"):
+        fields = _table(path, Status)
+        off = fields.get("exits_off", ())
+        fields |= {"exits_off": off if off == "all" else tuple(off)}
+        fields |= {key: tuple(fields.get(key, ())) for key in ("active", "thresholds", "answers")}
+        status = Status(**fields)
+        status.check(str(path))
+        return status
 
 
 def write_status(path: Path, status: Status) -> None:
@@ -225,12 +246,19 @@ def find_status(state_dir: Path, bag: str) -> Status:
     Raises:
         ConfigError: no status of that bag; names those that are there.
     """
-    found = [read_status(path) for path in sorted(state_dir.glob(f"*{STATUS_SUFFIX}"))]
-    ours = [status for status in found if status.bag == bag]
-    if ours:
-        return max(ours, key=lambda status: status.written_unix_s)
+    found, damaged = [], []
+    for path in sorted(state_dir.glob(f"*{STATUS_SUFFIX}")):
+        try:
+            found.append(read_status(path))
+        except ConfigError as error:  # of another bag, perhaps: it must not hide the others
+            damaged.append(str(error))
+    of_bag = [status for status in found if status.bag == bag]
+    if of_bag:
+        return max(of_bag, key=lambda status: status.written_unix_s)
     if found:
         raise unknown("bag", bag, {status.bag for status in found}, str(state_dir))
+    if damaged:
+        raise ConfigError(damaged[0])
     raise ConfigError(
         f"{state_dir}: no status of a running server; name its state_dir with --state-dir, or set exit.state_dir"
     )
@@ -238,13 +266,8 @@ def find_status(state_dir: Path, bag: str) -> Status:
 
 def _table(path: Path, kind: type) -> dict[str, Any]:
     """The JSON table of `path`, checked for schema version and keys, which are the fields of `kind`."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a JSON file: {error}") from None
-    version = told.pop("schema_version", None) if isinstance(told, dict) else None
+    told = read_json_table(path, "JSON file")
+    version = told.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise ConfigError(f"{path}: schema_version {version!r}; allowed: {SCHEMA_VERSION}")
     names = [each.name for each in dataclasses.fields(kind)]
@@ -252,6 +275,17 @@ def _table(path: Path, kind: type) -> dict[str, Any]:
         if key not in names:
             raise unknown("key", key, names, str(path))
     return told
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_table(value: object, none: bool = False) -> bool:
+    """A table of text -> number, or null where `none`."""
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and (_is_number(number) or (none and number is None)) for key, number in value.items()
+    )
 
 
 def _finite(value: float | None) -> float | None:

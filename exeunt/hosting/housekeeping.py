@@ -6,11 +6,14 @@ serving goes on with what was good last.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from exeunt.hosting.control import Control, ControlWatch, Status, control_path, 
 from exeunt.hosting.host import ControllerHost
 from exeunt.hosting.metrics import MetricSample, samples
 from exeunt.hosting.state import StateFile
+from exeunt.reading import reading
 
 DRAIN_SUFFIX = ".drain"
 DRAINED_SUFFIX = ".drained"
@@ -73,12 +77,17 @@ class Housekeeping:
             self._watch = ControlWatch(path, len(manifest.exits), manifest.settings.service_classes)
 
     def start(self) -> None:
-        """Restore the learnt state, apply_control the control file, start the thread."""
+        """Restore the learnt state, take over the control file, start the thread.
+
+        Raises:
+            ConfigError: another server keeps this bag's state in the same folder.
+        """
         self._restore()
         self._obey()
         if self._dir is not None:
             for suffix in (DRAIN_SUFFIX, DRAINED_SUFFIX):  # left behind by an earlier server
-                self._path(suffix).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self._path(suffix).unlink(missing_ok=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -86,25 +95,29 @@ class Housekeeping:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._save(clean=self._controller.idle)
+        guard = self._host.guard
+        guard.run("last save", lambda: self._save(clean=self._controller.idle))
         self._drained = True
-        self._tell_metrics()
-        self._tell_status()
+        guard.run("last metrics", self._tell_metrics)
+        guard.run("last status", self._tell_status)
+        if self._state is not None:
+            self._state.release()
 
     def _run(self) -> None:
+        """Each duty has a guard of its own: a control file that cannot be read must not keep back the metrics."""
+        guard = self._host.guard
         status_due_s = state_due_s = time.monotonic()
         while not self._stop.wait(_ROUND_S):
             now_s = time.monotonic()
-            if self._dir is not None and self._path(DRAIN_SUFFIX).exists():
-                self._drain()
+            guard.run("drain", self._drain_if_asked)
             if now_s >= status_due_s:
                 status_due_s = now_s + _STATUS_EVERY_S
-                self._obey()
-                self._tell_metrics()
-                self._tell_status()
+                guard.run("control", self._obey)
+                guard.run("metrics", self._tell_metrics)
+                guard.run("status", self._tell_status)
             if now_s >= state_due_s:
                 state_due_s = now_s + _STATE_EVERY_S
-                self._save(clean=self._drained)  # after a drain nothing is learnt any more
+                guard.run("save", lambda: self._save(clean=self._drained))  # after a drain nothing is learnt any more
 
     def _path(self, suffix: str) -> Path:
         assert self._dir is not None
@@ -117,17 +130,38 @@ class Housekeeping:
             self._log(line)
 
     def _restore(self) -> None:
+        """Take over the saved state into a copy of the tuner, so that one that does not fit changes nothing."""
         if self._state is None:
             return
-        tuner = self._controller.tuner
+        try:
+            self._state.claim()
+        except OSError as error:
+            self._log(f"exit.state_dir cannot be written, nothing that is learnt will be kept: {error}")
+        tuner = copy.deepcopy(self._controller.tuner)
         try:
             saved = self._state.load(tuner.name)
-            if saved is not None:
-                with self._host.lock:
-                    tuner.restore(*saved)
-                self._log(f"learnt state restored from {self._state.path}")
-        except (ValueError, OSError) as error:
+            if saved is None:
+                return
+            state, clean = saved
+            clean = clean and self._marked_used(state)
+            with reading(self._state.path, "saved state"):
+                tuner.restore(state, clean)
+        except ConfigError as error:
             self._log(f"learnt state not restored, starting anew: {error}")
+            return
+        with self._host.lock:
+            self._controller.tuner = tuner
+        self._log(f"learnt state restored from {self._state.path}")
+
+    def _marked_used(self, state: dict[str, Any]) -> bool:
+        """Whether the savings in a state may be spent: only if the file says from now on that they are spent."""
+        assert self._state is not None
+        try:
+            self._state.mark_used(state, self._controller.tuner.name)
+        except OSError as error:
+            self._log(f"starting without what was saved up, since that cannot be marked as used: {error}")
+            return False
+        return True
 
     def _save(self, clean: bool) -> None:
         if self._state is None:
@@ -156,16 +190,18 @@ class Housekeeping:
                 apply_control(self._controller, control)
             self._log(f"control file version {control.version} obeyed")
 
-    def _drain(self) -> None:
-        """Somebody is about to stop the server: finish what was accepted, then say so."""
-        self._path(DRAIN_SUFFIX).unlink(missing_ok=True)
+    def _drain_if_asked(self) -> None:
+        """Where somebody is about to stop the server: finish what was accepted, then say so."""
+        if self._dir is None or self._drained or not self._path(DRAIN_SUFFIX).exists():
+            return
         emptied = self._host.drain(self._controller.settings.drain_s)
         self._flush()
         self._drained = True
         self._save(clean=True)
-        self._tell_status()
         self._log("drained: everything accepted was answered" if emptied else "drained: the rest got UNAVAILABLE")
         self._path(DRAINED_SUFFIX).touch()
+        self._path(DRAIN_SUFFIX).unlink(missing_ok=True)
+        self._tell_status()
 
     def _tell_metrics(self) -> None:
         numbers = {family: told() for family, told in self._numbers.items()}

@@ -1,21 +1,28 @@
 """Learnt state on disk: one file per bag in `state_dir`, keyed by the manifest's hash, replaced atomically.
 
 The format is .npz without pickles: arrays as they are, everything else as JSON under the key `_`. A reader sees the old
-file or the new one, never half of one.
+file or the new one, never half of one. Only this process may keep the bag's state there while it lives: a lock says so.
+
+What was saved up by an orderly stop may be spent once. So before the first answer leaves, the file is marked as used
+(`StateFile.mark_used`), durably; a process that is killed later leaves the mark behind.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-SCHEMA_VERSION = 1
+from exeunt.errors import ConfigError
+from exeunt.reading import reading
+
+SCHEMA_VERSION = 2
+PRIVATE = 0o600  # the window holds what callers' inputs were answered with
 
 
 class StateFile:
@@ -28,9 +35,36 @@ class StateFile:
 
     def __init__(self, state_dir: Path, content_hash: str) -> None:
         self.path = state_dir / f"{content_hash}.npz"
+        self._hash = content_hash
+        self._lock: IO[str] | None = None
+
+    def claim(self) -> None:
+        """Keep other processes from this bag's state until this one ends.
+
+        Raises:
+            ConfigError: another process has it.
+            OSError: the folder cannot be written.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.path.with_suffix(".state.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise ConfigError(
+                f"exit.state_dir = {self.path.parent}: another server keeps this bag's state there; give each server a "
+                "folder of its own"
+            ) from None
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let other processes have it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def save(self, state: dict[str, Any], *, tuner: str, clean: bool) -> None:
-        """Replace the file.
+        """Replace the file, durably.
 
         Args:
             state: numbers, strings, lists of them, and numpy arrays by name.
@@ -42,15 +76,16 @@ class StateFile:
         """
         arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
         rest = {key: value for key, value in state.items() if key not in arrays}
-        head = json.dumps({"schema_version": SCHEMA_VERSION, "tuner": tuner, "clean": clean, "state": rest})
+        head = {"schema_version": SCHEMA_VERSION, "content_hash": self._hash, "tuner": tuner, "clean": clean}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            with fresh.open("wb") as file:
-                np.savez(file, _=np.array(head), **arrays)
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
+                np.savez(file, _=np.array(json.dumps(head | {"state": rest})), **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self.path)
+            _sync_folder(self.path.parent)  # or the old file may be back after a power failure
         except OSError:
             with contextlib.suppress(OSError):
                 fresh.unlink()
@@ -60,19 +95,36 @@ class StateFile:
         """The saved state and whether it was saved by an orderly stop; None where there is none for this tuner.
 
         Raises:
-            ValueError: the file is damaged or of another version; the message names it and says why.
-            OSError: it cannot be read.
+            ConfigError: the file is damaged, of another version or another bag, or cannot be read.
         """
-        try:
+        if not self.path.exists():
+            return None
+        with reading(self.path, "state file"):
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(str(stored["_"]))
                 arrays = {name: stored[name] for name in stored.files if name != "_"}
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"{self.path}: damaged state file: {error}") from None
-        if not isinstance(head, dict) or head.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"{self.path}: written by another version of exeunt")
-        if head["tuner"] != tuner:
-            return None
-        return head["state"] | arrays, bool(head["clean"])
+            if head["schema_version"] != SCHEMA_VERSION or head["content_hash"] != self._hash:
+                raise ConfigError(f"{self.path}: written by another version of exeunt, or for another bag")
+            if head["tuner"] != tuner:
+                return None
+            return dict(head["state"]) | arrays, head["clean"] is True
+
+    def mark_used(self, state: dict[str, Any], tuner: str) -> None:
+        """Write down that what was saved up is being spent, so that it cannot be spent again after a crash.
+
+        Args:
+            state: as loaded.
+            tuner: name of the tuner.
+
+        Raises:
+            OSError: it could not be written; then nothing that was saved up may be spent.
+        """
+        self.save(state, tuner=tuner, clean=False)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

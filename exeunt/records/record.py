@@ -26,6 +26,7 @@ import numpy as np
 
 from exeunt.errors import ConfigError
 from exeunt.manifest import Costs, Manifest
+from exeunt.reading import reading
 from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.settings import Settings
 
@@ -137,6 +138,12 @@ def read_record(folder: Path | str, content_hash: str | None = None) -> Record:
         tables = [_read(path) for path in paths]
     except FileNotFoundError:  # merged into another one meanwhile
         return read_record(folder, content_hash)
+    with reading(folder, "record"):
+        return _joined(tables, paths[-1])
+
+
+def _joined(tables: list[pyarrow.Table], newest: Path) -> Record:
+    """The rows of several files, each once, in order."""
     parts = [_columns(table) for table in tables]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _, first = np.unique(joined["sequence"], return_index=True)  # a crash while files are merged leaves rows twice
@@ -145,7 +152,7 @@ def read_record(folder: Path | str, content_hash: str | None = None) -> Record:
     offsets = _offsets(joined["order"], run)
     joined["order"] += np.where(joined["order"] == NEVER_SEEN, 0, offsets[:, None])
     pairs = np.stack([taken + offsets, adopted + offsets], axis=1)[adopted >= 0]
-    return Record(_about(tables[-1], paths[-1]), Feedback(**joined), sequence, run, recorded, np.unique(pairs, axis=0))
+    return Record(_about(tables[-1], newest), Feedback(**joined), sequence, run, recorded, np.unique(pairs, axis=0))
 
 
 def record_files(folder: Path, content_hash: str | None = None) -> list[Path]:
@@ -171,15 +178,12 @@ def _offsets(order: np.ndarray, run_unix_us: np.ndarray) -> np.ndarray:
 
 
 def _read(path: Path) -> pyarrow.Table:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    if not path.exists():
+        raise FileNotFoundError(path)
+    with reading(path, "record"):
         return pq.ParquetFile(path).read()  # not read_table: it would look for a data set around the file
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"{path}: cannot be read as a record: {error}") from None
 
 
 def _columns(table: pyarrow.Table) -> dict[str, np.ndarray]:

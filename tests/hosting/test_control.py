@@ -92,7 +92,7 @@ def test_a_bad_control_file_is_reported_once(tmp_path: Path) -> None:
     path = tmp_path / "ab.control.json"
     path.write_text("{")
     watch = c.ControlWatch(path, exits=3, classes={})
-    with pytest.raises(ConfigError, match="not a JSON file"):
+    with pytest.raises(ConfigError, match="not a good JSON file"):
         watch.poll()
     assert watch.poll() is None
 

@@ -194,7 +194,7 @@ def test_a_folder_without_records_is_named(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / f"{ABOUT.content_hash}-000.feedback.parquet").write_bytes(b"not parquet")
-    with pytest.raises(ConfigError, match=r"000\.feedback\.parquet: cannot be read as a record"):
+    with pytest.raises(ConfigError, match=r"000\.feedback\.parquet: not a good record"):
         read_record(tmp_path)
 
 

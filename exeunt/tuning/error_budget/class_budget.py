@@ -8,6 +8,7 @@ the promise, and it does not depend on g: g may change at any time.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 Q_JUMP = 0.2  # one seen loss moves lambda by at most this where q < 1: g / q <= Q_JUMP
@@ -121,11 +122,15 @@ class ClassBudget:
         max(saved, 1).
 
         Raises:
-            ValueError: a field is missing.
+            ValueError: a field is missing, or a number that no account can hold.
         """
         names = set(self.state())
         if missing := names - set(state):
             raise ValueError(f"saved account without {', '.join(sorted(missing))}")
+        if not all(math.isfinite(float(state[key])) and float(state[key]) >= 0 for key in names - {"reserve"}):
+            raise ValueError("saved account with a number that is negative or not finite")
+        if not math.isfinite(float(state["reserve"])):
+            raise ValueError("saved account whose reserve is not finite")
         for key in names - {"eps", "g", "answered_rows", "unconfirmed_rows"}:
             setattr(self, key, float(state[key]))
         self.answered_rows, self.unconfirmed_rows, self.unconfirmed = int(state["answered_rows"]), 0, 0.0

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from exeunt.errors import ConfigError, unknown
-from exeunt.manifest import MODES, VOTES
+from exeunt.manifest_check import MODES, VOTES
+from exeunt.reading import reading, unprintable
 from exeunt.settings import Settings
 from exeunt_export.bagfile.tables import (
     QUANTIZE,
@@ -82,13 +83,14 @@ class BagFile:
             ConfigError: no such file, not TOML, a key that is unknown or missing, or a value that is not allowed.
         """
         path = Path(path)
-        try:
-            told = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, IsADirectoryError):
-            raise ConfigError(f"{path}: no such file; a bag file names the bag and its members") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not TOML: {error}") from None
-        return _bag(told, path)
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; a bag file names the bag and its members")
+        with reading(path, "bag file"):
+            try:
+                table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path}: not TOML: {error}") from None
+            return _bag(table, path)
 
     def check(self) -> None:
         """Raise ConfigError, naming file and key, unless every value is allowed."""
@@ -114,6 +116,9 @@ class BagFile:
             member.check(where)
         self._check_distinct()
         check_whole(self.seed, 0, f"{where}: seed")
+        for label in self.labels or ():
+            if unprintable(label):
+                raise ConfigError(f"{where}: labels: {label!r} holds a line break or a control character")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ConfigError(f"{where}: labels: each label once; a client could not tell two of them apart")
         self.cuts.check(f"{where}: [cuts]")
@@ -176,6 +181,10 @@ def _labels(told: Any, where: str, folder: Path) -> tuple[str, ...] | None:
         return tuple(told)
     file = read_path(told, f"{where}: labels", folder)
     try:
-        return tuple(file.read_text(encoding="utf-8").splitlines())
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise ConfigError(f"{where}: labels: {file}: no such file; it holds one label per line") from None
+    lines = [line.removesuffix("\r") for line in lines]
+    while lines and not lines[-1].strip():  # blank lines at the end are nobody's label
+        lines.pop()
+    return tuple(lines)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from exeunt.errors import ConfigError
+from exeunt.reading import reading
 
 _SHARES = (0.5, 0.35)  # ramps, calibration; the rest is for the report
 LEAST_ROWS = 50
@@ -42,16 +42,31 @@ def load(path: Path, where: str) -> dict[str, np.ndarray]:
     Raises:
         ConfigError: no such file, or not such a file.
     """
-    try:
-        told = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ConfigError(f"{where}: {path}: no such file; it holds unlabelled sample inputs (.npy or .npz)") from None
-    except (ValueError, EOFError, OSError, BadZipFile) as error:
-        raise ConfigError(f"{where}: {path}: not an .npy or .npz file: {error}") from None
-    if isinstance(told, np.ndarray):
-        return {"": told}
-    with told:
-        return {name: told[name] for name in told.files}
+    if not path.is_file():
+        raise ConfigError(f"{where}: {path}: no such file; it holds unlabelled sample inputs (.npy or .npz)")
+    with reading(path, "file of samples, .npy or .npz"):
+        try:
+            arrays = _arrays(path)
+        except ValueError as error:
+            if "Object arrays" not in str(error):
+                raise
+            raise ConfigError(
+                f"{where}: {path}: holds Python objects, as `.values` of a table with columns of several kinds does; "
+                "save numbers only: array.astype(numpy.float32)"
+            ) from None
+        for name, array in arrays.items():
+            if array.ndim == 0 or array.dtype.kind not in "biuf":
+                kind = f"{array.dtype} {list(array.shape)}"
+                raise ConfigError(f"{where}: {path}: array {name!r} is {kind}; allowed: numbers, [rows, ...]")
+        return arrays
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    stored = np.load(path, allow_pickle=False)
+    if isinstance(stored, np.ndarray):
+        return {"": stored}
+    with stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def count_rows(samples: Mapping[str, np.ndarray], where: str) -> int:

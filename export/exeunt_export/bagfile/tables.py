@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from exeunt.errors import ConfigError, unknown
+from exeunt.manifest_check import MOST_BATCH_ROWS
 
 KINDS = ("auto", "cpu", "gpu")
 SCORES = ("auto", "logits", "probabilities")
 QUANTIZE = ("none", "int8")
 GRIDS = (8, 4, 2, 1)
+MOST = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _KIND_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
@@ -106,7 +108,7 @@ class Serving:
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless every value is allowed."""
-        check_whole(self.max_batch_size, 1, f"{where}: max_batch_size")
+        check_whole(self.max_batch_size, 1, f"{where}: max_batch_size", MOST_BATCH_ROWS)
         check_whole(self.instances, 1, f"{where}: instances")
         check_whole(self.top, 0, f"{where}: top")
         if self.kind not in KINDS:
@@ -167,7 +169,7 @@ def check_name(told: Any, where: str) -> None:
         )
 
 
-def check_whole(told: Any, least: int, where: str) -> None:
-    """Raise ConfigError, naming `where`, unless `told` is a whole number from `least`."""
-    if not isinstance(told, int) or isinstance(told, bool) or told < least:
-        raise ConfigError(f"{where} = {told!r}; allowed: a whole number from {least}")
+def check_whole(value: Any, least: int, where: str, most: int = MOST) -> None:
+    """Raise ConfigError, naming `where`, unless `value` is a whole number from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ConfigError(f"{where} = {value!r}; allowed: a whole number from {least} to {most}")

@@ -11,7 +11,7 @@ import numpy as np
 from exeunt.contract import LABEL, PROBABILITIES
 from exeunt.deciding.votes import labels, vote
 from exeunt.errors import ConfigError, unknown
-from exeunt.manifest import VOTES
+from exeunt.manifest_check import VOTES
 from exeunt.serving.checks.onnx_contract import ModelConfig
 
 

@@ -1,0 +1,74 @@
+"""Whether the parts of a manifest fit each other: what was written by an export may have been changed since."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from exeunt.errors import ConfigError
+from exeunt.reading import unprintable
+
+if TYPE_CHECKING:
+    from exeunt.manifest import Exit, Manifest
+
+MOST_BATCH_ROWS = 65_536  # rows of one batch: memory is set aside for them
+MODES = ("ensemble", "engine")
+VOTES = ("soft", "hard")
+
+
+def check_manifest(manifest: Manifest, where: str) -> None:
+    """Raise ConfigError, naming `where`, unless the manifest is one that can be served."""
+    _check_names(manifest, where)
+    if not 1 <= manifest.max_batch_size <= MOST_BATCH_ROWS:
+        raise ConfigError(f"{where}: max_batch_size = {manifest.max_batch_size}; allowed: 1 to {MOST_BATCH_ROWS}")
+    if not 0 <= manifest.top <= manifest.classes:
+        raise ConfigError(f"{where}: top = {manifest.top}; allowed: 0 to {manifest.classes}, the number of classes")
+    if manifest.mode not in MODES or manifest.vote not in VOTES:
+        raise ConfigError(f"{where}: mode {manifest.mode!r}, vote {manifest.vote!r}; allowed: {MODES}, {VOTES}")
+    _check_numbers(manifest, where)
+    _check_exits(manifest, where)
+    manifest.settings.check(where)
+
+
+def _check_names(manifest: Manifest, where: str) -> None:
+    for label in manifest.labels:
+        if not isinstance(label, str) or unprintable(label):
+            raise ConfigError(f"{where}: label {label!r}; allowed: no line breaks, no control characters")
+    texts = [manifest.bag, manifest.weights_sha256, manifest.exported_by, *(member.name for member in manifest.members)]
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"{where}: a name that is not a text; export again")
+
+
+def _check_numbers(manifest: Manifest, where: str) -> None:
+    """Weights and measured times are finite."""
+    times_us = [us for member in manifest.members for segment in member.segments for us in segment.cost_us.values()]
+    times_us += [us for exit_ in manifest.exits for part in (exit_.elapsed_us, exit_.head_us) for us in part.values()]
+    if not all(math.isfinite(us) and us >= 0 for us in times_us):
+        raise ConfigError(f"{where}: a measured time is negative or not finite; export again")
+    if any(not exit_.elapsed_us or set(exit_.elapsed_us) != set(exit_.head_us) for exit_ in manifest.exits):
+        raise ConfigError(f"{where}: an exit without measured times; export again")
+    weights = [member.weight for member in manifest.members]
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights):
+        raise ConfigError(f"{where}: members' weights; allowed: finite numbers from 0, not all of them 0")
+
+
+def _check_exits(manifest: Manifest, where: str) -> None:
+    last = tuple(member.depth for member in manifest.members)
+    if not manifest.exits or manifest.exits[-1].depths != last:
+        raise ConfigError(f"{where}: the last exit must be the full ensemble, depths {last}")
+    for number, exit_ in enumerate(manifest.exits):
+        fits = len(exit_.depths) == len(last) and all(0 <= d <= n for d, n in zip(exit_.depths, last, strict=True))
+        if not fits or not any(exit_.depths):
+            raise ConfigError(f"{where}: exit {number} has depths {exit_.depths}, members have {last}")
+        if not _weights_fit(exit_, number == len(manifest.exits) - 1):
+            raise ConfigError(
+                f"{where}: exit {number} has weights {exit_.weights}; allowed: above 0 for the members that vote "
+                "there, 0 for others; the last exit has none of its own"
+            )
+
+
+def _weights_fit(exit_: Exit, last: bool) -> bool:
+    if exit_.weights is None:
+        return True
+    same = len(exit_.weights) == len(exit_.depths)
+    return same and not last and all((w > 0) == (d > 0) for w, d in zip(exit_.weights, exit_.depths, strict=True))
