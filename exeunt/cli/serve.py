@@ -6,16 +6,20 @@ import argparse
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from exeunt.errors import ServingError
+
 if TYPE_CHECKING:
     from exeunt.serving.pip_server import Server
 
 RUNTIMES = ("pip", "docker")
+MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 600.0  # more often than that, something is wrong that a restart does not cure
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="N segments at once, early ones first, of a bag exported with --rank-segments (0: any number)",
     )
+    parser.add_argument("--no-restart", action="store_true", help="end, instead of starting again, if a process dies")
     parser.add_argument("--json", action="store_true", help="one JSON object per line: ready, then stopped")
     parser.set_defaults(run=run)
 
@@ -64,11 +69,29 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: see `exeunt.serving.pip_server.serve`; also for the docker runtime.
         ServingError: the server did not start, or ended by itself.
     """
-    serve, state_dir = _runtime(args)
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, _interrupt)
     if not args.json:
         print(f"starting Triton over {args.repository} ...", file=sys.stderr, flush=True)
+    failures: list[float] = []
+    while True:
+        try:
+            return _serve_once(args)
+        except ServingError as error:
+            now_s = time.monotonic()
+            failures = [when_s for when_s in failures if now_s - when_s < RESTARTS_WITHIN_S] + [now_s]
+            if not isinstance(error, _LostServerError) or args.no_restart or len(failures) > MOST_RESTARTS:
+                raise
+            _say(f"{error}\nstarting again ({len(failures)} of {MOST_RESTARTS} in {RESTARTS_WITHIN_S:g} s)")
+
+
+class _LostServerError(ServingError):
+    """A server that was ready is no longer whole."""
+
+
+def _serve_once(args: argparse.Namespace) -> int:
+    """One life of the server, until a signal or until it is no longer whole (_LostServerError)."""
+    serve, state_dir = _runtime(args)
     server = None
     try:
         with serve(
@@ -82,12 +105,28 @@ def run(args: argparse.Namespace) -> int:
             rate_slots=args.rate_slots,
         ) as server:
             _say_ready(server, args)
-            server.wait()
+            # a restart must be found where its clients look for it
+            args.http_port, args.grpc_port, args.metrics_port = server.ports
+            try:
+                server.watch(_public(args.repository), _say)
+            except ServingError as error:
+                server.kill()  # what is left of it can answer nobody
+                raise _LostServerError(str(error)) from None
     except KeyboardInterrupt:
         if server is None:
             raise  # during the start: nothing to drain, and nothing was served
     _say_stopped(server, args)
     return 0
+
+
+def _say(line: str) -> None:
+    print(f"exeunt: {line}", file=sys.stderr, flush=True)
+
+
+def _public(repository: Path) -> list[str]:
+    from exeunt.serving.repository import served_bags
+
+    return [bag.manifest.bag for bag in served_bags(repository)]
 
 
 def _runtime(args: argparse.Namespace) -> tuple[Callable[..., AbstractContextManager[Any]], Path | None]:
@@ -130,9 +169,7 @@ def _say_ready(server: Server, args: argparse.Namespace) -> None:
         }
         print(json.dumps(told), flush=True)
         return
-    from exeunt.serving.repository import served_bags
-
-    public = [bag.manifest.bag for bag in served_bags(args.repository)]
+    public = _public(args.repository)
     print("ready")
     for name in public:
         print(f"  bag      {name}  (ask this model; the {len(server.models)} ready ones: {', '.join(server.models)})")

@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,12 +28,10 @@ from exeunt.errors import ConfigError, ExeuntError, ServingError
 from exeunt.hosting.control import STATE_DIR_VARIABLE
 from exeunt.manifest import Manifest
 from exeunt.serving.drain import Drain, drain_all, hold
-from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS, rate_flags
+from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS, rate_flags, shut_flags
 from exeunt.serving.probe import probe
 from exeunt.serving.processes import kill_group
-
-# nobody needs these from outside a container whose models never change; a random key shuts them
-SHUT_PROTOCOLS = "shared-memory,trace,logging,model-repository"
+from exeunt.serving.watch import Watch
 
 
 def options(argv: list[str] | None = None) -> argparse.Namespace:
@@ -88,10 +85,9 @@ def command(told: argparse.Namespace, manifests: list[Manifest], name: str) -> l
         "metrics-port": told.metrics_port,
         "allow-gpu-metrics": told.gpu_metrics,
         "exit-timeout-secs": EXIT_TIMEOUT_S,
-        "http-restricted-api": f"{SHUT_PROTOCOLS}:exeunt-admin={secrets.token_hex(16)}",
-        "grpc-restricted-protocol": f"{SHUT_PROTOCOLS}:exeunt-admin={secrets.token_hex(16)}",
     }
-    flags |= rate_flags(told.rate_slots)
+    # nobody needs these from outside a container whose models never change
+    flags |= shut_flags(secrets.token_hex(16), "model-repository") | rate_flags(told.rate_slots)
     python = {
         "shm-default-byte-size": told.shm_mb * 2**20,
         "shm-region-prefix-name": name,
@@ -114,37 +110,6 @@ def read_manifests(repository: Path) -> list[Manifest]:
     if not found:
         raise ConfigError(f"{repository}: holds no bag (no */1/{MANIFEST_FILE}); run the export service first")
     return found
-
-
-class Watchdog:
-    """Counts failed inferences in a row.
-
-    Args:
-        ask: makes one inference per bag; raises ServingError.
-        failures: in a row, that are too many.
-        say: where to report.
-    """
-
-    def __init__(self, ask: Callable[[], None], failures: int, say: Callable[[str], None]) -> None:
-        self._ask = ask
-        self._most = failures
-        self._say = say
-        self._failed = 0
-        self.ready = False
-
-    def look(self) -> bool:
-        """One inference. False once too many in a row failed after the first success."""
-        try:
-            self._ask()
-        except ServingError as error:
-            if self.ready:
-                self._failed += 1
-                self._say(f"inference {self._failed} of {self._most} in a row failed: {error}")
-            return self._failed < self._most
-        if not self.ready:
-            self._say("ready: a real inference succeeded")
-        self._failed, self.ready = 0, True
-        return True
 
 
 def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -194,19 +159,14 @@ def _watch(
         for manifest in manifests:
             probe(f"{host}:{told.http_port}", manifest.bag, told.probe_timeout_s)
 
-    watchdog = Watchdog(ask, told.probe_failures, say)
-    start = time.monotonic()
-    while not stop.is_set():
-        if process.poll() is not None:
-            say(f"tritonserver ended by itself, status {process.returncode}")
-            return ServingError.exit_code
-        if not watchdog.look():
-            return ServingError.exit_code
-        if not watchdog.ready and time.monotonic() - start > told.start_s:
-            say(f"no answer {told.start_s:g} s after the start")
-            return ServingError.exit_code
-        stop.wait(told.probe_every_s if watchdog.ready else 0.5)
-    return 0
+    watch = Watch(process.pid, ask, say, told.probe_every_s, told.probe_failures, told.start_s)
+    problem = watch.until(stop)
+    if not problem:
+        return 0
+    if process.poll() is not None:
+        problem = f"tritonserver ended by itself, status {process.returncode} ({problem})"
+    say(problem)
+    return ServingError.exit_code
 
 
 def _remove(process: subprocess.Popen[bytes], name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ class DockerServer:
     Attributes:
         name: of the container.
         http_url: "127.0.0.1:PORT"; likewise `grpc_url`.
+        ports: of HTTP, gRPC and metrics.
         metrics_url: "http://127.0.0.1:PORT/metrics".
         log: where its output is written when it stops or fails.
         state_dir: folder mounted as its state.
@@ -46,6 +47,7 @@ class DockerServer:
         self.name = str(container.name)
         self.http_url = f"{HOST}:{ports.http}"
         self.grpc_url = f"{HOST}:{ports.grpc}"
+        self.ports = (ports.http, ports.grpc, ports.metrics)
         self.metrics_url = f"http://{HOST}:{ports.metrics}/metrics"
         self.log = log
         self.state_dir = state_dir
@@ -58,8 +60,12 @@ class DockerServer:
         """Process id of the container's first process."""
         return int(self._container.attrs["State"].get("Pid") or 0)
 
-    def wait(self) -> None:
-        """Block until the container ends by itself.
+    def kill(self) -> None:
+        """End the container now."""
+        self._container.remove(force=True)
+
+    def watch(self, bags: list[str], say: Callable[[str], None]) -> None:
+        """Block until the container ends by itself; the supervisor inside watches the server.
 
         Raises:
             ServingError: always.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ HOST = "127.0.0.1"
 SHM_REGION_BYTES = 2**20  # the Python backend's default for one process; it grows with the batches
 EXIT_TIMEOUT_S = 2  # after the drain nothing of ours is in flight, and stubs take a second each to unload
 SLOT = "slot"  # resource that `exeunt export --rank-segments` gives every segment
+ADMIN_HEADER = "exeunt-admin"
 SPARE_THREADS = 32  # of the Python backend's pool, beyond one per ticket: responses are sent from the same pool
 
 
@@ -79,6 +81,18 @@ def _free_ports(count: int, without: Iterable[int]) -> list[int]:
     return [port for port in found if port not in set(without)][:count]
 
 
+def shut_flags(key: str, also: str = "") -> dict[str, str]:
+    """Options that shut the APIs by which a stranger could map a backend's memory, or fill the disk.
+
+    Args:
+        key: opens them, in the header `exeunt-admin`; nobody needs to know it.
+        also: further APIs, "model-repository".
+    """
+    shut = ",".join(filter(None, ("shared-memory", "trace", "logging", also)))
+    value = f"{shut}:{ADMIN_HEADER}={key}"
+    return {"http-restricted-api": value, "grpc-restricted-protocol": value}
+
+
 def rate_flags(slots: int) -> dict[str, str]:
     """Options that let `slots` ranked segments run at a time, early ones first; none for 0."""
     if not slots:
@@ -125,5 +139,5 @@ def command(
         f"--backend-config=python,shm-region-prefix-name={name}",
         f"--backend-config=python,thread-pool-size={max_tickets + SPARE_THREADS}",
         "--backend-config=python,stub-timeout-seconds=120",  # a stub that imports onnxruntime on a busy host is slow
-        *(f"--{key}={value}" for key, value in rate_flags(rate_slots).items()),
+        *(f"--{key}={value}" for key, value in (shut_flags(secrets.token_hex(16)) | rate_flags(rate_slots)).items()),
     ]

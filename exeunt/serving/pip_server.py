@@ -11,8 +11,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from exeunt.hosting.control import STATE_DIR_VARIABLE
 from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.drain import Drain, drain_all, hold
 from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, check_shared_memory, choose_ports, command
-from exeunt.serving.processes import kill_group, tied_to_us
+from exeunt.serving.probe import probe
+from exeunt.serving.processes import Reaper, kill_group, tied_to_us
 from exeunt.serving.repository import ServedBag, model_folders, named_state_dir, served_bags
 from exeunt.serving.server_log import error_lines
+from exeunt.serving.watch import Watch
 
 START_DEADLINE_S = 180.0  # a bag of three members is twenty stubs, each of which imports onnxruntime
 _TRIES = 3  # a free port may be taken by somebody else before Triton listens on it
 _TAKEN = "already in use"
+PROBE_EVERY_S, PROBE_TIMEOUT_S, PROBE_FAILURES = 5.0, 10.0, 2  # a process that hangs is found within half a minute
 _SETTLE_S = 0.3  # between the controllers' last answers and the kill: they are still on their way to the clients
 
 
@@ -39,6 +43,7 @@ class Server:
         name: its unique id.
         http_url: "127.0.0.1:PORT", as tritonclient.http takes it.
         grpc_url: "127.0.0.1:PORT", as tritonclient.grpc takes it.
+        ports: of HTTP, gRPC and metrics.
         metrics_url: "http://127.0.0.1:PORT/metrics".
         log: file of its output.
         state_dir: EXEUNT_STATE_DIR of its backends.
@@ -48,11 +53,19 @@ class Server:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], name: str, ports: Ports, log: Path, state_dir: Path, drains: list[Drain]
+        self,
+        process: subprocess.Popen[bytes],
+        name: str,
+        ports: Ports,
+        log: Path,
+        state_dir: Path,
+        drains: list[Drain],
+        folder: Path,
     ) -> None:
         self.name = name
         self.http_url = f"{HOST}:{ports.http}"
         self.grpc_url = f"{HOST}:{ports.grpc}"
+        self.ports = (ports.http, ports.grpc, ports.metrics)
         self.metrics_url = f"http://{HOST}:{ports.metrics}/metrics"
         self.log = log
         self.state_dir = state_dir
@@ -61,19 +74,34 @@ class Server:
         self.drained = False
         self._process = process
         self._drains = drains
+        self._reaper = Reaper(process.pid, name, folder)
 
     def running(self) -> bool:
         """True until the process ends."""
         return self._process.poll() is None
 
-    def wait(self) -> None:
-        """Block until the process ends by itself.
+    def watch(self, bags: list[str], say: Callable[[str], None]) -> None:
+        """Block until the server is no longer whole.
+
+        Args:
+            bags: public models that are asked a real inference every few seconds.
+            say: takes lines about what is seen.
 
         Raises:
-            ServingError: always, with the log's error lines; a server is not meant to end by itself.
+            ServingError: always, with what is wrong and the log's error lines; a server is not meant to end by itself.
         """
-        code = self._process.wait()
-        raise self.failure(f"tritonserver ended by itself, {_told(code)}")
+
+        def ask() -> None:
+            for bag in bags:
+                probe(self.http_url, bag, PROBE_TIMEOUT_S)
+
+        watch = Watch(self.pid, ask, say, PROBE_EVERY_S, PROBE_FAILURES, ready=True)
+        problem = watch.until(threading.Event())
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        if not self.running():
+            problem = f"tritonserver ended by itself, {_told(self._process.returncode)} ({problem})"
+        raise self.failure(problem)
 
     def failure(self, what: str) -> ServingError:
         """An error that shows the log's error lines first."""
@@ -103,6 +131,7 @@ class Server:
 
     def kill(self) -> None:
         """End every process of the server now and remove its shared memory."""
+        self._reaper.dismiss()
         left = kill_group(self.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -189,7 +218,8 @@ def serve(
         }
         output = log or folder / "server.log"
         try:
-            server = _start_ready(options, (http_port, grpc_port, metrics_port), env, output, drains, deadline_s)
+            asked = (http_port, grpc_port, metrics_port)
+            server = _start_ready(options, asked, env, output, drains, deadline_s, folder)
             try:
                 yield server
             finally:
@@ -207,13 +237,14 @@ def _start_ready(
     log: Path,
     drains: list[Drain],
     deadline_s: float,
+    folder: Path,
 ) -> Server:
     """Start a server and wait until it is ready; once more if somebody else took one of the free ports meanwhile."""
     for tries_left in reversed(range(_TRIES)):
         ports = choose_ports(*asked)
         name = f"exeunt-{os.getpid()}-{secrets.token_hex(4)}"
         process = _start(tied_to_us() + command(name=name, ports=ports, **options), env, log)
-        server = Server(process, name, ports, log, Path(env[STATE_DIR_VARIABLE]), drains)
+        server = Server(process, name, ports, log, Path(env[STATE_DIR_VARIABLE]), drains, folder)
         try:
             server.await_ready(deadline_s)
             return server

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -42,6 +43,33 @@ def kill_group(group: int, patience_s: float = 5.0) -> list[int]:
             return []
         time.sleep(0.02)
     return left
+
+
+class Reaper:
+    """A small process that ends what a supervisor leaves behind if the supervisor is killed.
+
+    It waits for the end of a pipe, which comes with the supervisor's end, however that comes. Then it gives the process
+    group a few seconds, kills it, and removes its shared memory and folder. Backend processes notice the end of their
+    server late or, while a thread of theirs waits for it, never.
+
+    Args:
+        group: process group of the server.
+        name: prefix of its shared memory.
+        folder: what it needed on disk.
+    """
+
+    def __init__(self, group: int, name: str, folder: Path) -> None:
+        line = [sys.executable, "-m", "exeunt.serving.reaper", str(group), name, str(folder)]
+        self._process = subprocess.Popen(
+            line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def dismiss(self) -> None:
+        """The supervisor has done it all by itself."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 def tied_to_us() -> list[str]:

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import threading
 
 import numpy as np
@@ -13,9 +14,10 @@ from tritonclient import grpc
 
 from exeunt.errors import ConfigError, ServingError
 from exeunt.measuring.perf_metrics import exits_of
-from exeunt.serving.container import Watchdog, command, main, options, read_manifests
+from exeunt.serving.container import command, main, options, read_manifests
 from exeunt.serving.probe import bags_in, probe
 from exeunt.serving.probe import main as probe_main
+from exeunt.serving.watch import Watch
 from tests.deploy.container import running_container, until
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
@@ -52,15 +54,28 @@ def answers(*outcomes):
     return ask
 
 
-def test_the_watchdog_waits_for_the_first_answer():
-    watchdog = Watchdog(answers(False, False, False, False, True), 3, lambda line: None)
-    assert [watchdog.look() for _ in range(5)] == [True] * 5
-    assert watchdog.ready
+def watch(*outcomes):
+    return Watch(os.getpgid(0), answers(*outcomes), lambda line: None, probe_failures=3)
 
 
-def test_the_watchdog_gives_up_after_failures_in_a_row():
-    watchdog = Watchdog(answers(True, False, False, True, False, False, False), 3, lambda line: None)
-    assert [watchdog.look() for _ in range(7)] == [True] * 6 + [False]
+def test_the_watch_waits_for_the_first_answer():
+    watched = watch(False, False, False, False, True)
+    assert [watched.look() for _ in range(5)] == [""] * 5
+    assert watched.ready
+
+
+def test_the_watch_gives_up_after_failures_in_a_row():
+    watched = watch(True, False, False, True, False, False, False)
+    assert [watched.look() for _ in range(7)] == [""] * 6 + ["silence"]
+
+
+def test_a_process_that_ends_is_named():
+    process = subprocess.Popen(["sleep", "100"], start_new_session=True)
+    watched = Watch(process.pid, lambda: None, lambda line: None, ready=True)
+    assert watched.lost_process() == ""
+    process.kill()
+    process.wait()
+    assert watched.lost_process() == f"a process of the server has ended: sleep ({process.pid})"
 
 
 def test_a_repository_without_a_bag_is_the_operators_to_fill(tmp_path, capsys):
@@ -106,7 +121,7 @@ def test_a_dead_exit_controller_ends_the_container_so_that_it_is_restarted(trito
     with running_container(repository, tmp_path) as running:
         os.kill(running.stub_of("tiny_exit"), signal.SIGKILL)
         assert running.process.wait(60) == ServingError.exit_code
-        assert "3 of 3 in a row failed" in running.said()[-1]
+        assert "the backend process of model tiny_exit" in running.said()[-1]
 
 
 @pytest.mark.triton

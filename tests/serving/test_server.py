@@ -121,7 +121,7 @@ def test_a_server_that_is_killed_is_told_with_its_signal(triton, tmp_path):
     repository = one_model(tmp_path / "repository")
     with pytest.raises(ServingError, match="ended by itself, killed by SIGKILL"), serve(repository) as server:
         server.kill()
-        server.wait()
+        server.watch([], lambda line: None)
     assert members(server.pid) == []
 
 
