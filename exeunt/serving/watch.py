@@ -67,7 +67,9 @@ class Watch:
         now = {pid: self._seen.get(pid) or _what(pid) for pid in members(self.group)}
         lost = [what for pid, what in self._seen.items() if pid not in now]
         self._seen = now if not self.ready else self._seen | now
-        return f"a process of the server has ended: {', '.join(lost)}" if lost and self.ready else ""
+        if lost and self.ready:
+            return f"a process of the server has ended: {', '.join(lost)}"
+        return "" if now else "no process of the server is left"
 
     def look(self) -> str:
         """One inference; what is wrong once too many in a row have failed after the first success, else ""."""
