@@ -25,8 +25,8 @@ from benchmarks.comparison.scenarios import Scenario
 from exeunt.contract import CALIBRATION_FILE, Reason, exit_model
 from exeunt.deciding import votes
 from exeunt.deciding.calibration import exits_of, load_calibration
-from exeunt.deciding.exit_vote import ExitVote
 from exeunt.manifest import Manifest
+from exeunt.records.decided import DecidedRows
 from exeunt.records.feedback import Feedback
 from exeunt.records.record import About, read_record, record_name, table_of
 from exeunt.replay.stream import VoteStream, made_stream, recorded_stream
@@ -39,7 +39,7 @@ GLYPH_TRAINING_ROWS = 3000
 GLYPH_SAMPLES = 3000
 SAMPLE_COPIES = 6  # noisy copies of each calibration digit among the sample inputs
 RAMP_BUDGET = 0.3  # nets this small cannot keep the usual 2 %: starting the heads alone costs more
-VERSION = 1  # of the streams; a change makes them anew
+VERSION = 2  # of the streams; a change makes them anew
 Say = Callable[[str], None]
 
 
@@ -106,7 +106,7 @@ def stream_of(material: Material, scenario: Scenario, seed: int, say: Say) -> Vo
         say(f"{material.name}: votes on {len(scenario.level)} images, {label}")
         write_stream(_made(material, scenario, seed), material.manifest, folder)
     stream = recorded_stream(read_record(folder), f"{material.name}: {label}")
-    return dataclasses.replace(stream, recorded=False, retunes=None)
+    return dataclasses.replace(stream, recorded=False, settings=None)
 
 
 def records_folder(material: Material, scenario: Scenario, seed: int) -> Path:
@@ -140,7 +140,7 @@ def certain_from(manifest: Manifest, given: dict[tuple[int, int], np.ndarray]) -
     last = len(manifest.exits) - 1
     first = np.full(len(next(iter(given.values()))), last, dtype=np.int32)
     for exit_ in range(last - 1, -1, -1):
-        parts = ExitVote(manifest, exit_)
+        parts = votes.ExitVoters(manifest, exit_)
         if parts.finished:
             done = [given[pair] for pair in parts.finished]
             first[votes.cannot_change(done, parts.finished_weights, parts.missing, manifest.vote)] = exit_
@@ -156,8 +156,7 @@ def write_stream(stream: VoteStream, manifest: Manifest, folder: Path) -> None:
     rows = dataclasses.replace(
         stream.rows, exit=stream.certain, reason=np.where(lossless, Reason.LOSSLESS, Reason.FULL).astype(np.int8)
     )
-    never = np.full((len(rows), 2), -1)
-    table = table_of(rows, About.of(manifest), first=0, run_unix_us=0, recorded_unix_us=0, retuned=never)
+    table = table_of(DecidedRows.of(rows), About.of(manifest), first=0, run_unix_us=0, recorded_unix_us=0)
     aside = folder.with_suffix(".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

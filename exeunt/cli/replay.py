@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_loss is not None and not 0 <= args.max_loss <= 1:
         raise ConfigError(f"--max-loss {args.max_loss}; allowed: a number from 0 to 1")
     record = read_record(args.records)
-    if not len(record.feedback):
+    if not len(record.decided):
         raise ConfigError(f"{args.records}: the record holds no rows")
     max_loss = record.about.settings.max_loss if args.max_loss is None else args.max_loss
     stream = recorded_stream(record, str(args.records))
@@ -82,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _runs(args: argparse.Namespace, record: Record, stream: VoteStream, calibration: Feedback) -> list[ReplayRun]:
     """What the server did, then each tuner, then the references."""
-    import dataclasses
-
     from benchmarks.comparison.hindsight import answer_fixed, answer_oracle, best_fixed
     from exeunt.replay.policies import Policy, parse_policies, run_policy
 
@@ -95,13 +93,11 @@ def _runs(args: argparse.Namespace, record: Record, stream: VoteStream, calibrat
         if policy.tuner == own.tuner and not policy.options:
             policy = own
         settings = policy.settings(about.settings, args.max_loss)
-        same = settings == about.settings  # only then do the moments of its jobs mean anything
-        replayed = stream if same else dataclasses.replace(stream, retunes=None)
-        runs.append(run_policy(policy, replayed, about.costs, settings, calibration, seed=seed))
+        runs.append(run_policy(policy, stream, about.costs, settings, calibration, seed=seed))
     if args.hindsight:
         lossless = about.settings.lossless
         max_loss = about.settings.max_loss if args.max_loss is None else args.max_loss
-        fixed = best_fixed(stream, about.costs, max_loss, lossless)
+        fixed = best_fixed(stream.part(stream.finished), about.costs, max_loss, lossless)
         runs.append(answer_fixed(stream, fixed, about.costs, lossless, policy="best fixed"))
         runs.append(answer_oracle(stream, about.costs))
     return runs
@@ -128,36 +124,11 @@ def _results(record: Record, stream: VoteStream, runs: Sequence[ReplayRun], max_
 
 def _as_recorded(record: Record, stream: VoteStream) -> ReplayRun:
     """The answers that the server gave, priced like the replayed ones."""
-    import numpy as np
-
-    from exeunt.records.feedback import NEVER_SEEN
+    from exeunt.replay.replay import latency_us_of
     from exeunt.replay.run import ReplayRun
 
-    rows = record.feedback
-    offered, which = np.unique(rows.order != NEVER_SEEN, axis=0, return_inverse=True)
-    latency_us = np.stack([record.about.costs.latency_us(each) for each in offered])
-    return ReplayRun(
-        policy="as recorded",
-        exit=rows.exit,
-        reason=rows.reason,
-        version=rows.tuner_version,
-        decided=np.argsort(np.argsort(rows.order[np.arange(len(rows)), rows.exit], kind="stable")),
-        risk=np.zeros(len(rows), dtype=np.float32),
-        latency_us=latency_us[which.reshape(-1), rows.exit],
-        most_unconfirmed_rows=_most_unconfirmed(rows),
-    )
-
-
-def _most_unconfirmed(rows: Feedback) -> int:
-    """Most early rows between their decision and their full vote at once."""
-    import numpy as np
-
-    from exeunt.contract import Reason
-
-    early = np.flatnonzero(rows.reason == Reason.EARLY)
-    moments = np.concatenate([rows.order[early, rows.exit[early]], rows.order[early, -1]])
-    step = np.repeat([1, -1], len(early))
-    return int(np.cumsum(step[np.argsort(moments, kind="stable")]).max(initial=0))
+    latency_us = latency_us_of(record.decided, stream.offered, record.about.costs)
+    return ReplayRun.of("as recorded", record.decided, latency_us)
 
 
 def _calibration(args: argparse.Namespace, record: Record) -> Feedback:
@@ -203,7 +174,7 @@ def _show(record: Record, max_loss: float, results: Sequence[ReplayResult], runs
     from exeunt.replay.tables import rich_table
 
     console = Console(width=None if sys.stdout.isatty() else 130)
-    title = f"{record.about.bag}: {len(record.feedback)} rows replayed, promised loss {max_loss:.2%}"
+    title = f"{record.about.bag}: {len(record.decided)} rows replayed, promised loss {max_loss:.2%}"
     console.print(rich_table(results, title))
     for each, agreement in list(zip(runs, _agreement(runs), strict=True))[1:]:
         console.print(f"{escape(each.policy)}: {agreement:.2%} of the rows left where the record says")

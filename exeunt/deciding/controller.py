@@ -1,4 +1,4 @@
-"""The exit controller: admits requests, decides by what has arrived, releases answers, passes on feedback.
+"""The exit controller: admits requests, votes, has rows decided (decisions.py), releases answers.
 
 Pure: it knows neither Triton nor onnxruntime, takes time and chance as arguments, and does no I/O. The caller holds one
 lock around every call. Life of a request::
@@ -16,23 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from exeunt.contract import Reason
 from exeunt.deciding import votes
-from exeunt.deciding.admission import Admission
+from exeunt.deciding.batch import Batch
 from exeunt.deciding.confidence import SCORES
-from exeunt.deciding.counters import Counters
-from exeunt.deciding.exit_vote import ExitVote, exits_by_pair
-from exeunt.deciding.releases import released, too_late
+from exeunt.deciding.decisions import Decisions, ExitVotes, Listener
 from exeunt.deciding.request import Release, Request
-from exeunt.deciding.ticket import Ticket
+from exeunt.deciding.request_queue import RequestQueue
+from exeunt.deciding.ticket import Ticket, failed, too_late
 from exeunt.errors import ExeuntError, OverloadedError
 from exeunt.manifest import Manifest
 from exeunt.records.feedback import Feedback
-from exeunt.tuning.tuner import Tuner, View
+from exeunt.tuning.tuner import Tuner
 
 
 class Controller:
-    """Decides for every row when its answer leaves.
+    """Requests in, releases out.
 
     Args:
         manifest: the bag; its settings rule.
@@ -40,59 +38,91 @@ class Controller:
         rng: for the shadow and feedback coins.
 
     Attributes:
-        finish_probability: q of rows answered from now on; 1 = full feedback. The engine lowers it under load.
-        exits_off: bool [exits], exits that an operator has switched off.
-        on_feedback: called with every batch of Feedback, after the tuner; for records.
+        decisions: the decision core.
         counters: counters since start.
-        retuned: when the tuning jobs adopted since the last feedback were taken and adopted, in exits completed before.
+        tickets: those that are not over, by id.
     """
 
     def __init__(self, manifest: Manifest, tuner: Tuner, rng: np.random.Generator) -> None:
         self.manifest = manifest
         self.settings = manifest.settings
-        self.tuner = tuner
-        self.finish_probability = 1.0
-        self.exits_off = np.zeros(len(manifest.exits), dtype=bool)
-        self.on_feedback: list[Callable[[Feedback], None]] = []
-        self.counters = Counters(len(manifest.exits))
-        self.retuned: tuple[tuple[int, int], ...] = ()
+        self.decisions = Decisions(self.settings, len(manifest.exits), tuner, self._toss)
+        self.counters = self.decisions.counters
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
-        self._admission = Admission(manifest, rng, self.counters)
+        self._queue = RequestQueue(manifest.max_batch_size, self.settings.max_waiting_rows)
+        self._next_ticket_id = 1
+        # the engine merges tickets at every segment by itself: there a ticket is one request
+        self._most_requests = 1 if manifest.mode == "engine" else None
+        self._unanswered: set[int] = set()  # tickets with requests that have not been released
         self._score = SCORES[self.settings.confidence]
-        self._last = len(manifest.exits) - 1
-        self._full_votes_fail = False  # the last run failed: an early answer would likely never be confirmed
-        self._completed = 0  # exits completed, over all tickets: the order that records keep and replay follows
-        self._undecided: set[int] = set()  # tickets with open rows
-        self._taken = 0
-        self._votes = [ExitVote(manifest, number) for number in range(len(manifest.exits))]
-        self._exits_of = exits_by_pair(self._votes)
+        self._voters = [votes.ExitVoters(manifest, number) for number in range(len(manifest.exits))]
+        self._exits_of = votes.exits_by_pair(self._voters)
+
+    @property
+    def tuner(self) -> Tuner:
+        """Who says which rows may leave; set only before the first request."""
+        return self.decisions.tuner
+
+    @tuner.setter
+    def tuner(self, tuner: Tuner) -> None:
+        self.decisions.tuner = tuner
+
+    @property
+    def finish_probability(self) -> float:
+        """Probability with which rows answered from now on are finished (q); the engine lowers it under load."""
+        return self.decisions.finish_probability
+
+    @finish_probability.setter
+    def finish_probability(self, q: float) -> None:
+        self.decisions.set_finish_probability(q)
+
+    @property
+    def exits_off(self) -> np.ndarray:
+        """Exits that an operator has switched off, bool [exits]."""
+        return self.decisions.exits_off
+
+    @exits_off.setter
+    def exits_off(self, exits_off: np.ndarray) -> None:
+        self.decisions.set_exits_off(exits_off)
+
+    @property
+    def on_feedback(self) -> list[Callable[[Feedback], None]]:
+        """Called with every batch of Feedback, after the tuner."""
+        return self.decisions.on_feedback
+
+    @property
+    def on_over(self) -> list[Listener]:
+        """Called with the rows of every ticket that is over, and with the events since the call before; for records."""
+        return self.decisions.on_over
 
     @property
     def waiting_rows(self) -> int:
         """Rows that wait for a ticket."""
-        return self._admission.waiting.waiting_rows
+        return self._queue.waiting_rows
 
     @property
     def idle(self) -> bool:
         """True when nobody waits and nothing is in flight."""
-        return not self.tickets and not len(self._admission.waiting)
+        return not self.tickets and not len(self._queue)
 
     def active(self) -> np.ndarray:
         """Exits offered now, bool [exits]; the last always."""
-        active = self.tuner.active() & ~self.exits_off
-        if self._full_votes_fail:
-            active[:] = False
-        active[self._last] = True
-        return active
+        return self.decisions.active()
 
     def offer(self, request: Request, now_us: int) -> None:
         """Accept a client request; it waits until `next_ticket` takes it.
 
         Raises:
-            RequestError, OverloadedError: see Admission.offer.
+            RequestError: see RequestQueue.offer.
+            OverloadedError: full, or stopping.
         """
-        self._admission.offer(request, now_us)
+        request.arrived_us = now_us
+        try:
+            self._queue.offer(request)
+        except OverloadedError:
+            self.counters.refused += 1
+            raise
 
     def next_ticket(self, at_work: int = 0) -> Ticket | None:
         """Admit the oldest waiting requests as one ticket, while fewer than max_tickets are in flight.
@@ -102,11 +132,18 @@ class Controller:
         Args:
             at_work: tickets that the runner still works on, those included that are over for the controller.
         """
-        in_flight = self._undecided if self.manifest.mode == "engine" else self.tickets
-        ticket = self._admission.next_ticket(max(len(in_flight), at_work), self.active)
-        if ticket is not None:
-            self.tickets[ticket.id] = ticket
-            self._undecided.add(ticket.id)
+        in_flight = len(self._unanswered if self.manifest.mode == "engine" else self.tickets)
+        if max(in_flight, at_work) >= self.settings.max_tickets or not len(self._queue):
+            return None
+        shadow = self.settings.shadow_share > 0 and self._rng.random() < self.settings.shadow_share
+        wanted = np.ones(len(self._voters), dtype=bool) if shadow else self.active()
+        requests = self._queue.take(self._most_requests)
+        ticket = Ticket(self._next_ticket_id, requests, wanted, self.manifest.classes)
+        self._next_ticket_id += 1
+        self.counters.tickets += 1
+        self.counters.shadow_tickets += int(shadow)
+        self.tickets[ticket.id] = ticket
+        self._unanswered.add(ticket.id)
         return ticket
 
     def arrived(
@@ -116,7 +153,7 @@ class Controller:
         now_us: int,
         rows: np.ndarray | None = None,
     ) -> list[Release]:
-        """Members' probabilities have arrived, in any order, perhaps again.
+        """Members' probabilities have arrived, in any order, perhaps again; the first that come count.
 
         Args:
             ticket_id: their ticket; one that is over already is ignored.
@@ -131,19 +168,19 @@ class Controller:
         if ticket is None:
             return []
         touched: set[int] = set()
-        for (member, depth), each in probabilities.items():
+        for (member, depth), array in probabilities.items():
             if (member, depth) not in ticket.probabilities:
-                ticket.keep(member, depth, each, rows)
+                ticket.keep(member, depth, array, rows)
                 touched.update(self._exits_of.get((member, depth), ()))
         for exit_ in sorted(touched):
-            if ticket.wanted[exit_] and all(pair in ticket.probabilities for pair in self._votes[exit_].pairs):
+            if ticket.wanted[exit_] and all(pair in ticket.probabilities for pair in self._voters[exit_].pairs):
                 self._complete(ticket, exit_)
+            if ticket.over:
+                break
         return self._released(ticket, now_us) if touched else []
 
     def failed(self, ticket_id: int, error: ExeuntError, now_us: int, rows: np.ndarray | None = None) -> list[Release]:
         """A ticket's run has failed: its open rows get the error, or the best vote where so configured.
-
-        Until a full vote arrives again nobody leaves early on trust: it would likely never be confirmed.
 
         Args:
             ticket_id: the ticket; one that is over already is ignored.
@@ -154,179 +191,89 @@ class Controller:
         ticket = self.tickets.get(ticket_id)
         if ticket is None:
             return []
-        self._full_votes_fail = True
-        failed = np.ones(ticket.rows, dtype=bool)
-        if rows is not None:
-            failed[:] = False
-            failed[rows] = True
-        if self.settings.on_failure == "best_vote" and ticket.deepest >= 0:
-            self._force(ticket, np.flatnonzero(ticket.open & failed), Reason.DEGRADED)
-        self._abandon(ticket, failed)
-        failed &= ticket.open
-        ticket.dismiss(np.flatnonzero(failed))
-        return self._released(ticket, now_us, error, failed)
+        forced = self.decisions.fail(ticket, np.arange(ticket.rows) if rows is None else rows)
+        ticket.answer_with(ticket.best, forced)
+        return self._released(ticket, now_us, error)
 
     def tick(self, now_us: int) -> list[Release]:
         """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
-        late = [too_late(request, now_us) for request in self._admission.waiting.overdue(now_us)]
+        late = [too_late(request, now_us) for request in self._queue.overdue(now_us)]
         self.counters.errors += len(late)
         for ticket in self._with_deadline():
-            late += self._overdue(ticket, now_us)
+            for request in ticket.unreleased():
+                if request.deadline_us is not None and request.deadline_us <= now_us:
+                    rows = np.arange(request.first_row, request.first_row + request.rows)
+                    ticket.answer_with(ticket.best, self.decisions.expire(ticket, rows))
+            late += self._released(ticket, now_us)
         return late
 
     def next_deadline_us(self) -> int | None:
         """The earliest deadline of anybody who still waits for an answer, or None."""
-        undecided = chain.from_iterable(ticket.unreleased() for ticket in self._with_deadline())
-        waiting = chain(self._admission.waiting.requests(), undecided)
-        return min((each.deadline_us for each in waiting if each.deadline_us is not None), default=None)
+        unanswered = chain.from_iterable(ticket.unreleased() for ticket in self._with_deadline())
+        requests = chain(self._queue.requests(), unanswered)
+        return min((r.deadline_us for r in requests if r.deadline_us is not None), default=None)
 
     def retune(self) -> Callable[[], Any] | None:
         """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
-        job = self.tuner.retune()
-        if job is not None:
-            self._taken = self._completed
-        return job
+        return self.decisions.retune()
 
     def adopt(self, outcome: Any) -> None:
         """Give a job's outcome to the tuner."""
-        self.tuner.adopt(outcome)
-        self.retuned += ((self._taken, self._completed),)
+        self.decisions.adopt(outcome)
+
+    def promise(self, class_losses: tuple[float, ...]) -> None:
+        """Other promised losses from now on, by class of service."""
+        self.decisions.set_class_losses(class_losses)
 
     def close(self) -> None:
         """Refuse newcomers from now on."""
-        self._admission.close()
+        self._queue.close()
 
     def give_up(self, now_us: int) -> list[Release]:
         """Answer everybody who is left UNAVAILABLE and forget all tickets."""
         error = OverloadedError("the server stopped before the answer was ready; come again")
-        left = [Release(each.key, now_us - each.arrived_us, error=error) for each in self._admission.waiting.clear()]
+        left = [failed(request, error, now_us) for request in self._queue.clear()]
         self.counters.errors += len(left)
         for ticket in list(self.tickets.values()):
-            self._end(ticket)
+            self.decisions.give_up(ticket)
             left += self._released(ticket, now_us, error)
         return left
 
+    def _toss(self, batch: Batch, rows: np.ndarray, q: float) -> tuple[float, np.ndarray] | None:
+        """Which of the answered rows (indices) are finished, each with probability q."""
+        return None if q >= 1.0 else (q, self._rng.random(len(rows)) < q)
+
     def _complete(self, ticket: Ticket, exit_: int) -> None:
-        """All votes of an exit are there: note them, decide."""
-        parts = self._votes[exit_]
-        given = [ticket.probabilities[pair] for pair in parts.pairs]
-        vote, non_finite = votes.vote_and_non_finite(given, parts.weights, self.manifest.vote)
-        running: slice | np.ndarray = slice(None) if ticket.all_finish else ticket.running
-        if non_finite is not None:
-            ticket.non_finite[running] |= non_finite[running]
-        ticket.labels[running, exit_] = votes.labels(vote)[running]
-        ticket.confidence[running, exit_] = self._score(vote)[running]
-        ticket.order[running, exit_] = self._completed
-        self._completed += 1
-        if exit_ == self._last:
-            self._finish(ticket, vote)
-        elif exit_ > ticket.deepest:  # a shallower vote that was overtaken knows less: it only teaches
-            ticket.deepest, ticket.best = exit_, vote
-            if ticket.open_rows and self.active()[exit_]:
-                self._decide(ticket, exit_, vote)
+        """All votes of an exit are there."""
+        voters = self._voters[exit_]
+        arrays = [ticket.probabilities[pair] for pair in voters.pairs]
+        vote, non_finite = votes.vote_and_non_finite(arrays, voters.weights, self.manifest.vote)
 
-    def _decide(self, ticket: Ticket, exit_: int, vote: np.ndarray) -> None:
-        """Let rows leave at an active exit before the last."""
-        open_ = ticket.open & ~ticket.non_finite
-        if ticket.has_options:
-            open_ &= ~ticket.never
-        rows, parts = np.flatnonzero(open_), self._votes[exit_]
-        if self.settings.lossless and parts.finished and len(rows):
-            finished = [ticket.probabilities[pair][rows] for pair in parts.finished]
-            certain = votes.cannot_change(finished, parts.finished_weights, parts.missing, self.manifest.vote)
-            self._freeze(ticket, rows[certain], exit_, Reason.LOSSLESS, vote, np.zeros(1, dtype=np.float32))
-            rows = rows[~certain]
-        if not len(rows):
-            return
-        view = View(ticket.labels[rows], ticket.confidence[rows], ticket.service_class[rows], self.finish_probability)
-        leaves = self.tuner.leaves(exit_, view)
-        if not leaves.any():
-            return
-        risk = self.tuner.risk(exit_, ticket.confidence[rows, exit_], view.labels[:, exit_])
-        leaves = leaves & (risk < ticket.max_risk[rows]) if ticket.has_options else leaves
-        self._freeze(ticket, rows[leaves], exit_, Reason.EARLY, vote, risk[leaves])
+        def certain(rows: np.ndarray) -> np.ndarray:
+            finished = [ticket.probabilities[pair][rows] for pair in voters.finished]
+            return votes.cannot_change(finished, voters.finished_weights, voters.missing, self.manifest.vote)
 
-    def _freeze(
-        self, ticket: Ticket, rows: np.ndarray, exit_: int, reason: Reason, vote: np.ndarray, risk: np.ndarray
-    ) -> None:
-        """Decide rows (indices), toss their coins, tell the tuner."""
-        if not len(rows):
-            return
-        ticket.freeze(rows, exit_, reason, vote, risk)
-        ticket.tuner_version[rows] = self.tuner.version
-        q = self.finish_probability
-        if q < 1.0 and exit_ < self._last:
-            ticket.q[rows] = q
-            ticket.finishes[rows] = self._rng.random(len(rows)) < q
-            ticket.all_finish = False
-        self.tuner.answered(answered := ticket.answered(rows))
-        self.counters.answered(exit_, reason, answered, float(risk.sum()))
-
-    def _finish(self, ticket: Ticket, vote: np.ndarray) -> None:
-        """The full vote is there: answer who is left, learn."""
-        ticket.deepest, ticket.best = self._last, vote
-        self._full_votes_fail = False
-        self._freeze(ticket, np.flatnonzero(ticket.open), self._last, Reason.FULL, vote, np.zeros(1, dtype=np.float32))
-        del self.tickets[ticket.id]
-        teaches = ticket.finishes & (ticket.exit >= 0) & ~(ticket.non_finite & (ticket.reason != Reason.EARLY))
-        rows = np.flatnonzero(teaches)
-        if not len(rows):
-            return
-        feedback = ticket.feedback(rows)
-        self.counters.finished(feedback)
-        self.tuner.learn(feedback)
-        for listener in self.on_feedback:
-            listener(feedback)
-        self.retuned = ()
-
-    def _end(self, ticket: Ticket) -> None:
-        """Forget a ticket whose full vote will not come: rows that left early on trust count as lost."""
-        del self.tickets[ticket.id]
-        self._abandon(ticket, np.ones(ticket.rows, dtype=bool))
-
-    def _abandon(self, ticket: Ticket, chosen: np.ndarray) -> None:
-        """The full votes of chosen rows (bool [rows]) will not come: those that left early on trust count as lost."""
-        decided = chosen & (ticket.exit >= 0) & ticket.finishes
-        rows = np.flatnonzero(decided & (ticket.reason == Reason.EARLY))
-        if len(rows):
-            self.counters.abandoned_rows += len(rows)
-            self.tuner.abandoned(ticket.answered(rows))
-        ticket.finishes[decided] = False
-        ticket.all_finish = False
-
-    def _force(self, ticket: Ticket, rows: np.ndarray, reason: Reason) -> None:
-        """Answer rows (indices) with the best vote so far, outside the promise."""
-        risk = self.tuner.risk(ticket.deepest, ticket.confidence[rows, ticket.deepest])
-        self._freeze(ticket, rows, ticket.deepest, reason, ticket.best, risk)
+        said = ExitVotes(votes.labels(vote), self._score(vote), non_finite, certain if voters.finished else None)
+        decided = self.decisions.complete(ticket, exit_, said)
+        if ticket.deepest == exit_:
+            ticket.best = vote
+        ticket.answer_with(vote, decided)
 
     def _with_deadline(self) -> list[Ticket]:
-        return [each for each in self.tickets.values() if each.has_deadline]
+        return [ticket for ticket in self.tickets.values() if ticket.has_deadline]
 
-    def _overdue(self, ticket: Ticket, now_us: int) -> list[Release]:
-        late: list[Release] = []
-        for number, request in enumerate(ticket.requests):
-            due = request.deadline_us
-            if ticket.released[number] or due is None or due > now_us:
-                continue
-            rows = request.first_row + np.flatnonzero(ticket.open[request.first_row :][: request.rows])
-            if ticket.deepest >= 0:
-                self._force(ticket, rows, Reason.DEADLINE)
-            else:
-                ticket.dismiss(rows)
-                ticket.released[number] = True
-                self.counters.errors += 1
-                late.append(too_late(request, now_us))
-        return late + self._released(ticket, now_us)
-
-    def _released(
-        self, ticket: Ticket, now_us: int, error: ExeuntError | None = None, failed: np.ndarray | None = None
-    ) -> list[Release]:
-        """Requests that are now decided; with `error` also those that never will be (`failed` rows; None = open)."""
-        if not ticket.all_finish and ticket.id in self.tickets and not ticket.running.any():
-            self._end(ticket)
-        if ticket.id not in self._undecided:
+    def _released(self, ticket: Ticket, now_us: int, error: ExeuntError | None = None) -> list[Release]:
+        """Requests of a ticket that are over now."""
+        if ticket.over:
+            self.tickets.pop(ticket.id, None)
+        if not ticket.unreleased_requests:
             return []
-        due = released(ticket, self.counters, now_us, error, failed)
-        if all(ticket.released):
-            self._undecided.discard(ticket.id)
+        due = ticket.releases(now_us, error)
+        for release in due:
+            if release.answer is None:
+                self.counters.errors += 1
+            else:
+                self.counters.released(release.latency_us, int(release.answer.exit.max()))
+        if not ticket.unreleased_requests:
+            self._unanswered.discard(ticket.id)
         return due

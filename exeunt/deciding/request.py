@@ -54,6 +54,11 @@ class Request:
     first_row: int = 0
 
     @property
+    def row_slice(self) -> slice:
+        """Its rows in its ticket."""
+        return slice(self.first_row, self.first_row + self.rows)
+
+    @property
     def deadline_us(self) -> int | None:
         """Absolute deadline, or None."""
         return None if self.options.deadline_us is None else self.arrived_us + self.options.deadline_us
@@ -124,11 +129,11 @@ def _number(parameters: Mapping[str, Any], key: str, absent: float, most: float)
     """A number above 0 and up to `most`; perf_analyzer and some clients send numbers as text."""
     if key not in parameters:
         return absent
-    told = parameters[key]
+    given = parameters[key]
     try:
-        value = math.nan if isinstance(told, bool) else float(told)
+        value = math.nan if isinstance(given, bool) else float(given)
     except (TypeError, ValueError):
         value = math.nan
     if not 0 < value <= most:
-        raise RequestError(f"parameter {key}: expected a number above 0 and up to {most:g}, got {told!r}")
+        raise RequestError(f"parameter {key}: expected a number above 0 and up to {most:g}, got {given!r}")
     return value

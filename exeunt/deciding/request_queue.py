@@ -21,6 +21,7 @@ class RequestQueue:
         self._max_batch_size = max_batch_size
         self._max_waiting_rows = max_waiting_rows
         self._waiting: deque[Request] = deque()
+        self._closed = False
         self.waiting_rows = 0
 
     def __len__(self) -> int:
@@ -32,8 +33,10 @@ class RequestQueue:
 
         Raises:
             RequestError: no rows, or more than a ticket holds.
-            OverloadedError: the queue is full.
+            OverloadedError: the queue is full, or the server is stopping.
         """
+        if self._closed:
+            raise OverloadedError("the server is stopping; come again")
         if not 1 <= request.rows <= self._max_batch_size:
             raise RequestError(f"expected 1 to {self._max_batch_size} rows, got {request.rows}")
         if self.waiting_rows + request.rows > self._max_waiting_rows:
@@ -42,6 +45,10 @@ class RequestQueue:
             )
         self._waiting.append(request)
         self.waiting_rows += request.rows
+
+    def close(self) -> None:
+        """Refuse newcomers from now on."""
+        self._closed = True
 
     def take(self, most: int | None = None) -> tuple[Request, ...]:
         """The oldest request and those behind it that fit one ticket together with it; empty when nobody waits.
@@ -73,10 +80,10 @@ class RequestQueue:
 
     def overdue(self, now_us: int) -> list[Request]:
         """Remove and return the requests whose deadline has passed."""
-        late = [each for each in self._waiting if each.deadline_us is not None and each.deadline_us <= now_us]
-        for each in late:
-            self._waiting.remove(each)
-            self.waiting_rows -= each.rows
+        late = [r for r in self._waiting if r.deadline_us is not None and r.deadline_us <= now_us]
+        for request in late:
+            self._waiting.remove(request)
+            self.waiting_rows -= request.rows
         return late
 
     def clear(self) -> list[Request]:

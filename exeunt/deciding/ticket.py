@@ -1,151 +1,114 @@
-"""Ticket: one in-flight batch and what is known of its rows."""
+"""Ticket: one in-flight batch of whole client requests, the members' votes on it, and its answers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from exeunt.contract import EARLY, LOSSLESS, Reason
-from exeunt.deciding.request import AnswerArrays, Request
-from exeunt.records.feedback import NEVER_SEEN, Feedback
-from exeunt.tuning.tuner import Answered
-
-UNANSWERED = -1  # in `exit`
+from exeunt.deciding.batch import Batch
+from exeunt.deciding.request import AnswerArrays, Release, Request
+from exeunt.errors import ExeuntError, OverloadedError
 
 
-class Ticket:
-    """Whole client requests, merged; their votes, decisions and coins.
+class Ticket(Batch):
+    """Client requests, merged; rows in their order.
+
+    Args:
+        id_: number of the ticket.
+        requests: the merged requests.
+        wanted: bool [exits], exits whose votes are asked for; the last always.
+        classes: number of classes.
 
     Attributes:
-        id: number of the ticket.
-        requests: the merged requests, rows in this order.
-        rows: number of rows.
-        wanted: bool [exits], exits whose votes were asked for; the last always.
-        open: bool [rows], not decided yet; `open_rows` is how many.
-        finishes: bool [rows], False once a row is answered and its full vote is not wanted;
-            `all_finish` if every row does.
         probabilities: (member, depth) -> float32 [rows, classes], valid on the rows that were running.
+        best: float32 [rows, classes], the vote at the deepest exit.
+        released: for each request, whether it has been released; `unreleased_requests` is how many have not.
+        has_deadline: some request has one.
     """
 
     def __init__(self, id_: int, requests: tuple[Request, ...], wanted: np.ndarray, classes: int) -> None:
-        rows, exits = sum(each.rows for each in requests), len(wanted)
-        self.id = id_
+        options = [request.options for request in requests]
+        counts = [request.rows for request in requests]
+        super().__init__(
+            id_,
+            len(wanted),
+            np.repeat([each.never for each in options], counts),
+            np.repeat(np.array([each.max_risk for each in options], dtype=np.float32), counts),
+            np.repeat(np.array([each.service_class for each in options], dtype=np.int16), counts),
+        )
         self.requests = requests
-        self.rows = rows
         self.wanted = wanted
-        self.open = np.ones(rows, dtype=bool)
-        self.finishes = np.ones(rows, dtype=bool)
-        self.open_rows = rows  # sums of the two, kept, since most batches are one row and looking takes longer
-        self.all_finish = True
+        self.has_deadline = any(each.deadline_us is not None for each in options)
         self.probabilities: dict[tuple[int, int], np.ndarray] = {}
-        self.deepest = -1  # deepest exit seen
-        self.best = np.empty((0, classes), dtype=np.float32)  # vote at the deepest exit
+        self.best = np.empty((0, classes), dtype=np.float32)
         self.released = [False] * len(requests)
-
-        self.labels = np.full((rows, exits), NEVER_SEEN, dtype=np.int32)
-        self.confidence = np.full((rows, exits), np.nan, dtype=np.float32)
-        self.order = np.full((rows, exits), NEVER_SEEN, dtype=np.int64)
-
-        self.answer_probabilities = np.empty((rows, classes), dtype=np.float32)
-        self.answer = np.full(rows, -1, dtype=np.int32)
-        self.exit = np.full(rows, UNANSWERED, dtype=np.int32)
-        self.reason = np.zeros(rows, dtype=np.int8)
-        self.risk = np.zeros(rows, dtype=np.float32)
-        self.q = np.ones(rows, dtype=np.float32)
-        self.tuner_version = np.zeros(rows, dtype=np.int64)
-
-        self.never = self._by_row([each.options.never for each in requests], bool)
-        self.max_risk = self._by_row([each.options.max_risk for each in requests], np.float32)
-        self.service_class = self._by_row([each.options.service_class for each in requests], np.int16)
-        self.has_options = bool(self.never.any() or np.isfinite(self.max_risk).any())
-        self.has_deadline = any(each.options.deadline_us is not None for each in requests)
-        self.non_finite = np.zeros(rows, dtype=bool)  # NaN in the input or in a member's output
-        for each in requests:
-            if each.nan_rows is not None:
-                self.non_finite[each.first_row : each.first_row + each.rows] = each.nan_rows
-
-    def _by_row(self, values: list[object], dtype: type) -> np.ndarray:
-        if len(values) == 1:
-            return np.full(self.rows, values[0], dtype=dtype)
-        return np.repeat(np.array(values, dtype=dtype), [each.rows for each in self.requests])
-
-    @property
-    def running(self) -> np.ndarray:
-        """Rows whose segments still have to run: undecided, or decided and chosen to finish; bool [rows]."""
-        return self.open | self.finishes
+        self.unreleased_requests = len(requests)
+        self._answers = np.empty((self.rows, classes), dtype=np.float32)
+        for request in requests:
+            if request.nan_rows is not None:
+                self.non_finite[request.row_slice] = request.nan_rows
 
     def unreleased(self) -> list[Request]:
         """Requests that nobody has answered yet."""
-        return [each for each, done in zip(self.requests, self.released, strict=True) if not done]
+        return [request for request, done in zip(self.requests, self.released, strict=True) if not done]
 
     def keep(self, member: int, depth: int, probabilities: np.ndarray, rows: np.ndarray | None) -> None:
-        """Store a member's probabilities at a depth; the first that come count.
+        """Store a member's probabilities at a depth.
 
         Args:
             member: index of the member.
             depth: its depth.
-            probabilities: float32 [rows given, classes]; kept without a copy where all rows are given.
-            rows: indices of the rows given; None = all.
+            probabilities: float32 [given rows, classes]; kept without a copy where all rows are given.
+            rows: indices of the given rows; None = all.
         """
-        if (member, depth) in self.probabilities:
-            return
         if rows is not None:
             whole = np.full((self.rows, probabilities.shape[1]), np.nan, dtype=np.float32)
             whole[rows] = probabilities
             probabilities = whole
         self.probabilities[member, depth] = probabilities
 
-    def freeze(self, rows: np.ndarray, exit_: int, reason: Reason, vote: np.ndarray, risk: np.ndarray | float) -> None:
-        """Decide `rows` (indices): their answer is `vote[rows]`, whatever comes later."""
-        self.open[rows] = False
-        self.open_rows -= len(rows)
-        self.exit[rows] = exit_
-        self.reason[rows] = reason
-        self.risk[rows] = risk
-        self.answer_probabilities[rows] = vote[rows]
-        self.answer[rows] = self.labels[rows, exit_]
-
-    def dismiss(self, rows: np.ndarray) -> None:
-        """Give up `rows` (indices) that are open: they get no answer, and nothing of them runs on."""
-        self.open[rows] = self.finishes[rows] = False
-        self.open_rows -= len(rows)
-        self.all_finish = False
+    def answer_with(self, vote: np.ndarray, rows: np.ndarray) -> None:
+        """`rows` (indices) were decided with `vote` (float32 [rows, classes])."""
+        self._answers[rows] = vote[rows]
 
     def answer_of(self, request: Request) -> AnswerArrays:
         """The decided answer of one request."""
-        rows = slice(request.first_row, request.first_row + request.rows)
+        rows = request.row_slice
         return AnswerArrays(
-            probabilities=self.answer_probabilities[rows],
+            probabilities=self._answers[rows],
             label=self.answer[rows].astype(np.int64),
             exit=self.exit[rows],
             reason=self.reason[rows].astype(np.int32),
             risk=self.risk[rows],
         )
 
-    def answered(self, rows: np.ndarray) -> Answered:
-        """The decisions of `rows` (indices) as the tuner hears them."""
-        reason = self.reason[rows]
-        outside = self.never[rows] | self.non_finite[rows] | (reason > LOSSLESS)
-        return Answered(
-            reason=reason,
-            exit=self.exit[rows],
-            service_class=self.service_class[rows],
-            q=self.q[rows],
-            finishes=self.finishes[rows],
-            counted=~outside | (reason == EARLY),
-        )
+    def releases(self, now_us: int, error: ExeuntError | None = None) -> list[Release]:
+        """Release the requests all of whose rows are decided or given up, each exactly once.
 
-    def feedback(self, rows: np.ndarray) -> Feedback:
-        """What `rows` (indices), which have finished, teach."""
-        return Feedback(
-            labels=self.labels[rows],
-            confidence=self.confidence[rows],
-            order=self.order[rows],
-            answer=self.answer[rows],
-            exit=self.exit[rows],
-            reason=self.reason[rows],
-            q=self.q[rows],
-            service_class=self.service_class[rows],
-            tuner_version=self.tuner_version[rows],
-            max_risk=self.max_risk[rows],
-            never=self.never[rows],
-        )
+        Args:
+            now_us: time of the release.
+            error: what requests get that have rows without an answer; None: their deadline passed.
+        """
+        due: list[Release] = []
+        for number, request in enumerate(self.requests):
+            rows = request.row_slice
+            if self.released[number] or (self.open_rows and self.open[rows].any()):
+                continue
+            self.released[number] = True
+            self.unreleased_requests -= 1
+            if (self.exit[rows] >= 0).all():
+                due.append(Release(request.key, now_us - request.arrived_us, answer=self.answer_of(request)))
+            else:
+                due.append(too_late(request, now_us) if error is None else failed(request, error, now_us))
+        return due
+
+
+def failed(request: Request, error: ExeuntError, now_us: int) -> Release:
+    """The release of a request that gets an error."""
+    return Release(request.key, now_us - request.arrived_us, error=error)
+
+
+def too_late(request: Request, now_us: int) -> Release:
+    """The release of a request whose deadline passed before any vote."""
+    waited_ms = (now_us - request.arrived_us) / 1000
+    error = OverloadedError(f"deadline_ms passed after {waited_ms:.1f} ms, before any vote had arrived")
+    return failed(request, error, now_us)

@@ -1,4 +1,4 @@
-"""Votes: the weighted mean of the members' newest probabilities, and the stop that cannot be wrong."""
+"""Votes: who votes at an exit, the weighted mean of their probabilities, and the stop that cannot be wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from exeunt.manifest import Manifest
 
 LOSSLESS_SLACK = 1e-6  # above the rounding of float32 sums of probabilities
 
@@ -96,3 +98,35 @@ def cannot_change(finished: Sequence[np.ndarray], weights: Sequence[float], miss
         return np.asarray(np.isfinite(summed[:, 0]))
     two = np.partition(summed, -2, axis=1)[:, -2:]
     return np.asarray(two[:, 1] - two[:, 0] > missing / total + LOSSLESS_SLACK)
+
+
+class ExitVoters:
+    """Members that vote at one exit.
+
+    Attributes:
+        pairs: (member, depth) of every voting member, in the bag's order.
+        weights: of their vote here, any scale.
+        finished: the pairs of members that have finished.
+        finished_weights: their weights, as shares of the whole bag.
+        missing: summed weight of the members that have not finished, voting or not.
+    """
+
+    def __init__(self, manifest: Manifest, exit_: int) -> None:
+        depths = manifest.exits[exit_].depths
+        weights = manifest.weights
+        voting = [member for member, depth in enumerate(depths) if depth]
+        done = [member for member in voting if depths[member] == manifest.members[member].depth]
+        self.pairs = [(member, depths[member]) for member in voting]
+        self.weights = manifest.exit_weights(exit_)
+        self.finished = [(member, depths[member]) for member in done]
+        self.finished_weights = [float(weights[member]) for member in done]
+        self.missing = max(0.0, 1.0 - sum(self.finished_weights))
+
+
+def exits_by_pair(voters: list[ExitVoters]) -> dict[tuple[int, int], list[int]]:
+    """(member, depth) -> the exits at which it votes, in order."""
+    exits: dict[tuple[int, int], list[int]] = {}
+    for number, here in enumerate(voters):
+        for pair in here.pairs:
+            exits.setdefault(pair, []).append(number)
+    return exits

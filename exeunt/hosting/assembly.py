@@ -115,5 +115,5 @@ def _record(controller: Controller) -> FeedbackLog:
     from exeunt.records.record import About
 
     log = FeedbackLog(Path(controller.settings.records_dir), About.of(controller.manifest))
-    controller.on_feedback.append(lambda feedback: log.add(feedback, controller.retuned))
+    controller.on_over.append(log.add)
     return log

@@ -265,6 +265,6 @@ def apply_control(controller: Controller, control: Control) -> None:
     first = settings.max_loss if control.max_loss is None else control.max_loss
     wanted = (first, *(losses[name] for name in settings.service_classes))
     if wanted != controller.tuner.class_losses:
-        controller.tuner.promise(wanted)
+        controller.promise(wanted)
     off = [control.is_off(exit_) for exit_ in range(len(controller.manifest.exits))]
     controller.exits_off = np.array(off, dtype=bool)

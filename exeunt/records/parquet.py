@@ -1,4 +1,4 @@
-"""FeedbackLog: writes feedback to Parquet beside serving. Never blocks, bounded, safe up to the last flush.
+"""FeedbackLog: writes what happened to every row to Parquet beside serving. Never blocks, bounded, loses little.
 
     add -> waiting rows (bounded) -> every flush_s one small complete file -> merged -> full files, the oldest removed
 
@@ -16,10 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from exeunt.errors import ConfigError
-from exeunt.records.feedback import Feedback
+from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.record import About, record_files, record_name, table_of
 
 if TYPE_CHECKING:
@@ -29,9 +27,9 @@ MOST_PARTS = 32  # flushed files before they are merged
 
 
 class FeedbackLog:
-    """Writes batches of feedback to a folder.
+    """Writes the rows of tickets to a folder.
 
-    Use it as a listener: `controller.on_feedback.append(log.add)`. One writer per folder and bag.
+    Use it as a listener: `controller.on_over.append(log.add)`. One writer per folder and bag.
 
     Args:
         folder: made where it is missing.
@@ -74,8 +72,7 @@ class FeedbackLog:
         self._sequence = self._files.next_sequence
         self._waiting: deque[_Batch] = deque()
         self._waiting_rows = 0
-        self._untold: deque[tuple[int, int]] = deque()  # jobs that no row has told yet
-        self._last_told = (-1, -1)
+        self._events: list[Event] = []  # that no row has been written with yet
         self._wake = threading.Condition()
         self._closing = False
         self._flush_wanted = 0
@@ -83,29 +80,25 @@ class FeedbackLog:
         self._writer = threading.Thread(target=self._write, name="exeunt-records", daemon=True)
         self._writer.start()
 
-    def add(self, feedback: Feedback, retuned: Sequence[tuple[int, int]] = ()) -> None:
-        """Take finished rows; returns at once.
+    def add(self, decided: DecidedRows, events: Sequence[Event] = ()) -> None:
+        """Take the rows of a ticket that is over; returns at once.
 
         Args:
-            feedback: one learnt batch; its arrays must not be changed later.
-            retuned: when the tuner's jobs were taken and adopted since the last call (Controller.retuned).
+            decided: its arrays must not be changed later.
+            events: what else happened since the last call.
         """
+        rows = len(decided)
         with self._wake:
-            self._untold.extend(retuned)
+            self._events.extend(events)
             first = self._sequence
-            self._sequence += len(feedback)
-            if self._closing or self._waiting_rows + len(feedback) > self._max_waiting_rows:
-                self.dropped_rows += len(feedback)
+            self._sequence += rows
+            if self._closing or self._waiting_rows + rows > self._max_waiting_rows:
+                self.dropped_rows += rows
                 return
-            self.rows += len(feedback)
-            self._waiting_rows += len(feedback)
-            self._waiting.append(_Batch(first, time.time_ns() // 1000, self._told(len(feedback)), feedback))
-
-    def _told(self, rows: int) -> np.ndarray:
-        """The next jobs to be told, one per row, the last one again where there are no more; int64 [rows, 2]."""
-        pairs = [self._untold.popleft() for _ in range(min(rows, len(self._untold)))]
-        self._last_told = pairs[-1] if pairs else self._last_told
-        return np.array(pairs + [self._last_told] * (rows - len(pairs)), dtype=np.int64)
+            self.rows += rows
+            self._waiting_rows += rows
+            self._waiting.append(_Batch(first, time.time_ns() // 1000, self._events, decided))
+            self._events = []
 
     def metrics(self) -> dict[str, float]:
         """Rows taken, dropped and failed so far, by name."""
@@ -156,20 +149,20 @@ class FeedbackLog:
 
     def _table(self, batch: _Batch) -> pyarrow.Table:
         return table_of(
-            batch.feedback,
+            batch.decided,
             self._about,
             first=batch.first,
             run_unix_us=self._run_unix_us,
             recorded_unix_us=batch.recorded_unix_us,
-            retuned=batch.retuned,
+            events=batch.events,
         )
 
 
 class _Batch(NamedTuple):
     first: int  # sequence number of its first row
     recorded_unix_us: int
-    retuned: np.ndarray  # int64 [rows, 2]
-    feedback: Feedback
+    events: list[Event]
+    decided: DecidedRows
 
 
 class _Files:
@@ -202,7 +195,7 @@ class _Files:
         path = self._folder / record_name(self._content_hash, first_sequence)
         _write_whole(path, table)
         self._parts.append((path, len(table)))
-        rows = sum(each for _, each in self._parts)
+        rows = sum(count for _, count in self._parts)
         if rows >= self._max_file_rows or len(self._parts) >= MOST_PARTS:
             self._merge(rows)
         while len(self._full) > self._max_files:

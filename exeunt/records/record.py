@@ -1,14 +1,11 @@
-"""Records: feedback in Parquet files, one row per answered input, with what is needed to replay it.
+"""Records: what happened to every row in Parquet files, one line per row, with what is needed to replay it.
 
-A file holds the columns of Feedback, those over [rows, exits] as lists of fixed length, and five of its own:
+A file holds the columns of DecidedRows and of its Feedback, those over [rows, exits] as lists of fixed length, and:
 
     sequence          int64, number of the row over the life of the folder; a gap is rows that were dropped
-    run_unix_us       int64, when the process started that wrote it; `order` counts from 0 in each run
+    run_unix_us       int64, when the process started that wrote it; moments and tickets count from 0 in each run
     recorded_unix_us  int64, when the row was handed to the log
-
-    taken, adopted    int64, when one of the tuner's jobs was taken and adopted, counted like `order`; each job stands
-                      on some row learnt soon after, again on rows that have no new one to tell; -1 before the first.
-                      Together with `order` they say what the tuner knew at every decision.
+    events            text, JSON: what else happened since the line before that has any, [[moment, name, value], ...]
 
 The schema's metadata say about which bag and under which settings and costs it was written. pyarrow is imported late,
 so that the core does not need it.
@@ -18,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,16 +25,19 @@ import numpy as np
 from exeunt.errors import ConfigError
 from exeunt.manifest import Costs, Manifest
 from exeunt.reading import reading
+from exeunt.records.decided import OWN_COLUMNS, TICKET_EVENTS, DecidedRows, Event
 from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SUFFIX = ".feedback.parquet"
 _METADATA = b"exeunt"
-_OWN_COLUMNS = ("sequence", "run_unix_us", "recorded_unix_us", "taken", "adopted")
+_LINE_COLUMNS = ("sequence", "run_unix_us", "recorded_unix_us", "events")
+_MOMENTS = ("order", "decided", "ended")  # columns that count moments
+_NEW_RUN: tuple[tuple[str, Any], ...] = (("finish_probability", 1.0), ("exits_off", []))  # how a process starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +69,28 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Recorded feedback, in the order in which it was learnt.
+    """Recorded rows, in the order in which their tickets were over.
 
     Attributes:
         about: what it was made from.
-        feedback: the rows; `order` runs on over restarts of the server.
+        decided: the rows; moments and ticket numbers run on over restarts of the server.
         sequence: int64 [rows].
         run_unix_us: int64 [rows].
         recorded_unix_us: int64 [rows].
-        retunes: int64 [jobs, 2], when each of the tuner's jobs was taken and adopted, counted like `order`.
+        events: what else happened, in order.
     """
 
     about: About
-    feedback: Feedback
+    decided: DecidedRows
     sequence: np.ndarray
     run_unix_us: np.ndarray
     recorded_unix_us: np.ndarray
-    retunes: np.ndarray
+    events: tuple[Event, ...]
+
+    @property
+    def feedback(self) -> Feedback:
+        """The rows that taught the tuner."""
+        return self.decided.feedback
 
     @property
     def missing_rows(self) -> int:
@@ -93,27 +99,32 @@ class Record:
 
 
 def table_of(
-    feedback: Feedback, about: About, *, first: int, run_unix_us: int, recorded_unix_us: int, retuned: np.ndarray
+    decided: DecidedRows,
+    about: About,
+    *,
+    first: int,
+    run_unix_us: int,
+    recorded_unix_us: int,
+    events: Sequence[Event] = (),
 ) -> pyarrow.Table:
-    """One learnt batch as an Arrow table; its rows are numbered from `first`; `retuned` is int64 [rows, 2]."""
+    """Some rows (at least one) as an Arrow table, numbered from `first`; the events go with the first of them."""
     import pyarrow as pa
 
-    rows = len(feedback)
+    rows = len(decided)
     columns: dict[str, Any] = {
         "sequence": pa.array(np.arange(first, first + rows, dtype=np.int64)),
+        "run_unix_us": pa.array(np.full(rows, run_unix_us, dtype=np.int64)),
+        "recorded_unix_us": pa.array(np.full(rows, recorded_unix_us, dtype=np.int64)),
+        "events": pa.array([json.dumps(events) if events else "", *[""] * (rows - 1)]),
     }
-    own = {"run_unix_us": run_unix_us, "recorded_unix_us": recorded_unix_us}
-    for name, value in own.items():
-        columns[name] = pa.array(np.full(rows, value, dtype=np.int64))
-    for name, values in zip(("taken", "adopted"), retuned.T, strict=True):
-        columns[name] = pa.array(np.ascontiguousarray(values))
-    for each in dataclasses.fields(Feedback):
-        values = getattr(feedback, each.name)
+    arrays = {each.name: getattr(decided.rows, each.name) for each in dataclasses.fields(Feedback)}
+    arrays |= {name: getattr(decided, name) for name in OWN_COLUMNS}
+    for name, values in arrays.items():
         if values.ndim == 1:
-            columns[each.name] = pa.array(values)
+            columns[name] = pa.array(values)
         else:
             flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-            columns[each.name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+            columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     return pa.table(columns).replace_schema_metadata({_METADATA: _about_json(about)})
 
 
@@ -139,20 +150,41 @@ def read_record(folder: Path | str, content_hash: str | None = None) -> Record:
     except FileNotFoundError:  # merged into another one meanwhile
         return read_record(folder, content_hash)
     with reading(folder, "record"):
-        return _joined(tables, paths[-1])
+        abouts = [_about(table, path) for table, path in zip(tables, paths, strict=True)]
+        return _joined(tables, abouts[-1])
 
 
-def _joined(tables: list[pyarrow.Table], newest: Path) -> Record:
+def _joined(tables: list[pyarrow.Table], about: About) -> Record:
     """The rows of several files, each once, in order."""
     parts = [_columns(table) for table in tables]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _, first = np.unique(joined["sequence"], return_index=True)  # a crash while files are merged leaves rows twice
     joined = {name: values[first] for name, values in joined.items()}
-    sequence, run, recorded, taken, adopted = (joined.pop(name) for name in _OWN_COLUMNS)
-    offsets = _offsets(joined["order"], run)
-    joined["order"] += np.where(joined["order"] == NEVER_SEEN, 0, offsets[:, None])
-    pairs = np.stack([taken + offsets, adopted + offsets], axis=1)[adopted >= 0]
-    return Record(_about(tables[-1], newest), Feedback(**joined), sequence, run, recorded, np.unique(pairs, axis=0))
+    sequence, run, recorded, texts = (joined.pop(name) for name in _LINE_COLUMNS)
+    events: list[Event] = []
+    moment = ticket = 0  # what puts each run's counts behind those of the run before
+    for start in np.unique(run):
+        here = run == start
+        if moment:
+            events += [(moment - 1, name, value) for name, value in _NEW_RUN]
+        of_run = [event for text in texts[here] if text for event in json.loads(text)]
+        events += [_shifted(event, moment, ticket) for event in of_run]
+        latest = max([int(joined["ended"][here].max()), int(joined["order"][here].max()), *(e[0] for e in of_run)])
+        for name in _MOMENTS:
+            joined[name][here] += np.where(joined[name][here] == NEVER_SEEN, 0, moment)
+        joined["ticket"][here] += ticket
+        moment, ticket = moment + latest + 2, int(joined["ticket"][here].max()) + 1
+    own = [joined.pop(name) for name in OWN_COLUMNS]
+    decided = DecidedRows(Feedback(**joined), *own)
+    return Record(about, decided, sequence, run, recorded, tuple(sorted(events, key=lambda event: event[0])))
+
+
+def _shifted(event: list[Any], moment: int, ticket: int) -> Event:
+    """An event of one run, counted over all runs."""
+    at, name, value = event
+    if name in TICKET_EVENTS:
+        value = [int(value[0]) + ticket, *value[1:]]
+    return int(at) + moment, str(name), value
 
 
 def record_files(folder: Path, content_hash: str | None = None) -> list[Path]:
@@ -164,17 +196,6 @@ def record_files(folder: Path, content_hash: str | None = None) -> list[Path]:
 def record_name(content_hash: str, sequence: int) -> str:
     """Name of the file whose first row has this sequence number."""
     return f"{content_hash}-{sequence:015d}{SUFFIX}"
-
-
-def _offsets(order: np.ndarray, run_unix_us: np.ndarray) -> np.ndarray:
-    """What puts each run's counts behind those of the run before; int64 [rows]."""
-    offsets = np.zeros(len(order), dtype=np.int64)
-    ended = 0
-    for start in np.unique(run_unix_us):
-        here = run_unix_us == start
-        offsets[here] = ended
-        ended += int(order[here].max()) + 1
-    return offsets
 
 
 def _read(path: Path) -> pyarrow.Table:
@@ -189,7 +210,7 @@ def _read(path: Path) -> pyarrow.Table:
 def _columns(table: pyarrow.Table) -> dict[str, np.ndarray]:
     import pyarrow as pa
 
-    wanted = (*_OWN_COLUMNS, *(each.name for each in dataclasses.fields(Feedback)))
+    wanted = (*_LINE_COLUMNS, *(each.name for each in dataclasses.fields(Feedback)), *OWN_COLUMNS)
     columns: dict[str, np.ndarray] = {}
     for name in wanted:
         column = table.column(name).combine_chunks()
@@ -201,7 +222,7 @@ def _columns(table: pyarrow.Table) -> dict[str, np.ndarray]:
 
 
 def _about_json(about: About) -> bytes:
-    told = {
+    content = {
         "schema_version": SCHEMA_VERSION,
         "bag": about.bag,
         "content_hash": about.content_hash,
@@ -209,12 +230,13 @@ def _about_json(about: About) -> bytes:
         "elapsed_us": about.costs.elapsed_us.tolist(),
         "head_us": about.costs.head_us.tolist(),
     }
-    return json.dumps(told).encode()
+    return json.dumps(content).encode()
 
 
 def _about(table: pyarrow.Table, path: Path) -> About:
-    told = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
-    if told.get("schema_version") != SCHEMA_VERSION:
-        raise ConfigError(f"{path}: schema_version {told.get('schema_version')!r}; allowed: {SCHEMA_VERSION}")
-    costs = Costs(np.array(told["elapsed_us"]), np.array(told["head_us"]))
-    return About(told["bag"], told["content_hash"], Settings.from_mapping(told["settings"], f"{path}: settings"), costs)
+    content = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise ConfigError(f"{path}: schema_version {content.get('schema_version')!r}; allowed: {SCHEMA_VERSION}")
+    costs = Costs(np.array(content["elapsed_us"]), np.array(content["head_us"]))
+    settings = Settings.from_mapping(content["settings"], f"{path}: settings")
+    return About(content["bag"], content["content_hash"], settings, costs)

@@ -1,53 +1,56 @@
-"""The tuner's jobs in a replay: run at once, adopted later, as in the server that runs them beside serving."""
+"""A tuner's work in a replay: its jobs, run at once and adopted later as in the server, and the time that it takes."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from exeunt.replay.stream import VoteStream
-from exeunt.tuning.tuner import Tuner
+import numpy as np
+
+from exeunt.deciding.decisions import Decisions
+from exeunt.records.feedback import Feedback
+from exeunt.tuning.tuner import Answered, State, Tuner, View
+
+_T = TypeVar("_T")
 
 
 class Jobs:
     """Takes, runs and adopts a tuner's jobs at the right moments.
 
     Args:
-        stream: says when, if it was recorded under the same tuner.
-        tuner: whose jobs.
-        lag_rows: else, rows learnt between the start of a job and its adoption.
+        decisions: the core whose tuner it is.
+        lag_rows: rows learnt between the start of a job and its adoption.
+        recorded: the record says when; `lag_rows` is ignored.
 
     Attributes:
         tuning_s: time spent in jobs.
         count: number of jobs.
     """
 
-    def __init__(self, stream: VoteStream, tuner: Tuner, lag_rows: int) -> None:
-        self._tuner = tuner
+    def __init__(self, decisions: Decisions, lag_rows: int, recorded: bool) -> None:
+        self.recorded = recorded
+        self.tuning_s = 0.0
+        self.count = 0
+        self._decisions = decisions
         self._lag_rows = lag_rows
-        self._told = None if stream.retunes is None else [tuple(pair) for pair in stream.retunes.tolist()]
         self._out = False
         self._outcome: Any = None
         self._due_rows = 0
-        self.tuning_s = 0.0
-        self.count = 0
 
-    def before(self, moment: int) -> None:
-        """The exit with this number is about to be complete: do what the record says happened before it."""
-        if self._told is None:
-            return
-        while self._told:
-            taken, adopted = self._told[0]
-            if not self._out and taken <= moment:
-                self._take()
-            if not self._out or adopted > moment:
-                return
+    def take_recorded(self) -> None:
+        """The record says that a job was taken now."""
+        if self.recorded and not self._out:
+            self._take()
+
+    def adopt_recorded(self) -> None:
+        """The record says that a job was adopted now."""
+        if self.recorded and self._out:
             self._adopt()
-            self._told.pop(0)
 
     def after(self, learnt_rows: int) -> None:
         """Rows were learnt: adopt what is due, take what is due."""
-        if self._told is not None:
+        if self.recorded:
             return
         if self._out:
             self._due_rows -= learnt_rows
@@ -61,7 +64,7 @@ class Jobs:
 
     def _take(self) -> None:
         start = time.perf_counter()
-        job = self._tuner.retune()
+        job = self._decisions.retune()
         if job is not None:
             self._outcome = job()
             self._out = True
@@ -70,6 +73,87 @@ class Jobs:
 
     def _adopt(self) -> None:
         start = time.perf_counter()
-        self._tuner.adopt(self._outcome)
+        self._decisions.adopt(self._outcome)
         self._out, self._outcome = False, None
         self.tuning_s += time.perf_counter() - start
+
+
+class TimedTuner(Tuner):
+    """A tuner whose calls on the serving path are timed.
+
+    Args:
+        tuner: does the work.
+
+    Attributes:
+        serving_s: time spent so far.
+    """
+
+    name = "timed"
+
+    def __init__(self, tuner: Tuner) -> None:
+        self._tuner = tuner
+        self.setup = tuner.setup
+        self.class_losses = tuner.class_losses
+        self.version = tuner.version
+        self.serving_s = 0.0
+
+    def _timed(self, call: Callable[..., _T], *arguments: Any) -> _T:
+        start = time.perf_counter()
+        result = call(*arguments)
+        self.serving_s += time.perf_counter() - start
+        self.version = self._tuner.version
+        return result
+
+    def active(self) -> np.ndarray:
+        """See Tuner."""
+        return self._timed(self._tuner.active)
+
+    def leaves(self, exit_: int, view: View) -> np.ndarray:
+        """See Tuner."""
+        return self._timed(self._tuner.leaves, exit_, view)
+
+    def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """See Tuner."""
+        return self._timed(self._tuner.risk, exit_, confidence, labels)
+
+    def answered(self, answered: Answered) -> None:
+        """See Tuner."""
+        self._timed(self._tuner.answered, answered)
+
+    def abandoned(self, answered: Answered) -> None:
+        """See Tuner."""
+        self._timed(self._tuner.abandoned, answered)
+
+    def learn(self, feedback: Feedback) -> None:
+        """See Tuner."""
+        self._timed(self._tuner.learn, feedback)
+
+    def thresholds(self) -> np.ndarray:
+        """See Tuner."""
+        return self._tuner.thresholds()
+
+    def promise(self, class_losses: tuple[float, ...]) -> None:
+        """See Tuner."""
+        self._tuner.promise(class_losses)
+        self.class_losses, self.version = self._tuner.class_losses, self._tuner.version
+
+    def retune(self) -> Callable[[], Any] | None:
+        """See Tuner."""
+        return self._tuner.retune()
+
+    def adopt(self, outcome: Any) -> None:
+        """See Tuner."""
+        self._tuner.adopt(outcome)
+        self.version = self._tuner.version
+
+    def state(self) -> State:
+        """See Tuner."""
+        return self._tuner.state()
+
+    def restore(self, state: State, clean: bool) -> None:
+        """See Tuner."""
+        self._tuner.restore(state, clean)
+
+    def metrics(self) -> dict[str, float]:
+        """See Tuner."""
+        return self._tuner.metrics()

@@ -23,12 +23,14 @@ WINDOW_ROWS = 500
 def plot_course(stream: VoteStream, runs: Sequence[ReplayRun], costs: Costs, max_loss: float, path: Path) -> None:
     """Latency and loss along one stream, means over WINDOW_ROWS rows."""
     figure, (above, below) = _figure(2, 1, (8.0, 5.2), sharex=True)
-    window = min(WINDOW_ROWS, max(1, len(stream) // 4))
-    at = np.arange(len(stream) - window + 1) + window // 2
+    answered = stream.finished & np.all([run.exit >= 0 for run in runs], axis=0)  # what all runs can be judged by
+    rows = int(answered.sum())
+    window = min(WINDOW_ROWS, max(1, rows // 4))
+    at = np.arange(rows - window + 1) + window // 2
     for number, run in enumerate(runs):
         style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "linewidth": 1.3, "label": run.policy}
-        above.plot(at, _moving_mean(run.latency_us / costs.elapsed_us[-1], window), **style)
-        below.plot(at, 100 * _moving_mean(losses_of(stream, run), window), **style)
+        above.plot(at, _moving_mean(run.latency_us[answered] / costs.elapsed_us[-1], window), **style)
+        below.plot(at, 100 * _moving_mean(losses_of(stream, run)[answered], window), **style)
     below.axhline(100 * max_loss, color="black", linewidth=0.8, linestyle="--", label="promise")
     above.set_ylabel("latency, share of\nthe plain ensemble's")
     below.set_ylabel("loss, %")
@@ -44,8 +46,8 @@ def plot_prices(results: Mapping[str, Sequence[ReplayResult]], max_loss: float, 
     down = -(-len(results) // across)
     figure, grid = _figure(down, across, (3.1 * across + 0.4, 2.5 * down + 0.6), sharey=True)
     axes: list[Axes] = list(np.atleast_1d(grid).reshape(-1))
-    for axis, (stream, told) in zip(axes, results.items(), strict=False):
-        for number, result in enumerate(told):
+    for axis, (stream, of_stream) in zip(axes, results.items(), strict=False):
+        for number, result in enumerate(of_stream):
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             axis.scatter(result.mean_latency, 100 * result.loss, color=colour, marker=marker, s=34, label=result.policy)
         axis.axhline(100 * max_loss, color="black", linewidth=0.8, linestyle="--")

@@ -9,6 +9,7 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.manifest import Costs
+from exeunt.records.decided import DecidedRows, promise_counts
 from exeunt.replay.stream import VoteStream
 
 WINDOW_ROWS = 1000
@@ -20,12 +21,12 @@ class ReplayRun:
 
     Attributes:
         policy: name for tables.
-        exit: int32 [rows], exit that answered.
+        exit: int32 [rows], exit that answered, -1 where none did.
         reason: int8 [rows], a Reason.
         version: int64 [rows], the tuner's version at the decision; 0 for policies without one.
-        decided: int64 [rows], place of the decision among all decisions.
+        decided: int64 [rows], moment of the decision.
         risk: float32 [rows], estimated probability of a loss at release; 0 for full and lossless.
-        latency_us: float64 [rows], by the bag's costs, heads of the offered exits included.
+        latency_us: float64 [rows], by the bag's costs, heads of the offered exits included; NaN without an answer.
         most_unconfirmed_rows: most early rows that awaited their full vote at once.
         serving_s: time spent in the tuner's calls on the serving path.
         tuning_s: time spent in its jobs beside serving.
@@ -45,6 +46,34 @@ class ReplayRun:
     tuning_s: float = 0.0
     jobs: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        policy: str,
+        decided: DecidedRows,
+        latency_us: np.ndarray,
+        *,
+        serving_s: float = 0.0,
+        tuning_s: float = 0.0,
+        jobs: int = 0,
+        metrics: dict[str, float] | None = None,
+    ) -> ReplayRun:
+        """The run of decided rows, in their order; the other arguments are attributes."""
+        return cls(
+            policy=policy,
+            exit=decided.rows.exit,
+            reason=decided.rows.reason,
+            version=decided.rows.tuner_version,
+            decided=decided.decided,
+            risk=decided.risk,
+            latency_us=latency_us,
+            most_unconfirmed_rows=most_unconfirmed(decided),
+            serving_s=serving_s,
+            tuning_s=tuning_s,
+            jobs=jobs,
+            metrics=metrics or {},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +133,8 @@ def result_of(
         service_class: judge the rows of this class alone, since each class has a promise of its own; None = all rows.
         label: the policy in the result; the run's where empty.
     """
-    counted = (run.reason <= Reason.LOSSLESS) & ~stream.rows.never & (run.exit >= 0)
+    counted = promise_counts(stream.rows.never, stream.non_finite.any(axis=1), run.reason)
+    counted &= (run.exit >= 0) & stream.finished
     if service_class is not None:
         counted &= stream.rows.service_class == service_class
     lost = losses_of(stream, run)[counted]
@@ -138,6 +168,14 @@ def result_of(
 def losses_of(stream: VoteStream, run: ReplayRun) -> np.ndarray:
     """True where a row's released label is not the full vote's; bool [rows]."""
     return np.asarray(stream.wrong[np.arange(len(stream)), run.exit])
+
+
+def most_unconfirmed(decided: DecidedRows) -> int:
+    """Most early rows between their decision and the end of the wait for their full vote at once (P)."""
+    early = np.flatnonzero((decided.rows.reason == Reason.EARLY) & decided.finishes)
+    moments = np.concatenate([decided.decided[early], decided.ended[early]])
+    steps = np.repeat([1, -1], len(early))
+    return int(np.cumsum(steps[np.lexsort([-steps, moments])]).max(initial=0))
 
 
 def worst_window(lost: np.ndarray, window_rows: int = WINDOW_ROWS) -> float:

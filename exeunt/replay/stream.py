@@ -13,8 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from exeunt.contract import Reason
+from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.records.record import Record
+from exeunt.settings import Settings
 
 TICKET_ROWS = (1, 2, 4, 8)  # sizes of made tickets, equally likely
 LATE_ROWS = 16  # at most so many rows are decided before a row's feedback comes
@@ -26,20 +28,25 @@ class VoteStream:
 
     Attributes:
         name: for tables.
-        rows: the votes and options; what was answered before is ignored, except by `recorded` streams' own tuner.
+        rows: the votes and options; what was answered before is ignored, but for the coins (`q`).
         certain: int32 [rows], first exit at which the lossless stop holds; the last where it never does before.
-        forced: int32 [rows], exit whose vote a deadline or fault forced out, -1 where none did.
+        ticket: int64 [rows], number of the row's ticket; its votes come together.
+        finishes: bool [rows], outcome of the row's coin.
+        non_finite: bool [rows, exits], see DecidedRows.
+        events: what happened beside completed exits.
         recorded: exits not seen were not offered, and no shadow coins are tossed.
-        retunes: int64 [jobs, 2], when a tuner's job was taken and adopted, counted like Feedback.order; None where the
-            replay chooses.
+        settings: of the server that recorded it; None of a made stream.
     """
 
     name: str
     rows: Feedback
     certain: np.ndarray
-    forced: np.ndarray
+    ticket: np.ndarray
+    finishes: np.ndarray
+    non_finite: np.ndarray
+    events: tuple[Event, ...] = ()
     recorded: bool = False
-    retunes: np.ndarray | None = None
+    settings: Settings | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -55,24 +62,65 @@ class VoteStream:
         """True where an exit's label is not the full vote's; bool [rows, exits]."""
         return np.asarray(self.rows.labels != self.rows.full[:, None])
 
+    @property
+    def finished(self) -> np.ndarray:
+        """Rows whose full vote is known; bool [rows]."""
+        return np.asarray(self.rows.order[:, -1] != NEVER_SEEN)
+
+    @property
+    def offered(self) -> np.ndarray:
+        """Exits whose votes came for the row or others of its ticket; bool [rows, exits]."""
+        tickets, which = np.unique(self.ticket, return_inverse=True)
+        seen = np.zeros((len(tickets), self.exits), dtype=bool)
+        np.logical_or.at(seen, which, self.rows.order != NEVER_SEEN)
+        return seen[which]
+
+    def recorded_under(self, settings: Settings) -> bool:
+        """Whether these settings are the record's as far as the tuner and its promise go."""
+        if self.settings is None:
+            return False
+        ours, theirs = (
+            (each.tuner, each.tuner_options, each.max_loss, each.service_classes) for each in (self.settings, settings)
+        )
+        return ours == theirs
+
+    def part(self, chosen: np.ndarray | slice) -> VoteStream:
+        """Some rows of a stream (mask, indices or slice), whole tickets."""
+        return dataclasses.replace(
+            self,
+            rows=self.rows.rows(chosen),
+            certain=self.certain[chosen],
+            ticket=self.ticket[chosen],
+            finishes=self.finishes[chosen],
+            non_finite=self.non_finite[chosen],
+        )
+
 
 def recorded_stream(record: Record, name: str) -> VoteStream:
     """The stream of a record.
 
     A lossless stop is known where it answered; a row that had left before counts as never certain.
     """
-    rows = record.feedback
-    lossless = rows.reason == Reason.LOSSLESS
-    forced = rows.reason > Reason.LOSSLESS
-    last = np.int32(rows.exits - 1)
+    decided = record.decided
+    rows = decided.rows
+    certain = np.where(rows.reason == Reason.LOSSLESS, rows.exit, np.int32(rows.exits - 1))
     return VoteStream(
         name=name,
         rows=rows,
-        certain=np.where(lossless, rows.exit, last),
-        forced=np.where(forced, rows.exit, np.int32(-1)),
+        certain=certain,
+        ticket=decided.ticket,
+        finishes=decided.finishes,
+        non_finite=decided.non_finite,
+        events=record.events,
         recorded=True,
-        retunes=record.retunes,
+        settings=record.about.settings,
     )
+
+
+def stream_of(name: str, rows: Feedback, certain: np.ndarray) -> VoteStream:
+    """Finished rows as a stream; those with the same last moment share a ticket."""
+    decided = DecidedRows.of(rows)
+    return VoteStream(name, rows, certain.astype(np.int32), decided.ticket, decided.finishes, decided.non_finite)
 
 
 def made_stream(
@@ -96,15 +144,7 @@ def made_stream(
     """
     rows, exits = labels.shape
     order = _arrivals(rows, exits, late_rows, np.random.default_rng(seed))
-    told = dataclasses.replace(Feedback.observed(labels, confidence), order=order)
-    return VoteStream(name, told, certain.astype(np.int32), np.full(rows, -1, dtype=np.int32))
-
-
-def part_of(stream: VoteStream, rows: slice) -> VoteStream:
-    """Consecutive rows of a stream; cut where tickets end."""
-    return dataclasses.replace(
-        stream, rows=stream.rows.rows(rows), certain=stream.certain[rows], forced=stream.forced[rows]
-    )
+    return stream_of(name, dataclasses.replace(Feedback.observed(labels, confidence), order=order), certain)
 
 
 def _arrivals(rows: int, exits: int, late_rows: int, rng: np.random.Generator) -> np.ndarray:
@@ -125,7 +165,7 @@ def _arrivals(rows: int, exits: int, late_rows: int, rng: np.random.Generator) -
     return np.repeat(moments.reshape(tickets, exits), ends - starts, axis=0)
 
 
-class Event(NamedTuple):
+class CompletedExit(NamedTuple):
     """The vote of one ticket at one exit is complete."""
 
     moment: int
@@ -133,18 +173,17 @@ class Event(NamedTuple):
     exit: int
 
 
-def tickets_of(stream: VoteStream) -> list[np.ndarray]:
-    """Row numbers of each ticket, int64 arrays, in the order of the tickets' last exits."""
-    last = stream.rows.order[:, -1]
-    by_ticket = np.argsort(last, kind="stable")
-    return np.split(by_ticket, np.flatnonzero(np.diff(last[by_ticket])) + 1) if len(last) else []
+def tickets_of(stream: VoteStream) -> dict[int, np.ndarray]:
+    """Row numbers (int64) by ticket, in the order of the tickets' first rows."""
+    by_ticket = np.argsort(stream.ticket, kind="stable")
+    parts = np.split(by_ticket, np.flatnonzero(np.diff(stream.ticket[by_ticket])) + 1) if len(stream) else []
+    return {int(stream.ticket[rows[0]]): rows for rows in sorted(parts, key=lambda rows: int(rows[0]))}
 
 
-def events_of(stream: VoteStream) -> list[Event]:
-    """Everything that happens in a stream, in order; tickets are numbered as in `tickets_of`."""
-    events = []
-    for number, rows in enumerate(tickets_of(stream)):
-        for exit_, moment in enumerate(stream.rows.order[rows[0]].tolist()):
-            if moment != NEVER_SEEN:
-                events.append(Event(moment, number, exit_))
-    return sorted(events)
+def completed_exits(stream: VoteStream) -> list[CompletedExit]:
+    """Every vote of every ticket, in order."""
+    completed = []
+    for ticket, rows in tickets_of(stream).items():
+        moments = stream.rows.order[rows].max(axis=0)  # rows that did not run any more have none
+        completed += [CompletedExit(m, ticket, exit_) for exit_, m in enumerate(moments.tolist()) if m != NEVER_SEEN]
+    return sorted(completed)

@@ -163,7 +163,7 @@ def test_a_ticket_in_two_pieces_may_be_seen_to_be_over_while_companions_are_look
         scheduler.start(ticket, {})
     (whole,) = scheduler.tickets[younger.id].pieces[0]
     scheduler._queue.add(whole.split(4), Kind.CERTAIN)
-    younger.dismiss(np.arange(8))  # as a deadline does
+    younger.dismiss(np.arange(8), moment=0)  # as a deadline does
     run = scheduler.next_run(idle_workers=0)
     assert [piece.progress.ticket.id for piece in run.pieces] == [older.id]
     assert list(scheduler.tickets) == [older.id] and scheduler.ready_pieces == 0

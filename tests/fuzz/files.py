@@ -75,11 +75,12 @@ def _manifest(folder: Path) -> Path:
 
 
 def _record(folder: Path) -> Path:
+    from exeunt.records.decided import DecidedRows
     from exeunt.records.feedback import Feedback
 
     log = FeedbackLog(folder, About.of(manifest()), flush_s=0.01)
     rng = np.random.default_rng(0)
-    log.add(Feedback.observed(rng.integers(0, 4, (20, 3)), rng.random((20, 3))))
+    log.add(DecidedRows.of(Feedback.observed(rng.integers(0, 4, (20, 3)), rng.random((20, 3)))))
     log.close()
     (path,) = folder.glob("*.parquet")
     return path

@@ -17,6 +17,7 @@ import pytest
 from exeunt.contract import Reason
 from exeunt.errors import ConfigError
 from exeunt.manifest import Costs
+from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.records.parquet import FeedbackLog
 from exeunt.records.record import About, read_record, record_files
@@ -46,6 +47,10 @@ def feedback(rows: int, seed: int = 0) -> Feedback:
     )
 
 
+def rows_of(rows: int, seed: int = 0) -> DecidedRows:
+    return DecidedRows.of(feedback(rows, seed))
+
+
 def assert_same(one: Feedback, other: Feedback) -> None:
     for each in dataclasses.fields(Feedback):
         left, right = getattr(one, each.name), getattr(other, each.name)
@@ -66,13 +71,13 @@ def test_every_column_comes_back_as_it_was_added(tmp_path: Path) -> None:
     given = [feedback(5, 1), feedback(1, 2), feedback(64, 3)]
     with log_in(tmp_path) as log:
         for each in given:
-            log.add(each)
+            log.add(DecidedRows.of(each))
     assert_same(read_record(tmp_path).feedback, Feedback.joined(given))
 
 
 def test_a_record_says_about_which_bag_settings_and_costs_it_is(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
-        log.add(feedback(3))
+        log.add(rows_of(3))
     about = read_record(str(tmp_path)).about
     assert (about.bag, about.content_hash, about.settings) == (ABOUT.bag, ABOUT.content_hash, ABOUT.settings)
     np.testing.assert_array_equal(about.costs.elapsed_us, COSTS.elapsed_us)
@@ -81,14 +86,14 @@ def test_a_record_says_about_which_bag_settings_and_costs_it_is(tmp_path: Path) 
 
 def test_rows_are_readable_after_a_flush_while_the_log_goes_on(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
-        log.add(feedback(7))
+        log.add(rows_of(7))
         assert log.flush()
         assert len(read_record(tmp_path).feedback) == 7
 
 
 def test_rows_reach_the_disk_by_themselves_within_the_flush_interval(tmp_path: Path) -> None:
     with log_in(tmp_path, flush_s=0.02) as log:
-        log.add(feedback(7))
+        log.add(rows_of(7))
         waited = threading.Event()
         for _ in range(500):
             if record_files(tmp_path):
@@ -102,19 +107,19 @@ def test_a_killed_process_loses_only_what_came_after_the_last_flush(tmp_path: Pa
         "import os, sys; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path; import tests.records.test_parquet as t\n"
         "log = t.FeedbackLog(Path(sys.argv[1]), t.ABOUT, flush_s=60.0)\n"
-        "log.add(t.feedback(6, 1)); assert log.flush(); log.add(t.feedback(3, 2)); os.kill(os.getpid(), 9)\n"
+        "log.add(t.rows_of(6, 1)); assert log.flush(); log.add(t.rows_of(3, 2)); os.kill(os.getpid(), 9)\n"
     )
     ended = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(ROOT)], check=False)
     assert ended.returncode == -9
     with log_in(tmp_path) as log:
-        log.add(feedback(2, 3))
+        log.add(rows_of(2, 3))
     assert_same(read_record(tmp_path).feedback.rows(slice(6)), feedback(6, 1))
 
 
 def test_numbering_goes_on_after_a_restart_and_so_does_the_order_of_arrivals(tmp_path: Path) -> None:
     for seed in (1, 2):
         with log_in(tmp_path) as log:
-            log.add(feedback(4, seed))
+            log.add(rows_of(4, seed))
     record = read_record(tmp_path)
     assert record.sequence.tolist() == list(range(8))
     assert len(set(record.run_unix_us.tolist())) == 2
@@ -125,7 +130,7 @@ def test_numbering_goes_on_after_a_restart_and_so_does_the_order_of_arrivals(tmp
 def test_small_files_are_merged_and_the_oldest_full_ones_removed(tmp_path: Path) -> None:
     with log_in(tmp_path, max_file_rows=10, max_files=3) as log:
         for number in range(50):
-            log.add(feedback(2, number))
+            log.add(rows_of(2, number))
             assert log.flush()
     files = record_files(tmp_path)
     assert len(files) == 3
@@ -135,7 +140,7 @@ def test_small_files_are_merged_and_the_oldest_full_ones_removed(tmp_path: Path)
 def test_many_small_files_are_merged_before_they_make_a_full_one(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
         for number in range(40):
-            log.add(feedback(1, number))
+            log.add(rows_of(1, number))
             assert log.flush()
     assert len(record_files(tmp_path)) < 12
     assert_same(read_record(tmp_path).feedback, Feedback.joined([feedback(1, number) for number in range(40)]))
@@ -143,7 +148,7 @@ def test_many_small_files_are_merged_before_they_make_a_full_one(tmp_path: Path)
 
 def test_rows_that_a_crash_left_in_two_files_count_once(tmp_path: Path) -> None:
     with log_in(tmp_path) as log:
-        log.add(feedback(4, 1))
+        log.add(rows_of(4, 1))
         assert log.flush()
         first = record_files(tmp_path)[0]
         copy = first.read_bytes()
@@ -153,9 +158,9 @@ def test_rows_that_a_crash_left_in_two_files_count_once(tmp_path: Path) -> None:
 
 def test_rows_that_find_no_room_are_counted_and_leave_a_gap(tmp_path: Path) -> None:
     with log_in(tmp_path, max_waiting_rows=10) as log:
-        log.add(feedback(4, 1))
-        log.add(feedback(8, 2))
-        log.add(feedback(5, 3))
+        log.add(rows_of(4, 1))
+        log.add(rows_of(8, 2))
+        log.add(rows_of(5, 3))
         assert (log.rows, log.dropped_rows) == (9, 8)
     record = read_record(tmp_path)
     assert record.missing_rows == 8
@@ -173,12 +178,12 @@ def test_a_disk_that_fails_is_reported_and_stops_nothing(tmp_path: Path) -> None
     folder = tmp_path / "records"
     with log_in(folder) as log:
         moved = folder.rename(tmp_path / "elsewhere")
-        log.add(feedback(4))
+        log.add(rows_of(4))
         assert log.flush()
         assert log.failed_rows == 4
         assert "records" in log.last_error
         moved.rename(folder)
-        log.add(feedback(2))
+        log.add(rows_of(2))
     assert len(read_record(folder).feedback) == 2
 
 
@@ -198,16 +203,17 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         read_record(tmp_path)
 
 
-def test_every_job_is_told_even_if_several_were_adopted_between_two_batches(tmp_path: Path) -> None:
+def test_every_event_comes_back_in_order(tmp_path: Path) -> None:
+    events: list[Event] = [(1, "taken", None), (2, "expired", [0, [0, 3]]), (3, "finish_probability", 0.5)]
     with log_in(tmp_path) as log:
-        log.add(feedback(1, 1), [(1, 2), (2, 5), (6, 7)])
-        log.add(feedback(1, 2))
-        log.add(feedback(3, 3), [(8, 9)])
-    assert read_record(tmp_path).retunes.tolist() == [[1, 2], [2, 5], [6, 7], [8, 9]]
+        log.add(rows_of(1, 1), events)
+        log.add(rows_of(1, 2))
+        log.add(rows_of(3, 3), [(9, "adopted", None)])
+    assert read_record(tmp_path).events == (*events, (9, "adopted", None))
 
 
-def test_jobs_adopted_before_rows_that_found_no_room_are_told_by_later_rows(tmp_path: Path) -> None:
+def test_events_of_rows_that_found_no_room_are_written_with_later_rows(tmp_path: Path) -> None:
     with log_in(tmp_path, max_waiting_rows=4) as log:
-        log.add(feedback(8, 1), [(1, 2)])
-        log.add(feedback(2, 2))
-    assert read_record(tmp_path).retunes.tolist() == [[1, 2]]
+        log.add(rows_of(8, 1), [(1, "taken", None)])
+        log.add(rows_of(2, 2))
+    assert read_record(tmp_path).events == ((1, "taken", None),)

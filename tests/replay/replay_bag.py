@@ -11,11 +11,10 @@ from exeunt.contract import votes_name
 from exeunt.deciding import votes
 from exeunt.deciding.calibration import exits_of
 from exeunt.deciding.controller import Controller
-from exeunt.deciding.exit_vote import ExitVote
 from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.manifest import Exit, Manifest, Member, Segment, Tensor
 from exeunt.records.feedback import Feedback
-from exeunt.replay.stream import VoteStream, events_of, made_stream, tickets_of
+from exeunt.replay.stream import VoteStream, completed_exits, made_stream, tickets_of
 from exeunt.settings import Settings
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup, Tuner
@@ -59,7 +58,7 @@ def certain_from(bag: Manifest, told: Votes) -> np.ndarray:
     last = len(bag.exits) - 1
     first = np.full(len(told[0, 1]), last, dtype=np.int32)
     for exit_ in range(last - 1, -1, -1):
-        parts = ExitVote(bag, exit_)
+        parts = votes.ExitVoters(bag, exit_)
         if parts.finished:
             done = [told[pair] for pair in parts.finished]
             first[votes.cannot_change(done, parts.finished_weights, parts.missing, bag.vote)] = exit_
@@ -91,7 +90,7 @@ class Live:
         ids: dict[int, int] = {}
         outcome: Any = None
         due = -1
-        for event in events_of(stream):
+        for event in completed_exits(stream):
             rows = tickets[event.ticket]
             if event.ticket not in ids:
                 self.controller.offer(Request(event.ticket, len(rows), options(event.ticket)), 0)
@@ -118,5 +117,6 @@ def by_row(stream: VoteStream, learnt: Feedback, column: str) -> np.ndarray:
     """A column of `learnt`, which is in the order of finishing, in the stream's row order."""
     values = getattr(learnt, column)
     out = np.empty_like(values)
-    out[np.concatenate(tickets_of(stream))] = values
+    by_end = sorted(tickets_of(stream).values(), key=lambda rows: stream.rows.order[rows[0], -1])
+    out[np.concatenate(by_end)] = values
     return out

@@ -29,7 +29,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = votes_of(bag, 1200, seed=1)
     live = Live(bag, tuner_of(bag))
     log = FeedbackLog(folder, About.of(bag))
-    live.controller.on_feedback.append(lambda feedback: log.add(feedback, live.controller.retuned))
+    live.controller.on_over.append(log.add)
     live.serve(stream_of(bag, told), told)
     log.close()
     return folder
@@ -68,7 +68,7 @@ def test_replay_judges_each_class_of_service_by_its_own_promise(
     given = votes_of(bag, 600, seed=2)
     live = Live(bag, tuner_of(bag))
     log = FeedbackLog(tmp_path, About.of(bag))
-    live.controller.on_feedback.append(log.add)
+    live.controller.on_over.append(log.add)
     live.serve(stream_of(bag, given), given, lambda ticket: ParsedOptions(service_class=ticket % 2))
     log.close()
     results = told(capsys, "replay", str(tmp_path), "--tuner", "static:thresholds=[1.0]", "--max-loss", "1")["results"]

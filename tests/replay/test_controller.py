@@ -16,7 +16,7 @@ from exeunt.records.parquet import FeedbackLog
 from exeunt.records.record import About, read_record
 from exeunt.replay.replay import replay
 from exeunt.replay.run import ReplayRun
-from exeunt.replay.stream import VoteStream, recorded_stream
+from exeunt.replay.stream import VoteStream, recorded_stream, tickets_of
 from exeunt.tuning.registry import TUNERS
 from tests.replay.replay_bag import Live, by_row, manifest, stream_of, tuner_of, votes_of
 
@@ -68,7 +68,7 @@ def recorded(folder: Path, seed: int, **settings: Any) -> tuple[VoteStream, Feed
     rng = np.random.default_rng(seed)
     live = Live(bag, tuner_of(bag), lag_events=lambda: int(rng.integers(0, 40)), seed=seed)
     log = FeedbackLog(folder, About.of(bag))
-    live.controller.on_feedback.append(lambda feedback: log.add(feedback, live.controller.retuned))
+    live.controller.on_over.append(log.add)
     live.serve(stream_of(bag, told, seed), told)
     log.close()
     return recorded_stream(read_record(folder), "recorded"), live.learnt
@@ -89,7 +89,7 @@ def test_a_record_replayed_with_its_own_tuner_gives_the_answers_it_holds(tmp_pat
 def test_another_tuner_sees_only_the_exits_that_were_offered(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     stream, learnt = recorded(tmp_path, 4, tuner="static", shadow_share=0.0, max_loss=0.03)
-    hidden = dataclasses.replace(learnt, order=learnt.order.copy())
+    hidden = dataclasses.replace(stream.rows, order=learnt.order.copy())
     hidden.order[:, 0] = -1
     stream = dataclasses.replace(stream, rows=hidden)
     bag = manifest(tuner="patience", tuner_options={"patience": 1}, lossless=False)
@@ -100,8 +100,11 @@ def test_another_tuner_sees_only_the_exits_that_were_offered(tmp_path: Path) -> 
 def test_forced_answers_stay_forced_and_outside_the_promise() -> None:
     bag = manifest(tuner="static", tuner_options={"thresholds": [0.0]}, lossless=False, shadow_share=0.0)
     stream = stream_of(bag, votes_of(bag, 40, seed=5))
-    late = dataclasses.replace(stream.rows, reason=np.full(40, Reason.DEADLINE, dtype=np.int8))
-    stream = dataclasses.replace(stream, rows=late, forced=np.full(40, 1, dtype=np.int32))
+    events = [
+        (int(stream.rows.order[rows[0], 1]), "expired", [ticket, [*range(len(rows))]])
+        for ticket, rows in tickets_of(stream).items()
+    ]
+    stream = dataclasses.replace(stream, events=tuple(events))
     run = replay(stream, tuner_of(bag), bag.costs(), bag.settings)
     assert set(run.exit.tolist()) == {1}
     assert set(run.reason.tolist()) == {Reason.DEADLINE}

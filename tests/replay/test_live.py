@@ -49,8 +49,8 @@ def test_a_live_run_replayed_gives_the_same_answers(
         exits = np.concatenate(list(clients.map(request, range(REQUESTS))))
 
     recorded = read_record(records)
-    assert len(recorded.feedback) == len(exits)
-    np.testing.assert_array_equal(np.bincount(recorded.feedback.exit), np.bincount(exits))
+    assert len(recorded.decided) == len(exits)
+    np.testing.assert_array_equal(np.bincount(recorded.decided.rows.exit), np.bincount(exits))
     assert main(["replay", str(records), "--repository", str(repository), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["as_recorded"][tuner] == 1.0

@@ -15,10 +15,11 @@ from benchmarks.comparison.material import Material, certain_from, records_folde
 from benchmarks.comparison.report import _by_scenario, _data_section, against_hill_climb, targets
 from benchmarks.comparison.run import BEST_FIXED, PAPER, ComparedStream, ComparisonPlan
 from benchmarks.comparison.scenarios import ANY, Scenario, scenarios
+from exeunt.records.decided import DecidedRows
 from exeunt.records.feedback import Feedback
 from exeunt.replay.replay import replay
 from exeunt.replay.run import ReplayResult, result_of
-from exeunt.replay.stream import events_of, made_stream, recorded_stream, tickets_of
+from exeunt.replay.stream import completed_exits, made_stream, recorded_stream, tickets_of
 from exeunt.replay.tables import cells, rich_table
 from tests.replay import replay_bag
 
@@ -33,14 +34,14 @@ def test_feedback_is_never_later_than_told_and_every_vote_has_a_moment_of_its_ow
     tickets = tickets_of(stream)
     decided = 0
     first_row = {}
-    assert np.array_equal(np.sort(np.concatenate(tickets)), np.arange(rows))
-    for event in events_of(stream):
+    assert np.array_equal(np.sort(np.concatenate(list(tickets.values()))), np.arange(rows))
+    for event in completed_exits(stream):
         if event.exit == 0:
             first_row[event.ticket] = decided
             decided += len(tickets[event.ticket])
         if event.exit == exits - 1:
             assert decided - first_row[event.ticket] <= late_rows
-    moments = [event.moment for event in events_of(stream)]
+    moments = [event.moment for event in completed_exits(stream)]
     assert sorted(set(moments)) == moments
 
 
@@ -183,9 +184,10 @@ def test_a_recorded_stream_knows_what_was_forced_and_what_was_certain() -> None:
         rows, reason=np.array([0, 1, 2, 3], dtype=np.int8), exit=np.array([3, 0, 2, 1], dtype=np.int32)
     )
     nothing = np.zeros(4, dtype=np.int64)
-    stream = recorded_stream(Record(About.of(bag), rows, nothing, nothing, nothing, np.zeros((0, 2))), "r")
+    events = ((9, "expired", [3, [0]]),)
+    stream = recorded_stream(Record(About.of(bag), DecidedRows.of(rows), nothing, nothing, nothing, events), "r")
     assert stream.certain.tolist() == [3, 3, 2, 3]
-    assert stream.forced.tolist() == [-1, -1, -1, 1]
+    assert stream.events == events
 
 
 def test_budget_stands_beside_the_loss_that_hill_climb_really_had() -> None:

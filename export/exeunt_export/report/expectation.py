@@ -16,7 +16,7 @@ from exeunt.contract import votes_name
 from exeunt.deciding import votes
 from exeunt.deciding.calibration import exits_of
 from exeunt.manifest import Manifest
-from exeunt.replay.stream import VoteStream
+from exeunt.replay.stream import VoteStream, stream_of
 
 LOSSES = (0.005, 0.01, 0.02)
 _MOST_ROWS = (1000, 300)  # rows that thresholds are searched on: of bags of up to 5 exits, of others; seconds at most
@@ -92,7 +92,7 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
 def _stream(manifest: Manifest, known: Known, rows: np.ndarray) -> VoteStream:
     feedback = exits_of({votes_name(*key): each[rows] for key, each in known.items()}, manifest)
     never = np.full(len(rows), feedback.exits - 1, dtype=np.int32)
-    return VoteStream("samples", feedback, certain=never, forced=np.full(len(rows), -1, dtype=np.int32))
+    return stream_of("samples", feedback, certain=never)
 
 
 def warn(manifest: Manifest, known: Known, rows: np.ndarray, expected: Sequence[Expected]) -> tuple[str, ...]:

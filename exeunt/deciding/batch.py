@@ -1,0 +1,163 @@
+"""Batch: the rows of one ticket, what the votes said about them, and what was decided. Arrays only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exeunt.contract import EARLY, Reason
+from exeunt.records.decided import DecidedRows, promise_counts
+from exeunt.records.feedback import NEVER_SEEN, Feedback
+from exeunt.tuning.tuner import Answered
+
+UNANSWERED = -1  # in `exit` and `answer`
+
+
+class Batch:
+    """State of some rows, changed by exeunt.deciding.decisions only.
+
+    Args:
+        id_: number of the ticket.
+        exits: number of exits.
+        never: bool [rows], the caller asked for the full vote.
+        max_risk: float32 [rows], leave early only below this risk.
+        service_class: int16 [rows].
+
+    Attributes:
+        id: number of the ticket.
+        rows: number of rows.
+        open: bool [rows], not decided yet; `open_rows` is how many.
+        finishes: bool [rows], False once a row is decided and its full vote is not wanted; `all_finish` if every row
+            does.
+        deepest: deepest exit seen, -1 before the first.
+        over: nothing is awaited any more.
+        labels, confidence, order: see Feedback.
+        answer, exit, reason, risk, q, tuner_version: of the decision.
+        decided, ended: see DecidedRows.
+        non_finite: bool [rows], the input or a member's output was not finite; such a row never leaves early.
+        has_options: some row has `never` or `max_risk`.
+    """
+
+    def __init__(self, id_: int, exits: int, never: np.ndarray, max_risk: np.ndarray, service_class: np.ndarray):
+        rows = len(never)
+        self.id = id_
+        self.rows = rows
+        self.open = np.ones(rows, dtype=bool)
+        self.finishes = np.ones(rows, dtype=bool)
+        self.open_rows = rows  # sums of the two, kept, since most batches are one row and looking takes longer
+        self.all_finish = True
+        self.deepest = -1
+        self.over = False
+
+        self.labels = np.full((rows, exits), NEVER_SEEN, dtype=np.int32)
+        self.confidence = np.full((rows, exits), np.nan, dtype=np.float32)
+        self.order = np.full((rows, exits), NEVER_SEEN, dtype=np.int64)
+
+        self.answer = np.full(rows, UNANSWERED, dtype=np.int32)
+        self.exit = np.full(rows, UNANSWERED, dtype=np.int32)
+        self.reason = np.zeros(rows, dtype=np.int8)
+        self.risk = np.zeros(rows, dtype=np.float32)
+        self.q = np.ones(rows, dtype=np.float32)
+        self.tuner_version = np.zeros(rows, dtype=np.int64)
+        self.decided = np.full(rows, NEVER_SEEN, dtype=np.int64)
+        self.ended = np.full(rows, NEVER_SEEN, dtype=np.int64)
+
+        self.never = never
+        self.max_risk = max_risk
+        self.service_class = service_class
+        self.has_options = bool(never.any() or np.isfinite(max_risk).any())
+        self.non_finite = np.zeros(rows, dtype=bool)
+        self._non_finite_at: np.ndarray | None = None  # bool [rows, exits]; None: nowhere
+        self._left_out: np.ndarray | None = None  # bool [rows], coins that said no; None: none was tossed
+
+    @property
+    def running(self) -> np.ndarray:
+        """Rows whose segments still have to run: undecided, or decided and chosen to finish; bool [rows]."""
+        return self.open | self.finishes
+
+    def note_votes(
+        self, exit_: int, labels: np.ndarray, confidence: np.ndarray, non_finite: np.ndarray | None, moment: int
+    ) -> None:
+        """Keep what an exit says about the rows that run; arrays over [rows]."""
+        running: slice | np.ndarray = slice(None) if self.all_finish else self.running
+        self.labels[running, exit_] = labels[running]
+        self.confidence[running, exit_] = confidence[running]
+        self.order[running, exit_] = moment
+        if non_finite is not None:
+            self.non_finite[running] |= non_finite[running]
+        if self._non_finite_at is not None or self.non_finite.any():
+            if self._non_finite_at is None:
+                self._non_finite_at = np.zeros(self.labels.shape, dtype=bool)
+            self._non_finite_at[running, exit_] = self.non_finite[running]
+
+    def freeze(self, rows: np.ndarray, exit_: int, reason: Reason, risk: np.ndarray | float, moment: int) -> None:
+        """Decide `rows` (indices): they leave with the label of this exit, whatever comes later."""
+        self.open[rows] = False
+        self.open_rows -= len(rows)
+        self.exit[rows] = exit_
+        self.reason[rows] = reason
+        self.risk[rows] = risk
+        self.answer[rows] = self.labels[rows, exit_]
+        self.decided[rows] = moment
+
+    def toss(self, rows: np.ndarray, q: np.ndarray | float, finishes: np.ndarray) -> None:
+        """Note the coins of `rows` (indices): each finishes with probability q, and this is what came out."""
+        if self._left_out is None:
+            self._left_out = np.zeros(self.rows, dtype=bool)
+        self.q[rows] = q
+        self.finishes[rows] = finishes
+        self._left_out[rows] = ~finishes
+        self.all_finish = False
+
+    def dismiss(self, rows: np.ndarray, moment: int) -> None:
+        """Give up `rows` (indices) that are open: they get no answer, and nothing of them runs on."""
+        self.open[rows] = self.finishes[rows] = False
+        self.open_rows -= len(rows)
+        self.all_finish = False
+        self.decided[rows] = moment
+
+    def answered(self, rows: np.ndarray) -> Answered:
+        """The decisions of `rows` (indices), for the tuner."""
+        reason = self.reason[rows]
+        return Answered(
+            reason=reason,
+            exit=self.exit[rows],
+            service_class=self.service_class[rows],
+            q=self.q[rows],
+            finishes=self.finishes[rows],
+            counted=promise_counts(self.never[rows], self.non_finite[rows], reason),
+        )
+
+    @property
+    def taught(self) -> np.ndarray:
+        """Rows from whose full vote the tuner learns, once it is there; bool [rows]."""
+        return self.finishes & (self.exit >= 0) & ~(self.non_finite & (self.reason != EARLY))
+
+    def feedback(self, rows: np.ndarray | slice) -> Feedback:
+        """Votes, answers and options of `rows` (indices or slice)."""
+        return Feedback(
+            labels=self.labels[rows],
+            confidence=self.confidence[rows],
+            order=self.order[rows],
+            answer=self.answer[rows],
+            exit=self.exit[rows],
+            reason=self.reason[rows],
+            q=self.q[rows],
+            service_class=self.service_class[rows],
+            tuner_version=self.tuner_version[rows],
+            max_risk=self.max_risk[rows],
+            never=self.never[rows],
+        )
+
+    def record(self, taught: np.ndarray) -> DecidedRows:
+        """All rows, for records; the batch is over and its arrays change no more. `taught`: bool [rows]."""
+        at = np.zeros(self.labels.shape, dtype=bool) if self._non_finite_at is None else self._non_finite_at
+        return DecidedRows(
+            rows=self.feedback(slice(None)),
+            ticket=np.full(self.rows, self.id, dtype=np.int64),
+            decided=self.decided,
+            ended=self.ended,
+            finishes=np.ones(self.rows, dtype=bool) if self._left_out is None else ~self._left_out,
+            non_finite=at,
+            risk=self.risk,
+            taught=taught,
+        )

@@ -1,0 +1,285 @@
+"""The decision core: who leaves where, what that costs the promise, and what is learnt. The only place with such rules.
+
+The live controller drives it with votes as they arrive, the replay with recorded ones. Everything that happens gets the
+next *moment*, a number; so what happened can be written down and done again in the same order:
+
+    complete   the votes of an exit are there                    -> its moment is in the rows' `order`
+    expire     a deadline passed: the best vote leaves           -> event (moment, "expired", [ticket, rows])
+    fail       full votes of some rows will not come             -> event (moment, "failed", [ticket, rows])
+    give_up    the server stops                                  -> event (moment, "given_up", [ticket])
+    retune, adopt    one of the tuner's jobs                     -> events "taken", "adopted"
+    set_...          somebody changes a setting                  -> events named like the setting
+
+Pure: chance is an argument, there is no clock, the caller holds one lock around every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from exeunt.contract import Reason
+from exeunt.deciding.batch import Batch
+from exeunt.deciding.counters import Counters
+from exeunt.records.decided import DecidedRows, Event
+from exeunt.records.feedback import Feedback
+from exeunt.settings import Settings
+from exeunt.tuning.tuner import Tuner, View
+
+NOBODY = np.zeros(0, dtype=np.intp)
+NO_RISK = np.zeros(1, dtype=np.float32)
+Listener = Callable[[DecidedRows, list[Event]], None]
+Toss = Callable[[Batch, np.ndarray, float], tuple[np.ndarray | float, np.ndarray] | None]
+"""(batch, rows, q wanted) -> (q of the rows, bool [rows]: which finish); None where all finish with q = 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitVotes:
+    """What the vote at an exit says about the rows of a batch.
+
+    Attributes:
+        labels: int32 [rows].
+        confidence: float32 [rows].
+        non_finite: bool [rows], some member's output is not finite; None = nowhere.
+        certain: gives, for rows (indices), whether the full vote's label is certain already, bool; None = nowhere.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    non_finite: np.ndarray | None = None
+    certain: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+class Decisions:
+    """Decides for every row when its answer leaves, and keeps the accounts.
+
+    Args:
+        settings: `lossless` and `on_failure` are used here.
+        exits: number of exits, the full ensemble included.
+        tuner: who may leave.
+        toss: the coins that say which answered rows finish.
+
+    Attributes:
+        finish_probability: q of rows answered from now on; 1 = full feedback.
+        exits_off: bool [exits], exits that an operator has switched off.
+        counters: counters since start.
+        on_feedback: called with every batch of Feedback, after the tuner.
+        on_over: called with the rows of every batch that is over, and with the events since the call before.
+    """
+
+    def __init__(self, settings: Settings, exits: int, tuner: Tuner, toss: Toss) -> None:
+        self.settings = settings
+        self.tuner = tuner
+        self.finish_probability = 1.0
+        self.exits_off = np.zeros(exits, dtype=bool)
+        self.counters = Counters(exits)
+        self.on_feedback: list[Callable[[Feedback], None]] = []
+        self.on_over: list[Listener] = []
+        self._toss = toss
+        self._last = exits - 1
+        self._full_votes_fail = False  # the last run failed: an early answer would likely never be confirmed
+        self._next_moment = 0
+        self._events: list[Event] = []
+
+    def active(self) -> np.ndarray:
+        """Exits offered now, bool [exits]; the last always."""
+        active = self.tuner.active() & ~self.exits_off
+        if self._full_votes_fail:
+            active[:] = False
+        active[self._last] = True
+        return active
+
+    def complete(self, batch: Batch, exit_: int, votes: ExitVotes) -> np.ndarray:
+        """All votes of an exit are there: note them, decide, and at the last exit learn.
+
+        Args:
+            batch: its rows.
+            exit_: number of the exit; each is complete once.
+            votes: what it says.
+
+        Returns:
+            rows (indices) that were decided by it, with the vote of this exit.
+        """
+        moment = self._moment()
+        batch.note_votes(exit_, votes.labels, votes.confidence, votes.non_finite, moment)
+        if exit_ == self._last:
+            return self._finish(batch, moment)
+        if exit_ <= batch.deepest:  # a shallower vote that was overtaken knows less: it only teaches
+            return NOBODY
+        batch.deepest = exit_
+        if not batch.open_rows or not self.active()[exit_]:
+            return NOBODY
+        decided = self._leave(batch, exit_, votes, moment)
+        self._end_if_idle(batch, moment)
+        return decided
+
+    def expire(self, batch: Batch, rows: np.ndarray) -> np.ndarray:
+        """A deadline passed: open rows among `rows` (indices) leave with the best vote so far, outside the promise.
+
+        Returns:
+            the rows (indices) that leave with the vote of the deepest exit; before any vote none: they are given up.
+        """
+        rows = rows[batch.open[rows]]
+        if not len(rows):
+            return NOBODY
+        moment = self._moment("expired", [batch.id, rows])
+        if batch.deepest < 0:
+            batch.dismiss(rows, moment)
+            forced = NOBODY
+        else:
+            forced = self._force(batch, rows, Reason.DEADLINE, moment)
+        self._end_if_idle(batch, moment)
+        return forced
+
+    def fail(self, batch: Batch, rows: np.ndarray) -> np.ndarray:
+        """The full votes of `rows` (indices) will not come: early ones are lost, open ones get no answer.
+
+        With on_failure "best_vote" open ones leave with the best vote, where there is one. Until a full vote arrives
+        again nobody leaves early on trust: it would likely never be confirmed.
+
+        Returns:
+            the rows (indices) that leave with the vote of the deepest exit.
+        """
+        moment = self._moment("failed", [batch.id, rows])
+        self._full_votes_fail = True
+        forced = NOBODY
+        if self.settings.on_failure == "best_vote" and batch.deepest >= 0:
+            forced = self._force(batch, rows[batch.open[rows]], Reason.DEGRADED, moment)
+        self._abandon(batch, rows, moment)
+        batch.dismiss(rows[batch.open[rows]], moment)
+        self._end_if_idle(batch, moment)
+        return forced
+
+    def give_up(self, batch: Batch) -> None:
+        """Nothing of a batch will come any more, and its clients are told so."""
+        moment = self._moment("given_up", [batch.id])
+        self._abandon(batch, np.arange(batch.rows), moment)
+        batch.dismiss(np.flatnonzero(batch.open), moment)
+        self._end_if_idle(batch, moment)
+
+    def retune(self) -> Callable[[], Any] | None:
+        """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
+        job = self.tuner.retune()
+        if job is not None:
+            self._moment("taken", None)
+        return job
+
+    def adopt(self, outcome: Any) -> None:
+        """Give a job's outcome to the tuner."""
+        self._moment("adopted", None)
+        self.tuner.adopt(outcome)
+
+    def set_finish_probability(self, q: float) -> None:
+        """Rows answered from now on are finished with probability q, above 0."""
+        self._moment("finish_probability", q)
+        self.finish_probability = q
+
+    def set_exits_off(self, exits_off: np.ndarray) -> None:
+        """Nobody leaves at these exits (bool [exits]) from now on."""
+        self._moment("exits_off", np.flatnonzero(exits_off))
+        self.exits_off = exits_off
+
+    def set_class_losses(self, class_losses: tuple[float, ...]) -> None:
+        """Other promised losses from now on, by class of service."""
+        self._moment("class_losses", list(class_losses))
+        self.tuner.promise(class_losses)
+
+    def _moment(self, event: str | None = None, value: Any = None) -> int:
+        """The next moment; an event is written down where somebody records."""
+        moment = self._next_moment
+        self._next_moment += 1
+        if event is not None and self.on_over:
+            if isinstance(value, list):
+                value = [each.tolist() if isinstance(each, np.ndarray) else each for each in value]
+            self._events.append((moment, event, value.tolist() if isinstance(value, np.ndarray) else value))
+        return moment
+
+    def _leave(self, batch: Batch, exit_: int, votes: ExitVotes, moment: int) -> np.ndarray:
+        """Let rows leave at an active exit before the last; the rows (indices)."""
+        open_ = batch.open & ~batch.non_finite
+        if batch.has_options:
+            open_ &= ~batch.never
+        rows, certain_rows = np.flatnonzero(open_), NOBODY
+        if self.settings.lossless and votes.certain is not None and len(rows):
+            certain = votes.certain(rows)
+            if certain.any():
+                certain_rows, rows = rows[certain], rows[~certain]
+                self._decide(batch, certain_rows, exit_, Reason.LOSSLESS, NO_RISK, moment)
+        if not len(rows):
+            return certain_rows
+        view = View(batch.labels[rows], batch.confidence[rows], batch.service_class[rows], self.finish_probability)
+        leaves = self.tuner.leaves(exit_, view)
+        if not leaves.any():
+            return certain_rows
+        risk = self.tuner.risk(exit_, view.confidence[:, exit_], view.labels[:, exit_])
+        leaves = leaves & (risk < batch.max_risk[rows]) if batch.has_options else leaves
+        early_rows = rows[leaves]
+        self._decide(batch, early_rows, exit_, Reason.EARLY, risk[leaves], moment)
+        return np.concatenate([certain_rows, early_rows]) if len(certain_rows) else early_rows
+
+    def _force(self, batch: Batch, rows: np.ndarray, reason: Reason, moment: int) -> np.ndarray:
+        """Answer rows (indices) with the best vote so far, outside the promise."""
+        exit_ = batch.deepest
+        risk = self.tuner.risk(exit_, batch.confidence[rows, exit_])
+        self._decide(batch, rows, exit_, reason, risk, moment)
+        return rows
+
+    def _decide(
+        self, batch: Batch, rows: np.ndarray, exit_: int, reason: Reason, risk: np.ndarray, moment: int
+    ) -> None:
+        """Decide rows (indices), toss their coins, tell the tuner, count them."""
+        if not len(rows):
+            return
+        batch.freeze(rows, exit_, reason, risk, moment)
+        batch.tuner_version[rows] = self.tuner.version
+        if exit_ < self._last:
+            coins = self._toss(batch, rows, self.finish_probability)
+            if coins is not None:
+                batch.toss(rows, *coins)
+        self.tuner.answered(answered := batch.answered(rows))
+        self.counters.answered(exit_, reason, answered, float(risk.sum()))
+
+    def _finish(self, batch: Batch, moment: int) -> np.ndarray:
+        """The full vote is there: answer who is left, learn; the rows (indices) that were left."""
+        batch.deepest = self._last
+        self._full_votes_fail = False
+        left = np.flatnonzero(batch.open)
+        self._decide(batch, left, self._last, Reason.FULL, NO_RISK, moment)
+        taught = batch.taught
+        rows = np.flatnonzero(taught)
+        if len(rows):
+            feedback = batch.feedback(rows)
+            self.counters.finished(feedback)
+            self.tuner.learn(feedback)
+            for listener in self.on_feedback:
+                listener(feedback)
+        self._over(batch, taught, moment)
+        return left
+
+    def _abandon(self, batch: Batch, rows: np.ndarray, moment: int) -> None:
+        """The full votes of rows (indices) will not come: those that left early on trust count as lost."""
+        awaited = rows[(batch.exit[rows] >= 0) & batch.finishes[rows]]
+        early = awaited[batch.reason[awaited] == Reason.EARLY]
+        if len(early):
+            self.counters.abandoned_rows += len(early)
+            self.tuner.abandoned(batch.answered(early))
+        batch.finishes[awaited] = False
+        batch.all_finish = False
+        batch.ended[awaited] = moment
+
+    def _end_if_idle(self, batch: Batch, moment: int) -> None:
+        """A batch none of whose rows runs on is over, without feedback."""
+        if not (batch.over or batch.all_finish or batch.running.any()):
+            self._over(batch, np.zeros(batch.rows, dtype=bool), moment)
+
+    def _over(self, batch: Batch, taught: np.ndarray, moment: int) -> None:
+        batch.over = True
+        if self.on_over:
+            batch.ended[batch.ended < 0] = moment
+            decided, events = batch.record(taught), self._events
+            self._events = []
+            for listener in self.on_over:
+                listener(decided, events)
