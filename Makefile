@@ -9,7 +9,7 @@ SOURCES := exeunt export client python_backends tests benchmarks deploy examples
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/installed  ## train a small bag, export it, serve it on the real Triton, measure it
+demo: $(VENV)/installed  ## four published models as a bag: export, serve on the real Triton, measure
 	$(BIN)/exeunt demo
 
 test: $(VENV)/installed  ## the whole test-suite, with the real server

@@ -1,4 +1,4 @@
-"""`exeunt demo`: train a small bag, serve it, compare it with the plain ensemble."""
+"""`exeunt demo`: a bag of published models, served and compared with the plain ensemble; nothing is trained."""
 
 from __future__ import annotations
 
@@ -7,30 +7,42 @@ import json
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest_check import MODES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BAGS = ("filetypes", "digits")
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser(
         "demo",
-        help="train, export, serve and measure a small bag",
-        description="Train three small CNNs as a bagged ensemble on scikit-learn's digits, export them, start the real "
-        "Triton server on 127.0.0.1, and send noisy test images as a Poisson stream to the early-exit model and to the "
-        "plain ensemble in turns. Prints tables; writes report.json and picture.png.",
-        epilog="Example: exeunt demo --stream-s 60",
+        help="serve and measure a bag of published models",
+        description="Fetch four releases of a published model that tells what a file is (Magika, 60 MB from the "
+        "package index, kept in the cache), export them as a bag, start the real Triton server on 127.0.0.1, ask it "
+        "about public files of this machine, and compare it with the plain ensemble and with the best member alone. "
+        "Nothing is trained. Prints tables; writes report.json and picture.png.",
+        epilog="Example: exeunt demo --stream-s 30",
     )
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder for all files (runs/demo)")
     parser.add_argument(
-        "--cache", type=Path, default=Path(".cache/exeunt/demo"), help="folder of trained weights (.cache/exeunt/demo)"
+        "--cache", type=Path, default=Path(".cache/exeunt/demo"), help="folder of what is fetched (.cache/exeunt/demo)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of data, training and arrivals (0)")
-    parser.add_argument("--stream-s", type=float, default=20.0, help="seconds of stream for each model (20)")
-    parser.add_argument("--rate", type=float, help="arrivals per second (default: from --load)")
-    parser.add_argument("--load", type=float, default=0.4, help="share of the slowest model's capacity (0.4)")
+    parser.add_argument(
+        "--bag",
+        choices=BAGS,
+        help="filetypes, or digits: three tiny CNNs, trained here, on which exits do not pay "
+        "(filetypes; digits where the package index cannot be reached)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of files, order and arrivals (0)")
+    parser.add_argument("--stream-s", type=float, default=12.0, help="seconds of stream for each contender (12)")
+    parser.add_argument("--rate", type=float, help="digits: arrivals per second (default: from --load)")
+    parser.add_argument("--load", type=float, default=0.4, help="digits: share of the slowest model's capacity (0.4)")
     parser.add_argument(
         "--modes", help="how members run; the first names the bag (engine,ensemble; with a GPU ensemble,engine)"
     )
@@ -42,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo.
 
     Raises:
-        ConfigError: an option outside what is allowed, or see `exeunt.demo.run.run_demo`.
+        ConfigError: an option outside what is allowed, or see `run_file_demo` and `run_demo`.
     """
     for option, value in (("--stream-s", args.stream_s), ("--rate", args.rate), ("--load", args.load)):
         if value is not None and not value > 0:
@@ -50,20 +62,44 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from exeunt.demo.prepare import modes_here
-    from exeunt.demo.run import DemoPlan, run_demo
 
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, _interrupt)  # the server goes with us
     modes = _modes(args.modes) if args.modes else modes_here()
-    plan = DemoPlan(args.output, args.cache, modes, args.seed, args.stream_s, args.rate, args.load)
-    measured = run_demo(plan, Console(stderr=args.json))
+    console = Console(stderr=args.json)
+    report = (None if args.bag == "digits" else _file_types(args, modes, console)) or _digits(args, modes, console)
     if args.json:
-        print(json.dumps(measured.to_mapping()))
+        print(json.dumps(report))
     return 0
 
 
-def _modes(told: str) -> tuple[str, ...]:
-    modes = tuple(dict.fromkeys(told.split(",")))
+def _file_types(args: argparse.Namespace, modes: tuple[str, ...], console: Console) -> dict[str, Any] | None:
+    """The report; None where the models cannot be had and nobody insisted on them."""
+    from exeunt.demo.filetypes.report import to_mapping
+    from exeunt.demo.filetypes.run import FileDemoPlan, run_file_demo
+    from exeunt.demo.filetypes.wheels import fetch
+
+    console.print("fetch four models (Magika, 60 MB, once)")
+    try:
+        models = fetch(args.cache)
+    except ConfigError as error:
+        if args.bag is not None:
+            raise
+        console.print(f"The published models cannot be had here: {error}", markup=False)
+        console.print("So this is the digits bag instead: three tiny CNNs, trained here, on which exits do not pay.")
+        return None
+    return to_mapping(run_file_demo(FileDemoPlan(args.output, modes[0], args.seed, args.stream_s), models, console))
+
+
+def _digits(args: argparse.Namespace, modes: tuple[str, ...], console: Console) -> dict[str, Any]:
+    from exeunt.demo.run import DemoPlan, run_demo
+
+    plan = DemoPlan(args.output, args.cache, modes, args.seed, args.stream_s, args.rate, args.load)
+    return run_demo(plan, console).to_mapping()
+
+
+def _modes(names: str) -> tuple[str, ...]:
+    modes = tuple(dict.fromkeys(names.split(",")))
     for mode in modes:
         if mode not in MODES:
             raise unknown("mode", mode, MODES, "--modes")

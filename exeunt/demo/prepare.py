@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from torch import nn
 
 from exeunt.demo import data
@@ -18,7 +17,7 @@ from exeunt.demo.data import Digits
 from exeunt.demo.records import read_manifest
 from exeunt.demo.train import trained_bag
 from exeunt.manifest import Manifest
-from exeunt.measuring.progress import bars
+from exeunt.measuring.progress import bars, shown
 from exeunt_export.writing.readme import PAGE_FILE
 
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
@@ -74,7 +73,7 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
     told = f"{len(parts.train)} images to train, {len(parts.calibration)} to calibrate, {len(parts.test)} to test"
     console.print(f"digits: {told}")
     with bars(console) as progress:
-        modules = trained_bag(parts.train, cache, seed, _shown(progress, "train "))
+        modules = trained_bag(parts.train, cache, seed, shown(progress, "train "))
     with console.status("write the members as ONNX"):
         write_material(modules, data.samples(parts.calibration, SAMPLE_COPIES, seed), folder / "bag")
     repository = folder / "model_repository"
@@ -104,17 +103,5 @@ def _export(members: Iterable[str], folder: Path, name: str, mode: str, console:
     write_bag_file(members, bag_file, name, mode, baseline)
     repository = folder / f"model_repository_{mode}"
     with bars(console) as progress:
-        export_bag(bag_file, repository, force=True, progress=_shown(progress, f"{mode}: "))
+        export_bag(bag_file, repository, force=True, progress=shown(progress, f"{mode}: "))
     return repository
-
-
-def _shown(progress: Progress, prefix: str) -> Callable[[str, int, int], None]:
-    """A callback (what, done, of how many) that gives each `what` a bar of its own."""
-    tasks: dict[str, TaskID] = {}
-
-    def show(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = progress.add_task(f"{prefix}{what}", total=total)
-        progress.update(tasks[what], completed=done, total=total)
-
-    return show

@@ -14,6 +14,7 @@ from torch import nn
 from exeunt.contract import full_model
 from exeunt.demo.accounting import account, wall_ms
 from exeunt.demo.data import ImageStream, drifting_stream
+from exeunt.demo.output import claim
 from exeunt.demo.prepare import Prepared, prepare, write_test
 from exeunt.demo.report import Measured, draw, print_report, save
 from exeunt.demo.train import probabilities
@@ -62,7 +63,7 @@ def run_demo(plan: DemoPlan, console: Console) -> Measured:
         ServingError: the server failed.
     """
     began_s = time.monotonic()
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    claim(plan.folder)
     prepared = prepare(plan.folder, plan.cache, plan.seed, console, plan.modes)
     write_test(prepared, plan.folder)
     prepared_s = time.monotonic() - began_s

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 
 def bars(console: Console) -> Progress:
@@ -11,3 +13,15 @@ def bars(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     )
+
+
+def shown(progress: Progress, prefix: str) -> Callable[[str, int, int], None]:
+    """A callback (what, done, of how many) that gives each `what` a bar of its own."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = progress.add_task(f"{prefix}{what}", total=total)
+        progress.update(tasks[what], completed=done, total=total)
+
+    return show

@@ -1,0 +1,111 @@
+"""What the served bag does beside its contenders: the plain ensemble, and the best member alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.contract import full_model, member_model
+from exeunt.demo.filetypes.prepare import BEST, FileStream, Prepared, stream_of
+from exeunt.measuring.arrivals import poisson, take_turns
+from exeunt.measuring.closed_loop import ClosedLoop, run_closed_loop
+from exeunt.measuring.load import LoadRun, Traffic, run_load
+from exeunt.measuring.summary import Summary, stream_labels, summarise
+
+LOADS = (0.3, 0.8)  # of what the plain ensemble can do in a closed loop
+CALLERS = 4
+BLOCK_S = 2.0
+TURN_S, TURNS = 1.5, 3
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPart:
+    """One load.
+
+    Attributes:
+        load: share of the plain ensemble's capacity.
+        rate_per_s: arrivals.
+        stream: what was asked.
+        run: the outcomes.
+        full: int64 [rows], the plain ensemble's labels.
+        summaries: by contender.
+    """
+
+    load: float
+    rate_per_s: float
+    stream: FileStream
+    run: LoadRun
+    full: np.ndarray
+    summaries: tuple[Summary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileMeasured:
+    """Everything that was measured.
+
+    Attributes:
+        prepared: the bag.
+        closed: closed loop, by contender.
+        parts: open loop, by load.
+    """
+
+    prepared: Prepared
+    closed: tuple[ClosedLoop, ...]
+    parts: tuple[LoadPart, ...]
+
+
+def contenders(prepared: Prepared) -> tuple[str, str, str]:
+    """The public model, the plain ensemble, the best member alone."""
+    bag = prepared.manifest.bag
+    return bag, full_model(bag), member_model(bag, BEST)
+
+
+def measure(
+    prepared: Prepared, url: str, stream_s: float, seed: int, progress: Callable[[str, int, int], None]
+) -> FileMeasured:
+    """Ask all contenders in turns: closed loop first, which tells the plain ensemble's capacity, then open loop.
+
+    Args:
+        prepared: the bag that is served.
+        url: `grpc://HOST:PORT`.
+        stream_s: seconds of open-loop stream for each contender at each load.
+        seed: of order, truncation and arrivals.
+        progress: takes (what, done, of how many).
+    """
+    models = contenders(prepared)
+    warm = stream_of(prepared.test, 256, seed + 1)
+    progress("closed loop", 0, 1)
+    closed = run_closed_loop(url, models, warm.rows, CALLERS, TURN_S, TURNS)
+    progress("closed loop", 1, 1)
+    capacity_per_s = closed[1].rows_per_s
+    parts = [_at_load(prepared, url, load, capacity_per_s, stream_s, seed, progress) for load in LOADS]
+    return FileMeasured(prepared, tuple(closed), tuple(parts))
+
+
+def _at_load(
+    prepared: Prepared,
+    url: str,
+    load: float,
+    capacity_per_s: float,
+    stream_s: float,
+    seed: int,
+    progress: Callable[[str, int, int], None],
+) -> LoadPart:
+    models = contenders(prepared)
+    rate_per_s = load * capacity_per_s
+    rows = max(50, int(rate_per_s * stream_s))
+    stream = stream_of(prepared.test, rows, seed)
+    blocks = take_turns(models, poisson(rate_per_s, rows, seed), BLOCK_S)
+    traffic = Traffic({prepared.manifest.public_inputs[0].name: stream.rows})
+    what, done = f"{100 * load:.0f} % load", [0]
+
+    def count(_model: str, answered: int) -> None:
+        done[0] += answered
+        progress(what, done[0], rows * len(models))
+
+    run = run_load(url, traffic, blocks, count)
+    full = stream_labels(run.outcomes[models[1]])
+    summaries = tuple(summarise(run, model, full=full, truth=stream.truth) for model in models)
+    return LoadPart(load, rate_per_s, stream, run, full, summaries)

@@ -1,0 +1,117 @@
+"""The demo's picture: how long answers took, where they left, and what became of the promise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from exeunt.demo.filetypes.measure import FileMeasured, LoadPart
+from exeunt.measuring.plots import Course
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0b6e99", "#c4572b", "#8a8a8a")  # exeunt, the plain ensemble, the best member alone
+INK = "#333333"
+
+
+def draw(measured: FileMeasured, path: Path) -> None:
+    """Write the picture as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), constrained_layout=True)
+    _latencies(axes[0], measured)
+    _departures(axes[1], measured)
+    _promise(axes[2], measured.parts[-1], measured.prepared.manifest.settings.max_loss)
+    figure.suptitle(
+        f"What is this file? Four published models vote, on {os.cpu_count()} cores",
+        color=INK,
+        fontsize=13,
+        x=0.01,
+        ha="left",
+    )
+    figure.savefig(path, dpi=120, facecolor="white")
+    pyplot.close(figure)
+
+
+def _latencies(axis: Axes, measured: FileMeasured) -> None:
+    groups = [(part, name) for part in measured.parts for name in ("p50", "p99")]
+    width = 0.27
+    for place, (part, name) in enumerate(groups):
+        for number, summary in enumerate(part.summaries):
+            value_ms = summary.p50_ms if name == "p50" else summary.p99_ms
+            label = ("exeunt", "plain Triton ensemble", "best member alone")[number] if not place else None
+            axis.bar(place + (number - 1) * width, value_ms, width, color=COLOURS[number], label=label)
+            axis.text(place + (number - 1) * width, value_ms, f"{value_ms:.0f}", ha="center", va="bottom", fontsize=8)
+    axis.set_xticks(range(len(groups)), [f"{name}\n{100 * part.load:.0f} % load" for part, name in groups])
+    axis.set_yscale("log")
+    axis.set_title("latency, ms (log scale)", loc="left", fontsize=10)
+    axis.legend(frameon=False, fontsize=8)
+    _plain(axis)
+
+
+def _departures(axis: Axes, measured: FileMeasured) -> None:
+    last = len(measured.prepared.manifest.exits) - 1
+    for place, part in enumerate(measured.parts):
+        left = 0.0
+        for exit_ in range(last + 1):
+            share = part.summaries[0].exits.get(exit_, 0.0)
+            shade = 0.25 + 0.6 * exit_ / max(last, 1)
+            colour = COLOURS[1] if exit_ == last else (0.04 * shade, 0.43 * (1.3 - shade), 0.6 * (1.5 - shade) * 0.9)
+            axis.barh(place, share, 0.5, left=left, color=colour, edgecolor="white")
+            if share > 0.09:
+                text = f"exit {exit_}" if exit_ < last else "full vote"
+                axis.text(
+                    left + share / 2,
+                    place,
+                    f"{text}\n{100 * share:.0f} %",
+                    ha="center",
+                    va="center",
+                    color="w",
+                    fontsize=8,
+                )
+            left += share
+    axis.set_yticks(range(len(measured.parts)), [f"{100 * part.load:.0f} % load" for part in measured.parts])
+    axis.set_xticks([])
+    axis.set_title("where answers left", loc="left", fontsize=10)
+    _plain(axis)
+
+
+def _promise(axis: Axes, part: LoadPart, max_loss: float) -> None:
+    course = Course.of(part.run.outcomes[part.summaries[0].model], part.full)
+    rows = np.arange(1, len(course.lost) + 1)
+    axis.plot(rows, np.cumsum(course.lost), color=COLOURS[0], label="answers that differ from the full vote")
+    axis.plot(
+        rows,
+        max_loss * rows,
+        color=INK,
+        linewidth=1,
+        linestyle="--",
+        label=f"promise: {100 * max_loss:g} %, plus a constant",
+    )
+    axis.fill_between(
+        rows,
+        0,
+        part.stream.broken[: len(rows)] * max(1.0, max_loss * rows[-1]),
+        color="#dddddd",
+        step="mid",
+        linewidth=0,
+        zorder=0,
+        label="share of truncated uploads",
+    )
+    axis.set_xlabel(f"files asked, {100 * part.load:.0f} % load", fontsize=9)
+    axis.set_title("the promise along a drifting stream", loc="left", fontsize=10)
+    axis.legend(frameon=False, fontsize=8, loc="upper left")
+    _plain(axis)
+
+
+def _plain(axis: Axes) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    axis.tick_params(colors=INK, labelsize=8)

@@ -1,0 +1,120 @@
+"""What the demo found: tables, sentences and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+import exeunt
+from exeunt.demo.filetypes.measure import FileMeasured, LoadPart
+from exeunt.demo.filetypes.prepare import BEST
+from exeunt.measuring.summary import stream_labels
+from exeunt.measuring.tables import exits_table, latency_table, percent
+
+MACHINE_PER_HOUR = 0.0816  # dollars: a rented machine of two cores (m7g.large, us-east-1, June 2026)
+MOST_TYPES = 12
+
+
+def print_report(measured: FileMeasured, console: Console) -> None:
+    """Print the tables and what to make of them."""
+    for part in measured.parts:
+        console.print(
+            f"\n[bold]{100 * part.load:.0f} % load[/] ({part.rate_per_s:.1f} files/s of the plain ensemble's "
+            f"{part.rate_per_s / part.load:.1f}): latency from the scheduled arrival; loss against the full vote"
+        )
+        console.print(latency_table(part.summaries))
+    console.print("[bold]As fast as it goes[/] (closed loop), and what 1000 answers cost")
+    console.print(_closed_table(measured))
+    settings = measured.prepared.manifest.settings
+    console.print(f"[bold]Where answers left[/] (tuner {settings.tuner}, promise {percent(settings.max_loss)})")
+    console.print(exits_table([part.summaries[0] for part in measured.parts]))
+    console.print("[bold]Accuracy by type of file[/], by the extension: the most frequent types")
+    console.print(_types_table(measured.parts[-1], measured.prepared.manifest.labels))
+    for line in sentences(measured):
+        console.print(line)
+
+
+def sentences(measured: FileMeasured) -> list[str]:
+    """The conclusions that a reader should not have to compute."""
+    lines = []
+    for part in measured.parts:
+        bag, full, member = part.summaries
+        lines.append(
+            f"At {100 * part.load:.0f} % load exeunt answers in {bag.p50_ms / full.p50_ms:.2f} of the plain ensemble's "
+            f"median time and {bag.p99_ms / full.p99_ms:.2f} of its p99; {percent(bag.loss, 2)} of its labels differ "
+            f"from the full vote (promise: {percent(measured.prepared.manifest.settings.max_loss)} plus a constant)."
+        )
+    bag, full, member = measured.parts[-1].summaries
+    lines.append(
+        f"Be fair: the member {BEST} alone is right on {percent(member.accuracy)}, the vote on "
+        f"{percent(full.accuracy)}. One release is nearly as right as all four, and whoever can do with that should "
+        "serve it alone. Bags of different models gain more from their vote."
+    )
+    exits_of_all = len(measured.prepared.manifest.exits)
+    lines.append(
+        f"{measured.prepared.types} types of files; exit {exits_of_all - 1} is the full vote. Whole files and "
+        "truncated uploads were asked for; no file of the stream was among the samples."
+    )
+    return lines
+
+
+def to_mapping(measured: FileMeasured) -> dict[str, Any]:
+    """The numbers for JSON."""
+    return {
+        "bag": measured.prepared.manifest.bag,
+        "mode": measured.prepared.manifest.mode,
+        "schedule": measured.prepared.manifest.schedule,
+        "max_loss": measured.prepared.manifest.settings.max_loss,
+        "types": measured.prepared.types,
+        "loads": [
+            {"load": part.load, "rate_per_s": part.rate_per_s, "models": [each.to_mapping() for each in part.summaries]}
+            for part in measured.parts
+        ],
+        "closed_loop": [
+            {"model": loop.model, "callers": loop.callers, "rows_per_s": loop.rows_per_s, "p50_ms": loop.p50_ms}
+            for loop in measured.closed
+        ],
+        "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
+        "exeunt": exeunt.__version__,
+    }
+
+
+def save(measured: FileMeasured, path: Path) -> None:
+    """Write the numbers as JSON."""
+    path.write_text(json.dumps(to_mapping(measured), indent=1) + "\n", encoding="utf-8")
+
+
+def _closed_table(measured: FileMeasured) -> Table:
+    table = _table("model", f"files/s, {measured.closed[0].callers} callers", "p50 ms", "$ per 1000 answers")
+    for loop in measured.closed:
+        dollars = MACHINE_PER_HOUR / 3600 / loop.rows_per_s * 1000
+        table.add_row(loop.model, f"{loop.rows_per_s:.1f}", f"{loop.p50_ms:.1f}", f"{dollars:.5f}")
+    return table
+
+
+def _types_table(part: LoadPart, labels: tuple[str, ...]) -> Table:
+    models = [summary.model for summary in part.summaries]
+    table = _table("type", "files", *models)
+    found = {model: stream_labels(part.run.outcomes[model]) for model in models}
+    numbers, counts = np.unique(part.stream.truth, return_counts=True)
+    for place in np.argsort(-counts, kind="stable")[:MOST_TYPES]:
+        here = part.stream.truth == numbers[place]
+        shares = [percent(float((found[model][here] == numbers[place]).mean())) for model in models]
+        table.add_row(labels[numbers[place]], str(counts[place]), *shares)
+    return table
+
+
+def _table(left: str, *right: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column(left, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
