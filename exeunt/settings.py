@@ -16,6 +16,7 @@ from exeunt.errors import ConfigError, unknown
 TUNERS = ("static", "patience", "hill_climb", "budget")
 CONFIDENCES = ("max_probability", "margin", "entropy")
 ON_FAILURE = ("error", "best_vote")
+FEEDBACK = ("all", "auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,9 @@ class Settings:
         workers: mode "engine": segments that run at a time; 0 = one per core of the host.
         intra_op_threads: mode "engine": threads within one segment; 0 = chosen at export, from measured times.
         providers: mode "engine": onnxruntime's execution providers, best first, separated by commas.
-        least_finish_probability: mode "engine": under load answered inputs finish with a probability, at least this.
+        least_finish_probability: where answered inputs are tossed, the lowest probability with which one is finished.
+        feedback: which answered inputs are finished, so that the tuner learns from them: "all", a share of them (at
+            least least_finish_probability), or "auto": as many as the tuner needs.
         drain_s: how long a stop waits for answers in flight.
         state_dir: folder of learnt state, status and control files; "" keeps nothing.
         records_dir: folder of recorded feedback (Parquet); "" records nothing.
@@ -61,6 +64,7 @@ class Settings:
     intra_op_threads: int = 0
     providers: str = "CPUExecutionProvider"
     least_finish_probability: float = 0.1
+    feedback: float | str = "all"
     drain_s: float = 10.0
     state_dir: str = ""
     records_dir: str = ""
@@ -134,8 +138,13 @@ class Settings:
             if not (isinstance(value, int | float) and 0 <= value <= 1):
                 raise ConfigError(f"{where}: {key} = {value!r}; allowed: a number from 0 to 1")
         if not 0 < self.least_finish_probability <= 1:
-            told = f"{where}: least_finish_probability = {self.least_finish_probability!r}"
-            raise ConfigError(f"{told}; allowed: a number above 0 and up to 1")
+            wrong = f"{where}: least_finish_probability = {self.least_finish_probability!r}"
+            raise ConfigError(f"{wrong}; allowed: a number above 0 and up to 1")
+        least = self.least_finish_probability
+        fits = self.feedback in FEEDBACK if isinstance(self.feedback, str) else least <= self.feedback <= 1
+        if not fits:
+            allowed = f'"all", "auto", or a number from {least:g} (least_finish_probability) to 1'
+            raise ConfigError(f"{where}: feedback = {self.feedback!r}; allowed: {allowed}")
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outside of all of them
@@ -160,6 +169,7 @@ def _read(text: str) -> Any:
 KINDS: dict[str, tuple[Any, str]] = {  # name of a type -> what isinstance takes, in words
     "str": ((str,), "a text"),
     "float": ((int, float), "a number"),
+    "float | str": ((int, float, str), "a number or a text"),
     "int": ((int,), "a whole number"),
     "bool": ((bool,), "true or false"),
     "list": ((list,), "a list"),

@@ -28,6 +28,7 @@ class Batch:
         open: bool [rows], not decided yet; `open_rows` is how many.
         finishes: bool [rows], False once a row is decided and its full vote is not wanted; `all_finish` if every row
             does.
+        waits_for_toss: bool [rows], answered, and whether it finishes has not been tossed yet.
         deepest: deepest exit seen, -1 before the first.
         over: nothing is awaited any more.
         labels, confidence, order: see Feedback.
@@ -43,6 +44,7 @@ class Batch:
         self.rows = rows
         self.open = np.ones(rows, dtype=bool)
         self.finishes = np.ones(rows, dtype=bool)
+        self.waits_for_toss = np.zeros(rows, dtype=bool)
         self.open_rows = rows  # sums of the two, kept, since most batches are one row and looking takes longer
         self.all_finish = True
         self.deepest = -1
@@ -98,6 +100,10 @@ class Batch:
         self.risk[rows] = risk
         self.answer[rows] = self.labels[rows, exit_]
         self.decided[rows] = moment
+
+    def untossed_rows(self) -> np.ndarray:
+        """Answered rows (indices) that are still awaited and have not been tossed."""
+        return np.flatnonzero(self.waits_for_toss & self.finishes)
 
     def toss(self, rows: np.ndarray, q: np.ndarray | float, finishes: np.ndarray) -> None:
         """Note the coins of `rows` (indices): each finishes with probability q, and this is what came out."""

@@ -195,6 +195,23 @@ class Controller:
         ticket.answer_with(ticket.best, forced)
         return self._released(ticket, now_us, error)
 
+    def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
+        """Toss the answered rows of a ticket that are about to run on; see Decisions.thin.
+
+        Args:
+            ticket_id: the ticket; of one that is over already nothing has to run.
+            load_q: probability that the runner's load allows, above 0; it must not depend on the rows.
+
+        Returns:
+            rows (indices) that need not run on.
+        """
+        ticket = self.tickets.get(ticket_id)
+        if ticket is None:
+            return np.zeros(0, dtype=np.intp)
+        left_out = self.decisions.thin(ticket, load_q)
+        self._released(ticket, 0)  # forgets it where nothing runs on; nobody waits for rows that are answered
+        return left_out
+
     def tick(self, now_us: int) -> list[Release]:
         """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
         late = [too_late(request, now_us) for request in self._queue.overdue(now_us)]

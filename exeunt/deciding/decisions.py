@@ -6,6 +6,7 @@ next *moment*, a number; so what happened can be written down and done again in 
     complete   the votes of an exit are there                    -> its moment is in the rows' `order`
     expire     a deadline passed: the best vote leaves           -> event (moment, "expired", [ticket, rows])
     fail       full votes of some rows will not come             -> event (moment, "failed", [ticket, rows])
+    thin       answered rows are tossed: which of them finish    -> event (moment, "tossed", [ticket, q])
     give_up    the server stops                                  -> event (moment, "given_up", [ticket])
     retune, adopt    one of the tuner's jobs                     -> events "taken", "adopted"
     set_...          somebody changes a setting                  -> events named like the setting
@@ -57,13 +58,16 @@ class Decisions:
     """Decides for every row when its answer leaves, and keeps the accounts.
 
     Args:
-        settings: `lossless` and `on_failure` are used here.
+        settings: `lossless`, `on_failure`, `feedback` and `least_finish_probability` are used here.
         exits: number of exits, the full ensemble included.
         tuner: who may leave.
         toss: the coins that say which answered rows finish.
 
     Attributes:
-        finish_probability: q of rows answered from now on; 1 = full feedback.
+        finish_probability: what the runner's load allows q to be, from now on; 1 = full feedback.
+        feedback: see Settings.feedback.
+        late_thinning: the runner tosses answered rows by `thin`, when it is about to run them; else each is tossed when
+            it is answered.
         exits_off: bool [exits], exits that an operator has switched off.
         counters: counters since start.
         on_feedback: called with every batch of Feedback, after the tuner.
@@ -74,6 +78,8 @@ class Decisions:
         self.settings = settings
         self.tuner = tuner
         self.finish_probability = 1.0
+        self.feedback = settings.feedback
+        self.late_thinning = False
         self.exits_off = np.zeros(exits, dtype=bool)
         self.counters = Counters(exits)
         self.on_feedback: list[Callable[[Feedback], None]] = []
@@ -91,6 +97,16 @@ class Decisions:
             active[:] = False
         active[self._last] = True
         return active
+
+    def toss_probability(self, load_q: float) -> float:
+        """Probability (q) for rows that are tossed now: what the load allows, and no more than `feedback` asks for.
+
+        It depends on nothing about the rows, and `feedback` never brings it below `least_finish_probability`.
+        """
+        if self.feedback == "all":
+            return load_q
+        wanted = self.tuner.feedback_wanted() if isinstance(self.feedback, str) else self.feedback
+        return min(load_q, max(self.settings.least_finish_probability, wanted))
 
     def complete(self, batch: Batch, exit_: int, votes: ExitVotes) -> np.ndarray:
         """All votes of an exit are there: note them, decide, and at the last exit learn.
@@ -153,6 +169,32 @@ class Decisions:
         self._end_if_idle(batch, moment)
         return forced
 
+    def thin(self, batch: Batch, load_q: float) -> np.ndarray:
+        """Toss every answered row of a batch that has not been tossed, each with a fresh coin of its own.
+
+        To be called when the rows are about to run on; until then they count 1 as unconfirmed, then 1 / q if chosen.
+
+        Args:
+            batch: its rows.
+            load_q: probability that the runner's load allows; it must not depend on the rows.
+
+        Returns:
+            rows (indices) that are not chosen: nothing of them needs to run on.
+        """
+        rows = batch.untossed_rows()
+        if not len(rows):
+            return NOBODY
+        q = self.toss_probability(load_q)
+        moment = self._moment("tossed", [batch.id, q])
+        batch.waits_for_toss[rows] = False
+        coins = self._toss(batch, rows, q)
+        if coins is None:
+            return NOBODY
+        batch.toss(rows, *coins)
+        self.tuner.tossed(batch.answered(rows))
+        self._end_if_idle(batch, moment)
+        return rows[~batch.finishes[rows]]
+
     def give_up(self, batch: Batch) -> None:
         """Nothing of a batch will come any more, and its clients are told so."""
         moment = self._moment("given_up", [batch.id])
@@ -176,6 +218,16 @@ class Decisions:
         """Rows answered from now on are finished with probability q, above 0."""
         self._moment("finish_probability", q)
         self.finish_probability = q
+
+    def set_late_thinning(self, late: bool) -> None:
+        """Whether rows answered from now on are tossed by `thin`, not when they are answered."""
+        self._moment("late_thinning", late)
+        self.late_thinning = late
+
+    def set_feedback(self, feedback: str | float) -> None:
+        """Another setting `feedback` from now on."""
+        self._moment("feedback", feedback)
+        self.feedback = feedback
 
     def set_exits_off(self, exits_off: np.ndarray) -> None:
         """Nobody leaves at these exits (bool [exits]) from now on."""
@@ -210,7 +262,8 @@ class Decisions:
                 self._decide(batch, certain_rows, exit_, Reason.LOSSLESS, NO_RISK, moment)
         if not len(rows):
             return certain_rows
-        view = View(batch.labels[rows], batch.confidence[rows], batch.service_class[rows], self.finish_probability)
+        q = 1.0 if self.late_thinning else self.toss_probability(self.finish_probability)
+        view = View(batch.labels[rows], batch.confidence[rows], batch.service_class[rows], q)
         leaves = self.tuner.leaves(exit_, view)
         if not leaves.any():
             return certain_rows
@@ -235,8 +288,10 @@ class Decisions:
             return
         batch.freeze(rows, exit_, reason, risk, moment)
         batch.tuner_version[rows] = self.tuner.version
-        if exit_ < self._last:
-            coins = self._toss(batch, rows, self.finish_probability)
+        if exit_ < self._last and self.late_thinning:
+            batch.waits_for_toss[rows] = True
+        elif exit_ < self._last:
+            coins = self._toss(batch, rows, self.toss_probability(self.finish_probability))
             if coins is not None:
                 batch.toss(rows, *coins)
         self.tuner.answered(answered := batch.answered(rows))

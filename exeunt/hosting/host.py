@@ -132,6 +132,16 @@ class ControllerHost:
         self._send(releases)
         self._pump()
 
+    def thin_late(self) -> None:
+        """The runner tosses answered rows by `thin` when it is about to run them; said once, when it is attached."""
+        with self.lock:
+            self.controller.decisions.set_late_thinning(True)
+
+    def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
+        """Toss the answered rows of a ticket that are about to run on; see Controller.thin. Rows (indices) left out."""
+        with self.lock:
+            return self.controller.thin(ticket_id, load_q)
+
     def awaited(self, ticket_id: int) -> bool:
         """Whether anybody or the feedback still waits for a ticket's votes."""
         with self.lock:

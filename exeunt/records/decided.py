@@ -13,7 +13,12 @@ from exeunt.records.feedback import NEVER_SEEN, Feedback
 
 Event = tuple[int, str, Any]
 """(moment, name, value) of what happened beside completed exits; names and values: exeunt.deciding.decisions."""
-TICKET_EVENTS = ("expired", "failed", "given_up")  # their value is a list that begins with the ticket's number
+TICKET_EVENTS = (
+    "expired",
+    "failed",
+    "given_up",
+    "tossed",
+)  # their value is a list that begins with the ticket's number
 
 
 @dataclass(frozen=True, slots=True)

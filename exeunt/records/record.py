@@ -37,7 +37,11 @@ SUFFIX = ".feedback.parquet"
 _METADATA = b"exeunt"
 _LINE_COLUMNS = ("sequence", "run_unix_us", "recorded_unix_us", "events")
 _MOMENTS = ("order", "decided", "ended")  # columns that count moments
-_NEW_RUN: tuple[tuple[str, Any], ...] = (("finish_probability", 1.0), ("exits_off", []))  # how a process starts
+_NEW_RUN: tuple[tuple[str, Any], ...] = (
+    ("finish_probability", 1.0),
+    ("exits_off", []),
+    ("late_thinning", False),
+)  # how a process starts
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class View:
         labels: int32 [rows, exits], -1 where not seen.
         confidence: float32 [rows, exits], NaN where not seen.
         service_class: int16 [rows].
-        q: probability with which a row that leaves now is chosen to finish.
+        q: probability with which a row that leaves now is chosen to finish; 1 where that is tossed later.
     """
 
     labels: np.ndarray
@@ -118,6 +118,13 @@ class Tuner(ABC):
 
     def answered(self, answered: Answered) -> None:  # noqa: B027 - most tuners keep no accounts
         """Rows were answered (called once per row, at its decision)."""
+
+    def tossed(self, answered: Answered) -> None:  # noqa: B027
+        """Rows that were answered untossed (q = 1) have been tossed now; their `q` and `finishes` say what came out."""
+
+    def feedback_wanted(self) -> float:
+        """Share of answered rows whose full votes are worth their work now, 0..1; for the setting feedback = "auto"."""
+        return 1.0
 
     def abandoned(self, answered: Answered) -> None:  # noqa: B027
         """Rows that were answered early will get no full vote after all, though chosen to finish."""

@@ -25,6 +25,7 @@ from exeunt.tuning.error_budget.retuning import RetuneResult, RetuneSnapshot
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
 
 ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
+NEEDED_ROWS = 512.0  # effective rows of feedback within its half-life that know the risks well enough
 RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
 
 
@@ -66,6 +67,9 @@ class BudgetTuner(Tuner):
         self._until_retune = self._retune_rows
         self._until_calibrate = self._calibrate_rows
         self._until_period = self._period_rows
+        self._knowledge = np.zeros(
+            2
+        )  # weights 1 / q of the feedback, summed, and their squares, fading with every answer
         self._leaving_risk = [0.0] * len(self.ledger.accounts)  # mean of the latest rows that left, by class
         self._thought = self._question(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).think()
 
@@ -76,10 +80,11 @@ class BudgetTuner(Tuner):
         confidence = view.confidence[:, exit_]
         risk = self._thought.calibration.risk(exit_, confidence, view.labels[:, exit_])
         leaves = risk < self._cuts()[view.service_class, exit_]  # False for NaN
-        room_rows = self.ledger.room_rows(view.q)
-        if np.count_nonzero(leaves) > room_rows:
-            wishing = np.flatnonzero(leaves)
-            leaves[wishing[np.argsort(risk[wishing], kind="stable")[room_rows:]]] = False
+        for number in (0,) if len(self.ledger.accounts) == 1 else np.unique(view.service_class[leaves]).tolist():
+            surest = np.flatnonzero(leaves & (view.service_class == number))
+            room_rows = self.ledger.room_rows(view.q, number)
+            if len(surest) > room_rows:
+                leaves[surest[np.argsort(risk[surest], kind="stable")[room_rows:]]] = False
         self._note_risk(risk[leaves], view.service_class[leaves])
         return leaves
 
@@ -108,6 +113,22 @@ class BudgetTuner(Tuner):
     def answered(self, answered: Answered) -> None:
         """Book answers."""
         self.ledger.answered(answered)
+        self._knowledge *= 0.5 ** (len(answered.reason) / self._half_life_rows)
+
+    def tossed(self, answered: Answered) -> None:
+        """Book which early rows are run to the end."""
+        self.ledger.tossed(answered)
+
+    def feedback_wanted(self) -> float:
+        """All of it until the risks are known and while losses run high; then what keeps the risks known."""
+        if any(self.ledger.most_loss(number) < np.inf for number in range(len(self.ledger.accounts))):
+            return 1.0
+        summed, squares = self._knowledge.tolist()
+        effective_rows = summed**2 / squares if squares else 0.0
+        if effective_rows < NEEDED_ROWS / 2:
+            return 1.0
+        lasting = NEEDED_ROWS / (self._half_life_rows / np.log(2.0))  # share at which effective_rows stays NEEDED_ROWS
+        return float(min(1.0, lasting * max(1.0, NEEDED_ROWS / effective_rows) ** 2))
 
     def abandoned(self, answered: Answered) -> None:
         """Book early rows whose full vote will never come as lost."""
@@ -117,6 +138,8 @@ class BudgetTuner(Tuner):
         """Book losses, keep the rows for the next retuning."""
         self.ledger.learn(feedback)
         self._window.add(feedback)
+        weights = 1.0 / feedback.q.astype(np.float64)
+        self._knowledge += (weights.sum(), np.square(weights).sum())
         self._until_retune -= len(feedback)
         self._until_calibrate -= len(feedback)
         self._until_period -= len(feedback)

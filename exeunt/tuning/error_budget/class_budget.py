@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+DEVIATION_PROBABILITY = 1e-6  # that sampled feedback alone passes `most_losses` at any time
+_SLOPES = tuple(2.0**-k for k in range(24))  # values of s that are tried
 Q_JUMP = 0.2  # one seen loss moves lambda by at most this where q < 1: g / q <= Q_JUMP
 FORGET_ROWS = 4096  # answers after which a low q widens the reserve half as much
 
@@ -24,12 +26,15 @@ class ClassBudget:
         g: step of lambda per loss with full feedback; 1 / g losses can be saved up.
         reserve: losses that may still happen; starts at 0 (lambda = 1); negative = debt.
         heaviest: highest 1 / q of late; where it is above 1 the reserve is widened by Q_JUMP.
+        heaviest_ever: highest 1 / q so far.
         answered_rows: promised rows answered so far (T).
         allowed: eps summed over them (eps T).
         losses: losses seen so far, each counted 1 / q.
-        unconfirmed_rows: rows that left early, were chosen to finish and still await the full vote.
-        unconfirmed: the same, each counted 1 / q.
-        most_unconfirmed: highest `unconfirmed` so far (P).
+        unconfirmed_rows: rows that left early and still await the full vote, or the toss whether to run to it.
+        unconfirmed: the same, each counted 1 until it is tossed and 1 / q once it is chosen.
+        most_unconfirmed: highest `unconfirmed` at an early decision so far (P).
+        tossed_since: what tosses have added to the weight of chosen rows since the last early decision.
+        overdrawn: an early decision was made although more losses had been found than allowed. Never, by the rule.
         widest: highest capacity of the reserve so far (1 / g).
         excess: losses less eps x answers in the window that ends now and has the most.
         worst_excess: highest `excess` so far.
@@ -42,9 +47,12 @@ class ClassBudget:
     answered_rows: int = 0
     allowed: float = 0.0
     losses: float = 0.0
+    heaviest_ever: float = 1.0
     unconfirmed_rows: int = 0
     unconfirmed: float = 0.0
     most_unconfirmed: float = 0.0
+    tossed_since: float = 0.0
+    overdrawn: float = 0.0
     widest: float = 0.0
     excess: float = 0.0
     worst_excess: float = 0.0
@@ -79,11 +87,32 @@ class ClassBudget:
         self.excess = max(0.0, self.excess - earned)
 
     def left_early(self, rows: int, weight: float, heaviest: float) -> None:
-        """`rows` left early and await the full vote; `weight` is their summed 1 / q, `heaviest` the highest."""
+        """`rows` left early on trust.
+
+        Args:
+            rows: how many left.
+            weight: of those that await the full vote or the toss, summed: 1 / q where tossed already, else 1.
+            heaviest: highest of those weights.
+        """
         self.unconfirmed_rows += rows
         self.unconfirmed += weight
         self.most_unconfirmed = max(self.most_unconfirmed, self.unconfirmed)
-        self.heaviest = max(self.heaviest, heaviest)
+        self._weighed(heaviest)
+        self.tossed_since = 0.0
+        self.overdrawn = max(self.overdrawn, self.losses - self.allowed)
+
+    def tossed(self, chosen_rows: int, other_rows: int, q: float) -> None:
+        """Early rows, each counted 1 until now, were tossed: the chosen count 1 / q from now on, the others nothing."""
+        extra = chosen_rows * (1.0 / q - 1.0)
+        self.unconfirmed_rows -= other_rows
+        self.unconfirmed = self.unconfirmed + extra - other_rows if self.unconfirmed_rows > 0 else 0.0
+        self.tossed_since += extra
+        if chosen_rows:
+            self._weighed(1.0 / q)
+
+    def _weighed(self, weight: float) -> None:
+        self.heaviest = max(self.heaviest, weight)
+        self.heaviest_ever = max(self.heaviest_ever, weight)
 
     def confirmed(self, rows: int, weight: float) -> None:
         """`rows` that awaited the full vote have got it, or never will; `weight` is their summed 1 / q."""
@@ -99,15 +128,30 @@ class ClassBudget:
 
     @property
     def broken(self) -> bool:
-        """True if the promise was broken: more than eps T + P losses, or eps W + 1/g + P in some window of W answers.
+        """True if the promise was broken (docs/promise.md, section 5).
+
+        That is: an early decision was made with more losses found than eps T; or more than eps T + P losses, or
+        eps W + 1/g + P in some window of W answers. P is the highest at an early decision: a row that is tossed later
+        and chosen was counted 1 there and may be lost at 1 / q, so what tosses have added since comes on top.
 
         Counted apart from the reserve, so that it would find a reserve that was kept wrongly. Losses are weighted, so
         with sampled feedback it does not fire on bad luck.
         """
         rounding = 1e-6 * (1.0 + self.losses)
+        pending = self.most_unconfirmed + self.tossed_since + rounding
         return (
-            self.losses > self.allowed + self.most_unconfirmed + rounding
-            or self.worst_excess > self.widest + self.most_unconfirmed + rounding
+            self.overdrawn > rounding
+            or self.losses > self.allowed + pending
+            or self.worst_excess > self.widest + pending
+        )
+
+    @property
+    def most_losses(self) -> float:
+        """Losses that are within the promise now: eps T + P, and the deviation of section 5 where q was below 1."""
+        return (
+            self.allowed
+            + self.most_unconfirmed
+            + deviation(self.allowed + self.most_unconfirmed, 1.0 / self.heaviest_ever)
         )
 
     def state(self) -> dict[str, float]:
@@ -131,9 +175,33 @@ class ClassBudget:
             raise ValueError("saved account with a number that is negative or not finite")
         if not math.isfinite(float(state["reserve"])):
             raise ValueError("saved account whose reserve is not finite")
-        for key in names - {"eps", "g", "answered_rows", "unconfirmed_rows"}:
+        for key in names - {"eps", "g", "answered_rows", "unconfirmed_rows", "tossed_since"}:
             setattr(self, key, float(state[key]))
         self.answered_rows, self.unconfirmed_rows, self.unconfirmed = int(state["answered_rows"]), 0, 0.0
         self.reserve = min(self.reserve, self.capacity if clean else 0.0)
         if state["unconfirmed"]:
             self.lost(float(state["unconfirmed"]))
+
+
+def deviation(promised: float, q: float, probability: float = DEVIATION_PROBABILITY) -> float:
+    """How many more losses than promised there may be by bad luck where early rows finish with probability q.
+
+    Section 5 of docs/promise.md bounds the losses, but for `probability`, by (promised + ln(1 / probability) / s) /
+    c(s) for any s chosen beforehand; here for 24 values of s at once, at a 24th of the probability each.
+
+    Args:
+        promised: eps T + P, in losses.
+        q: lowest probability with which an early row was chosen to finish; 0 < q <= 1.
+        probability: with which more may happen at any time.
+
+    Returns:
+        losses; 0 where q is 1.
+    """
+    if q >= 1.0:
+        return 0.0
+    log = math.log(len(_SLOPES) / probability)
+    bounds = []
+    for slope in _SLOPES:
+        shrink = -math.log1p(q * math.expm1(-slope / q)) / slope
+        bounds.append((promised + log / slope) / shrink)
+    return min(bounds) - promised

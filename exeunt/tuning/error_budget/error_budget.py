@@ -1,7 +1,8 @@
-"""The accounts of all classes of service: what answers, feedback and lost feedback do to them.
+"""The error budgets of all classes of service: what answers, feedback and lost feedback do to them.
 
-Everything that the promise depends on is here and in account.py. Each class has its own account and so its own promise.
-The rows that await the full vote are capped together, as `max_unconfirmed_rows` says, which caps them for each class.
+Everything that the promise depends on is here and in class_budget.py. Each class has its own budget and so its own
+promise. The rows that await the full vote are capped together, as `max_unconfirmed_rows` says, which caps them for each
+class; of this room an equal share is kept for every class that is in use.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from exeunt.tuning.tuner import Answered
 
 ROUNDING = 1e-6  # of summed weights 1 / q
 EVERYBODY = slice(None)
+IN_USE_ROWS = 4096  # a class that had none of the latest answers keeps no room
 
 
 class ErrorBudget:
@@ -38,6 +40,8 @@ class ErrorBudget:
         self.accounts = [ClassBudget(eps, self._step(eps)) for eps in class_losses]
         self.paces = [LossRateLimit() for _ in class_losses]
         self._cap = most_unconfirmed
+        self._answers = 0  # promised rows answered in this life, all classes together
+        self._last_answer = [-IN_USE_ROWS - 1] * len(class_losses)  # of each class, counted in `_answers`
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
         """Other eps from now on; what was earned and lost stays."""
@@ -53,22 +57,42 @@ class ErrorBudget:
         """Classes with lambda < 1; bool [classes of service]."""
         return np.array([account.may_leave for account in self.accounts])
 
-    def room_rows(self, q: float) -> int:
-        """Rows that may leave now before the cap is reached, if each is chosen to finish with probability q."""
-        unconfirmed = sum(account.unconfirmed for account in self.accounts)
-        return max(0, int((self._cap - unconfirmed) * q + ROUNDING))
+    def room_rows(self, q: float, number: int = 0) -> int:
+        """Rows of a class that may leave now before the cap is reached, if each then counts 1 / q."""
+        room = self._cap - self.accounts[number].unconfirmed
+        if len(self.accounts) > 1:
+            share = self._cap / len(self.accounts)
+            for other, account in enumerate(self.accounts):
+                if other != number:
+                    kept = share if self._answers - self._last_answer[other] <= IN_USE_ROWS else 0.0
+                    room -= max(account.unconfirmed, kept)
+        return max(0, int(room * q + ROUNDING))
 
     def answered(self, answered: Answered) -> None:
-        """Rows were answered: each promised one earns eps; early ones that are chosen to finish start to wait."""
+        """Rows were answered: each promised one earns eps; early ones that are not left out start to wait."""
         early = answered.reason == EARLY
         counted = answered.counted | early
         waits = early & answered.finishes
+        for number, (account, mine) in enumerate(self._by_class(answered.service_class)):
+            rows = int(np.count_nonzero(counted[mine]))
+            if not rows:
+                continue
+            self._answers += rows
+            self._last_answer[number] = self._answers
+            account.answered(rows)
+            if early[mine].any():
+                weights = 1.0 / answered.q[mine][waits[mine]].astype(np.float64)
+                account.left_early(len(weights), float(weights.sum()), float(weights.max(initial=1.0)))
+
+    def tossed(self, answered: Answered) -> None:
+        """Rows that were answered before have been tossed: early ones count by what came out from now on."""
+        early = answered.reason == EARLY
         for account, mine in self._by_class(answered.service_class):
-            account.answered(int(np.count_nonzero(counted[mine])))
-            q = answered.q[mine][waits[mine]]
-            if len(q):
-                weights = 1.0 / q.astype(np.float64)
-                account.left_early(len(weights), float(weights.sum()), float(weights.max()))
+            rows = np.flatnonzero(early[mine])
+            finishes, q = answered.finishes[mine][rows], answered.q[mine][rows]
+            for value in np.unique(q).tolist():
+                chosen = int(np.count_nonzero(finishes[q == value]))
+                account.tossed(chosen, int(np.count_nonzero(q == value)) - chosen, value)
 
     def abandoned(self, answered: Answered) -> None:
         """Early rows whose full vote will never come: each counts as lost."""
@@ -102,10 +126,10 @@ class ErrorBudget:
 
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; those of a named class of service end in its name."""
-        told: dict[str, float] = {}
+        numbers: dict[str, float] = {}
         for name, account in zip(self.names, self.accounts, strict=True):
             end = f"_{name}" if name else ""
-            told |= {
+            numbers |= {
                 f"promised_loss{end}": account.eps,
                 f"observed_loss{end}": account.losses / account.answered_rows if account.answered_rows else 0.0,
                 f"lambda{end}": account.lambda_,
@@ -114,14 +138,15 @@ class ErrorBudget:
                 f"lost_rows{end}": account.losses,
                 f"unconfirmed_rows{end}": float(account.unconfirmed_rows),
                 f"most_unconfirmed_rows{end}": account.most_unconfirmed,
+                f"most_losses{end}": account.most_losses,
                 f"promise_broken{end}": float(account.broken),
             }
-        return told
+        return numbers
 
     def state(self) -> dict[str, Any]:
         """The accounts as lists by field, with the classes' names."""
-        told = [account.state() for account in self.accounts]
-        return {"names": list(self.names)} | {key: [each[key] for each in told] for key in told[0]}
+        states = [account.state() for account in self.accounts]
+        return {"names": list(self.names)} | {key: [state[key] for state in states] for key in states[0]}
 
     def restore(self, state: dict[str, Any], clean: bool) -> None:
         """Take over saved accounts by class name; a class that was not there then starts anew.

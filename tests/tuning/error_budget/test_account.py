@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exeunt.contract import Reason
 from exeunt.tuning.error_budget.class_budget import Q_JUMP, ClassBudget
-from exeunt.tuning.error_budget.error_budget import ErrorBudget
+from exeunt.tuning.error_budget.error_budget import IN_USE_ROWS, ErrorBudget
 from exeunt.tuning.error_budget.loss_rate_limit import EXPECTED, MOST, LossRateLimit
 from exeunt.tuning.tuner import Answered
 
@@ -97,8 +97,19 @@ def test_the_cap_on_unconfirmed_rows_is_shared_and_counts_each_row_by_its_weight
     books = ledger(cap=10)
     books.answered(answers(3, q=0.5))
     books.answered(answers(2, service_class=1))
-    assert books.room_rows(q=1.0) == 2
-    assert books.room_rows(q=0.5) == 1
+    assert books.room_rows(q=1.0, number=1) == 2
+    assert books.room_rows(q=0.5, number=1) == 1
+
+
+def test_a_class_keeps_its_share_of_the_room_while_it_is_in_use() -> None:
+    books = ledger(cap=10)
+    assert books.room_rows(q=1.0) == 10  # nobody else is there
+    books.answered(answers(1, Reason.LOSSLESS, service_class=1))
+    assert books.room_rows(q=1.0) == 5
+    books.answered(answers(5))
+    assert (books.room_rows(q=1.0), books.room_rows(q=1.0, number=1)) == (0, 5)
+    books.answered(answers(IN_USE_ROWS + 1, Reason.LOSSLESS))
+    assert books.room_rows(q=1.0) == 5
 
 
 def test_an_early_row_that_was_not_chosen_to_finish_does_not_wait() -> None:
