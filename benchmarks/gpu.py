@@ -27,10 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from exeunt.contract import FEATURES, MANIFEST_FILE, PROBABILITIES, exit_model, features_name, member_model
+from exeunt.contract import FEATURES, PROBABILITIES, features_name, member_model
 from exeunt.engine.sessions import Session, sessions_of
 from exeunt.errors import ConfigError
-from exeunt.manifest import Manifest, Member
+from exeunt.manifest import Member
+from exeunt.serving.bags import bag_of
 
 RESULTS = Path(__file__).parent / "results"
 PROVIDERS = {
@@ -52,9 +53,9 @@ class Bag:
     """
 
     def __init__(self, repository: Path, providers: Sequence[str], threads: int) -> None:
-        (path,) = repository.glob(f"*_exit/1/{MANIFEST_FILE}")
-        self.manifest = Manifest.load(path)
-        self.parts = sessions_of(self.manifest, repository / exit_model(self.manifest.bag) / "1", threads, providers)
+        bag = bag_of(repository)
+        self.manifest = bag.manifest
+        self.parts = sessions_of(self.manifest, bag.folder, threads, providers)
         names = [member_model(self.manifest.bag, member.name) for member in self.manifest.members]
         self.whole = [Session(repository / name / "1" / "model.onnx", threads, providers) for name in names]
         self._pool = ThreadPoolExecutor(len(self.whole))

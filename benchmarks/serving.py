@@ -29,9 +29,10 @@ from exeunt.contract import exit_model, full_model
 from exeunt.deciding.calibration import exits_of
 from exeunt.demo import glyphs
 from exeunt.demo.data import DigitsPart
-from exeunt.demo.records import depth_probabilities, read_manifest
+from exeunt.demo.records import depth_probabilities
 from exeunt.manifest import Manifest
 from exeunt.measuring.load import LoadRun
+from exeunt.serving.bags import bag_of
 from exeunt.serving.pip_server import Server, serve
 from exeunt_client.blocking import Client
 from exeunt_client.options import RequestOptions
@@ -150,7 +151,7 @@ def larger_requests(url: str, images: np.ndarray, sizes: Sequence[int], rounds: 
 def measure(server: Server, repository: Path, material: Path, size: Size, say: Any) -> tuple[dict[str, Any], Any]:
     """Everything that needs the server; (what was found, runs by load)."""
     url = f"grpc://{server.grpc_url}"
-    manifest = read_manifest(repository, BAG)
+    manifest = bag_of(repository, BAG).manifest
     names = [member.name for member in manifest.members]
     part, difficulty = stream(size.requests, seed=11)
     images, warm = part.images, stream(size.warm, seed=12)[0].images
@@ -185,7 +186,7 @@ def measure(server: Server, repository: Path, material: Path, size: Size, say: A
 def _models(repository: Path) -> dict[str, list[str]]:
     """Contender -> the Triton models that hold its memory."""
     folders = [each.name for each in repository.iterdir() if each.is_dir()]
-    plain = read_manifest(repository, BAG)
+    plain = bag_of(repository, BAG).manifest
     members = [member.model or "" for member in plain.members]
     ensemble = [f"{BAG}_vote", *members]
     engines = {bag: [exit_model(bag)] for bag, (mode, _) in CONTENDERS.items() if mode == "engine"}
@@ -223,7 +224,7 @@ def run(size: Size, folder: Path, output: Path, remark: str) -> None:
     accuracy = serving_bag.accuracy(modules, some)
     say(f"accuracy on the stream: {accuracy}")
     repository = serving_bag.exported(modules, folder, say)
-    manifests = {bag: read_manifest(repository, bag) for bag in CONTENDERS}
+    manifests = {bag: bag_of(repository, bag).manifest for bag in CONTENDERS}
     oracle = oracle_share(repository, manifests[BAG], some.images)
     say(f"the oracle's mean latency share: {oracle:.2f}")
     own, profile = serving_load.own_time(repository, f"{BAG}_parallel", stream(300, 13)[0].images)

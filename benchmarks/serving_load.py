@@ -15,17 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from exeunt.contract import MANIFEST_FILE, exit_model
 from exeunt.deciding.request import Release, Request
 from exeunt.engine.engine import Engine, Host
 from exeunt.engine.sessions import Session
 from exeunt.hosting.assembly import make_controller
 from exeunt.hosting.host import ControllerHost
-from exeunt.manifest import Manifest
 from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.load import LoadRun, Traffic, run_load
 from exeunt.measuring.perf_metrics import FLUSH_S, parse, scrape
 from exeunt.measuring.summary import summarise
+from exeunt.serving.bags import bag_of
 from exeunt_client.aio import AsyncClient
 from exeunt_client.options import NO_OPTIONS, RequestOptions
 
@@ -221,8 +220,8 @@ def own_time(repository: Path, bag: str, images: np.ndarray) -> tuple[dict[str, 
     Returns:
         ({"own_us", "tuning_us", "all_us"} per input, the last with the other two; cProfile's table).
     """
-    folder = repository / exit_model(bag) / "1"
-    manifest = Manifest.load(folder / MANIFEST_FILE)
+    opened = bag_of(repository, bag)
+    folder, manifest = opened.folder, opened.manifest
     engine = _Inline(manifest, folder, threads=1)
     keys = itertools.count()
     host = ControllerHost(make_controller(manifest, folder), engine, _forget)

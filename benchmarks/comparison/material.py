@@ -78,7 +78,7 @@ def prepare(name: str, work: Path, say: Say) -> Material:
         work: folder for everything; reused by later calls.
         say: takes lines about what is being done.
     """
-    from exeunt.demo.records import read_manifest
+    from exeunt.serving.bags import bag_of
 
     folder = work / name
     repository = folder / "model_repository"
@@ -86,7 +86,7 @@ def prepare(name: str, work: Path, say: Say) -> Material:
     if not repository.exists():
         say(f"{name}: train and export the bag")
         _export(name, repository, work / "weights")
-    manifest = read_manifest(repository, name)
+    manifest = bag_of(repository, name).manifest
     calibration = load_calibration(repository / exit_model(name) / "1" / CALIBRATION_FILE, manifest)
     return Material(name, folder, manifest, calibration, draw)
 

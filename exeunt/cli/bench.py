@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _manifest(repository: Path, bag: str | None) -> Manifest:
-    from exeunt.serving.repository import served_bags
+    from exeunt.serving.bags import served_bags
 
     found = {each.manifest.bag: each.manifest for each in served_bags(repository)}
     if bag is None and len(found) == 1:

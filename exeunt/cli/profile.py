@@ -8,8 +8,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exeunt.errors import ConfigError
-
 if TYPE_CHECKING:
     from exeunt.manifest import Manifest
 
@@ -43,9 +41,13 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from exeunt.cli.infer import read_inputs
+    from exeunt.contract import MANIFEST_FILE
+    from exeunt.manifest import Manifest
     from exeunt.measuring.segment_times import measure, retimed
+    from exeunt.serving.bags import bag_of
 
-    path, before = _manifest(args.repository, args.bag)
+    path = bag_of(args.repository, args.bag).folder / MANIFEST_FILE
+    before = Manifest.load(path)  # as written, without what config.pbtxt overrides: it is written again
     loaded = read_inputs(args.input)
     inputs = loaded if isinstance(loaded, dict) else {before.inputs[0].name: loaded}
     console = Console(stderr=True)
@@ -61,20 +63,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         Console().print(_table(before, after))
     return 0
-
-
-def _manifest(repository: Path, bag: str | None) -> tuple[Path, Manifest]:
-    from exeunt.contract import MANIFEST_FILE
-    from exeunt.manifest import Manifest
-
-    found = {
-        each.bag: (path, each) for path in repository.glob(f"*/1/{MANIFEST_FILE}") for each in [Manifest.load(path)]
-    }
-    if bag is None and len(found) == 1:
-        return next(iter(found.values()))
-    if bag not in found:
-        raise ConfigError(f"{repository}: --bag {bag!r}; allowed: {', '.join(sorted(found)) or 'it holds no bag'}")
-    return found[bag]
 
 
 def _times(manifest: Manifest) -> dict[str, dict[int, float]]:

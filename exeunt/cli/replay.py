@@ -135,18 +135,16 @@ def _calibration(args: argparse.Namespace, record: Record) -> Feedback:
     """Calibration data of the record's bag, or none."""
     import numpy as np
 
-    from exeunt.contract import CALIBRATION_FILE, MANIFEST_FILE
     from exeunt.deciding.calibration import load_calibration
-    from exeunt.manifest import Manifest
     from exeunt.records.feedback import Feedback
+    from exeunt.serving.bags import served_bags
 
     if args.repository is None:
         nothing = np.zeros((0, record.about.exits))
         return Feedback.observed(nothing, nothing)
-    for path in sorted(args.repository.glob(f"*/1/{MANIFEST_FILE}")):
-        manifest = Manifest.load(path)
-        if manifest.content_hash == record.about.content_hash:
-            return load_calibration(path.with_name(CALIBRATION_FILE), manifest)
+    for bag in served_bags(args.repository):
+        if bag.manifest.content_hash == record.about.content_hash:
+            return load_calibration(bag.calibration_file, bag.manifest)
     raise ConfigError(f"{args.repository}: holds no bag with content hash {record.about.content_hash}, the record's")
 
 

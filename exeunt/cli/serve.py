@@ -124,7 +124,7 @@ def _say(line: str) -> None:
 
 
 def _public(repository: Path) -> list[str]:
-    from exeunt.serving.repository import served_bags
+    from exeunt.serving.bags import served_bags
 
     return [bag.manifest.bag for bag in served_bags(repository)]
 
@@ -144,7 +144,7 @@ def _runtime(args: argparse.Namespace) -> tuple[Callable[..., AbstractContextMan
 def _state_dir(asked: Path | None, repository: Path) -> Path | None:
     """The folder asked for; else the one that the bags name (then None); else the user's."""
     from exeunt.hosting.control import default_state_dir
-    from exeunt.serving.repository import named_state_dir, served_bags
+    from exeunt.serving.bags import named_state_dir, served_bags
 
     if asked is not None or named_state_dir(served_bags(repository)) is not None:
         return asked

@@ -14,10 +14,10 @@ from torch import nn
 from exeunt.demo import data
 from exeunt.demo.bag import BAG, write_bag_file, write_material
 from exeunt.demo.data import Digits
-from exeunt.demo.records import read_manifest
 from exeunt.demo.train import trained_bag
 from exeunt.manifest import Manifest
 from exeunt.measuring.progress import bars, shown
+from exeunt.serving.bags import bag_of
 from exeunt_export.writing.readme import PAGE_FILE
 
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
@@ -84,7 +84,7 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
         (each / PAGE_FILE).rename(each / f"{name}_{PAGE_FILE}")  # one for each bag
         shutil.copytree(each, repository, dirs_exist_ok=True)
         shutil.rmtree(each)
-    return Prepared(repository, tuple(read_manifest(repository, name) for name in exported), parts, modules)
+    return Prepared(repository, tuple(bag_of(repository, name).manifest for name in exported), parts, modules)
 
 
 def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:

@@ -12,17 +12,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from exeunt.contract import FEATURES, MANIFEST_FILE, PROBABILITIES, exit_model, features_name, votes_name
+from exeunt.contract import FEATURES, PROBABILITIES, exit_model, features_name, votes_name
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest, Member
 
 _BATCH_ROWS = 64
 Run = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]  # model, inputs -> outputs
-
-
-def read_manifest(repository: Path, bag: str) -> Manifest:
-    """Manifest of a bag in a repository; ConfigError if it is not there."""
-    return Manifest.load(repository / exit_model(bag) / "1" / MANIFEST_FILE)
 
 
 def depth_probabilities(

@@ -23,10 +23,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from exeunt.contract import MANIFEST_FILE
-from exeunt.errors import ConfigError, ExeuntError, ServingError
+from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting.control import STATE_DIR_VARIABLE
-from exeunt.manifest import Manifest
+from exeunt.serving.bags import ServedBag, refuse_response_caches, some_bags
 from exeunt.serving.drain import Drain, drain_all, hold
 from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS, rate_flags, shut_flags
 from exeunt.serving.probe import probe
@@ -61,15 +60,15 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def command(told: argparse.Namespace, manifests: list[Manifest], name: str) -> list[str]:
+def command(told: argparse.Namespace, bags: list[ServedBag], name: str) -> list[str]:
     """Command line of tritonserver; every flag that matters is explicit.
 
     Args:
         told: what `options` returns.
-        manifests: the bags' manifests.
+        bags: of the repository.
         name: prefix of shared memory.
     """
-    tickets = max(manifest.settings.max_tickets for manifest in manifests)
+    tickets = max(bag.settings.max_tickets for bag in bags)
     flags = {
         "model-repository": told.repository,
         "backend-directory": told.backend_directory,
@@ -100,18 +99,6 @@ def command(told: argparse.Namespace, manifests: list[Manifest], name: str) -> l
     return [*line, *(f"--backend-config=python,{key}={value}" for key, value in python.items()), *told.triton_options]
 
 
-def read_manifests(repository: Path) -> list[Manifest]:
-    """The manifests of a repository.
-
-    Raises:
-        ConfigError: there is none, or one is damaged.
-    """
-    found = [Manifest.load(path) for path in sorted(repository.glob(f"*/1/{MANIFEST_FILE}"))]
-    if not found:
-        raise ConfigError(f"{repository}: holds no bag (no */1/{MANIFEST_FILE}); run the export service first")
-    return found
-
-
 def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Start tritonserver, watch it, and stop it in order on SIGTERM or SIGINT.
 
@@ -121,20 +108,21 @@ def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
     Raises:
         ConfigError: the repository or the state folder cannot be used.
     """
-    manifests = read_manifests(told.repository)
+    bags = some_bags(told.repository)
+    refuse_response_caches(told.repository)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     name = f"exeunt-{secrets.token_hex(4)}"
     with ExitStack() as stack:
-        drains = [Drain(told.state_dir, each.content_hash, each.settings.drain_s) for each in manifests]
+        drains = [Drain(told.state_dir, bag.manifest.content_hash, bag.settings.drain_s) for bag in bags]
         hold(drains, stack)
         # the controllers take their state_dir from the environment, whatever the manifest says
         env = os.environ | {STATE_DIR_VARIABLE: str(told.state_dir)}
         # a session of its own: a signal for the group, such as Ctrl-C, must not reach Triton before the drain
-        process = subprocess.Popen(command(told, manifests, name), env=env, start_new_session=True)
+        process = subprocess.Popen(command(told, bags, name), env=env, start_new_session=True)
         stack.callback(_remove, process, name)
-        code = _watch(told, manifests, process, stop, say)
+        code = _watch(told, bags, process, stop, say)
         if process.poll() is None and code == 0:
             say("draining")
             drained = drain_all(drains, lambda: process.poll() is None)
@@ -147,7 +135,7 @@ def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 def _watch(
     told: argparse.Namespace,
-    manifests: list[Manifest],
+    bags: list[ServedBag],
     process: subprocess.Popen[bytes],
     stop: threading.Event,
     say: Callable[[str], None],
@@ -156,8 +144,8 @@ def _watch(
     host = "127.0.0.1" if told.address == "0.0.0.0" else told.address
 
     def ask() -> None:
-        for manifest in manifests:
-            probe(f"{host}:{told.http_port}", manifest.bag, told.probe_timeout_s)
+        for bag in bags:
+            probe(f"{host}:{told.http_port}", bag.manifest.bag, told.probe_timeout_s)
 
     watch = Watch(process.pid, ask, say, told.probe_every_s, told.probe_failures, told.start_s)
     problem = watch.until(stop)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exeunt.errors import ConfigError, ServingError
-from exeunt.serving.container import read_manifests
+from exeunt.serving.bags import bag_names, refuse_response_caches
 from exeunt.serving.launch import HOST, Ports, choose_ports
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ def serve_docker(
     """
     image = os.environ.get(IMAGE_VARIABLE, IMAGE)
     with contextlib.closing(connect()) as client:
-        models = [manifest.bag for manifest in read_manifests(repository)]
+        models = bag_names(repository)
+        refuse_response_caches(repository)
         _require_image(client, image)
         own_state(state_dir)
         ports = choose_ports(http_port, grpc_port, metrics_port)

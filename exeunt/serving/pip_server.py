@@ -21,11 +21,12 @@ from typing import Any
 from exeunt.errors import ConfigError, ServingError
 from exeunt.hosting.control import STATE_DIR_VARIABLE
 from exeunt.serving.backends import assemble, environment, find_wheel
+from exeunt.serving.bags import ServedBag, named_state_dir, refuse_response_caches, served_bags
 from exeunt.serving.drain import Drain, drain_all, hold
 from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, check_shared_memory, choose_ports, command
 from exeunt.serving.probe import probe
 from exeunt.serving.processes import Reaper, kill_group, tied_to_us
-from exeunt.serving.repository import ServedBag, model_folders, named_state_dir, served_bags
+from exeunt.serving.repository import model_folders
 from exeunt.serving.server_log import error_lines
 from exeunt.serving.watch import Watch
 
@@ -200,6 +201,7 @@ def serve(
     """
     check_shared_memory(len(model_folders(repository)))
     bags = served_bags(repository)
+    refuse_response_caches(repository)
     wheel = find_wheel()
     env = environment(wheel)
     with ExitStack() as stack:

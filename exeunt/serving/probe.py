@@ -2,7 +2,7 @@
 
 Readiness alone is not enough: with the exit controller's process dead, Triton before 26.04 goes on to say that it is
 ready (reference: Triton facts, 2.2). One row of zeros with `exit = never` runs every member and every vote, and stays
-outside the promise. Needs the standard library only, so that it starts quickly in any image.
+outside the promise. Needs numpy only, so that it starts quickly in any image.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from exeunt.contract import LABEL, MANIFEST_FILE, PARAMETER_EXIT, exit_model
+from exeunt.contract import LABEL, PARAMETER_EXIT, exit_model
 from exeunt.errors import ConfigError, ServingError
+from exeunt.serving.bags import bag_names
 
 WIDTHS_BYTES = {
     "BOOL": 1,
@@ -34,18 +35,6 @@ WIDTHS_BYTES = {
     "FP64": 8,
 }
 _BUSY = 503  # UNAVAILABLE: the controller itself answered that it is full or draining, so it is alive
-
-
-def bags_in(repository: Path) -> list[str]:
-    """Names of the bags of a repository.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    found = [str(json.loads(path.read_text())["bag"]) for path in sorted(repository.glob(f"*/1/{MANIFEST_FILE}"))]
-    if not found:
-        raise ConfigError(f"{repository}: holds no bag (no */1/{MANIFEST_FILE}); `exeunt export` writes one")
-    return found
 
 
 def probe(address: str, bag: str, timeout_s: float = 5.0) -> str:
@@ -116,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--timeout-s", type=float, default=5.0, help="seconds each call may take")
     told = parser.parse_args(arguments)
     try:
-        for bag in bags_in(told.repository):
+        for bag in bag_names(told.repository):
             print(probe(told.address, bag, told.timeout_s))
     except (ConfigError, ServingError) as error:
         print(error, file=sys.stderr)

@@ -1,36 +1,14 @@
-"""What a Triton model repository holds: its models, their config.pbtxt, and the bags among them."""
+"""The models of a Triton repository and their whole config.pbtxt; its bags are read by exeunt/serving/bags.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exeunt.contract import MANIFEST_FILE
 from exeunt.errors import ConfigError
-from exeunt.manifest import Manifest
+from exeunt.serving.bags import CONFIG_FILE
 from exeunt.serving.checks.onnx_contract import ModelConfig
-from exeunt.settings import Settings
-
-CONFIG_FILE = "config.pbtxt"
-
-
-@dataclass(frozen=True, slots=True)
-class ServedBag:
-    """A bag of a repository.
-
-    Attributes:
-        manifest: as export wrote it.
-        settings: the manifest's, with what config.pbtxt overrides.
-        folder: `NAME_exit/1`, which holds the manifest.
-        pinned: config.pbtxt names the state_dir, which then stays whatever the server is asked.
-    """
-
-    manifest: Manifest
-    settings: Settings
-    folder: Path
-    pinned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +86,3 @@ def read_model(folder: Path) -> Model:
         raise ConfigError(f"{folder / CONFIG_FILE}: name = {message.name!r}; allowed: the folder's, or none")
     told = MessageToDict(message, preserving_proto_field_name=True) | {"name": folder.name}
     return Model(folder, ModelConfig.from_json(told), message)
-
-
-def served_bags(repository: Path) -> list[ServedBag]:
-    """The bags of a repository, by name; none is allowed, since Triton serves any model.
-
-    Raises:
-        ConfigError: a manifest, a config.pbtxt or one of its settings is wrong.
-    """
-    found = []
-    for path in sorted(repository.glob(f"*/1/{MANIFEST_FILE}")):
-        manifest = Manifest.load(path)
-        config = read_config(path.parent.parent)
-        told = {key: each.string_value for key, each in config.parameters.items()}
-        settings = manifest.settings.overridden(told, f"{path.parent.parent / CONFIG_FILE}: parameters")
-        found.append(ServedBag(manifest, settings, path.parent, pinned="state_dir" in told))
-    return found
-
-
-def named_state_dir(bags: Sequence[ServedBag]) -> Path | None:
-    """The state_dir that the bags' settings name, if any.
-
-    Raises:
-        ConfigError: they name different ones, and one server has one (files in it are told apart by content hash).
-    """
-    named = {bag.settings.state_dir for bag in bags if not bag.pinned} - {""}
-    if len(named) > 1:
-        raise ConfigError(f"the bags name different folders, state_dir = {', '.join(sorted(named))}; ask for one")
-    return Path(named.pop()) if named else None

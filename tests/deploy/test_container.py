@@ -14,9 +14,10 @@ from tritonclient import grpc
 
 from exeunt.errors import ConfigError, ServingError
 from exeunt.measuring.perf_metrics import exits_of
-from exeunt.serving.container import command, main, options, read_manifests
-from exeunt.serving.probe import bags_in, probe
+from exeunt.serving.bags import bag_names, some_bags
+from exeunt.serving.container import command, main, options
 from exeunt.serving.probe import main as probe_main
+from exeunt.serving.probe import probe
 from exeunt.serving.watch import Watch
 from tests.deploy.container import running_container, until
 from tests.export.graphs import noise_rows
@@ -80,25 +81,25 @@ def test_a_process_that_ends_is_named():
 
 def test_a_repository_without_a_bag_is_the_operators_to_fill(tmp_path, capsys):
     assert main([f"--repository={tmp_path}", f"--state-dir={tmp_path}"]) == ConfigError.exit_code
-    assert "run the export service first" in capsys.readouterr().err
+    assert "`exeunt export` writes one" in capsys.readouterr().err
 
 
 def test_the_thread_pool_is_larger_than_the_tickets(repository):
-    manifests = read_manifests(repository)
+    manifests = some_bags(repository)
     line = command(options([f"--repository={repository}"]), manifests, "name")
     pool = next(int(each.rsplit("=", 1)[1]) for each in line if "thread-pool-size" in each)
     assert pool > manifests[0].settings.max_tickets
 
 
 def test_ranked_segments_share_slots_only_where_asked(repository):
-    manifests = read_manifests(repository)
+    manifests = some_bags(repository)
     plain, ranked = (command(options(extra), manifests, "name") for extra in ([], ["--rate-slots=2"]))
     assert set(ranked) - set(plain) >= {"--rate-limit=execution_count", "--rate-limit-resource=slot:2"}
     assert not any("rate-limit" in each for each in plain)
 
 
 def test_a_probe_of_nobody_fails(repository, capsys):
-    assert bags_in(repository) == ["tiny"]
+    assert bag_names(repository) == ["tiny"]
     assert probe_main([str(repository), "--address", "127.0.0.1:1"]) == 1
     assert "127.0.0.1:1/v2/health/ready" in capsys.readouterr().err
 

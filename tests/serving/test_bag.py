@@ -13,10 +13,10 @@ from tritonclient.utils import InferenceServerException
 
 from exeunt.contract import MANIFEST_FILE
 from exeunt.errors import ConfigError
+from exeunt.serving.bags import named_state_dir, served_bags
 from exeunt.serving.checks.repository import check_repository
 from exeunt.serving.pip_server import serve
 from exeunt.serving.processes import members
-from exeunt.serving.repository import named_state_dir, served_bags
 from exeunt_export.export_bag import export_bag
 from tests.export.tiny import tiny_bag
 from tests.serving.repository import copy_with

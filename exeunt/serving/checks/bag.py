@@ -10,10 +10,11 @@ from exeunt.deciding.calibration import load_calibration
 from exeunt.errors import ConfigError
 from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest, Tensor
+from exeunt.serving.bags import CONFIG_FILE, ServedBag
 from exeunt.serving.checks.onnx_contract import ModelConfig, TensorPort, triton_type
 from exeunt.serving.checks.problem import AGAIN, Problem
 from exeunt.serving.checks.wiring import needed_steps
-from exeunt.serving.repository import CONFIG_FILE, Model, ServedBag
+from exeunt.serving.repository import Model
 
 
 def bag_problems(bag: ServedBag, models: Mapping[str, Model]) -> Iterator[Problem]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exeunt.errors import ConfigError
+from exeunt.serving.bags import CONFIG_FILE, refuse_response_caches, served_bags
 from exeunt.serving.checks.bag import bag_problems
 from exeunt.serving.checks.onnx_contract import disagreements, onnx_ports
 from exeunt.serving.checks.problem import AGAIN, Problem
 from exeunt.serving.checks.row import row_problems
 from exeunt.serving.checks.wiring import wiring_problems
 from exeunt.serving.onnx_model import OnnxFileError, open_session
-from exeunt.serving.repository import CONFIG_FILE, Model, model_folders, read_model, served_bags
+from exeunt.serving.repository import Model, model_folders, read_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def check_repository(repository: Path) -> Report:
     problems += wiring_problems(models)
     try:
         bags = served_bags(repository)
+        refuse_response_caches(repository)
     except ConfigError as error:
         bags = []
         problems.append(Problem("", "", str(error), AGAIN))

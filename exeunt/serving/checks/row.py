@@ -10,10 +10,10 @@ import numpy as np
 from exeunt import contract
 from exeunt.errors import ExeuntError
 from exeunt.manifest import Manifest, Member, Tensor
+from exeunt.serving.bags import ServedBag
 from exeunt.serving.checks.bag import config_of
 from exeunt.serving.checks.problem import AGAIN, Problem
 from exeunt.serving.onnx_model import OnnxModel
-from exeunt.serving.repository import ServedBag
 
 RTOL, ATOL = 1e-4, 1e-5  # of a chain of segments against the member (design: export, verify)
 FREE_DIM = 8  # size given to a free dimension

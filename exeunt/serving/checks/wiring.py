@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from exeunt.serving.bags import CONFIG_FILE
 from exeunt.serving.checks.onnx_contract import TensorPort
 from exeunt.serving.checks.problem import AGAIN, Problem
-from exeunt.serving.repository import CONFIG_FILE, Model
+from exeunt.serving.repository import Model
 
 
 def wiring_problems(models: Mapping[str, Model]) -> Iterator[Problem]:
