@@ -14,10 +14,44 @@ from exeunt.tuning.tuner import Answered
 LATENCY_BOUNDS_US = ([m * 10**e for e in range(2, 7) for m in (1, 2, 5)] + [10_000_000])[2:]
 
 
+class ClassCounters:
+    """What one class of service may lose and has lost since start, counted apart from any tuner's own books.
+
+    Attributes:
+        rows: rows answered that the promise counts.
+        promised_losses: the promised share at the time of each answer, summed over them (eps T).
+        losses: losses found, each counted 1/q, early rows whose full vote never came among them.
+        unconfirmed: early rows that await their full vote, each counted 1/q (1 before it is tossed).
+        most_unconfirmed: highest `unconfirmed` at an early decision (P).
+        lowest_q: lowest probability with which an early row was chosen to finish.
+    """
+
+    __slots__ = ("losses", "lowest_q", "most_unconfirmed", "promised_losses", "rows", "unconfirmed")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.promised_losses = 0.0
+        self.losses = 0.0
+        self.unconfirmed = 0.0
+        self.most_unconfirmed = 0.0
+        self.lowest_q = 1.0
+
+    def waits(self, weight: float, q: np.ndarray) -> None:
+        """Early rows that finish with probabilities `q` (float32 [rows]) add `weight` to what is awaited."""
+        self.unconfirmed += weight
+        if len(q):
+            self.lowest_q = min(self.lowest_q, float(q.min()))
+
+
 class Counters:
     """Counters since start.
 
+    Args:
+        exits: number of exits.
+        classes: number of classes of service.
+
     Attributes:
+        by_class: for each class of service.
         answers: int64 [exits, reasons], rows answered.
         promised_rows: rows answered that the promise counts: no `never`, no NaN, no deadline, no fault.
         requests: int64 [exits, bounds + 1], client requests released by their last row's exit and by latency; the last
@@ -33,7 +67,8 @@ class Counters:
         tickets: tickets admitted; `shadow_tickets` those of them that asked for every tap.
     """
 
-    def __init__(self, exits: int) -> None:
+    def __init__(self, exits: int, classes: int = 1) -> None:
+        self.by_class = [ClassCounters() for _ in range(classes)]
         self.answers = np.zeros((exits, len(Reason)), dtype=np.int64)
         self.promised_rows = 0
         self.requests = np.zeros((exits, len(LATENCY_BOUNDS_US) + 1), dtype=np.int64)
@@ -49,27 +84,76 @@ class Counters:
         self.tickets = 0
         self.shadow_tickets = 0
 
-    def answered(self, exit_: int, reason: Reason, answered: Answered, risk: float) -> None:
-        """Count rows decided at an exit for a reason; `risk` is their summed estimated risk."""
+    def answered(
+        self, exit_: int, reason: Reason, answered: Answered, risk: float, class_losses: tuple[float, ...]
+    ) -> None:
+        """Count rows decided at an exit for a reason.
+
+        Args:
+            exit_: the exit.
+            reason: the reason of all of them.
+            answered: the rows.
+            risk: their summed estimated risk.
+            class_losses: promised share of losses by class of service, now.
+        """
         self.answers[exit_, reason] += len(answered.reason)
-        self.promised_rows += int(np.count_nonzero(answered.counted))
+        for number, mine in self._classes_of(answered.service_class):
+            rows = int(np.count_nonzero(answered.counted[mine]))
+            self.promised_rows += rows
+            self.by_class[number].rows += rows
+            self.by_class[number].promised_losses += rows * class_losses[number]
+            if reason == EARLY:
+                q = answered.q[mine][answered.finishes[mine]]
+                counters = self.by_class[number]
+                counters.waits(_weight(q), q)
+                counters.most_unconfirmed = max(counters.most_unconfirmed, counters.unconfirmed)
         if reason == EARLY:
             self.expected_losses += risk
+
+    def tossed(self, answered: Answered) -> None:
+        """Rows that were answered before, each counted 1 until now, have been tossed."""
+        early = answered.reason == EARLY
+        for number, mine in self._classes_of(answered.service_class):
+            q = answered.q[mine][early[mine] & answered.finishes[mine]]
+            self.by_class[number].waits(_weight(q) - int(np.count_nonzero(early[mine])), q)
+
+    def abandoned(self, answered: Answered) -> None:
+        """Early rows that were to finish never will: each is lost."""
+        self.abandoned_rows += len(answered.reason)
+        for number, mine in self._classes_of(answered.service_class):
+            weight = _weight(answered.q[mine])
+            self.by_class[number].unconfirmed -= weight
+            self.by_class[number].losses += weight
 
     def finished(self, feedback: Feedback) -> None:
         """Count finished rows and their losses."""
         self.finished_rows += len(feedback)
         early = feedback.reason == EARLY
         early_rows = int(np.count_nonzero(early))
-        if early_rows:
-            self.early_rows += early_rows
-            lost = feedback.loss & early
-            seen = int(np.count_nonzero(lost))
-            if seen:
-                self.seen_losses += seen
-                self.losses += float((lost / feedback.q).sum())
+        if not early_rows:
+            return
+        self.early_rows += early_rows
+        lost = feedback.loss & early
+        for number, mine in self._classes_of(feedback.service_class):
+            self.by_class[number].unconfirmed -= _weight(feedback.q[mine][early[mine]])
+            if lost[mine].any():
+                weight = _weight(feedback.q[mine][lost[mine]])
+                self.by_class[number].losses += weight
+                self.losses += weight
+        self.seen_losses += int(np.count_nonzero(lost))
+
+    def _classes_of(self, service_class: np.ndarray) -> list[tuple[int, np.ndarray | slice]]:
+        """Each class of service with its rows; bool [rows], or all."""
+        if len(self.by_class) == 1:
+            return [(0, slice(None))]
+        return [(number, service_class == number) for number in np.unique(service_class).tolist()]
 
     def released(self, latency_us: int, exit_: int) -> None:
         """Count one client request, whose last row was decided at an exit."""
         self.requests[exit_, bisect_left(LATENCY_BOUNDS_US, latency_us)] += 1
         self.latency_us[exit_] += latency_us
+
+
+def _weight(q: np.ndarray) -> float:
+    """Sum of 1 / q."""
+    return float((1.0 / q.astype(np.float64)).sum()) if len(q) else 0.0

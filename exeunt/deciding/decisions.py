@@ -81,7 +81,7 @@ class Decisions:
         self.feedback = settings.feedback
         self.late_thinning = False
         self.exits_off = np.zeros(exits, dtype=bool)
-        self.counters = Counters(exits)
+        self.counters = Counters(exits, len(settings.classes_of_service))
         self.on_feedback: list[Callable[[Feedback], None]] = []
         self.on_over: list[Listener] = []
         self._toss = toss
@@ -191,7 +191,8 @@ class Decisions:
         if coins is None:
             return NOBODY
         batch.toss(rows, *coins)
-        self.tuner.tossed(batch.answered(rows))
+        self.tuner.tossed(answered := batch.answered(rows))
+        self.counters.tossed(answered)
         self._end_if_idle(batch, moment)
         return rows[~batch.finishes[rows]]
 
@@ -295,7 +296,7 @@ class Decisions:
             if coins is not None:
                 batch.toss(rows, *coins)
         self.tuner.answered(answered := batch.answered(rows))
-        self.counters.answered(exit_, reason, answered, float(risk.sum()))
+        self.counters.answered(exit_, reason, answered, float(risk.sum()), self.tuner.class_losses)
 
     def _finish(self, batch: Batch, moment: int) -> np.ndarray:
         """The full vote is there: answer who is left, learn; the rows (indices) that were left."""
@@ -319,8 +320,8 @@ class Decisions:
         awaited = rows[(batch.exit[rows] >= 0) & batch.finishes[rows]]
         early = awaited[batch.reason[awaited] == Reason.EARLY]
         if len(early):
-            self.counters.abandoned_rows += len(early)
-            self.tuner.abandoned(batch.answered(early))
+            self.tuner.abandoned(abandoned := batch.answered(early))
+            self.counters.abandoned(abandoned)
         batch.finishes[awaited] = False
         batch.all_finish = False
         batch.ended[awaited] = moment

@@ -14,6 +14,7 @@ import numpy as np
 from exeunt.contract import Reason
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.counters import LATENCY_BOUNDS_US, Counters
+from exeunt.tuning.error_budget.class_budget import deviation
 
 COUNTERS = {
     "exeunt_answers_total": "Rows answered, by exit and reason",
@@ -22,6 +23,8 @@ COUNTERS = {
     "exeunt_release_latency_us_count": "Client requests released",
     "exeunt_promised_rows_total": "Rows answered that the promise counts: no never, no NaN, no deadline, no fault",
     "exeunt_losses_total": "Early rows whose label was not the full vote's, each counted 1/q",
+    "exeunt_class_losses_total": "Losses found, each counted 1/q, and early rows whose full vote never came, by class",
+    "exeunt_class_promised_losses_total": "Promised share of losses, summed over the answers, by class: eps T",
     "exeunt_finished_rows_total": "Rows whose full vote became feedback",
     "exeunt_early_rows_total": "Finished rows that had left early",
     "exeunt_expected_losses_total": "Summed estimated risk of the rows that left early",
@@ -39,6 +42,7 @@ GAUGES = {
     "exeunt_threshold": "Threshold on 1 - confidence, by exit",
     "exeunt_exit_active": "1 where the exit is offered",
     "exeunt_promised_loss": "Promised share of answers that may differ from the full vote",
+    "exeunt_class_allowed_losses": "Losses within the promise so far, by class: eps T + P, and luck where q < 1",
     "exeunt_max_unconfirmed_rows": "Most early rows that may await their full vote: the constant of the promise",
     "exeunt_feedback_probability": "Probability with which an answered row is finished for feedback",
     "exeunt_tuner": "The tuner's own numbers, by name",
@@ -95,6 +99,13 @@ def _told(
         ("exeunt_feedback_probability", controller.finish_probability),
     ):
         yield family, (), float(value)
+    names = controller.settings.classes_of_service
+    for name, of_class in zip(names, counters.by_class, strict=True):
+        label = (("service_class", name),)
+        promised = of_class.promised_losses + of_class.most_unconfirmed
+        yield "exeunt_class_losses_total", label, of_class.losses
+        yield "exeunt_class_promised_losses_total", label, of_class.promised_losses
+        yield "exeunt_class_allowed_losses", label, promised + deviation(promised, of_class.lowest_q)
     pairs = zip(controller.tuner.thresholds(), controller.active(), strict=True)
     for exit_, (threshold, active) in enumerate(pairs):
         yield "exeunt_exit_active", (("exit", str(exit_)),), float(active)

@@ -11,6 +11,7 @@ import pytest
 
 from exeunt.contract import Reason
 from exeunt.deciding.controller import Controller
+from exeunt.deciding.counters import Counters
 from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.sampling import FinishProbability
@@ -21,6 +22,7 @@ from exeunt.records.parquet import FeedbackLog
 from exeunt.records.record import About, read_record
 from exeunt.replay.replay import replay
 from exeunt.replay.stream import VoteStream, recorded_stream
+from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
 from exeunt.tuning.tuner import Tuner
 from tests.engine.simulate import Simulation
 from tests.replay.replay_bag import Votes, manifest, tuner_of, votes_of
@@ -145,11 +147,24 @@ class EnsembleLife:
             self.controller.promise((float(self.rng.choice([0.05, 0.1])), 0.02, 0.3))
 
 
+def assert_same_books(counters: Counters, tuner: BudgetTuner) -> None:
+    """The server's own counters of each class of service say what the tuner's accounts say."""
+    for counted, account in zip(counters.by_class, tuner.ledger.accounts, strict=True):
+        assert counted.rows == account.answered_rows > 0
+        assert counted.promised_losses == pytest.approx(account.allowed)
+        assert counted.losses == pytest.approx(account.losses)
+        assert counted.most_unconfirmed == pytest.approx(account.most_unconfirmed)
+        assert counted.unconfirmed == pytest.approx(account.unconfirmed, abs=1e-6)
+        assert counted.lowest_q == pytest.approx(1.0 / account.heaviest_ever)
+
+
 @pytest.mark.parametrize("on_failure", ["error", "best_vote"])
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_a_live_run_in_ensemble_mode_is_decided_again(tmp_path: Path, tuner: str, on_failure: str) -> None:
     recorded = Recorded(tmp_path, manifest(tuner=tuner, on_failure=on_failure, **SETTINGS))
     EnsembleLife(recorded, seed=1).live(1200)
+    if isinstance(recorded.tuner, BudgetTuner):
+        assert_same_books(recorded.controller.counters, recorded.tuner)
     stream, _ = recorded.again()
     assert set(stream.rows.reason.tolist()) >= {Reason.FULL, Reason.EARLY, Reason.LOSSLESS, Reason.DEADLINE}
     assert (Reason.DEGRADED in stream.rows.reason) == (on_failure == "best_vote")
