@@ -29,6 +29,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     version = folder / "digits" / "model_repository" / exit_model("digits") / "1"
     version.mkdir(parents=True)
     bag.save(version / MANIFEST_FILE)
+    (version.parent / "config.pbtxt").write_text('backend: "exit_controller"\n')
     told = replay_bag.votes_of(bag, 300, seed=99)
     np.savez(version / CALIBRATION_FILE, **{votes_name(bag.members[m].name, d): each for (m, d), each in told.items()})
     material = prepare("digits", folder, pytest.fail)
