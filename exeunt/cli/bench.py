@@ -106,7 +106,7 @@ def _server(args: argparse.Namespace, console: Console) -> Iterator[str]:
         return
     from exeunt.serving.pip_server import serve
 
-    console.print(f"start Triton over {args.repository}")
+    console.print(f"start Triton over {args.repository}", markup=False)
     with serve(args.repository) as server:
         yield f"grpc://{server.grpc_url}"
 

@@ -137,6 +137,7 @@ def _obeyed(state_dir: Path, name: str, version: int) -> Status:
 
 def _show(status: Status) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -144,20 +145,23 @@ def _show(status: Status) -> None:
     alive = f"[red]silent for {age_s:.0f} s[/red]" if age_s > STALE_S else "running"
     alive = "stopped" if status.stopped else alive
     up_s = status.written_unix_s - status.started_unix_s
-    console.print(f"[bold]{status.bag}[/bold]  {alive}, process {status.pid}, up {up_s:.0f} s, tuner {status.tuner}")
-    classes = "".join(f", {name} {loss:.3%}" for name, loss in status.service_classes.items())
+    process = f"process {status.pid}, up {up_s:.0f} s"
+    console.print(f"[bold]{escape(status.bag)}[/bold]  {alive}, {process}, tuner {escape(status.tuner)}")
+    losses = status.service_classes.items()
+    classes = "".join(f", {escape(name)} {loss:.3%}" for name, loss in losses)
     console.print(f"promised loss {status.max_loss:.3%}{classes}; control version {status.control_version}")
     console.print(f"tickets in flight {status.tickets_in_flight}, rows waiting {status.waiting_rows}")
     if status.control_error:
-        console.print(f"[red]control file not obeyed: {status.control_error}[/red]")
+        console.print(f"[red]control file not obeyed: {escape(status.control_error)}[/red]")
     table = Table(header_style="bold")
     for column in ("exit", "offered", "threshold", "answers", "by reason"):
         table.add_column(column, justify="left" if column == "by reason" else "right")
     for exit_ in range(status.exits):
-        table.add_row(*_line(status, exit_))
+        table.add_row(*map(escape, _line(status, exit_)))
     console.print(table)
     if status.metrics:
-        console.print("  ".join(f"{name} {value:g}" for name, value in status.metrics.items() if value is not None))
+        numbers = (f"{name} {value:g}" for name, value in status.metrics.items() if value is not None)
+        console.print("  ".join(numbers), markup=False)
 
 
 def _line(status: Status, exit_: int) -> list[str]:

@@ -98,6 +98,7 @@ def as_mappings(answers: Answers) -> list[dict[str, Any]]:
 def _print_table(answers: Answers) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -111,7 +112,7 @@ def _print_table(answers: Answers) -> None:
             each.reason.name.lower(),
             f"{each.risk:.4f}",
         )
-        table.add_row(str(row), each.label_name, *numbers)
+        table.add_row(str(row), escape(each.label_name), *numbers)
     Console().print(table)
 
 

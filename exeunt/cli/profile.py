@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         after.save(fresh)
         fresh.replace(path)
-        console.print(f"{path}: times written; the server reads them at its next start")
+        console.print(f"{path}: times written; the server reads them at its next start", markup=False)
     if args.json:
         print(json.dumps(_times(after)))
     else:

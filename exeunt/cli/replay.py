@@ -172,7 +172,7 @@ def _show(record: Record, max_loss: float, results: Sequence[ReplayResult], runs
     from exeunt.replay.tables import rich_table
 
     console = Console(width=None if sys.stdout.isatty() else 130)
-    title = f"{record.about.bag}: {len(record.decided)} rows replayed, promised loss {max_loss:.2%}"
+    title = f"{escape(record.about.bag)}: {len(record.decided)} rows replayed, promised loss {max_loss:.2%}"
     console.print(rich_table(results, title))
     for each, agreement in list(zip(runs, _agreement(runs), strict=True))[1:]:
         console.print(f"{escape(each.policy)}: {agreement:.2%} of the rows left where the record says")

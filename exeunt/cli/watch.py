@@ -71,6 +71,7 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
         unix_s: the present time.
     """
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
@@ -85,7 +86,7 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
     for column in ("exit", "offered", "threshold", "answers", "share", ""):
         table.add_column(column, justify="left" if column == "" else "right")
     for exit_ in range(now.exits):
-        table.add_row(*_line(now, exit_))
+        table.add_row(*map(escape, _line(now, exit_)))
     load = f"{rate}, {now.tickets_in_flight} batches in flight, {now.waiting_rows} rows waiting"
     return Group(head, load, promise(now), table)
 

@@ -92,10 +92,11 @@ def print_report(measured: Measured, console: Console) -> None:
     console.print("[bold]Where the server's time goes[/], ms per request, summed over what runs side by side")
     console.print(_time_table(measured.lines))
     for line in _in_words(measured):
-        console.print(line)
+        console.print(line, markup=False)
     for summary in measured.summaries:
         if summary.failed:
-            console.print(f"{summary.failed} requests to {summary.model} failed, the first: {summary.first_error}")
+            line = f"{summary.failed} requests to {summary.model} failed, the first: {summary.first_error}"
+            console.print(line, markup=False)
 
 
 def save(measured: Measured, path: Path) -> None:

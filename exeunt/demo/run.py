@@ -67,7 +67,9 @@ def run_demo(plan: DemoPlan, console: Console) -> Measured:
     prepared = prepare(plan.folder, plan.cache, plan.seed, console, plan.modes)
     write_test(prepared, plan.folder)
     prepared_s = time.monotonic() - began_s
-    console.print(f"start Triton over {prepared.repository}, {len(list(prepared.repository.iterdir()))} models")
+    console.print(
+        f"start Triton over {prepared.repository}, {len(list(prepared.repository.iterdir()))} models", markup=False
+    )
     with serve(prepared.repository, log=plan.folder / "server.log") as server:
         url = f"grpc://{server.grpc_url}"
         console.print(f"ready: http://{server.http_url}, {url}, {server.metrics_url}", soft_wrap=True)
@@ -76,7 +78,7 @@ def run_demo(plan: DemoPlan, console: Console) -> Measured:
     print_report(measured, console)
     save(measured, plan.folder / "report.json")
     draw(measured, plan.folder / "picture.png")
-    console.print(f"wrote report.json and picture.png to {plan.folder}", soft_wrap=True)
+    console.print(f"wrote report.json and picture.png to {plan.folder}", soft_wrap=True, markup=False)
     return measured
 
 

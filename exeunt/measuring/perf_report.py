@@ -21,6 +21,7 @@ _SHORT = {"concurrency": "in flight", "rate": "/s sent"}
 
 def table(runs: Sequence[PerfRun]) -> Table:
     """One line per run."""
+    from rich.markup import escape
     from rich.table import Table
 
     made = Table()
@@ -33,7 +34,7 @@ def table(runs: Sequence[PerfRun]) -> Table:
         times = [f"{run.latency_ms[name]:.1f}" for name in ("p50", "p95", "p99")]
         early, loss = _early(run), run.loss
         made.add_row(
-            run.model,
+            escape(run.model),
             load,
             f"{run.throughput:.1f}",
             *times,

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 def latency_table(summaries: Sequence[Summary]) -> Table:
     """One row per model: latency, throughput, loss, accuracy, failures."""
+    from rich.markup import escape
+
     table = _table(("model",), ("p50 ms", "p95 ms", "p99 ms", "rows/s", "loss", "accuracy", "failed"))
     for each in summaries:
         table.add_row(
-            each.model,
+            escape(each.model),
             *(f"{value:.1f}" for value in (each.p50_ms, each.p95_ms, each.p99_ms, each.rows_per_s)),
             percent(each.loss, 2),
             percent(each.accuracy, 1),
@@ -27,21 +29,27 @@ def latency_table(summaries: Sequence[Summary]) -> Table:
 
 def exits_table(summaries: Sequence[Summary]) -> Table:
     """One row per model that has exits: share of answers by exit and by reason."""
+    from rich.markup import escape
+
     exits = sorted({exit_ for each in summaries for exit_ in each.exits})
     reasons = sorted({reason for each in summaries for reason in each.reasons})
     table = _table(("model",), (*(f"exit {exit_}" for exit_ in exits), *reasons))
     for each in summaries:
         if each.exits:
             shares = [each.exits.get(exit_, 0.0) for exit_ in exits]
-            table.add_row(each.model, *map(percent, shares + [each.reasons.get(reason, 0.0) for reason in reasons]))
+            table.add_row(
+                escape(each.model), *map(percent, shares + [each.reasons.get(reason, 0.0) for reason in reasons])
+            )
     return table
 
 
 def accuracy_table(accuracies: Mapping[str, float]) -> Table:
     """Name -> share of true labels."""
+    from rich.markup import escape
+
     table = _table(("member",), ("accuracy",))
     for name, share in accuracies.items():
-        table.add_row(name, percent(share, 1))
+        table.add_row(escape(name), percent(share, 1))
     return table
 
 

@@ -40,7 +40,10 @@ def dashboard_server(state_dir: Path, bag: str, port: int) -> ThreadingHTTPServe
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.split("?")[0]
-            if path == "/":
+            if not _is_local(self.headers.get("Host", "")):
+                # a page elsewhere could name this address by a DNS entry of its own, and read what is shown
+                self._send(403, "text/plain", b"ask for 127.0.0.1 or localhost")
+            elif path == "/":
                 self._send(200, "text/html; charset=utf-8", page())
             elif path == "/status.json":
                 self._send_status()
@@ -74,3 +77,8 @@ def dashboard_server(state_dir: Path, bag: str, port: int) -> ThreadingHTTPServe
         return ThreadingHTTPServer((HOST, port), Handler)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"--port {port}: {HOST}:{port} cannot be had ({error}); name a free port") from None
+
+
+def _is_local(host: str) -> bool:
+    """Whether a Host header names this machine's loopback interface."""
+    return host.partition(":")[0] in (HOST, "localhost")

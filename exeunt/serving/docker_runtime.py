@@ -138,7 +138,7 @@ def container_options(
         },
         "ports": {"8000/tcp": (HOST, ports.http), "8001/tcp": (HOST, ports.grpc), "8002/tcp": (HOST, ports.metrics)},
         "shm_size": SHM_BYTES,
-        "ulimits": [Ulimit(name="memlock", soft=-1, hard=-1), Ulimit(name="stack", soft=67108864, hard=67108864)],
+        "ulimits": [Ulimit(name="stack", soft=67108864, hard=67108864)],
         "tmpfs": {"/tmp": "size=1g,mode=1777"},
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],

@@ -53,6 +53,14 @@ def test_what_is_not_there_is_refused(url, path, code):
         assert refused.value.code == code
 
 
+def test_a_page_elsewhere_cannot_read_it_by_a_name_of_its_own(url):
+    request = urllib.request.Request(f"{url}/status.json", headers={"Host": "evil.example:80"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=5)
+    with refused.value:
+        assert refused.value.code == 403
+
+
 def test_every_name_the_page_reads_is_in_the_status():
     read = set(re.findall(rb"status\.(\w+)", page())) - {b"json"}
     assert read - {b"age_s"} <= {name.encode() for name in Status.__dataclass_fields__}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import exeunt
@@ -39,7 +40,7 @@ def print_report(measured: FileMeasured, console: Console) -> None:
     console.print("[bold]Accuracy by type of file[/], by the extension: the most frequent types")
     console.print(_types_table(measured.parts[-1], measured.prepared.manifest.labels))
     for line in sentences(measured):
-        console.print(line)
+        console.print(line, markup=False)
 
 
 def sentences(measured: FileMeasured) -> list[str]:
@@ -108,7 +109,7 @@ def _types_table(part: LoadPart, labels: tuple[str, ...]) -> Table:
     for place in np.argsort(-counts, kind="stable")[:MOST_TYPES]:
         here = part.stream.truth == numbers[place]
         shares = [percent(float((found[model][here] == numbers[place]).mean())) for model in models]
-        table.add_row(labels[numbers[place]], str(counts[place]), *shares)
+        table.add_row(escape(labels[numbers[place]]), str(counts[place]), *shares)
     return table
 
 
