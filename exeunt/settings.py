@@ -34,6 +34,8 @@ class Settings:
         max_unconfirmed_rows: most rows that left early and still await the full vote.
         max_tickets: most batches in flight; must stay below Triton's BLS thread pool.
         max_waiting_rows: most rows waiting for a ticket; newcomers beyond get UNAVAILABLE.
+        max_wait_ms: newcomers that could not be begun within this time are refused at once; 0 = half a second, or ten
+            times the full ensemble's latency where that is longer.
         on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded.
         deadline_ms: deadline of requests that name none; 0 = none.
         workers: mode "engine": segments that run at a time; 0 = one per core of the host.
@@ -58,6 +60,7 @@ class Settings:
     max_unconfirmed_rows: int = 256
     max_tickets: int = 16
     max_waiting_rows: int = 4096
+    max_wait_ms: float = 0.0
     on_failure: str = "error"
     deadline_ms: float = 0.0
     workers: int = 0
@@ -151,6 +154,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outsid
     "max_unconfirmed_rows": (0, 10**9),
     "max_tickets": (1, 65_536),
     "max_waiting_rows": (1, 10**9),
+    "max_wait_ms": (0.0, 86_400_000.0),
     "workers": (0, 4096),
     "intra_op_threads": (0, 4096),
     "seed": (0, 2**63 - 1),

@@ -22,11 +22,14 @@ from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.decisions import Decisions, ExitVotes, Listener
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.request_queue import RequestQueue
-from exeunt.deciding.ticket import Ticket, failed, too_late
+from exeunt.deciding.ticket import Ticket, failed, too_late, waited_long
 from exeunt.errors import ExeuntError, OverloadedError
 from exeunt.manifest import Manifest
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.tuner import Tuner
+
+LEAST_WAIT_US = 500_000.0  # the default of max_wait_ms, unless the bag is slow
+WAIT_IN_FULL_RUNS = 10.0  # and then in times of the full ensemble's latency, as its p99 under load is
 
 
 class Controller:
@@ -50,7 +53,12 @@ class Controller:
         self.counters = self.decisions.counters
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
-        self._queue = RequestQueue(manifest.max_batch_size, self.settings.max_waiting_rows)
+        self._queue = RequestQueue(
+            manifest.max_batch_size,
+            self.settings.max_waiting_rows,
+            max_wait_us_of(manifest),
+            len(self.settings.classes_of_service),
+        )
         self._next_ticket_id = 1
         # the engine merges tickets at every segment by itself: there a ticket is one request
         self._most_requests = 1 if manifest.mode == "engine" else None
@@ -117,27 +125,27 @@ class Controller:
             RequestError: see RequestQueue.offer.
             OverloadedError: full, or stopping.
         """
-        request.arrived_us = now_us
         try:
-            self._queue.offer(request)
+            self._queue.offer(request, now_us)
         except OverloadedError:
             self.counters.refused += 1
             raise
 
-    def next_ticket(self, at_work: int = 0) -> Ticket | None:
-        """Admit the oldest waiting requests as one ticket, while fewer than max_tickets are in flight.
+    def next_ticket(self, at_work: int = 0, now_us: int = 0) -> Ticket | None:
+        """Admit the waiting requests whose turn it is as one ticket, while fewer than max_tickets are in flight.
 
         The engine finishes answered tickets in idle time: there only tickets with open rows count.
 
         Args:
             at_work: tickets that the runner still works on, those included that are over for the controller.
+            now_us: time of the admission.
         """
         in_flight = len(self._unanswered if self.manifest.mode == "engine" else self.tickets)
         if max(in_flight, at_work) >= self.settings.max_tickets or not len(self._queue):
             return None
         shadow = self.settings.shadow_share > 0 and self._rng.random() < self.settings.shadow_share
         wanted = np.ones(len(self._voters), dtype=bool) if shadow else self.active()
-        requests = self._queue.take(self._most_requests)
+        requests = self._queue.take(now_us, self._most_requests)
         ticket = Ticket(self._next_ticket_id, requests, wanted, self.manifest.classes)
         self._next_ticket_id += 1
         self.counters.tickets += 1
@@ -213,8 +221,12 @@ class Controller:
         return left_out
 
     def tick(self, now_us: int) -> list[Release]:
-        """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote."""
+        """Release what is past its deadline: the best vote so far, or UNAVAILABLE before any vote.
+
+        What has waited so long that its caller is hardly there any more is UNAVAILABLE, too.
+        """
         late = [too_late(request, now_us) for request in self._queue.overdue(now_us)]
+        late += [waited_long(request, now_us) for request in self._queue.given_up(now_us)]
         self.counters.errors += len(late)
         for ticket in self._with_deadline():
             for request in ticket.unreleased():
@@ -227,8 +239,9 @@ class Controller:
     def next_deadline_us(self) -> int | None:
         """The earliest deadline of anybody who still waits for an answer, or None."""
         unanswered = chain.from_iterable(ticket.unreleased() for ticket in self._with_deadline())
-        requests = chain(self._queue.requests(), unanswered)
-        return min((r.deadline_us for r in requests if r.deadline_us is not None), default=None)
+        due = [request.deadline_us for request in unanswered if request.deadline_us is not None]
+        waiting_us = self._queue.next_deadline_us()
+        return min(due if waiting_us is None else [*due, waiting_us], default=None)
 
     def retune(self) -> Callable[[], Any] | None:
         """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
@@ -294,3 +307,10 @@ class Controller:
         if not ticket.unreleased_requests:
             self._unanswered.discard(ticket.id)
         return due
+
+
+def max_wait_us_of(manifest: Manifest) -> float:
+    """Longest time that a request may be expected to wait for a ticket: as the settings say, or by the bag's costs."""
+    if manifest.settings.max_wait_ms:
+        return 1000.0 * manifest.settings.max_wait_ms
+    return max(LEAST_WAIT_US, WAIT_IN_FULL_RUNS * float(manifest.costs().elapsed_us[-1]))

@@ -1,94 +1,222 @@
-"""RequestQueue: client requests waiting for a ticket, in order of arrival, bounded, merged as whole requests."""
+"""RequestQueue: client requests that wait for a ticket, bounded in rows and in time, fair between classes of service.
+
+Fair: classes take turns by rows served (weighted fair queueing with equal weights), and of `max_waiting_rows` an equal
+share is kept for each class in use. In time: a newcomer that could not be begun within `max_wait_us`, by the rate at
+which rows were begun of late, is refused at once. If requests got old nevertheless (a stall), the newest are served
+first, as adaptive LIFO does: their callers are still there. What has waited twice as long as it may is given up.
+
+Pure: time is an argument.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 
 from exeunt.deciding.request import Request
 from exeunt.errors import OverloadedError, RequestError
 
+IN_USE_US = 10_000_000  # a class without requests for so long keeps no room
+RATE_HALF_LIFE_US = 1_000_000.0  # of what is remembered of the service rate
+GIVE_UP = 2.0  # times max_wait_us, after which a request is given up
+NO_BOUND_US = 10**15
+
+
+class ServiceRate:
+    """Rows begun per microsecond of late, while rows were waiting."""
+
+    def __init__(self) -> None:
+        self._rows = 0.0
+        self._busy_us = 0.0
+        self._since_us: int | None = None  # rows have been waiting since; the last that were begun came before
+
+    def waiting(self, now_us: int) -> None:
+        """Rows wait."""
+        if self._since_us is None:
+            self._since_us = now_us
+
+    def begun(self, rows: int, now_us: int, more: bool) -> None:
+        """Rows were begun; `more` says whether others wait."""
+        busy_us = max(0, now_us - (now_us if self._since_us is None else self._since_us))
+        kept = 0.5 ** (busy_us / RATE_HALF_LIFE_US)
+        self._rows = kept * self._rows + rows
+        self._busy_us = kept * self._busy_us + busy_us
+        self._since_us = now_us if more else None
+
+    def wait_us(self, rows: int, now_us: int) -> float:
+        """Time until so many rows will have been begun; 0 before anything is known."""
+        stalled_us = 0 if self._since_us is None else max(0, now_us - self._since_us)
+        return rows * (self._busy_us + stalled_us) / self._rows if self._rows else 0.0
+
 
 class RequestQueue:
-    """First-in first-out queue of requests.
+    """Requests by class of service.
 
     Args:
         max_batch_size: most rows of one ticket.
         max_waiting_rows: most rows waiting; newcomers beyond are refused.
+        max_wait_us: longest time that a newcomer may be expected to wait.
+        classes: number of classes of service.
+
+    Attributes:
+        waiting_rows: rows that wait.
     """
 
-    def __init__(self, max_batch_size: int, max_waiting_rows: int) -> None:
+    def __init__(
+        self, max_batch_size: int, max_waiting_rows: int, max_wait_us: float = NO_BOUND_US, classes: int = 1
+    ) -> None:
+        self.waiting_rows = 0
         self._max_batch_size = max_batch_size
         self._max_waiting_rows = max_waiting_rows
-        self._waiting: deque[Request] = deque()
+        self._max_wait_us = max_wait_us
+        self._classes: list[deque[Request]] = [deque() for _ in range(classes)]
+        self._rows = [0] * classes  # waiting, by class
+        self._served = [0] * classes  # rows served, by class, on the scale of `_turn`
+        self._turn = 0  # what the class that was served last had been served
+        self._last_used_us = [-IN_USE_US - 1] * classes
+        self._with_deadline = 0
+        self._rate = ServiceRate()
         self._closed = False
-        self.waiting_rows = 0
 
     def __len__(self) -> int:
         """Requests waiting."""
-        return len(self._waiting)
+        return sum(map(len, self._classes))
 
-    def offer(self, request: Request) -> None:
+    def offer(self, request: Request, now_us: int) -> None:
         """Queue a request.
 
         Raises:
             RequestError: no rows, or more than a ticket holds.
-            OverloadedError: the queue is full, or the server is stopping.
+            OverloadedError: the queue is full, it would wait too long, or the server is stopping.
         """
         if self._closed:
             raise OverloadedError("the server is stopping; come again")
         if not 1 <= request.rows <= self._max_batch_size:
             raise RequestError(f"expected 1 to {self._max_batch_size} rows, got {request.rows}")
-        if self.waiting_rows + request.rows > self._max_waiting_rows:
+        number = request.options.service_class
+        self._last_used_us[number] = now_us
+        self._check_room(number, request.rows, now_us)
+        self._check_time(number, now_us)
+        if not self._rows[number]:
+            self._served[number] = max(self._served[number], self._turn)  # who was away has saved nothing up
+        request.arrived_us = now_us
+        self._classes[number].append(request)
+        self._count(request, 1)
+        self._rate.waiting(now_us)
+
+    def _check_room(self, number: int, rows: int, now_us: int) -> None:
+        room = self._max_waiting_rows - self._rows[number]
+        for other, waiting in enumerate(self._rows):
+            if other != number:
+                in_use = now_us - self._last_used_us[other] <= IN_USE_US
+                room -= max(waiting, self._max_waiting_rows // len(self._rows) if in_use else 0)
+        if rows > room:
             raise OverloadedError(
                 f"{self.waiting_rows} rows are waiting already (max_waiting_rows {self._max_waiting_rows}); come again"
             )
-        self._waiting.append(request)
-        self.waiting_rows += request.rows
+
+    def _check_time(self, number: int, now_us: int) -> None:
+        busy = sum(1 for other, rows in enumerate(self._rows) if rows or other == number)
+        ahead = min(self.waiting_rows, self._rows[number] * busy)
+        wait_us = self._rate.wait_us(ahead, now_us)
+        if wait_us > self._max_wait_us:
+            raise OverloadedError(
+                f"it would wait {wait_us / 1000:.0f} ms (max_wait_ms {self._max_wait_us / 1000:g}); come again"
+            )
 
     def close(self) -> None:
         """Refuse newcomers from now on."""
         self._closed = True
 
-    def take(self, most: int | None = None) -> tuple[Request, ...]:
-        """The oldest request and those behind it that fit one ticket together with it; empty when nobody waits.
+    def take(self, now_us: int, most: int | None = None) -> tuple[Request, ...]:
+        """The request whose turn it is and those behind it that fit one ticket together with it.
 
         Args:
+            now_us: the time.
             most: requests of one ticket; None = any number.
 
         Returns:
-            requests of equal `free_dims`, in order of arrival. The first that would be too many rows ends it.
+            requests of equal `free_dims`, in the order of their turns; the first that would be too many rows ends it.
+            Empty when nobody waits.
         """
         taken: list[Request] = []
-        passed_over: list[Request] = []
+        passed_over: list[tuple[Request, bool]] = []  # their free dimensions differ; taken from the newest end?
         rows = 0
-        while self._waiting and len(taken) != most and rows + self._waiting[0].rows <= self._max_batch_size:
-            request = self._waiting.popleft()
+        while len(taken) != most and (number := self._next_class()) is not None:
+            newest = self._is_late(self._classes[number][0], now_us)
+            request = self._classes[number][-1 if newest else 0]
+            if rows + request.rows > self._max_batch_size:
+                break
+            self._classes[number].pop() if newest else self._classes[number].popleft()
+            self._count(request, -1)
             if taken and request.free_dims != taken[0].free_dims:
-                passed_over.append(request)
+                passed_over.append((request, newest))
                 continue
             request.first_row = rows
             rows += request.rows
             taken.append(request)
-        self._waiting.extendleft(reversed(passed_over))
-        self.waiting_rows -= rows
+            self._turn = self._served[number]
+            self._served[number] += request.rows
+        for request, newest in reversed(passed_over):
+            requests = self._classes[request.options.service_class]
+            requests.append(request) if newest else requests.appendleft(request)
+            self._count(request, 1)
+        if taken:
+            self._rate.begun(rows, now_us, more=self.waiting_rows > 0)
         return tuple(taken)
 
+    def _next_class(self) -> int | None:
+        """Class of those that wait which has been served least."""
+        if len(self._classes) == 1:
+            return 0 if self._classes[0] else None
+        waiting = [number for number, requests in enumerate(self._classes) if requests]
+        return min(waiting, key=self._served.__getitem__) if waiting else None
+
+    def _is_late(self, request: Request, now_us: int) -> bool:
+        return now_us - request.arrived_us > self._max_wait_us
+
+    def _count(self, request: Request, sign: int) -> None:
+        self._rows[request.options.service_class] += sign * request.rows
+        self.waiting_rows += sign * request.rows
+        if request.options.deadline_us is not None:
+            self._with_deadline += sign
+
     def requests(self) -> Iterator[Request]:
-        """Everybody who waits, oldest first."""
-        return iter(self._waiting)
+        """Everybody who waits; within a class the oldest first."""
+        return chain.from_iterable(self._classes)
+
+    def next_deadline_us(self) -> int | None:
+        """Earliest deadline of anybody who waits, or None."""
+        if not self._with_deadline:
+            return None
+        return min(r.deadline_us for r in self.requests() if r.deadline_us is not None)
 
     def overdue(self, now_us: int) -> list[Request]:
         """Remove and return the requests whose deadline has passed."""
-        late = [r for r in self._waiting if r.deadline_us is not None and r.deadline_us <= now_us]
+        if not self._with_deadline:
+            return []
+        late = [r for r in self.requests() if r.deadline_us is not None and r.deadline_us <= now_us]
         for request in late:
-            self._waiting.remove(request)
-            self.waiting_rows -= request.rows
+            self._remove(request)
         return late
+
+    def given_up(self, now_us: int) -> list[Request]:
+        """Remove and return the requests that have waited too long to be worth beginning."""
+        late: list[Request] = []
+        for requests in self._classes:
+            while requests and now_us - requests[0].arrived_us > GIVE_UP * self._max_wait_us:
+                late.append(requests.popleft())
+                self._count(late[-1], -1)
+        return late
+
+    def _remove(self, request: Request) -> None:
+        self._classes[request.options.service_class].remove(request)
+        self._count(request, -1)
 
     def clear(self) -> list[Request]:
         """Remove and return everybody."""
-        everybody = list(self._waiting)
-        self._waiting.clear()
-        self.waiting_rows = 0
+        everybody = list(self.requests())
+        for request in everybody:
+            self._remove(request)
         return everybody

@@ -112,3 +112,9 @@ def too_late(request: Request, now_us: int) -> Release:
     waited_ms = (now_us - request.arrived_us) / 1000
     error = OverloadedError(f"deadline_ms passed after {waited_ms:.1f} ms, before any vote had arrived")
     return failed(request, error, now_us)
+
+
+def waited_long(request: Request, now_us: int) -> Release:
+    """The release of a request that waited so long for a ticket that it is not begun any more."""
+    waited_ms = (now_us - request.arrived_us) / 1000
+    return failed(request, OverloadedError(f"not begun within {waited_ms:.0f} ms (max_wait_ms); come again"), now_us)

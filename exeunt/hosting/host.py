@@ -191,7 +191,7 @@ class ControllerHost:
         """Hand waiting requests to the runner while tickets are free."""
         while True:
             with self.lock:
-                ticket = self.controller.next_ticket(self._runner.at_work)
+                ticket = self.controller.next_ticket(self._runner.at_work, self.now_us())
                 if ticket is None:
                     return
                 parts = [self._inputs.pop(request.key) for request in ticket.requests]

@@ -94,7 +94,7 @@ class Simulation:
                 heapq.heappush(self._free, worker)
                 self._end(run, now_us)
             self.releases += [(now_us, release) for release in self._controller.tick(int(now_us))]
-            self._admit()
+            self._admit(now_us)
             self._dispatch(now_us)
 
     def _end(self, run: SegmentRun, now_us: float) -> None:
@@ -114,8 +114,8 @@ class Simulation:
         self._count += 1
         heapq.heappush(self._events, (at_us, self._count, event))
 
-    def _admit(self) -> None:
-        while (ticket := self._controller.next_ticket()) is not None:
+    def _admit(self, now_us: float) -> None:
+        while (ticket := self._controller.next_ticket(now_us=int(now_us))) is not None:
             self._told[ticket.id] = self._votes(ticket)
             self.scheduler.start(ticket, {})
 

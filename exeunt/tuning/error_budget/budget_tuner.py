@@ -14,6 +14,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from exeunt.contract import EARLY
 from exeunt.errors import ConfigError
 from exeunt.records.feedback import Feedback
 from exeunt.records.window import FeedbackWindow
@@ -26,6 +27,7 @@ from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
 
 ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
 NEEDED_ROWS = 512.0  # effective rows of feedback within its half-life that know the risks well enough
+OUTSIDE_SHARE = 0.1  # of the rows learnt from, at most, are outside the promise: whoever sends them may send any number
 RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
 
 
@@ -53,6 +55,7 @@ class BudgetTuner(Tuner):
         for key, value in told.items():
             if not (value > 0 or (key == "period_rows" and value == 0)):
                 raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
+        self._window_rows = int(told["window_rows"])
         self._half_life_rows = float(told["half_life_rows"])
         self._retune_rows = told["retune_rows"]
         self._calibrate_rows = told["calibrate_rows"]
@@ -67,6 +70,9 @@ class BudgetTuner(Tuner):
         self._until_retune = self._retune_rows
         self._until_calibrate = self._calibrate_rows
         self._until_period = self._period_rows
+        self._outside_room = (
+            OUTSIDE_SHARE / 2 * self._window_rows
+        )  # rows outside the promise that may be learnt from now
         self._knowledge = np.zeros(
             2
         )  # weights 1 / q of the feedback, summed, and their squares, fading with every answer
@@ -137,12 +143,23 @@ class BudgetTuner(Tuner):
     def learn(self, feedback: Feedback) -> None:
         """Book losses, keep the rows for the next retuning."""
         self.ledger.learn(feedback)
+        feedback = self._fair_share(feedback)
+        if not len(feedback):
+            return
         self._window.add(feedback)
         weights = 1.0 / feedback.q.astype(np.float64)
         self._knowledge += (weights.sum(), np.square(weights).sum())
         self._until_retune -= len(feedback)
         self._until_calibrate -= len(feedback)
         self._until_period -= len(feedback)
+
+    def _fair_share(self, feedback: Feedback) -> Feedback:
+        """The promised rows, and of those outside the promise as many as there is room for."""
+        outside = np.flatnonzero(~(feedback.promised | (feedback.reason == EARLY)))
+        room = self._outside_room + OUTSIDE_SHARE / 2 * (len(feedback) - len(outside))
+        kept = min(len(outside), int(room))
+        self._outside_room = min(room - kept, OUTSIDE_SHARE / 2 * self._window_rows)  # saved up: half of the share
+        return feedback if kept == len(outside) else feedback.rows(np.delete(np.arange(len(feedback)), outside[kept:]))
 
     def retune(self) -> Callable[[], RetuneResult] | None:
         """Think about the window, every `retune_rows` rows of feedback."""

@@ -10,7 +10,7 @@ from exeunt.errors import ConfigError
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.settings import Settings
-from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
+from exeunt.tuning.error_budget.budget_tuner import OUTSIDE_SHARE, BudgetTuner
 from exeunt.tuning.tuner import Setup, View
 from tests.tuning.error_budget.world import World, costs, stream, tuner
 
@@ -184,3 +184,33 @@ def test_an_exit_whose_heads_cost_more_than_they_save_is_dropped_at_the_start() 
     dear = Costs(np.array([300.0, 600.0, 1000.0]), np.array([0.0, 500.0, 0.0]))
     some = BudgetTuner(Setup(dear, Settings(tuner="budget", max_loss=0.05), Feedback.observed(labels, confidence)))
     assert some.active().tolist() == [True, False, True]
+
+
+def test_a_flood_of_rows_outside_the_promise_fills_at_most_its_share_of_the_window() -> None:
+    some = tuner(window_rows=200)
+    rng = np.random.default_rng(4)
+    for _ in range(40):
+        labels, confidence = stream(rng, 64, some.setup.exits)
+        flood = Feedback.observed(labels, confidence)
+        flood.never[:] = True
+        some.learn(flood)
+        some.learn(Feedback.observed(*stream(rng, 4, some.setup.exits)))
+    learnt = some._window.view()
+    assert 0 < learnt.never.mean() <= OUTSIDE_SHARE + 0.02
+
+
+def test_a_flood_of_noise_outside_the_promise_costs_others_at_most_a_tenth_of_their_early_answers() -> None:
+    def early(flooded: bool) -> int:
+        world = World(tuner(eps=0.05, window_rows=512, most_unconfirmed=64), np.random.default_rng(0))
+        rows, noise = np.random.default_rng(1), np.random.default_rng(2)
+        for number in range(1500):
+            world.admit(*stream(rows, 4, world.tuner.setup.exits))
+            world.finish()
+            if flooded and number % 5 == 0:
+                labels = noise.integers(0, 4, (64, world.tuner.setup.exits))
+                told = Feedback.observed(labels, noise.random(labels.shape))
+                told.never[:] = True
+                world.tuner.learn(told)
+        return int(np.count_nonzero(np.array(world.exits) < world.tuner.setup.exits - 1))
+
+    assert early(flooded=True) >= 0.9 * early(flooded=False) > 0
