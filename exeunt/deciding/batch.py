@@ -21,6 +21,7 @@ class Batch:
         never: bool [rows], the caller asked for the full vote.
         max_risk: float32 [rows], leave early only below this risk.
         service_class: int16 [rows].
+        has_options: some row may have `never` or `max_risk`.
 
     Attributes:
         id: number of the ticket.
@@ -35,17 +36,23 @@ class Batch:
         answer, exit, reason, risk, q, tuner_version: of the decision.
         decided, ended: see DecidedRows.
         non_finite: bool [rows], the input or a member's output was not finite; such a row never leaves early.
-        has_options: some row has `never` or `max_risk`.
     """
 
-    def __init__(self, id_: int, exits: int, never: np.ndarray, max_risk: np.ndarray, service_class: np.ndarray):
+    def __init__(
+        self,
+        id_: int,
+        exits: int,
+        never: np.ndarray,
+        max_risk: np.ndarray,
+        service_class: np.ndarray,
+        has_options: bool = True,
+    ) -> None:
         rows = len(never)
         self.id = id_
         self.rows = rows
-        self.open = np.ones(rows, dtype=bool)
-        self.finishes = np.ones(rows, dtype=bool)
-        self.waits_for_toss = np.zeros(rows, dtype=bool)
-        self.open_rows = rows  # sums of the two, kept, since most batches are one row and looking takes longer
+        self.open, self.finishes = np.ones((2, rows), dtype=bool)  # blocks: a batch is one row mostly, and most of its
+        self.waits_for_toss, self.non_finite = np.zeros((2, rows), dtype=bool)  # cost is that of making arrays
+        self.open_rows = rows  # sums of the first two, kept, since looking takes longer
         self.all_finish = True
         self.deepest = -1
         self.over = False
@@ -54,22 +61,24 @@ class Batch:
         self.confidence = np.full((rows, exits), np.nan, dtype=np.float32)
         self.order = np.full((rows, exits), NEVER_SEEN, dtype=np.int64)
 
-        self.answer = np.full(rows, UNANSWERED, dtype=np.int32)
-        self.exit = np.full(rows, UNANSWERED, dtype=np.int32)
+        self.answer, self.exit = np.full((2, rows), UNANSWERED, dtype=np.int32)
+        self.decided, self.ended, self.tuner_version = np.full((3, rows), NEVER_SEEN, dtype=np.int64)
         self.reason = np.zeros(rows, dtype=np.int8)
         self.risk = np.zeros(rows, dtype=np.float32)
         self.q = np.ones(rows, dtype=np.float32)
-        self.tuner_version = np.zeros(rows, dtype=np.int64)
-        self.decided = np.full(rows, NEVER_SEEN, dtype=np.int64)
-        self.ended = np.full(rows, NEVER_SEEN, dtype=np.int64)
 
         self.never = never
         self.max_risk = max_risk
         self.service_class = service_class
-        self.has_options = bool(never.any() or np.isfinite(max_risk).any())
-        self.non_finite = np.zeros(rows, dtype=bool)
+        self.has_options = has_options
+        self._any_non_finite = False
         self._non_finite_at: np.ndarray | None = None  # bool [rows, exits]; None: nowhere
         self._left_out: np.ndarray | None = None  # bool [rows], coins that said no; None: none was tossed
+
+    def note_non_finite(self, rows: slice | np.ndarray, non_finite: np.ndarray) -> None:
+        """The input or a member's output is not finite on some of `rows`; bool [those rows]."""
+        self.non_finite[rows] |= non_finite
+        self._any_non_finite = self._any_non_finite or bool(non_finite.any())
 
     @property
     def running(self) -> np.ndarray:
@@ -85,8 +94,8 @@ class Batch:
         self.confidence[running, exit_] = confidence[running]
         self.order[running, exit_] = moment
         if non_finite is not None:
-            self.non_finite[running] |= non_finite[running]
-        if self._non_finite_at is not None or self.non_finite.any():
+            self.note_non_finite(running, non_finite[running])
+        if self._any_non_finite:
             if self._non_finite_at is None:
                 self._non_finite_at = np.zeros(self.labels.shape, dtype=bool)
             self._non_finite_at[running, exit_] = self.non_finite[running]

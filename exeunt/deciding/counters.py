@@ -7,7 +7,7 @@ from bisect import bisect_left
 import numpy as np
 
 from exeunt.contract import EARLY, Reason
-from exeunt.records.feedback import Feedback
+from exeunt.records.feedback import Feedback, summed_weight
 from exeunt.tuning.tuner import Answered
 
 # upper bounds of the release latency histogram: 1-2-5 steps from 0.5 ms to 10 s
@@ -105,7 +105,7 @@ class Counters:
             if reason == EARLY:
                 q = answered.q[mine][answered.finishes[mine]]
                 counters = self.by_class[number]
-                counters.waits(_weight(q), q)
+                counters.waits(summed_weight(q), q)
                 counters.most_unconfirmed = max(counters.most_unconfirmed, counters.unconfirmed)
         if reason == EARLY:
             self.expected_losses += risk
@@ -115,13 +115,13 @@ class Counters:
         early = answered.reason == EARLY
         for number, mine in self._classes_of(answered.service_class):
             q = answered.q[mine][early[mine] & answered.finishes[mine]]
-            self.by_class[number].waits(_weight(q) - int(np.count_nonzero(early[mine])), q)
+            self.by_class[number].waits(summed_weight(q) - int(np.count_nonzero(early[mine])), q)
 
     def abandoned(self, answered: Answered) -> None:
         """Early rows that were to finish never will: each is lost."""
         self.abandoned_rows += len(answered.reason)
         for number, mine in self._classes_of(answered.service_class):
-            weight = _weight(answered.q[mine])
+            weight = summed_weight(answered.q[mine])
             self.by_class[number].unconfirmed -= weight
             self.by_class[number].losses += weight
 
@@ -135,9 +135,9 @@ class Counters:
         self.early_rows += early_rows
         lost = feedback.loss & early
         for number, mine in self._classes_of(feedback.service_class):
-            self.by_class[number].unconfirmed -= _weight(feedback.q[mine][early[mine]])
+            self.by_class[number].unconfirmed -= summed_weight(feedback.q[mine][early[mine]])
             if lost[mine].any():
-                weight = _weight(feedback.q[mine][lost[mine]])
+                weight = summed_weight(feedback.q[mine][lost[mine]])
                 self.by_class[number].losses += weight
                 self.losses += weight
         self.seen_losses += int(np.count_nonzero(lost))
@@ -152,8 +152,3 @@ class Counters:
         """Count one client request, whose last row was decided at an exit."""
         self.requests[exit_, bisect_left(LATENCY_BOUNDS_US, latency_us)] += 1
         self.latency_us[exit_] += latency_us
-
-
-def _weight(q: np.ndarray) -> float:
-    """Sum of 1 / q."""
-    return float((1.0 / q.astype(np.float64)).sum()) if len(q) else 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from exeunt.deciding.batch import Batch
@@ -31,9 +34,10 @@ class Ticket(Batch):
         super().__init__(
             id_,
             len(wanted),
-            np.repeat([each.never for each in options], counts),
-            np.repeat(np.array([each.max_risk for each in options], dtype=np.float32), counts),
-            np.repeat(np.array([each.service_class for each in options], dtype=np.int16), counts),
+            _by_row([each.never for each in options], counts, np.dtype(bool)),
+            _by_row([each.max_risk for each in options], counts, np.dtype(np.float32)),
+            _by_row([each.service_class for each in options], counts, np.dtype(np.int16)),
+            has_options=any(each.never or each.max_risk < math.inf for each in options),
         )
         self.requests = requests
         self.wanted = wanted
@@ -45,7 +49,7 @@ class Ticket(Batch):
         self._answers = np.empty((self.rows, classes), dtype=np.float32)
         for request in requests:
             if request.nan_rows is not None:
-                self.non_finite[request.row_slice] = request.nan_rows
+                self.note_non_finite(request.row_slice, request.nan_rows)
 
     def unreleased(self) -> list[Request]:
         """Requests that nobody has answered yet."""
@@ -68,7 +72,8 @@ class Ticket(Batch):
 
     def answer_with(self, vote: np.ndarray, rows: np.ndarray) -> None:
         """`rows` (indices) were decided with `vote` (float32 [rows, classes])."""
-        self._answers[rows] = vote[rows]
+        if len(rows):
+            self._answers[rows] = vote[rows]
 
     def answer_of(self, request: Request) -> AnswerArrays:
         """The decided answer of one request."""
@@ -100,6 +105,13 @@ class Ticket(Batch):
             else:
                 due.append(too_late(request, now_us) if error is None else failed(request, error, now_us))
         return due
+
+
+def _by_row(values: list[Any], counts: list[int], dtype: np.dtype[Any]) -> np.ndarray:
+    """Each request's value for each of its rows."""
+    if len(values) == 1:
+        return np.full(counts[0], values[0], dtype=dtype)
+    return np.repeat(np.array(values, dtype=dtype), counts)
 
 
 def failed(request: Request, error: ExeuntError, now_us: int) -> Release:

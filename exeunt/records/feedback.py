@@ -100,3 +100,10 @@ class Feedback:
             max_risk=np.full(rows, np.inf, dtype=np.float32),
             never=np.zeros(rows, dtype=bool),
         )
+
+
+def summed_weight(q: np.ndarray) -> float:
+    """Sum of 1 / q, float32 [rows], in double precision; one row, the usual case, without a reduction."""
+    if len(q) == 1:
+        return 1.0 / float(q[0])
+    return float((1.0 / q.astype(np.float64)).sum()) if len(q) else 0.0

@@ -8,6 +8,7 @@ import numpy as np
 
 from exeunt.records.feedback import Feedback
 
+MOST_ADDED_ROWS = 256
 _COLUMNS = [each.name for each in fields(Feedback)]
 
 
@@ -28,13 +29,25 @@ class FeedbackWindow:
         self._capacity_rows = capacity_rows
         self._next = 0  # where the next row goes
         self._count = 0
+        self._added: list[Feedback] = []  # rows that are not in the buffer yet: many small batches are put in at once
+        self._added_rows = 0
 
     def __len__(self) -> int:
         """Rows held now."""
-        return self._count
+        return min(self._count + self._added_rows, self._capacity_rows)
 
     def add(self, feedback: Feedback) -> None:
-        """Append rows [rows]; the oldest fall out beyond the capacity."""
+        """Append rows [rows], whose arrays must not change later; the oldest fall out beyond the capacity."""
+        self._added.append(feedback)
+        self._added_rows += len(feedback)
+        if self._added_rows >= MOST_ADDED_ROWS:
+            self._put_in()
+
+    def _put_in(self) -> None:
+        if not self._added:
+            return
+        feedback = Feedback.joined(self._added)
+        self._added, self._added_rows = [], 0
         kept = feedback if len(feedback) <= self._capacity_rows else feedback.rows(slice(-self._capacity_rows, None))
         rows, end = len(kept), self._next + len(kept)
         places: np.ndarray | slice = slice(self._next, end)  # mostly a few rows, far from the end
@@ -47,9 +60,11 @@ class FeedbackWindow:
 
     def view(self, newest_rows: int | None = None) -> Feedback:
         """A copy of the newest rows (all where None), oldest first."""
+        self._put_in()
         wanted = self._count if newest_rows is None else min(newest_rows, self._count)
         return self._rows.rows((self._next - wanted + np.arange(wanted)) % self._capacity_rows)
 
     def clear(self) -> None:
         """Forget every row."""
+        self._added, self._added_rows = [], 0
         self._count = 0

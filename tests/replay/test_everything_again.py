@@ -110,6 +110,7 @@ class EnsembleLife:
                 self.go_on(id_, now_us)
             self.tune()
             self.operate()
+        self.controller.offer(Request("left behind", 1), steps)
         self.admit()
         self.controller.give_up(steps)
 
@@ -121,7 +122,7 @@ class EnsembleLife:
     def go_on(self, id_: int, now_us: int) -> None:
         if id_ not in self.controller.tickets:
             del self.pending[id_]
-        elif self.rng.random() < 0.02:
+        elif self.rng.random() < 0.05:
             requests = self.controller.tickets[id_].requests
             failing = requests[int(self.rng.integers(len(requests)))]
             rows = np.arange(failing.first_row, failing.first_row + failing.rows)

@@ -14,9 +14,9 @@ from dataclasses import fields
 
 import numpy as np
 
-from exeunt.contract import EARLY
+from exeunt.contract import EARLY, LOSSLESS
 from exeunt.errors import ConfigError
-from exeunt.records.feedback import Feedback
+from exeunt.records.feedback import Feedback, summed_weight
 from exeunt.records.window import FeedbackWindow
 from exeunt.tuning.error_budget.calibrator import Calibration, prior
 from exeunt.tuning.error_budget.error_budget import ErrorBudget
@@ -76,6 +76,7 @@ class BudgetTuner(Tuner):
         self._knowledge = np.zeros(
             2
         )  # weights 1 / q of the feedback, summed, and their squares, fading with every answer
+        self._last_risk: tuple[tuple[float, ...], np.ndarray] = ((), np.zeros(0))
         self._leaving_risk = [0.0] * len(self.ledger.accounts)  # mean of the latest rows that left, by class
         self._thought = self._question(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).think()
 
@@ -84,7 +85,7 @@ class BudgetTuner(Tuner):
         if not self.ledger.open:
             return np.zeros(len(view.confidence), dtype=bool)
         confidence = view.confidence[:, exit_]
-        risk = self._thought.calibration.risk(exit_, confidence, view.labels[:, exit_])
+        risk = self._risk(exit_, confidence, view.labels[:, exit_])
         leaves = risk < self._cuts()[view.service_class, exit_]  # False for NaN
         for number in (0,) if len(self.ledger.accounts) == 1 else np.unique(view.service_class[leaves]).tolist():
             surest = np.flatnonzero(leaves & (view.service_class == number))
@@ -108,7 +109,16 @@ class BudgetTuner(Tuner):
         """Calibrated risk of a vote; float32 [rows]; 0 at the last exit."""
         if exit_ == self.setup.exits - 1:
             return np.where(np.isnan(confidence), np.float32(np.nan), np.float32(0.0))
-        return self._thought.calibration.risk(exit_, confidence, labels).astype(np.float32)
+        return self._risk(exit_, confidence, labels).astype(np.float32)
+
+    def _risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """Calibrated risk; of a single row, the same question in a row (`leaves`, then `risk`) is answered once."""
+        if len(confidence) != 1 or labels is None:
+            return self._thought.calibration.risk(exit_, confidence, labels)
+        asked = (self.version, exit_, float(confidence[0]), int(labels[0]))
+        if asked != self._last_risk[0]:
+            self._last_risk = asked, self._thought.calibration.risk(exit_, confidence, labels)
+        return self._last_risk[1]
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
         """Other promised losses from now on; debts and savings stay."""
@@ -147,14 +157,17 @@ class BudgetTuner(Tuner):
         if not len(feedback):
             return
         self._window.add(feedback)
-        weights = 1.0 / feedback.q.astype(np.float64)
-        self._knowledge += (weights.sum(), np.square(weights).sum())
+        self._knowledge += (summed_weight(feedback.q), summed_weight(np.square(feedback.q)))
         self._until_retune -= len(feedback)
         self._until_calibrate -= len(feedback)
         self._until_period -= len(feedback)
 
     def _fair_share(self, feedback: Feedback) -> Feedback:
         """The promised rows, and of those outside the promise as many as there is room for."""
+        if feedback.reason.max(initial=0) <= LOSSLESS and not feedback.never.any():  # nearly always
+            self._outside_room += OUTSIDE_SHARE / 2 * len(feedback)
+            self._outside_room = min(self._outside_room, OUTSIDE_SHARE / 2 * self._window_rows)
+            return feedback
         outside = np.flatnonzero(~(feedback.promised | (feedback.reason == EARLY)))
         room = self._outside_room + OUTSIDE_SHARE / 2 * (len(feedback) - len(outside))
         kept = min(len(outside), int(room))

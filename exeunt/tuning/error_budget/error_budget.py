@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from exeunt.contract import EARLY
-from exeunt.records.feedback import Feedback
+from exeunt.records.feedback import Feedback, summed_weight
 from exeunt.tuning.error_budget.class_budget import ClassBudget
 from exeunt.tuning.error_budget.loss_rate_limit import LossRateLimit
 from exeunt.tuning.tuner import Answered
@@ -81,8 +81,8 @@ class ErrorBudget:
             self._last_answer[number] = self._answers
             account.answered(rows)
             if early[mine].any():
-                weights = 1.0 / answered.q[mine][waits[mine]].astype(np.float64)
-                account.left_early(len(weights), float(weights.sum()), float(weights.max(initial=1.0)))
+                q = answered.q[mine][waits[mine]]
+                account.left_early(len(q), summed_weight(q), 1.0 / float(q.min(initial=1.0)))
 
     def tossed(self, answered: Answered) -> None:
         """Rows that were answered before have been tossed: early ones count by what came out from now on."""
@@ -100,7 +100,7 @@ class ErrorBudget:
         for number, (account, mine) in enumerate(self._by_class(answered.service_class)):
             q = answered.q[mine][gone[mine]]
             if len(q):
-                weight = float((1.0 / q.astype(np.float64)).sum())
+                weight = summed_weight(q)
                 account.confirmed(len(q), weight)
                 self._lost(number, weight)
 
@@ -110,14 +110,13 @@ class ErrorBudget:
         lost = feedback.loss & (feedback.promised | early)
         if not (np.count_nonzero(early) or np.count_nonzero(lost)):
             return
-        weights = 1.0 / feedback.q.astype(np.float64)
         for number, (account, mine) in enumerate(self._by_class(feedback.service_class)):
-            waited = weights[mine][early[mine]]
+            waited = feedback.q[mine][early[mine]]
             if len(waited):
-                account.confirmed(len(waited), float(waited.sum()))
-            differed = weights[mine][lost[mine]]
+                account.confirmed(len(waited), summed_weight(waited))
+            differed = feedback.q[mine][lost[mine]]
             if len(differed):
-                self._lost(number, float(differed.sum()))
+                self._lost(number, summed_weight(differed))
 
     def most_loss(self, number: int) -> float:
         """Highest share of losses that a class may aim at now, by its pace; infinity while there is no hurry."""
