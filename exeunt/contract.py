@@ -5,6 +5,7 @@ Names live here once. Export writes them, the backends and clients read them, te
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 PROBABILITIES = "PROBABILITIES"  # float32 [rows, classes], the vote that answered
@@ -20,6 +21,11 @@ TOP_DTYPES = {TOP_LABELS: "int64", TOP_PROBABILITIES: "float32"}
 TICKET = "TICKET"  # int64 [rows, 1], input of the bag and of every tap
 TAPPED = "TAPPED"  # int64 [rows, 1], what a tap gives back to the ensemble: the ticket
 FEATURES = "FEATURES"  # float32 [rows, f], pooled cut: an output of a segment that ends at an exit
+
+# names that no public input may have
+RESERVED = re.compile(
+    r"TICKET|TAPPED|FEATURES|PROBABILITIES|LABEL|EXIT|REASON|RISK|TOP_LABELS|TOP_PROBABILITIES|(TAP_|EXIT|CUT)\d.*"
+)
 
 # request parameters (KServe v2 "parameters")
 PARAMETER_EXIT = "exit"  # "never": wait for the full vote

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exeunt.contract import RESERVED
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Tensor
 from exeunt_export import nodecosts
@@ -15,6 +16,7 @@ from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.planning import own_exits
 from exeunt_export.planning.plan import Measured
+from exeunt_export.readers.class_names import order_for, reorder
 from exeunt_export.readers.graph import Draft, MemberGraph, draft_member, finish_member
 from exeunt_export.readers.naming import as_columns
 from exeunt_export.readers.shared import Shared, preprocess
@@ -81,7 +83,7 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     drafts, samples = _read(bag, samples, told, stages)
     graphs = _run(bag, drafts, stages)
     inputs = _agree(bag, graphs)
-    labels = _labels(bag, graphs[0])
+    labels = _in_one_order(bag, graphs)
     samples = as_columns({each.name: samples[each.name] for each in inputs}, {each.name: each for each in inputs})
     rows = sampling.count_rows(samples, where)
     sampling.check_finite(samples, f"{bag.where}: {told}")
@@ -106,6 +108,7 @@ def _read(
     for member in bag.members:
         with _naming(bag, member.name):
             draft = draft_member(member, samples, told)
+            _check_names(draft)
         if "" in samples:  # one array without a name is the one input of the first member
             samples = {draft.model.graph.inputs[0].name or "": samples[""]}
         drafts.append(draft)
@@ -115,6 +118,16 @@ def _read(
     if declared:
         _labels(bag, declared[0])
     return drafts, samples
+
+
+def _check_names(draft: Draft) -> None:
+    for value in draft.model.graph.inputs:
+        name = value.name or ""
+        if RESERVED.fullmatch(name):
+            raise ConfigError(
+                f"{draft.where}: input {name!r} has the name of one of exeunt's own tensors; give it another public "
+                f'name: inputs = {{ {name} = "{name.lower()}_in" }} in its [[member]]'
+            )
 
 
 def _run(bag: BagFile, drafts: Sequence[Draft], stages: Stages) -> list[MemberGraph]:
@@ -199,6 +212,26 @@ def _order(bag: BagFile, taken: Mapping[str, tuple[Tensor, MemberGraph]]) -> Seq
         if name not in taken:
             raise ConfigError(f"{bag.where}: inputs: no member takes {name!r}; they take {', '.join(taken)}")
     return bag.inputs
+
+
+def _in_one_order(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[str, ...]:
+    """The bag's labels; members whose files name the same classes in another order are brought into the bag's."""
+    named = [graph for graph in graphs if graph.class_names is not None]
+    labels = _labels(bag, graphs[0])
+    if bag.labels is None and named:
+        labels = named[0].class_names or labels
+    for graph in named:
+        where = f"{bag.where}: member {graph.name}"
+        order = order_for(graph.class_names or (), labels, where)
+        if order is None:
+            continue
+        if graph.exits:
+            raise ConfigError(
+                f"{where}: its classes stand in another order than the bag's labels, and it has exits of its own; "
+                "give labels in its order, or export it in the bag's"
+            )
+        reorder(graph.model, order)
+    return labels
 
 
 def _labels(bag: BagFile, first: Draft | MemberGraph) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
     if not fixed:
         return _freed_inside(model, given, where)
     (batch,) = fixed
+    _check_rows_out(model, given, int(batch), where)
     freed = _freed(_folded(model), int(batch))
     problem = _differs(model, freed, given, int(batch), where)
     if not problem:
@@ -56,6 +57,18 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
     if batch != 1:
         raise ConfigError(f"{where}: its batch dimension is fixed at {batch} and cannot be freed: {problem}; {_CURE}")
     return _scanned(model, True), _remark(where)
+
+
+def _check_rows_out(model: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> None:
+    """Refuse a file that makes several answers of one row, as a labeller of sequences does."""
+    session = onnxfiles.open_in_memory(model, where)
+    for name, array in onnxfiles.run(session, _resized(samples, batch), where).items():
+        if array.ndim >= 2 and array.shape[0] > batch:
+            raise ConfigError(
+                f"{where}: {batch} row{'s' * (batch > 1)} in, {array.shape[0]} out (output {name!r}, shape "
+                f"{list(array.shape)}): it answers parts of an input, as a labeller of sequences does; allowed: "
+                "classifiers, one answer for each row"
+            )
 
 
 def _remark(where: str) -> str:

@@ -18,6 +18,8 @@ from exeunt_export import onnxfiles
 from exeunt_export.bagfile.tables import BagMember
 from exeunt_export.readers import floats, naming, preprocessing, refusals
 from exeunt_export.readers.batching import with_free_batch
+from exeunt_export.readers.class_names import names_in
+from exeunt_export.readers.mates import check_apart
 from exeunt_export.readers.scores import CURE_BATCH, choose_outputs, exit_name, rename, to_probabilities
 
 _NUMBERS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -35,6 +37,7 @@ class MemberGraph:
         classes: number of classes.
         exits: values that are exits of its own, float32 probabilities [rows, classes], in depth order.
         remarks: what the operator should know of it.
+        class_names: the file's own names of its classes, in the order of its columns; None where it has none.
     """
 
     name: str
@@ -44,6 +47,7 @@ class MemberGraph:
     classes: int
     exits: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None
 
 
 def read(path: Path) -> ir.Model:
@@ -89,6 +93,7 @@ class Draft:
         samples: public input -> real rows, as they were given.
         told: key and file of the samples, for messages.
         scores: what the output holds, or "auto".
+        class_names: the file's own names of its classes, in the order of its columns; None where it has none.
     """
 
     name: str
@@ -97,6 +102,7 @@ class Draft:
     samples: Mapping[str, np.ndarray]
     told: str = "samples"
     scores: str = "auto"
+    class_names: tuple[str, ...] | None = None
 
     @property
     def classes(self) -> int | None:
@@ -121,6 +127,7 @@ def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], told: str
         ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
     """
     model, where = read(member.file), str(member.file)
+    names = names_in(model, member.file)
     if member.preprocess is not None:
         preprocessing.merge(model, read(member.preprocess), member.preprocess, where)
     naming.name_inputs(model, member.inputs, where)
@@ -134,7 +141,7 @@ def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], told: str
     elif len(samples) == len(model.graph.inputs) == 1:
         rename(model, model.graph.inputs[0], next(iter(samples)))
     _check_inputs(model, samples, where, told)
-    return Draft(member.name, where, model, samples, told, member.scores)
+    return Draft(member.name, where, model, samples, told, member.scores, names)
 
 
 def finish_member(draft: Draft) -> MemberGraph:
@@ -150,9 +157,12 @@ def finish_member(draft: Draft) -> MemberGraph:
     samples = naming.as_columns(samples, {each.name: each for each in tensors})
     for tensor in tensors:
         _check_samples(tensor, samples[tensor.name], where, told)
-    classes = to_probabilities(model, {each.name: samples[each.name] for each in tensors}, where, draft.scores)
+    rows = {each.name: samples[each.name] for each in tensors}
+    classes = to_probabilities(model, rows, where, draft.scores)
+    check_apart(model, rows, where)
     own = tuple(exit_name(number) for number in range(1, exits + 1))
-    return MemberGraph(draft.name, where, model, tensors, classes, own, (remark,) if remark else ())
+    names = draft.class_names if draft.class_names is not None and len(draft.class_names) == classes else None
+    return MemberGraph(draft.name, where, model, tensors, classes, own, (remark,) if remark else (), names)
 
 
 def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], **more: Any) -> MemberGraph:
