@@ -36,7 +36,7 @@ fmt: $(VENV)/installed  ## format and sort imports
 compare: $(VENV)/installed  ## every tuner on every stream: writes docs/comparison.md
 	$(BIN)/python -m benchmarks.comparison
 
-bench: $(VENV)/installed  ## the serving benchmark: writes benchmarks/results/
+bench: $(VENV)/installed  ## the serving benchmark on bags of published models and of glyphs: writes benchmarks/results/serving/
 	$(BIN)/python -m benchmarks.serving
 
 clean:  ## remove environment, caches and runs

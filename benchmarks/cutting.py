@@ -23,7 +23,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from benchmarks import serving_report
+from benchmarks.serving.machine import machine
 from exeunt.contract import FEATURES
 from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.bagfile.bagfile import Cuts
@@ -135,7 +135,7 @@ def measure(name: str, side: int) -> dict[str, float | int | str]:
 
 def markdown(told: Sequence[dict[str, float | int | str]], side: int) -> str:
     """The report."""
-    where = ", ".join(f"{key} {value}" for key, value in serving_report.machine().items())
+    where = ", ".join(f"{key} {value}" for key, value in machine().items())
     lines = ["# What cutting costs", "", f"{(__doc__ or '').splitlines()[0]} Images of {side} px; {where}.", ""]
     lines += ["| member | ms | segments | cut | with pooling | at most 5 % |", "|---|---|---|---|---|---|"]
     for each in told:

@@ -174,7 +174,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
 def exported(folder: Path) -> Path:
     """The serving benchmark's nets, untrained, as a bag in engine mode."""
-    from benchmarks.serving_nets import ARCHITECTURES, SIDE_PX
+    from benchmarks.serving.glyph_nets import ARCHITECTURES, SIDE_PX
     from exeunt_export.torch_modules import export_modules
 
     members = {name: net(CLASSES) for name, net in ARCHITECTURES.items()}

@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
         "(filetypes; digits where the package index cannot be reached)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of files, order and arrivals (0)")
-    parser.add_argument("--stream-s", type=float, default=12.0, help="seconds of stream for each contender (12)")
+    parser.add_argument("--stream-s", type=float, default=10.0, help="seconds of stream per contender and load (10)")
     parser.add_argument("--rate", type=float, help="digits: arrivals per second (default: from --load)")
     parser.add_argument("--load", type=float, default=0.4, help="digits: share of the slowest model's capacity (0.4)")
     parser.add_argument(

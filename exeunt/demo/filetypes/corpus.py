@@ -119,7 +119,7 @@ def _content(path: Path) -> bytes:
 def _public_files() -> Iterator[Path]:
     library = Path(sysconfig.get_path("stdlib"))
     for path in library.rglob("*"):
-        if "site-packages" not in path.parts:
+        if not {"site-packages", "dist-packages"} & set(path.parts):
             yield path
     for name in PACKAGES:
         try:

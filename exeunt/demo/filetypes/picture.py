@@ -65,8 +65,8 @@ def _departures(axis: Axes, measured: FileMeasured) -> None:
             shade = 0.25 + 0.6 * exit_ / max(last, 1)
             colour = COLOURS[1] if exit_ == last else (0.04 * shade, 0.43 * (1.3 - shade), 0.6 * (1.5 - shade) * 0.9)
             axis.barh(place, share, 0.5, left=left, color=colour, edgecolor="white")
-            if share > 0.09:
-                text = f"exit {exit_}" if exit_ < last else "full vote"
+            if share > 0.1:
+                text = f"exit {exit_}" if exit_ < last else "full"
                 axis.text(
                     left + share / 2,
                     place,

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from exeunt.demo.filetypes.corpus import Corpus, encode, gather
-from exeunt.demo.filetypes.wheels import WHEELS, FileModels
+from exeunt.demo.filetypes.members import accuracies
+from exeunt.demo.filetypes.wheels import FileModels
+from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
 
 BAG = "filetypes"
-BEST = WHEELS[-1].member  # the newest release is the strongest alone
 LEAST_KEPT_BYTES, MOST_KEPT_BYTES = 128, 8192  # of an upload that broke off
-SAMPLES = 900
+SAMPLES = 700
+FEWEST_TYPES = 30
+ACCURACY_ROWS = 300  # of the stream, on which the members are asked alone
 STREAM_BROKEN = (0.0, 0.5, 0.1, 0.8, 0.2)  # share of truncated uploads along the stream: what users' drift looks like
 
 BAG_FILE = """\
@@ -27,8 +30,12 @@ mode = "{mode}"
 samples = "samples.npy"
 {members}
 [serving]
-max_batch_size = 16
+max_batch_size = 8
 baseline = true  # the plain ensemble {name}_full and the members alone, to compare with
+
+[exit]
+max_loss = 0.01
+confidence = "margin"
 """
 MEMBER = '\n[[member]]\nname = "{name}"\nfile = "{name}.onnx"\n'
 
@@ -57,12 +64,14 @@ class Prepared:
         manifest: of the bag in it.
         test: files that no sample came from.
         types: how many types of file there are among them.
+        accuracies: member -> share of right labels on a part of the stream, and of their vote.
     """
 
     repository: Path
     manifest: Manifest
     test: Corpus
     types: int
+    accuracies: dict[str, float]
 
 
 def prepare(
@@ -78,17 +87,20 @@ def prepare(
         progress: takes (what, done, of how many).
 
     Raises:
-        ConfigError: the export refused.
+        ConfigError: too few types of file lie here, or the export refused.
     """
     from exeunt_export.export_bag import export_bag
 
     samples, test = gather(models.type_of, models.labels, seed)
+    types = len(set(samples.truth.tolist()) | set(test.truth.tolist()))
+    if types < FEWEST_TYPES:
+        raise ConfigError(f"{types} types of public files lie on this machine; the demo needs {FEWEST_TYPES}")
     bag = folder / "bag"
     bag.mkdir(parents=True, exist_ok=True)
     for member, path in models.models.items():
         shutil.copyfile(path, bag / f"{member}.onnx")
     (bag / "labels.txt").write_text("\n".join(models.labels) + "\n", encoding="utf-8")
-    np.save(bag / "samples.npy", _sample_rows(samples, seed))
+    np.save(bag / "samples.npy", sample_rows(samples, seed))
     text = BAG_FILE.format(
         name=BAG,
         mode=mode,
@@ -97,8 +109,11 @@ def prepare(
     )
     (bag / "BAG.toml").write_text(text, encoding="utf-8")
     report = export_bag(bag / "BAG.toml", folder / "model_repository", force=True, progress=progress)
-    types = len(set(samples.truth.tolist()) | set(test.truth.tolist()))
-    return Prepared(folder / "model_repository", report.manifest, test, types)
+    part = stream_of(test, ACCURACY_ROWS, seed)
+    progress("members alone", 0, 1)
+    found = accuracies(models.models, part.rows, part.truth)
+    progress("members alone", 1, 1)
+    return Prepared(folder / "model_repository", report.manifest, test, types, found)
 
 
 def stream_of(test: Corpus, rows: int, seed: int) -> FileStream:
@@ -114,7 +129,7 @@ def stream_of(test: Corpus, rows: int, seed: int) -> FileStream:
     return FileStream(np.stack(encoded), test.truth[places], broken)
 
 
-def _sample_rows(samples: Corpus, seed: int) -> np.ndarray:
+def sample_rows(samples: Corpus, seed: int) -> np.ndarray:
     """Whole files, and as many broken uploads of them, in random order; at most SAMPLES."""
     rng = np.random.default_rng([seed, 2])
     cut = np.stack([encode(_truncated(content, rng)) for content in samples.contents])

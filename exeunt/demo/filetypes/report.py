@@ -16,9 +16,9 @@ from rich.table import Table
 
 import exeunt
 from exeunt.demo.filetypes.measure import FileMeasured, LoadPart
-from exeunt.demo.filetypes.prepare import BEST
+from exeunt.demo.filetypes.members import best_member
 from exeunt.measuring.summary import stream_labels
-from exeunt.measuring.tables import exits_table, latency_table, percent
+from exeunt.measuring.tables import accuracy_table, exits_table, latency_table, percent
 
 MACHINE_PER_HOUR = 0.0816  # dollars: a rented machine of two cores (m7g.large, us-east-1, June 2026)
 MOST_TYPES = 12
@@ -34,9 +34,15 @@ def print_report(measured: FileMeasured, console: Console) -> None:
         console.print(latency_table(part.summaries))
     console.print("[bold]As fast as it goes[/] (closed loop), and what 1000 answers cost")
     console.print(_closed_table(measured))
+    console.print(
+        f"[bold]At equal p99[/], below {measured.throughput[0].limit_ms:.0f} ms: highest rate of those that were tried"
+    )
+    console.print(_throughput_table(measured))
     settings = measured.prepared.manifest.settings
     console.print(f"[bold]Where answers left[/] (tuner {settings.tuner}, promise {percent(settings.max_loss)})")
     console.print(exits_table([part.summaries[0] for part in measured.parts]))
+    console.print("[bold]Accuracy[/] on a part of the stream: members alone, and their vote")
+    console.print(accuracy_table(measured.prepared.accuracies))
     console.print("[bold]Accuracy by type of file[/], by the extension: the most frequent types")
     console.print(_types_table(measured.parts[-1], measured.prepared.manifest.labels))
     for line in sentences(measured):
@@ -54,8 +60,15 @@ def sentences(measured: FileMeasured) -> list[str]:
             f"from the full vote (promise: {percent(measured.prepared.manifest.settings.max_loss)} plus a constant)."
         )
     bag, full, member = measured.parts[-1].summaries
+    kept, plain, _ = (each.rate_per_s for each in measured.throughput)
+    if kept and plain:
+        lines.append(
+            f"With p99 below {measured.throughput[0].limit_ms:.0f} ms exeunt takes {kept:.0f} files/s and the plain "
+            f"ensemble {plain:.0f}: {kept / plain:.1f} times as many."
+        )
+    best = best_member(measured.prepared.accuracies)
     lines.append(
-        f"Be fair: the member {BEST} alone is right on {percent(member.accuracy)}, the vote on "
+        f"Be fair: the member {best} alone is right on {percent(member.accuracy)}, the vote on "
         f"{percent(full.accuracy)}. One release is nearly as right as all four, and whoever can do with that should "
         "serve it alone. Bags of different models gain more from their vote."
     )
@@ -83,6 +96,10 @@ def to_mapping(measured: FileMeasured) -> dict[str, Any]:
             {"model": loop.model, "callers": loop.callers, "rows_per_s": loop.rows_per_s, "p50_ms": loop.p50_ms}
             for loop in measured.closed
         ],
+        "throughput_at_equal_p99": [
+            {"model": each.model, "rate_per_s": each.rate_per_s, "tried": each.tried} for each in measured.throughput
+        ],
+        "accuracy": measured.prepared.accuracies,
         "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
         "exeunt": exeunt.__version__,
     }
@@ -98,6 +115,18 @@ def _closed_table(measured: FileMeasured) -> Table:
     for loop in measured.closed:
         dollars = MACHINE_PER_HOUR / 3600 / loop.rows_per_s * 1000
         table.add_row(loop.model, f"{loop.rows_per_s:.1f}", f"{loop.p50_ms:.1f}", f"{dollars:.5f}")
+    return table
+
+
+def _throughput_table(measured: FileMeasured) -> Table:
+    table = _table("model", "files/s", "times the plain ensemble's", "p99 ms there", "p99 ms at the next rate")
+    plain = measured.throughput[1].rate_per_s
+    for found in measured.throughput:
+        p99_ms = [f"{p99:.0f}" for _, p99 in found.tried]
+        kept = sum(rate <= found.rate_per_s for rate, _ in found.tried)
+        there, beyond = (p99_ms[place] if 0 <= place < len(p99_ms) else "-" for place in (kept - 1, kept))
+        ratio = f"{found.rate_per_s / plain:.1f}" if plain else "-"
+        table.add_row(found.model, f"{found.rate_per_s:.1f}", ratio, there, beyond)
     return table
 
 

@@ -36,7 +36,7 @@ class FileDemoPlan:
     folder: Path
     mode: str
     seed: int = 0
-    stream_s: float = 12.0
+    stream_s: float = 10.0
 
 
 def run_file_demo(plan: FileDemoPlan, models: FileModels, console: Console) -> FileMeasured:

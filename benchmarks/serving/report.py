@@ -1,0 +1,216 @@
+"""Tables and pictures of the serving benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.serving.bench_bag import SCHEDULES
+from benchmarks.serving.load import Point
+
+HOW_TO_READ = (
+    "How to read it. Contenders share one server and take turns of ten seconds. First, requests at 30 % load let every "
+    "contender earn its error budget; then came one caller, larger requests, all exits off, and the loads in order. "
+    "The promise is about all answers since the start, and its constants (docs/promise.md) cover what few answers "
+    "cannot show: beyond the capacity feedback is sampled and answers wait unconfirmed, so a single row may lie above "
+    "1 %. Where p99 is in seconds the load is more than that contender carries; who is ahead there is chance. "
+    "In the table of larger requests lossless stops count as early."
+)
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The report as Markdown, from what `measure.run_bag` returns; ratios are to the plain ensemble in the same run."""
+    points, plain = [point_of(entry) for entry in found["points"]], found["plain"]
+    lines = [f"# Serving the bag `{found['name']}` on a CPU host", "", found["about"], "", HOW_TO_READ, ""]
+    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in found["machine"].items()), ""]
+    lines += _targets(found, points, plain)
+    lines += _members(found)
+    lines += ["## One caller, no load", "", "| contender | p50 ms | mean ms |", "|---|---|---|"]
+    lines += [f"| {name} | {ms[0]:.1f} | {ms[1]:.1f} |" for name, ms in found["unloaded"].items()]
+    lines += ["", f"The plain ensemble's capacity: {found['capacity_per_s']:.1f} full votes per second.", ""]
+    lines += _closed_loops(found["closed_loop"], plain)
+    lines += ["## Latency under load (open loop, Poisson)", ""]
+    lines += [
+        "| load | contender | requests | p50 ms | p99 ms | p50 ratio | p99 ratio | loss | early | lossless | failed |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|---|---|---|---|"]
+    lines += [_line(point, _base(points, plain, point.load)) for point in points]
+    lines += ["", *_throughput(found, points, plain), "", *_exits_off(found["exits_off"], plain)]
+    lines += _batches(found["batches"], plain)
+    lines += ["", *_promises(found["promises"]), *_cost(found, points)]
+    return "\n".join(lines) + "\n"
+
+
+def point_of(entry: Mapping[str, Any]) -> Point:
+    """A point as JSON gave it back: its exits are numbers again."""
+    return Point(**{**entry, **{key: {int(k): v for k, v in entry[key].items()} for key in ("exits", "course")}})
+
+
+def _base(points: Sequence[Point], plain: str, load: float) -> Point | None:
+    return next((point for point in points if point.model == plain and point.load == load), None)
+
+
+def _members(found: Mapping[str, Any]) -> list[str]:
+    """The members alone: bare time, and how right they are."""
+    lines = ["## The members alone", "", "Bare time: median of single rows in one process, one thread. Right: share of "
+             "labels that are the true ones, or the vote's where nobody knows the truth.", ""]  # fmt: skip
+    lines += ["| member | bare ms | right |", "|---|---|---|"]
+    lines += [f"| {name} | {ms:.1f} | {found['accuracy'][name]:.1%} |" for name, ms in found["member_ms"].items()]
+    total_ms = sum(found["member_ms"].values())
+    lines += [f"| all together | {total_ms:.1f} | {found['accuracy']['bag']:.1%} |", ""]
+    share = found["oracle_share"]
+    return [*lines, f"If every row left at the first exit that is right, mean latency would be {share:.2f} of all.", ""]
+
+
+def _closed_loops(entries: Sequence[Mapping[str, Any]], plain: str) -> list[str]:
+    lines = ["## Closed loop: callers who never pause", ""]
+    lines += ["| callers | contender | p50 ms | answers/s | ratio |", "|---|---|---|---|---|"]
+    base = {entry["callers"]: entry["rows_per_s"] for entry in entries if entry["model"] == plain}
+    lines += [
+        f"| {entry['callers']} | {entry['model']} | {entry['p50_ms']:.1f} | {entry['rows_per_s']:.1f} "
+        f"| {entry['rows_per_s'] / base[entry['callers']]:.2f} |"
+        for entry in entries
+    ]
+    return [*lines, ""]
+
+
+def _exits_off(entries: Sequence[Mapping[str, Any]], plain: str) -> list[str]:
+    lines = ["## All exits off (every request asks for the full vote)", ""]
+    lines += ["| contender | p50 ms | p99 ms | p50 ratio | p99 ratio |", "|---|---|---|---|---|"]
+    base = next(entry for entry in entries if entry["model"] == plain)
+    return lines + [
+        f"| {entry['model']} | {entry['p50_ms']:.1f} | {entry['p99_ms']:.1f} | {entry['p50_ms'] / base['p50_ms']:.2f} "
+        f"| {entry['p99_ms'] / base['p99_ms']:.2f} |"
+        for entry in entries
+    ]
+
+
+def _batches(entries: Sequence[Mapping[str, Any]], plain: str) -> list[str]:
+    lines = ["", "## Larger requests, one caller (a request leaves early only when all its rows do)", ""]
+    lines += ["| rows | contender | p50 ms | ratio | early requests |", "|---|---|---|---|---|"]
+    base = {entry["rows"]: entry["p50_ms"] for entry in entries if entry["model"] == plain}
+    return lines + [
+        f"| {e['rows']} | {e['model']} | {e['p50_ms']:.1f} | {e['p50_ms'] / base[e['rows']]:.2f} | {e['early']:.0%} |"
+        for e in entries
+    ]
+
+
+def _cost(found: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
+    lines = ["## Cost", "", "| contender | memory MB |", "|---|---|"]
+    lines += [f"| {name} | {mb:.0f} |" for name, mb in found["memory_mb"].items()]
+    own = found["own_time"]
+    busiest = max((point.client_cpu for point in points), default=0.0)
+    return [
+        *lines,
+        "",
+        f"CPU time per input, caches warm: controller and scheduler {own['own_us']:.0f} us, tuner "
+        f"{own['tuning_us']:.0f} us; together {_own_share(found):.2%} of the {own['all_us']:.0f} us that an input "
+        "takes in all.",
+        "",
+        f"The load generator used at most {busiest:.0%} of one core.",
+        "",
+    ]
+
+
+def _promises(promises: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """All answers since the start against eps T + P, as each controller has counted them."""
+    how = (
+        "Counted by the server, warming up included: lost answers must not pass the bound, eps T + P, T being all "
+        "answers and P the most that awaited their full vote at once. Where feedback is sampled both are estimates "
+        "(docs/promise.md, section 5)."
+    )
+    lines = ["## The promise since the start", "", how, ""]
+    lines += ["| contender | answers | lost | bound | |", "|---|---|---|---|---|"]
+    for model, values in promises.items():
+        bound = values["promised_loss"] * values["promised_rows"] + values["most_unconfirmed_rows"]
+        kept = "**broken**" if values["promise_broken"] else "kept"
+        lines.append(f"| {model} | {values['promised_rows']:.0f} | {values['lost_rows']:.0f} | {bound:.0f} | {kept} |")
+    return [*lines, ""]
+
+
+def _own_share(found: Mapping[str, Any]) -> float:
+    own = found["own_time"]
+    return float((own["own_us"] + own["tuning_us"]) / own["all_us"])
+
+
+def _targets(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
+    """What was to be reached, as ratios to the plain ensemble, and what was."""
+    engines = [model for model in dict.fromkeys(point.model for point in points) if model.split("_")[-1] in SCHEDULES]
+    at = {(point.model, point.load): point for point in points}
+
+    def best(load: float, name: str) -> tuple[float, str]:
+        base = getattr(at[plain, load], name)
+        return min((getattr(at[model, load], name) / base, model) for model in engines)
+
+    rows = []
+    for load, name in ((0.3, "p50_ms"), (0.3, "p99_ms"), (0.8, "p99_ms")):
+        if (plain, load) in at:
+            rows.append((f"{name[:3]} at {load:.0%} load, best schedule", "<= 0.45", best(load, name), True))
+    carried = _carried(found, points, plain)
+    if carried.get(plain):
+        ratio = {model: carried[model] / carried[plain] for model in engines}
+        parallel = next((model for model in engines if model.endswith("parallel")), None)
+        if parallel is not None:
+            rows.append(("throughput, parallel", ">= 1.8", (ratio[parallel], parallel), False))
+        rows.append(("throughput, best schedule", ">= 2.5", max((ratio[m], m) for m in engines), False))
+    off = {each["model"]: each for each in found.get("exits_off", ())}
+    for name in ("p50_ms", "p99_ms"):
+        if plain in off:
+            worst = max((off[m][name] / off[plain][name], m) for m in engines if m in off)
+            rows.append((f"{name[:3]} with all exits off", "<= 1.05", worst, True))
+    rows.append(("controller's own CPU time", "<= 0.02", (_own_share(found), "with the tuner"), True))
+    memory = found["memory_mb"]
+    rows.append(("memory, the largest", "<= 1.0", max((memory[m] / memory[plain], m) for m in engines), True))
+    lines = ["## Targets", "", "| | target | measured | |", "|---|---|---|---|"]
+    for what, target, (value, who), at_most in rows:
+        limit = float(target.split()[1])
+        reached = value <= limit if at_most else value >= limit
+        text = f"{value:.3f}" if limit < 0.1 else f"{value:.2f}"
+        lines.append(f"| {what} | {target} | {text} ({who}) | {'reached' if reached else '**not reached**'} |")
+    return [*lines, ""]
+
+
+def _carried(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> dict[str, float]:
+    """By contender, the load up to which p99 stays under 5 times the plain ensemble's unloaded latency.
+
+    Between two measured loads the logarithm of p99 is interpolated; below the lowest p99 is taken to grow with the
+    load; beyond the highest nothing is assumed.
+    """
+    limit_ms = 5 * found["unloaded"][plain][0]
+    carried = {}
+    for model in dict.fromkeys(point.model for point in points):
+        own = sorted((p.load, p.p99_ms) for p in points if p.model == model)
+        within = 0.0
+        for (load, p99_ms), (next_load, next_ms) in zip([(0.0, limit_ms / 5), *own], own, strict=False):
+            if next_ms < limit_ms:
+                within = next_load
+                continue
+            share = np.log(limit_ms / p99_ms) / np.log(next_ms / p99_ms)
+            within = load + float(share) * (next_load - load)
+            break
+        carried[model] = within
+    return carried
+
+
+def _throughput(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
+    """How much load each contender carries."""
+    carried = _carried(found, points, plain)
+    lines = [f"Load up to which p99 stays under {5 * found['unloaded'][plain][0]:.0f} ms, 5 times the plain ensemble's "
+             "latency without load (log p99 interpolated between measured loads):", ""]  # fmt: skip
+    lines += ["| contender | load | times the plain ensemble's |", "|---|---|---|"]
+    base = carried.get(plain, 0.0)
+    return lines + [f"| {m} | {load:.0%} | {f'{load / base:.2f}' if base else ''} |" for m, load in carried.items()]
+
+
+def _line(point: Point, base: Point | None) -> str:
+    ratios = ("", "") if base is None else (f"{point.p50_ms / base.p50_ms:.2f}", f"{point.p99_ms / base.p99_ms:.2f}")
+    low, high = point.p99_range_ms
+    loss = "" if point.loss is None or not point.exits else f"{point.loss:.2%}"
+    early, lossless = (f"{point.reasons[k]:.0%}" if k in point.reasons else "" for k in ("early", "lossless"))
+    return (
+        f"| {point.load:.0%} | {point.model} | {point.requests} | {point.p50_ms:.1f} "
+        f"| {point.p99_ms:.1f} ({low:.0f}-{high:.0f}) | {ratios[0]} | {ratios[1]} | {loss} | {early} | {lossless} "
+        f"| {point.failed} |"
+    )
