@@ -56,13 +56,11 @@ class BenchBag:
         name: of the bag.
         about: what it is, with licence and how the stream is made, in a sentence or two.
         prepare: (folder for files, folder of what is fetched and trained, say) -> its material.
-        sample_rows: most samples that export gets.
     """
 
     name: str
     about: str
     prepare: Callable[[Path, Path, Say], Material]
-    sample_rows: int = 6000
 
     @property
     def plain(self) -> str:

@@ -32,7 +32,7 @@ confidence = "margin"
 """
 
 
-def exported(bag: BenchBag, material: Material, schedules: tuple[str, ...], folder: Path, say: Say) -> Path:
+def exported(bag: BenchBag, material: Material, schedules: tuple[str, ...], folder: Path, rows: int, say: Say) -> Path:
     """Export every contender that is not there yet.
 
     Args:
@@ -40,6 +40,7 @@ def exported(bag: BenchBag, material: Material, schedules: tuple[str, ...], fold
         material: its members and samples.
         schedules: of the engine.
         folder: gets the bag files and `model_repository`; contenders that are there already are used again.
+        rows: most samples.
         say: takes lines on what is done.
 
     Returns:
@@ -47,7 +48,7 @@ def exported(bag: BenchBag, material: Material, schedules: tuple[str, ...], fold
     """
     repository = folder / "model_repository"
     settings = material.settings
-    np.save(folder / "samples.npy", material.samples[: bag.sample_rows])
+    np.save(folder / "samples.npy", material.samples[:rows])
     if material.labels:
         (folder / "labels.txt").write_text("\n".join(material.labels) + "\n", encoding="utf-8")
         settings += '\nlabels = "labels.txt"'

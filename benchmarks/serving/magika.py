@@ -31,4 +31,4 @@ def prepare(_folder: Path, cache: Path, say: Say) -> Material:
     return Material(models.models, sample_rows(samples, 0), models.labels, stream)
 
 
-BAG = BenchBag("magika", ABOUT, prepare, sample_rows=900)
+BAG = BenchBag("magika", ABOUT, prepare)

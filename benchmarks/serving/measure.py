@@ -43,6 +43,7 @@ class Size:
         probes: requests of one caller without load.
         batches: rows per request of the larger requests.
         oracle: rows of the stream on which accuracy and oracle are computed.
+        samples: most rows that export gets; fewer where the bag has fewer.
         minutes: after which no further load is begun.
     """
 
@@ -53,11 +54,12 @@ class Size:
     probes: int
     batches: tuple[int, ...]
     oracle: int
+    samples: int
     minutes: float
 
 
-QUICK = Size(10.0, 400, (0.3, 0.8), 100, 20, (16,), 150, 10.0)
-FULL = Size(60.0, 3000, (0.3, 0.8, 1.05, 1.3, 1.6, 2.0), 400, 100, (1, 16, 64), 1000, 40.0)
+QUICK = Size(10.0, 400, (0.3, 0.8), 100, 20, (16,), 150, 300, 10.0)
+FULL = Size(60.0, 3000, (0.3, 0.8, 1.05, 1.3, 1.6, 2.0), 400, 100, (1, 16, 64), 1000, 6000, 40.0)
 
 
 class Stages:
@@ -106,7 +108,7 @@ def run_bag(
     stages = Stages(folder / "stages")
     found: dict[str, Any] = {"machine": stages.get("machine", machine), "name": bag.name, "about": bag.about}
     material = bag.prepare(folder, cache, say)
-    repository = exported(bag, material, schedules, folder, say)
+    repository = exported(bag, material, schedules, folder, size.samples, say)
     engine = f"{bag.name}_{schedules[-1]}"
     some = material.stream(size.oracle, 14)
     found["accuracy"] = stages.get("accuracy", lambda: accuracy(material, some))

@@ -87,7 +87,7 @@ class Signature:
     def from_server(cls, metadata: Mapping[str, Any], config: Mapping[str, Any]) -> Signature:
         """Read a server's model metadata and model config, both as JSON of either protocol."""
         config = config.get("config", config)  # gRPC wraps it
-        told = config.get("parameters", {}).get(LABELS_PARAMETER, {}).get("string_value")
+        names = config.get("parameters", {}).get(LABELS_PARAMETER, {}).get("string_value")
         return cls(
             model=metadata["name"],
             inputs=tuple(
@@ -95,7 +95,7 @@ class Signature:
                 for each in metadata["inputs"]
             ),
             outputs=tuple(each["name"] for each in metadata["outputs"] if each["name"] in _READ),
-            labels=tuple(json.loads(told)) if told else (),
+            labels=tuple(json.loads(names)) if names else (),
             classes=_classes(metadata["outputs"]),
         )
 

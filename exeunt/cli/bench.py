@@ -70,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
     with _server(args, console) as url, bars(console) as progress:
         tasks = {size: progress.add_task(f"batch {size}", total=args.rounds) for size in sizes}
         lines = bench(url, manifest, named, sizes, args.rounds, truth, lambda size: progress.advance(tasks[size]))
-    told = [{"batch_rows": line.batch_rows, **line.summary.to_mapping()} for line in lines]
+    report = [{"batch_rows": line.batch_rows, **line.summary.to_mapping()} for line in lines]
     if args.output is not None:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if args.json:
-        print(json.dumps(told))
+        print(json.dumps(report))
     else:
         _print_tables(lines, console)
     return 0
@@ -92,11 +92,11 @@ def _manifest(repository: Path, bag: str | None) -> Manifest:
     return found[bag]
 
 
-def _sizes(told: str) -> tuple[int, ...]:
+def _sizes(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(each) for each in told.split(","))
+        return tuple(int(size) for size in text.split(","))
     except ValueError:
-        raise ConfigError(f"--batch {told!r}; allowed: whole numbers with commas between, 1,8,64") from None
+        raise ConfigError(f"--batch {text!r}; allowed: whole numbers with commas between, 1,8,64") from None
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     with Client(args.url, args.model, labels) as client:
         answers = client.infer(inputs, options)
     if args.json:
-        print("\n".join(json.dumps(told) for told in as_mappings(answers)))
+        print("\n".join(json.dumps(row) for row in as_mappings(answers)))
     else:
         _print_table(answers)
     return 0

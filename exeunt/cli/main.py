@@ -42,6 +42,7 @@ EXTRAS = {
     "onnx_ir": "export",
     "onnxruntime": "engine",
     "onnxscript": "export",
+    "prometheus_client": "cli",
     "pyarrow": "records",
     "pytriton": "server",
     "rich": "cli",

@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
     )  # every run sees the whole mix
     console.print(f"{rows} rows to replay, {len(plan.loads) * len(plan.models)} runs of {plan.requests} requests")
     runs = run_plan(plan, analyzer, replay, args.output, lambda line: console.print(f"  {line}", markup=False))
-    told = save(plan, runs, args.output, str(analyzer.binary))
+    report = save(plan, runs, args.output, str(analyzer.binary))
     if args.json:
-        print(json.dumps(told))
+        print(json.dumps(report))
     else:
         console.print(table(runs))
         console.print(f"written: {args.output / 'perf.json'}, perf.md, perf.png", markup=False)

@@ -66,14 +66,14 @@ def write_bag_file(
         baseline: also export the plain ensemble.
         ramp_budget: share of the bag's work that ramps may add.
     """
-    told = BAG_FILE.format(
+    text = BAG_FILE.format(
         name=name,
         mode=mode,
         members="".join(MEMBER.format(name=member) for member in members),
         ramp_budget=ramp_budget,
         baseline=str(baseline).lower(),
     )
-    path.write_text(told, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def write_onnx(module: nn.Module, path: Path) -> None:

@@ -70,8 +70,8 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
         ConfigError: the export refused.
     """
     parts = data.digits(seed)
-    told = f"{len(parts.train)} images to train, {len(parts.calibration)} to calibrate, {len(parts.test)} to test"
-    console.print(f"digits: {told}")
+    parts_text = f"{len(parts.train)} images to train, {len(parts.calibration)} to calibrate, {len(parts.test)} to test"
+    console.print(f"digits: {parts_text}")
     with bars(console) as progress:
         modules = trained_bag(parts.train, cache, seed, shown(progress, "train "))
     with console.status("write the members as ONNX"):

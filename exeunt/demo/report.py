@@ -131,24 +131,26 @@ def _time_table(lines: Sequence[Line]) -> Table:
 def _in_words(measured: Measured) -> list[str]:
     """The conclusions that a reader should not have to compute."""
     *bags, full = measured.summaries
-    told = [
+    sentences = [
         f"{each.model} answers in {each.p50_ms / full.p50_ms:.2f} of the plain ensemble's median time, "
         f"{each.p99_ms / full.p99_ms:.2f} of its p99."
         for each in bags
     ]
     for line in measured.lines:
         if line.group == SEGMENTS and line.profile_ms is not None:
-            told.append(
+            sentences.append(
                 f"{line.public}: its segments need {line.profile_ms:.1f} ms of one core when run alone in one process, "
                 f"but take {line.infer_ms:.1f} ms in the server: here each segment is a Python process of its own, so "
                 f"one input makes {line.runs:.0f} hops between processes that share {os.cpu_count()} cores. On "
                 "NVIDIA's native backends segments run inside Triton."
             )
     if any(manifest.mode == "engine" for manifest in measured.manifests):
-        told.append("In engine mode the segments run inside the exit controller, without hops; Triton cannot see them.")
-    told.append(
+        sentences.append(
+            "In engine mode the segments run inside the exit controller, without hops; Triton cannot see them."
+        )
+    sentences.append(
         f"Training and export took {measured.prepared_s:.0f} s of {measured.total_s:.0f} s in all. The load generator "
         f"used {percent(measured.cpu_share)} of one core; p99 of its own lateness, which counts as latency, was "
         f"{max(each.late_p99_ms for each in measured.summaries):.1f} ms."
     )
-    return told
+    return sentences

@@ -130,5 +130,5 @@ def _accuracies(modules: Mapping[str, nn.Module], stream: ImageStream) -> dict[s
     """Share of true labels on the stream: each member alone, and their vote, computed here without a server."""
     votes = {name: probabilities(module, stream.images) for name, module in modules.items()}
     ensemble: np.ndarray = np.sum(list(votes.values()), axis=0)
-    told = {**votes, "all together": ensemble}
-    return {name: float((vote.argmax(axis=1) == stream.labels).mean()) for name, vote in told.items()}
+    contenders = {**votes, "all together": ensemble}
+    return {name: float((vote.argmax(axis=1) == stream.labels).mean()) for name, vote in contenders.items()}

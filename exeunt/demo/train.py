@@ -49,7 +49,7 @@ def trained_bag(
             module.load_state_dict(torch.load(path, weights_only=True))
             progress(name, EPOCHS, EPOCHS)
             return module.eval()
-        train(module, bootstrap(part, seed), seed, lambda *told: progress(name, *told), stop)
+        train(module, bootstrap(part, seed), seed, lambda *counts: progress(name, *counts), stop)
         if not stop.is_set():
             partial = path.with_suffix(f".{os.getpid()}")
             torch.save(module.state_dict(), partial)
@@ -89,7 +89,7 @@ def train(
     module: nn.Module,
     part: DigitsPart,
     seed: int,
-    progress: Callable[[int, int], None] = lambda *told: None,
+    progress: Callable[[int, int], None] = lambda *counts: None,
     stop: threading.Event | None = None,
 ) -> None:
     """Train `module` in place on `part`, until done or until `stop` is set.
@@ -134,6 +134,6 @@ def _augmented(images: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
 
 
 def _key(part: DigitsPart, seed: int) -> str:
-    told = [seed, EPOCHS, BATCH_ROWS, PEAK_RATE, inspect.getsource(members), inspect.getsource(data.with_noise)]
-    told += [inspect.getsource(train), inspect.getsource(_augmented), part.images.shape, part.labels.tolist()]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+    parts = [seed, EPOCHS, BATCH_ROWS, PEAK_RATE, inspect.getsource(members), inspect.getsource(data.with_noise)]
+    parts += [inspect.getsource(train), inspect.getsource(_augmented), part.images.shape, part.labels.tolist()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]

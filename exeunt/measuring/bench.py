@@ -137,9 +137,9 @@ def _in_series(
     outcomes = {member.model or "": _ask(clients[member.model or ""], part, request) for member in manifest.members}
     answers = [each.answers.probabilities for each in outcomes.values() if each.answers is not None]
     errors = [each.error for each in outcomes.values() if each.error]
-    told = None
+    answer = None
     if not errors:
         mean = vote(answers, [member.weight for member in manifest.members], manifest.vote)
-        told = Answers.from_outputs({PROBABILITIES: mean})
+        answer = Answers.from_outputs({PROBABILITIES: mean})
     ended_s = time.perf_counter()
-    return {**outcomes, SERIES: Outcome(request, 0.0, began_s, began_s, ended_s, told, errors[0] if errors else "")}
+    return {**outcomes, SERIES: Outcome(request, 0.0, began_s, began_s, ended_s, answer, errors[0] if errors else "")}

@@ -157,7 +157,7 @@ def run_plan(
     analyzer: PerfAnalyzer,
     replay: Path,
     folder: Path,
-    progress: Callable[[str], None] = lambda told: None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> list[PerfRun]:
     """Run everything, models in turns at each level, so that a noisy host is noisy for all.
 
@@ -188,7 +188,7 @@ def _measure(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, rep
     before = _exits(plan)
     command = _analyze(plan, analyzer, model, load, replay, stem)
     seen = _exits(plan) - before if model == plan.bag else None
-    told = read_csv(stem.with_suffix(".csv"))
+    columns = read_csv(stem.with_suffix(".csv"))
     profile = read_profile(stem.with_suffix(".json"))
     latencies_us = profile.latencies_us
     p50, p90, p95, p99 = np.percentile(latencies_us, (50, 90, 95, 99)) / 1000
@@ -199,7 +199,7 @@ def _measure(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, rep
         throughput=profile.throughput,
         latency_ms={"mean": float(latencies_us.mean() / 1000), "p50": p50, "p90": p90, "p95": p95, "p99": p99},
         server_ms={
-            name: value / 1000 for name, value in told.items() if name.startswith(("Server", "Network", "Client"))
+            name: value / 1000 for name, value in columns.items() if name.startswith(("Server", "Network", "Client"))
         },
         exits=seen.shares() if seen else {},
         loss=seen.loss if seen else None,
@@ -254,8 +254,8 @@ def read_profile(path: Path) -> Profile:
     Raises:
         ServingError: no request was answered.
     """
-    told = json.loads(path.read_text(encoding="utf-8"))
-    requests = [request for each in told["experiments"] for request in each["requests"]]
+    profile = json.loads(path.read_text(encoding="utf-8"))
+    requests = [request for experiment in profile["experiments"] for request in experiment["requests"]]
     answered = [
         (each["timestamp"], each["response_timestamps"][-1]) for each in requests if each["response_timestamps"]
     ]

@@ -53,11 +53,11 @@ def find(folder: Path | None = None) -> PerfAnalyzer:
         ConfigError: there is none, or a shared library is missing; says what to install.
     """
     folder = folder or cache_folder()
-    told, found = os.environ.get(VARIABLE), shutil.which("perf_analyzer")
-    places = [Path(told)] if told else [folder / "perf_analyzer", *([Path(found)] if found else [])]
+    named, found = os.environ.get(VARIABLE), shutil.which("perf_analyzer")
+    places = [Path(named)] if named else [folder / "perf_analyzer", *([Path(found)] if found else [])]
     binary = next((place for place in places if place.is_file()), None)
     if binary is None:
-        where = f"${VARIABLE} = {told}" if told else f"PATH or {folder}"
+        where = f"${VARIABLE} = {named}" if named else f"PATH or {folder}"
         raise ConfigError(f"no perf_analyzer in {where}: `{FETCH}` fetches it from PyPI, Triton's SDK image has it")
     libraries = os.pathsep.join(filter(None, [str(binary.parent), os.environ.get("LD_LIBRARY_PATH")]))
     analyzer = PerfAnalyzer(binary, os.environ | {"LD_LIBRARY_PATH": libraries})
@@ -66,10 +66,10 @@ def find(folder: Path | None = None) -> PerfAnalyzer:
 
 
 def _check_libraries(analyzer: PerfAnalyzer) -> None:
-    told = subprocess.run(
+    listed = subprocess.run(
         ["ldd", str(analyzer.binary)], env=analyzer.environment, capture_output=True, text=True, check=False
     )
-    missing = [line.split()[0] for line in told.stdout.splitlines() if "not found" in line]
+    missing = [line.split()[0] for line in listed.stdout.splitlines() if "not found" in line]
     if missing:
         need = ", ".join(_PACKAGES.get(each, each) for each in missing)
         raise ConfigError(f"{analyzer.binary} lacks {', '.join(missing)}: install {need}, or `{FETCH}` again")

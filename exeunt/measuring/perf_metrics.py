@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -10,8 +9,6 @@ from dataclasses import dataclass
 
 from exeunt.errors import ServingError
 
-_LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 FLUSH_S = 1.5  # the controller updates its metrics about once a second
 
 Labels = tuple[tuple[str, str], ...]
@@ -79,26 +76,26 @@ def scrape(url: str, timeout_s: float = 5.0) -> str:
 
 
 def parse(text: str) -> dict[tuple[str, Labels], float]:
-    """Prometheus text format -> value by family and sorted labels."""
-    found = {}
-    for line in text.splitlines():
-        told = _LINE.match(line)
-        if told:
-            family, labels, value = told.groups()
-            found[family, tuple(sorted(_LABEL.findall(labels or "")))] = float(value)
-    return found
+    """Prometheus text format -> value by name and sorted labels."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def exits_of(text: str, bag: str) -> Exits:
-    """What the controller of `bag` has counted since its start; all 0 where it has told nothing yet."""
+    """What the controller of `bag` has counted since its start; all 0 where it has counted nothing yet."""
     answers: dict[tuple[int, str], float] = {}
     totals: Counter[str] = Counter()
     for (family, labels), value in parse(text).items():
-        told = dict(labels)
-        if told.get("bag") != bag:
+        named = dict(labels)
+        if named.get("bag") != bag:
             continue
         if family == "exeunt_answers_total":
-            answers[int(told["exit"]), told["reason"]] = value
+            answers[int(named["exit"]), named["reason"]] = value
         else:
             totals[family] += value  # type: ignore[assignment]
     return Exits(

@@ -70,7 +70,7 @@ def save(plan: PerfPlan, runs: Sequence[PerfRun], folder: Path, analyzer: str) -
     Returns:
         the report as in perf.json.
     """
-    told = {
+    report = {
         "exeunt": exeunt.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -81,10 +81,10 @@ def save(plan: PerfPlan, runs: Sequence[PerfRun], folder: Path, analyzer: str) -
         "rows_per_request": plan.rows,
         "runs": [run.to_mapping() for run in runs],
     }
-    (folder / "perf.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    (folder / "perf.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (folder / "perf.md").write_text(markdown(runs), encoding="utf-8")
     draw(runs, plan.bag, folder / "perf.png")
-    return told
+    return report
 
 
 def draw(runs: Sequence[PerfRun], bag: str, path: Path) -> None:
@@ -128,8 +128,8 @@ def _draw_exits(axes: Axes, runs: Sequence[PerfRun], kind: str) -> None:
     exits = sorted({int(exit_) for run in runs for exit_ in run.exits})
     for exit_ in exits:
         shares = [run.exits.get(str(exit_), 0.0) for run in runs]
-        told = f"exit {exit_}" if exit_ < exits[-1] else "full ensemble"
-        axes.bar(names, shares, 0.7, bottom=bottoms, label=told, color=f"C{exit_}" if exit_ < exits[-1] else "0.8")
+        layer = f"exit {exit_}" if exit_ < exits[-1] else "full ensemble"
+        axes.bar(names, shares, 0.7, bottom=bottoms, label=layer, color=f"C{exit_}" if exit_ < exits[-1] else "0.8")
         bottoms = [low + share for low, share in zip(bottoms, shares, strict=True)]
     for number, run in enumerate(runs):
         if run.loss is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _GROUND, _INK = "#ffffff", "#333333"
-_MODELS = ("#0b6e99", "#c4572b", "#6b7a3a", "#7a4f8f", "#444444")  # told apart in print and by the colour-blind
+_MODELS = ("#0b6e99", "#c4572b", "#6b7a3a", "#7a4f8f", "#444444")  # kept apart in print and by the colour-blind
 _LATE = {
     Reason.LOSSLESS: ("lossless", "#33638d"),
     Reason.FULL: ("full vote", "#482677"),
@@ -113,7 +113,7 @@ def draw_latency(axes: Axes, run: LoadRun) -> None:
 
 
 def draw_exits(axes: Axes, course: Course, model: str) -> None:
-    """Share of answers by exit along the stream; what did not leave early is told apart by reason."""
+    """Share of answers by exit along the stream; what did not leave early is split by reason."""
     from matplotlib import colormaps
 
     early = np.unique(course.exits[course.reasons == Reason.EARLY])

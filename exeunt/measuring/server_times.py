@@ -66,22 +66,22 @@ def read_times(url: str) -> dict[str, ModelTimes]:
         raise ServingError(f"{url}: no server answers: {error}") from error
 
 
-def parse_times(told: Mapping[str, Any]) -> dict[str, ModelTimes]:
+def parse_times(payload: Mapping[str, Any]) -> dict[str, ModelTimes]:
     """Read a server's inference statistics, JSON of either protocol; versions of a model are added up."""
     found: dict[str, ModelTimes] = {}
-    for each in told.get("model_stats", []):
-        stats = each.get("inference_stats", {})
+    for entry in payload.get("model_stats", []):
+        stats = entry.get("inference_stats", {})
         us = {kind: int(stats.get(kind, {}).get("ns", 0)) / 1e3 for kind in _KINDS}
         times = ModelTimes(
             requests=int(stats.get("success", {}).get("count", 0)),
-            executions=int(each.get("execution_count", 0)),
+            executions=int(entry.get("execution_count", 0)),
             wall_us=us["success"],
             queue_us=us["queue"],
             copy_us=us["compute_input"] + us["compute_output"],
             infer_us=us["compute_infer"],
         )
-        before = found.get(each["name"], NOTHING)
-        found[each["name"]] = times - (NOTHING - before)
+        before = found.get(entry["name"], NOTHING)
+        found[entry["name"]] = times - (NOTHING - before)
     return found
 
 

@@ -23,7 +23,7 @@ class Summary:
         model: its name.
         requests: sent.
         failed: of these, without an answer.
-        first_error: what the first of them was told.
+        first_error: the first error.
         mean_ms, p50_ms, p95_ms, p99_ms: latency.
         rows_per_s: answered rows over the time in which the model was asked.
         late_p99_ms: how late the generator itself sent.
@@ -50,8 +50,8 @@ class Summary:
 
     def to_mapping(self) -> dict[str, Any]:
         """The summary for JSON; a number that does not exist becomes None."""
-        told = asdict(self)
-        return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in told.items()}
+        fields = asdict(self)
+        return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in fields.items()}
 
 
 def summarise(
@@ -67,9 +67,9 @@ def summarise(
         truth: int [stream rows], the true label.
     """
     outcomes = run.outcomes[model]
-    answered = [each for each in outcomes if each.answers is not None]
-    errors = [each.error for each in outcomes if each.answers is None]
-    latency_ms = np.array([1e3 * (each.done_s - each.scheduled_s) for each in answered])
+    answered = [outcome for outcome in outcomes if outcome.answers is not None]
+    errors = [outcome.error for outcome in outcomes if outcome.answers is None]
+    latency_ms = np.array([1e3 * (outcome.done_s - outcome.scheduled_s) for outcome in answered])
     p50, p95, p99 = percentiles(latency_ms, (50, 95, 99))
     exits, reasons = _departures(answered)
     labels = stream_labels(outcomes, rows)
@@ -83,7 +83,9 @@ def summarise(
         p95_ms=p95,
         p99_ms=p99,
         rows_per_s=len(answered) * rows / run.busy_s[model] if run.busy_s[model] > 0 else 0.0,
-        late_p99_ms=percentiles(np.array([1e3 * (each.sent_s - each.scheduled_s) for each in outcomes]), (99,))[0],
+        late_p99_ms=percentiles(
+            np.array([1e3 * (outcome.sent_s - outcome.scheduled_s) for outcome in outcomes]), (99,)
+        )[0],
         exits=exits,
         reasons=reasons,
         loss=None if full is None else disagreement(labels, full),
@@ -95,16 +97,16 @@ def percentiles(values: np.ndarray, wanted: Sequence[float]) -> list[float]:
     """Percentiles of float [n] as values that really occurred (the next higher); NaN where n is 0."""
     if not len(values):
         return [float("nan")] * len(wanted)
-    return [float(each) for each in np.percentile(values, wanted, method="higher")]
+    return [float(value) for value in np.percentile(values, wanted, method="higher")]
 
 
 def stream_labels(outcomes: Sequence[Outcome], rows: int = 1) -> np.ndarray:
     """Labels by row of the stream, int64 [(last request + 1) * rows]; UNANSWERED where there is no answer."""
-    length = (max((each.request for each in outcomes), default=-1) + 1) * rows
+    length = (max((outcome.request for outcome in outcomes), default=-1) + 1) * rows
     labels = np.full(length, UNANSWERED, dtype=np.int64)
-    for each in outcomes:
-        if each.answers is not None:
-            labels[each.request * rows : (each.request + 1) * rows] = each.answers.labels
+    for outcome in outcomes:
+        if outcome.answers is not None:
+            labels[outcome.request * rows : (outcome.request + 1) * rows] = outcome.answers.labels
     return labels
 
 
@@ -124,13 +126,13 @@ def disagreement(labels: np.ndarray, reference: np.ndarray) -> float | None:
 
 def _departures(answered: Sequence[Outcome]) -> tuple[dict[int, float], dict[str, float]]:
     """Shares by exit and by reason; both empty for a model without exits."""
-    known = [each.answers for each in answered if each.answers is not None]
+    known = [outcome.answers for outcome in answered if outcome.answers is not None]
     if not known:
         return {}, {}
-    exits = np.concatenate([each.exits for each in known])
+    exits = np.concatenate([answers.exits for answers in known])
     if (exits == NO_EXIT).all():
         return {}, {}
-    reasons = np.concatenate([each.reasons for each in known])
+    reasons = np.concatenate([answers.reasons for answers in known])
     by_exit = {int(exit_): float((exits == exit_).mean()) for exit_ in np.unique(exits)}
-    by_reason = {Reason(int(each)).name.lower(): float((reasons == each).mean()) for each in np.unique(reasons)}
+    by_reason = {Reason(int(reason)).name.lower(): float((reasons == reason).mean()) for reason in np.unique(reasons)}
     return by_exit, by_reason
