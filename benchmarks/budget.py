@@ -70,7 +70,7 @@ def jobs() -> dict[str, Callable[[], object]]:
     )
     early = batch.rows(slice(None))
     early.exit[:], early.reason[:] = 0, Reason.EARLY
-    tuner.ledger.accounts[0].answered(1000)
+    tuner.budget.classes[0].answered(1000)
 
     def update() -> None:
         tuner.answered(answers)

@@ -28,22 +28,22 @@ def load_calibration(path: Path, manifest: Manifest) -> Feedback:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            given = {name: stored[name].astype(np.float32) for name in stored.files}
+            probabilities = {name: stored[name].astype(np.float32) for name in stored.files}
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `exeunt export` writes it beside the manifest") from None
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise ConfigError(f"{path}: not a calibration file: {error}; export again") from None
     try:
-        return exits_of(given, manifest)
+        return exits_of(probabilities, manifest)
     except KeyError as error:
         raise ConfigError(f"{path}: no votes of {error} in it, so it belongs to another bag; export again") from None
 
 
-def exits_of(given: Mapping[str, np.ndarray], manifest: Manifest) -> Feedback:
+def exits_of(probabilities: Mapping[str, np.ndarray], manifest: Manifest) -> Feedback:
     """Feedback of rows of which every member's probabilities at every depth that votes are known.
 
     Args:
-        given: `votes_name(member, depth)` -> float32 [rows, classes].
+        probabilities: `votes_name(member, depth)` -> float32 [rows, classes].
         manifest: of the bag; its settings choose the score.
 
     Raises:
@@ -54,7 +54,7 @@ def exits_of(given: Mapping[str, np.ndarray], manifest: Manifest) -> Feedback:
     for number, exit_ in enumerate(manifest.exits):
         voting = [(m, d) for m, d in zip(manifest.members, exit_.depths, strict=True) if d]
         mean = votes.vote(
-            [given[votes_name(member.name, depth)] for member, depth in voting],
+            [probabilities[votes_name(member.name, depth)] for member, depth in voting],
             manifest.exit_weights(number),
             manifest.vote,
         )

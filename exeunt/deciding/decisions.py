@@ -246,7 +246,7 @@ class Decisions:
         self._next_moment += 1
         if event is not None and self.on_over:
             if isinstance(value, list):
-                value = [each.tolist() if isinstance(each, np.ndarray) else each for each in value]
+                value = [part.tolist() if isinstance(part, np.ndarray) else part for part in value]
             self._events.append((moment, event, value.tolist() if isinstance(value, np.ndarray) else value))
         return moment
 

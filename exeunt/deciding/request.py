@@ -112,7 +112,7 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings) -> ParsedOp
     max_risk = _number(parameters, contract.PARAMETER_MAX_RISK, math.inf, 1.0)
     name = parameters.get(contract.PARAMETER_SERVICE_CLASS, "")
     if name not in settings.classes_of_service:
-        known = ", ".join(repr(each) for each in settings.service_classes) or "none is configured"
+        known = ", ".join(repr(name) for name in settings.service_classes) or "none is configured"
         raise RequestError(f"parameter service_class: expected one of the configured classes ({known}), got {name!r}")
     return ParsedOptions(
         never=exit_ == "never",
@@ -129,11 +129,11 @@ def _number(parameters: Mapping[str, Any], key: str, absent: float, most: float)
     """A number above 0 and up to `most`; perf_analyzer and some clients send numbers as text."""
     if key not in parameters:
         return absent
-    given = parameters[key]
+    parameter = parameters[key]
     try:
-        value = math.nan if isinstance(given, bool) else float(given)
+        value = math.nan if isinstance(parameter, bool) else float(parameter)
     except (TypeError, ValueError):
         value = math.nan
     if not 0 < value <= most:
-        raise RequestError(f"parameter {key}: expected a number above 0 and up to {most:g}, got {given!r}")
+        raise RequestError(f"parameter {key}: expected a number above 0 and up to {most:g}, got {parameter!r}")
     return value

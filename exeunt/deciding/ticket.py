@@ -24,7 +24,7 @@ class Ticket(Batch):
     Attributes:
         probabilities: (member, depth) -> float32 [rows, classes], valid on the rows that were running.
         best: float32 [rows, classes], the vote at the deepest exit.
-        released: for each request, whether it has been released; `unreleased_requests` is how many have not.
+        released: for parsed request, whether it has been released; `unreleased_requests` is how many have not.
         has_deadline: some request has one.
     """
 
@@ -34,14 +34,14 @@ class Ticket(Batch):
         super().__init__(
             id_,
             len(wanted),
-            _by_row([each.never for each in options], counts, np.dtype(bool)),
-            _by_row([each.max_risk for each in options], counts, np.dtype(np.float32)),
-            _by_row([each.service_class for each in options], counts, np.dtype(np.int16)),
-            has_options=any(each.never or each.max_risk < math.inf for each in options),
+            _by_row([parsed.never for parsed in options], counts, np.dtype(bool)),
+            _by_row([parsed.max_risk for parsed in options], counts, np.dtype(np.float32)),
+            _by_row([parsed.service_class for parsed in options], counts, np.dtype(np.int16)),
+            has_options=any(parsed.never or parsed.max_risk < math.inf for parsed in options),
         )
         self.requests = requests
         self.wanted = wanted
-        self.has_deadline = any(each.deadline_us is not None for each in options)
+        self.has_deadline = any(parsed.deadline_us is not None for parsed in options)
         self.probabilities: dict[tuple[int, int], np.ndarray] = {}
         self.best = np.empty((0, classes), dtype=np.float32)
         self.released = [False] * len(requests)
@@ -108,7 +108,7 @@ class Ticket(Batch):
 
 
 def _by_row(values: list[Any], counts: list[int], dtype: np.dtype[Any]) -> np.ndarray:
-    """Each request's value for each of its rows."""
+    """Each request's value for parsed of its rows."""
     if len(values) == 1:
         return np.full(counts[0], values[0], dtype=dtype)
     return np.repeat(np.array(values, dtype=dtype), counts)

@@ -33,14 +33,14 @@ def vote_and_non_finite(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """As `vote`, and the rows on which some member is not finite, bool [rows]; None, cheaply, where there is none."""
     if kind == "hard":
-        probabilities = [one_hot(each) for each in probabilities]
+        probabilities = [one_hot(array) for array in probabilities]
     total = float(sum(weights))
     mean = probabilities[0] * np.float32(weights[0] / total)
-    for each, weight in zip(probabilities[1:], weights[1:], strict=True):
-        mean += each * np.float32(weight / total)
+    for array, weight in zip(probabilities[1:], weights[1:], strict=True):
+        mean += array * np.float32(weight / total)
     if math.isfinite(mean.sum()):  # one look for all members: what is not finite makes every sum so
         return mean, None
-    non_finite = np.any([~np.isfinite(each).all(axis=1) for each in probabilities], axis=0)
+    non_finite = np.any([~np.isfinite(array).all(axis=1) for array in probabilities], axis=0)
     _mend(mean, probabilities, weights)
     return mean, non_finite
 
@@ -50,9 +50,9 @@ def _mend(mean: np.ndarray, probabilities: Sequence[np.ndarray], weights: Sequen
     for row in np.flatnonzero(~np.isfinite(mean).all(axis=1)):
         mean[row] = 0.0
         present = 0.0
-        for each, weight in zip(probabilities, weights, strict=True):
-            if np.isfinite(each[row]).all():
-                mean[row] += each[row] * np.float32(weight)
+        for array, weight in zip(probabilities, weights, strict=True):
+            if np.isfinite(array[row]).all():
+                mean[row] += array[row] * np.float32(weight)
                 present += float(weight)
         mean[row] = mean[row] / np.float32(present) if present else np.nan
 
@@ -89,11 +89,11 @@ def cannot_change(finished: Sequence[np.ndarray], weights: Sequence[float], miss
         bool [rows]; False where a finished member's row is not finite, since the full vote then has other weights.
     """
     if kind == "hard":
-        finished = [one_hot(each) for each in finished]
+        finished = [one_hot(array) for array in finished]
     total = float(sum(weights)) + missing
     summed = finished[0] * np.float32(weights[0] / total)
-    for each, weight in zip(finished[1:], weights[1:], strict=True):
-        summed += each * np.float32(weight / total)
+    for array, weight in zip(finished[1:], weights[1:], strict=True):
+        summed += array * np.float32(weight / total)
     if summed.shape[1] == 1:
         return np.asarray(np.isfinite(summed[:, 0]))
     two = np.partition(summed, -2, axis=1)[:, -2:]

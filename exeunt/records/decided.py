@@ -84,7 +84,7 @@ class DecidedRows:
         )
 
 
-OWN_COLUMNS = tuple(each.name for each in fields(DecidedRows) if each.name != "rows")
+OWN_COLUMNS = tuple(column.name for column in fields(DecidedRows) if column.name != "rows")
 
 
 def promise_counts(never: np.ndarray, non_finite: np.ndarray, reason: np.ndarray) -> np.ndarray:

@@ -71,12 +71,12 @@ class Feedback:
 
     def rows(self, chosen: np.ndarray | slice) -> Feedback:
         """The chosen rows (mask, indices or slice) as feedback of their own."""
-        return Feedback(*(getattr(self, each.name)[chosen] for each in fields(self)))
+        return Feedback(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
     @classmethod
     def joined(cls, parts: Sequence[Feedback]) -> Feedback:
         """All rows of `parts`, in order; at least one part, all with the same number of exits."""
-        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+        return cls(*(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)))
 
     @classmethod
     def observed(cls, labels: np.ndarray, confidence: np.ndarray) -> Feedback:

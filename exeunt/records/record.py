@@ -121,7 +121,7 @@ def table_of(
         "recorded_unix_us": pa.array(np.full(rows, recorded_unix_us, dtype=np.int64)),
         "events": pa.array([json.dumps(events) if events else "", *[""] * (rows - 1)]),
     }
-    arrays = {each.name: getattr(decided.rows, each.name) for each in dataclasses.fields(Feedback)}
+    arrays = {column.name: getattr(decided.rows, column.name) for column in dataclasses.fields(Feedback)}
     arrays |= {name: getattr(decided, name) for name in OWN_COLUMNS}
     for name, values in arrays.items():
         if values.ndim == 1:
@@ -214,7 +214,7 @@ def _read(path: Path) -> pyarrow.Table:
 def _columns(table: pyarrow.Table) -> dict[str, np.ndarray]:
     import pyarrow as pa
 
-    wanted = (*_LINE_COLUMNS, *(each.name for each in dataclasses.fields(Feedback)), *OWN_COLUMNS)
+    wanted = (*_LINE_COLUMNS, *(column.name for column in dataclasses.fields(Feedback)), *OWN_COLUMNS)
     columns: dict[str, np.ndarray] = {}
     for name in wanted:
         column = table.column(name).combine_chunks()

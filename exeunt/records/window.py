@@ -9,7 +9,7 @@ import numpy as np
 from exeunt.records.feedback import Feedback
 
 MOST_ADDED_ROWS = 256
-_COLUMNS = [each.name for each in fields(Feedback)]
+_COLUMNS = [column.name for column in fields(Feedback)]
 
 
 class FeedbackWindow:

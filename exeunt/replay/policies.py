@@ -36,12 +36,12 @@ class Policy:
     options: dict[str, Any]
 
     def settings(self, base: Settings, max_loss: float | None = None) -> Settings:
-        """`base` with this tuner, and another promise where one is told."""
+        """`base` with this tuner, and another promise where one is asked for."""
         kept = base.max_loss if max_loss is None else max_loss
         return dataclasses.replace(base, tuner=self.tuner, tuner_options=self.options, max_loss=kept)
 
 
-def parse_policies(told: str) -> list[Policy]:
+def parse_policies(text: str) -> list[Policy]:
     """Read `name[:key=value]...`, several separated by commas; values are JSON or bare words.
 
     >>> parse_policies("budget,hill_climb:constants=public_code:adjust=false")[1].options
@@ -51,7 +51,7 @@ def parse_policies(told: str) -> list[Policy]:
         ConfigError: an unknown tuner, or an option without value.
     """
     policies = []
-    for label in filter(None, (each.strip() for each in _BETWEEN_POLICIES.split(told))):
+    for label in filter(None, (part.strip() for part in _BETWEEN_POLICIES.split(text))):
         name, *pairs = label.split(":")
         if name not in TUNERS:
             raise unknown("tuner", name, TUNERS, "--tuner")
@@ -63,7 +63,7 @@ def parse_policies(told: str) -> list[Policy]:
             options[key] = _value(value)
         policies.append(Policy(label, name, options))
     if not policies:
-        raise ConfigError(f"--tuner {told!r} names none; allowed: {', '.join(TUNERS)}")
+        raise ConfigError(f"--tuner {text!r} names none; allowed: {', '.join(TUNERS)}")
     return policies
 
 
@@ -92,8 +92,8 @@ def run_policy(
     return replay(stream, tuner, costs, settings, seed=seed, retune_lag_rows=retune_lag_rows, policy=policy.label)
 
 
-def _value(told: str) -> Any:
+def _value(text: str) -> Any:
     try:
-        return json.loads(told)
+        return json.loads(text)
     except json.JSONDecodeError:
-        return told
+        return text

@@ -52,7 +52,9 @@ def replay(
         the answers, in the stream's row order.
     """
     replaying = _Replay(stream, TimedTuner(tuner), costs, settings, np.random.default_rng(seed), retune_lag_rows)
-    happenings: list[tuple[int, CompletedExit | Event]] = [(each.moment, each) for each in completed_exits(stream)]
+    happenings: list[tuple[int, CompletedExit | Event]] = [
+        (completed.moment, completed) for completed in completed_exits(stream)
+    ]
     happenings += [(event[0], event) for event in stream.events]
     for _, happening in sorted(happenings, key=lambda pair: pair[0]):
         if isinstance(happening, CompletedExit):

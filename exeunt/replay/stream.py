@@ -80,7 +80,8 @@ class VoteStream:
         if self.settings is None:
             return False
         ours, theirs = (
-            (each.tuner, each.tuner_options, each.max_loss, each.service_classes) for each in (self.settings, settings)
+            (chosen.tuner, chosen.tuner_options, chosen.max_loss, chosen.service_classes)
+            for chosen in (self.settings, settings)
         )
         return ours == theirs
 

@@ -57,4 +57,4 @@ def rich_table(results: Sequence[ReplayResult], title: str) -> Table:
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first column left, the others right."""
     rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(each) + " |" for each in [list(header), rule, *map(list, lines)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in [list(header), rule, *map(list, lines)])

@@ -31,14 +31,14 @@ class Static(Tuner):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        told: list[float] = options(setup, thresholds=[])["thresholds"]
-        self._told = _told(told, setup.exits) if told else None
-        self._thresholds = calibrated(setup, min(self.class_losses)) if self._told is None else self._told
+        thresholds: list[float] = options(setup, thresholds=[])["thresholds"]
+        self._fixed = _checked(thresholds, setup.exits) if thresholds else None
+        self._thresholds = calibrated(setup, min(self.class_losses)) if self._fixed is None else self._fixed
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
         """Other promised losses from now on: thresholds from the calibration set anew."""
         super().promise(class_losses)
-        if self._told is None:
+        if self._fixed is None:
             self._thresholds = calibrated(self.setup, min(class_losses))
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
@@ -75,9 +75,9 @@ def calibrated(setup: Setup, max_loss: float) -> np.ndarray:
     return thresholds
 
 
-def _told(told: list[float], exits: int) -> np.ndarray:
-    where = f"exit.tuner_options: thresholds = {told!r}"
-    numbers = all(isinstance(each, int | float) and 0 <= each <= 1 for each in told)
-    if not numbers or len(told) not in (1, exits - 1):
+def _checked(thresholds: list[float], exits: int) -> np.ndarray:
+    where = f"exit.tuner_options: thresholds = {thresholds!r}"
+    numbers = all(isinstance(value, int | float) and 0 <= value <= 1 for value in thresholds)
+    if not numbers or len(thresholds) not in (1, exits - 1):
         raise ConfigError(f"{where}; allowed: one number from 0 to 1, or {exits - 1} of them, one per early exit")
-    return np.append(np.broadcast_to(np.asarray(told, dtype=np.float64), exits - 1), np.nan)
+    return np.append(np.broadcast_to(np.asarray(thresholds, dtype=np.float64), exits - 1), np.nan)

@@ -163,11 +163,11 @@ def options(setup: Setup, **defaults: Any) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown option, or one of another type than its default.
     """
-    told = setup.settings.tuner_options
-    for key, value in told.items():
+    chosen = setup.settings.tuner_options
+    for key, value in chosen.items():
         if key not in defaults:
             raise unknown("option", key, defaults, f"exit.tuner_options of tuner {setup.settings.tuner!r}")
         kind, words = KINDS[type(defaults[key]).__name__]
         if not isinstance(value, kind) or isinstance(value, bool) != isinstance(defaults[key], bool):
             raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: {words}")
-    return defaults | told
+    return defaults | chosen

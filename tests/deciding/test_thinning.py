@@ -32,7 +32,7 @@ class Stream:
         kept = dataclasses.replace(Settings(lossless=False), **told)
         self.core = Decisions(kept, EXITS, self.tuner, self._toss)
         self.core.set_late_thinning(True)
-        self.account = self.tuner.ledger.accounts[0]
+        self.account = self.tuner.budget.classes[0]
         self.flying: list[tuple[Batch, np.ndarray]] = []
         self.lossy = lossy
         self.early = self.true_losses = 0
@@ -207,7 +207,7 @@ def test_auto_asks_for_all_feedback_until_the_risks_are_known_and_again_when_los
             stream.finish(0)
         asked.append(stream.core.toss_probability(1.0))
     assert min(asked) < 1.0
-    stream.tuner.ledger.accounts[0].answered(1)
+    stream.tuner.budget.classes[0].answered(1)
     for _ in range(60):
-        stream.tuner.ledger._lost(0, 1.0)
+        stream.tuner.budget._lost(0, 1.0)
     assert stream.core.toss_probability(1.0) == 1.0

@@ -174,7 +174,8 @@ def test_one_reply_that_fails_does_not_keep_back_the_others():
         desk.host._reply = sometimes
         for key in ("gone", "a", "b"):
             desk.host.submit(Request(key, 1), numbered(0, 1))
-        assert set(desk.wait(2)) == {"a", "b"} and desk.host.guard.faults["reply"] == 1
+        assert set(desk.wait(2)) == {"a", "b"}
+    assert desk.host.guard.faults["reply"] == 1  # all threads have ended: "gone" may have come last
 
 
 def test_a_tuning_job_that_fails_leaves_the_thread_alive():

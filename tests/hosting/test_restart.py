@@ -34,7 +34,7 @@ class Life:
 
     @property
     def account(self):
-        return self.controller.tuner.ledger.accounts[0]
+        return self.controller.tuner.budget.classes[0]
 
     def stop(self):
         self.hosted.stop(drain_s=1.0)

@@ -78,6 +78,6 @@ def _counter(weight: np.ndarray) -> Callable[[int], float]:
     groups = list(zip(distinct, _sets(weight == np.array(distinct)[:, None]), strict=True))
 
     def count(rows: int) -> float:
-        return sum(each * (rows & group).bit_count() for each, group in groups)
+        return sum(weight * (rows & group).bit_count() for weight, group in groups)
 
     return count

@@ -177,7 +177,7 @@ class HillClimb(Tuner):
             "lost": self._lost,
             "since_adjustment": self._since_adjustment,
             "bad_batches": self._bad_batches,
-            **{f"window.{each.name}": getattr(window, each.name) for each in fields(Feedback)},
+            **{f"window.{column.name}": getattr(window, column.name) for column in fields(Feedback)},
         }
 
     def restore(self, state: State, clean: bool) -> None:
@@ -190,12 +190,12 @@ class HillClimb(Tuner):
         if missing:
             raise ValueError(f"state without {', '.join(sorted(missing))}")
         ramps = RampSet(np.asarray(state["active"], bool), np.asarray(state["thresholds"], float))
-        window = Feedback(*(np.asarray(state[f"window.{each.name}"]) for each in fields(Feedback)))
+        window = Feedback(*(np.asarray(state[f"window.{column.name}"]) for column in fields(Feedback)))
         if ramps.active.shape != (self.setup.exits,) or window.exits != self.setup.exits:
             raise ValueError(f"state of {len(ramps.active)} exits; this bag has {self.setup.exits}")
         self._window.clear()
         self._window.add(window)
-        self._sizes = deque((int(each) for each in state["sizes"]), maxlen=self._sizes.maxlen)
+        self._sizes = deque((int(rows) for rows in state["sizes"]), maxlen=self._sizes.maxlen)
         self._recent = np.asarray(state["recent"], float).reshape(2, -1)
         self._answered, self._lost = float(state["answered"]), float(state["lost"])
         self._since_adjustment, self._bad_batches = int(state["since_adjustment"]), int(state["bad_batches"])

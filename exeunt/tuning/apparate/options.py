@@ -68,19 +68,19 @@ def choices(setup: Setup) -> HillClimbOptions:
         raise unknown("constants", source, CONSTANTS, "exit.tuner_options")
     own = CONSTANTS[source]
     counts = {"window": own.window, "trigger": own.trigger, "period": own.period}
-    told = options(setup, constants=source, ramp_budget=own.ramp_budget, adjust=True, **counts)
+    chosen = options(setup, constants=source, ramp_budget=own.ramp_budget, adjust=True, **counts)
     for key in counts:
-        if told[key] < 1:
-            raise ConfigError(f"exit.tuner_options: {key} = {told[key]}; allowed: a whole number from 1")
-    if not 0 <= told["ramp_budget"] <= 1:
-        raise ConfigError(f"exit.tuner_options: ramp_budget = {told['ramp_budget']}; allowed: a number from 0 to 1")
+        if chosen[key] < 1:
+            raise ConfigError(f"exit.tuner_options: {key} = {chosen[key]}; allowed: a whole number from 1")
+    if not 0 <= chosen["ramp_budget"] <= 1:
+        raise ConfigError(f"exit.tuner_options: ramp_budget = {chosen['ramp_budget']}; allowed: a number from 0 to 1")
     return replace(
         own,
-        **{key: told[key] for key in counts},
-        utility=min(own.utility, told["period"]),
-        ramp_budget=told["ramp_budget"],
-        adjusts=told["adjust"],
-        budget_us=_budget_us(setup, told["ramp_budget"]),
+        **{key: chosen[key] for key in counts},
+        utility=min(own.utility, chosen["period"]),
+        ramp_budget=chosen["ramp_budget"],
+        adjusts=chosen["adjust"],
+        budget_us=_budget_us(setup, chosen["ramp_budget"]),
     )
 
 

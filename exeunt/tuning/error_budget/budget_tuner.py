@@ -1,10 +1,7 @@
 """`budget`: a promise on the loss, kept whatever the data do, and as little latency as it allows.
 
 After any number T of answers at most eps T + P of them differ from the full vote, P = max_unconfirmed_rows; proof and
-fine print in docs/promise.md. The ledger keeps the promise (ledger.py, account.py). The rest decides only how much
-latency is saved: the calibrator estimates risk (calibrator.py), the path orders the possible decisions by what a loss
-is worth (exit_path.py), the plan says how far along it to be with what is left of the budget, less what the rows that
-await their full vote have likely lost (spending.py), and the exits to offer are chosen by replay (exit_choice.py).
+fine print in docs/promise.md. This file is the tuner; the package's page says what the other files do.
 """
 
 from __future__ import annotations
@@ -49,22 +46,22 @@ class BudgetTuner(Tuner):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        told = options(
+        chosen = options(
             setup, g=0.25, window_rows=4096, half_life_rows=2000.0, retune_rows=32, calibrate_rows=64, period_rows=1024
         )
-        for key, value in told.items():
+        for key, value in chosen.items():
             if not (value > 0 or (key == "period_rows" and value == 0)):
                 raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
-        self._window_rows = int(told["window_rows"])
-        self._half_life_rows = float(told["half_life_rows"])
-        self._retune_rows = told["retune_rows"]
-        self._calibrate_rows = told["calibrate_rows"]
-        self._period_rows = told["period_rows"]
+        self._window_rows = int(chosen["window_rows"])
+        self._half_life_rows = float(chosen["half_life_rows"])
+        self._retune_rows = chosen["retune_rows"]
+        self._calibrate_rows = chosen["calibrate_rows"]
+        self._period_rows = chosen["period_rows"]
         settings = setup.settings
-        self.ledger = ErrorBudget(
-            settings.classes_of_service, settings.class_losses, told["g"], settings.max_unconfirmed_rows
+        self.budget = ErrorBudget(
+            settings.classes_of_service, settings.class_losses, chosen["g"], settings.max_unconfirmed_rows
         )
-        self._window = FeedbackWindow(told["window_rows"], setup.exits)
+        self._window = FeedbackWindow(chosen["window_rows"], setup.exits)
         if len(setup.calibration):
             self._window.add(setup.calibration)
         self._until_retune = self._retune_rows
@@ -77,19 +74,19 @@ class BudgetTuner(Tuner):
             2
         )  # weights 1 / q of the feedback, summed, and their squares, fading with every answer
         self._last_risk: tuple[tuple[float, ...], np.ndarray] = ((), np.zeros(0))
-        self._leaving_risk = [0.0] * len(self.ledger.accounts)  # mean of the latest rows that left, by class
-        self._thought = self._question(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).think()
+        self._leaving_risk = [0.0] * len(self.budget.classes)  # mean of the latest rows that left, by class
+        self._retuned = self._snapshot(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).run()
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
         """Rows whose risk is below their class's cut, the surest first while there is room; bool [rows]."""
-        if not self.ledger.open:
+        if not self.budget.open:
             return np.zeros(len(view.confidence), dtype=bool)
         confidence = view.confidence[:, exit_]
         risk = self._risk(exit_, confidence, view.labels[:, exit_])
         leaves = risk < self._cuts()[view.service_class, exit_]  # False for NaN
-        for number in (0,) if len(self.ledger.accounts) == 1 else np.unique(view.service_class[leaves]).tolist():
+        for number in (0,) if len(self.budget.classes) == 1 else np.unique(view.service_class[leaves]).tolist():
             surest = np.flatnonzero(leaves & (view.service_class == number))
-            room_rows = self.ledger.room_rows(view.q, number)
+            room_rows = self.budget.room_rows(view.q, number)
             if len(surest) > room_rows:
                 leaves[surest[np.argsort(risk[surest], kind="stable")[room_rows:]]] = False
         self._note_risk(risk[leaves], view.service_class[leaves])
@@ -98,12 +95,12 @@ class BudgetTuner(Tuner):
     def thresholds(self) -> np.ndarray:
         """Thresholds on 1 - confidence of requests without a class, for a label of average risk; float64 [exits]."""
         cuts = self._cuts()[0]
-        sure = [self._thought.calibration.confidence_at(exit_, cut) for exit_, cut in enumerate(cuts)]
+        sure = [self._retuned.calibration.confidence_at(exit_, cut) for exit_, cut in enumerate(cuts)]
         return np.append(1.0 - np.array(sure), np.nan)
 
     def active(self) -> np.ndarray:
         """Exits to offer; bool [exits]."""
-        return self._thought.choice.active.copy()
+        return self._retuned.choice.active.copy()
 
     def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Calibrated risk of a vote; float32 [rows]; 0 at the last exit."""
@@ -114,30 +111,30 @@ class BudgetTuner(Tuner):
     def _risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         """Calibrated risk; of a single row, the same question in a row (`leaves`, then `risk`) is answered once."""
         if len(confidence) != 1 or labels is None:
-            return self._thought.calibration.risk(exit_, confidence, labels)
+            return self._retuned.calibration.risk(exit_, confidence, labels)
         asked = (self.version, exit_, float(confidence[0]), int(labels[0]))
         if asked != self._last_risk[0]:
-            self._last_risk = asked, self._thought.calibration.risk(exit_, confidence, labels)
+            self._last_risk = asked, self._retuned.calibration.risk(exit_, confidence, labels)
         return self._last_risk[1]
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
         """Other promised losses from now on; debts and savings stay."""
         super().promise(class_losses)
-        self.ledger.promise(class_losses)
+        self.budget.promise(class_losses)
         self._until_retune = 0
 
     def answered(self, answered: Answered) -> None:
         """Book answers."""
-        self.ledger.answered(answered)
+        self.budget.answered(answered)
         self._knowledge *= 0.5 ** (len(answered.reason) / self._half_life_rows)
 
     def tossed(self, answered: Answered) -> None:
         """Book which early rows are run to the end."""
-        self.ledger.tossed(answered)
+        self.budget.tossed(answered)
 
     def feedback_wanted(self) -> float:
         """All of it until the risks are known and while losses run high; then what keeps the risks known."""
-        if any(self.ledger.most_loss(number) < np.inf for number in range(len(self.ledger.accounts))):
+        if any(self.budget.most_loss(number) < np.inf for number in range(len(self.budget.classes))):
             return 1.0
         summed, squares = self._knowledge.tolist()
         effective_rows = summed**2 / squares if squares else 0.0
@@ -148,11 +145,11 @@ class BudgetTuner(Tuner):
 
     def abandoned(self, answered: Answered) -> None:
         """Book early rows whose full vote will never come as lost."""
-        self.ledger.abandoned(answered)
+        self.budget.abandoned(answered)
 
     def learn(self, feedback: Feedback) -> None:
         """Book losses, keep the rows for the next retuning."""
-        self.ledger.learn(feedback)
+        self.budget.learn(feedback)
         feedback = self._fair_share(feedback)
         if not len(feedback):
             return
@@ -175,7 +172,7 @@ class BudgetTuner(Tuner):
         return feedback if kept == len(outside) else feedback.rows(np.delete(np.arange(len(feedback)), outside[kept:]))
 
     def retune(self) -> Callable[[], RetuneResult] | None:
-        """Think about the window, every `retune_rows` rows of feedback."""
+        """Learn from the window, every `retune_rows` rows of feedback."""
         if self._until_retune > 0:
             return None
         reconsider_exits = self._period_rows > 0 and self._until_period <= 0
@@ -185,19 +182,19 @@ class BudgetTuner(Tuner):
             self._until_calibrate = self._calibrate_rows
         if reconsider_exits:
             self._until_period = self._period_rows
-        before = self._thought
-        return self._question(before.calibration, before.path, before.choice, recalibrate, reconsider_exits).think
+        before = self._retuned
+        return self._snapshot(before.calibration, before.path, before.choice, recalibrate, reconsider_exits).run
 
     def adopt(self, outcome: RetuneResult) -> None:
-        """Decide by a newer thought."""
-        if len(outcome.plans) == len(self.ledger.accounts):
-            self._thought = outcome
+        """Decide by a newer result."""
+        if len(outcome.plans) == len(self.budget.classes):
+            self._retuned = outcome
             self.version += 1
 
     def metrics(self) -> dict[str, float]:
-        """The ledger's numbers, and the exits on offer."""
-        path, choice = self._thought.path, self._thought.choice
-        return self.ledger.metrics() | {
+        """The error budget's numbers, and the exits on offer."""
+        path, choice = self._retuned.path, self._retuned.choice
+        return self.budget.metrics() | {
             "active_exits": float(np.count_nonzero(choice.active)),
             "trial_exit": float(choice.trial),
             "window_rows": float(len(self._window)),
@@ -207,10 +204,10 @@ class BudgetTuner(Tuner):
     def state(self) -> State:
         """Accounts, window and exit choice."""
         window = self._window.view()
-        told: State = {f"window.{each.name}": getattr(window, each.name) for each in fields(window)}
-        told |= {f"ledger.{key}": value for key, value in self.ledger.state().items()}
-        choice = self._thought.choice
-        return told | {f"choice.{each.name}": getattr(choice, each.name) for each in fields(choice)}
+        state: State = {f"window.{field.name}": getattr(window, field.name) for field in fields(window)}
+        state |= {f"budget.{key}": value for key, value in self.budget.state().items()}
+        choice = self._retuned.choice
+        return state | {f"choice.{field.name}": getattr(choice, field.name) for field in fields(choice)}
 
     def restore(self, state: State, clean: bool) -> None:
         """Take over a saved state; see Account.restore for what an unclean stop means.
@@ -218,39 +215,41 @@ class BudgetTuner(Tuner):
         Raises:
             ValueError: the state does not fit this bag.
         """
-        window = _part(state, "window.", [each.name for each in fields(Feedback)])
-        choice = _part(state, "choice.", [each.name for each in fields(ExitChoice)])
+        window = _part(state, "window.", [field.name for field in fields(Feedback)])
+        choice = _part(state, "choice.", [field.name for field in fields(ExitChoice)])
         saved = Feedback(**window)
         exits = self.setup.exits
         if saved.labels.shape[1:] != (exits,) or len(choice["active"]) != exits:
             raise ValueError(f"saved state of a bag with {saved.labels.shape[-1]} exits, this one has {exits}")
-        self.ledger.restore({key[7:]: value for key, value in state.items() if key.startswith("ledger.")}, clean)
+        self.budget.restore(
+            {key.removeprefix("budget."): value for key, value in state.items() if key.startswith("budget.")}, clean
+        )
         self._window.clear()
         self._window.add(saved)
-        before, exits_then = self._thought, ExitChoice(**choice | {"trial": int(choice["trial"])})
-        self._thought = self._question(before.calibration, before.path, exits_then, True, False).think()
+        before, exits_then = self._retuned, ExitChoice(**choice | {"trial": int(choice["trial"])})
+        self._retuned = self._snapshot(before.calibration, before.path, exits_then, True, False).run()
         self.version += 1
 
     def _cuts(self) -> np.ndarray:
         """Cut on the risk by class of service and exit; float64 [classes of service, exits - 1]."""
-        thought = self._thought
-        cuts = np.zeros((len(self.ledger.accounts), self.setup.exits - 1))
-        for number, (account, plan) in enumerate(zip(self.ledger.accounts, thought.plans, strict=True)):
+        retuned = self._retuned
+        cuts = np.zeros((len(self.budget.classes), self.setup.exits - 1))
+        for number, (account, plan) in enumerate(zip(self.budget.classes, retuned.plans, strict=True)):
             if account.may_leave:
                 likely_lost = max(0.0, account.unconfirmed * self._leaving_risk[number] - ALWAYS_LATE)
                 position = _between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
-                most_loss = self.ledger.most_loss(number)
+                most_loss = self.budget.most_loss(number)
                 if most_loss < np.inf:
-                    position = min(position, thought.path.position_of(most_loss))
-                cuts[number] = thought.path.at(position)
+                    position = min(position, retuned.path.position_of(most_loss))
+                cuts[number] = retuned.path.at(position)
         return cuts
 
     def _note_risk(self, risk: np.ndarray, service_class: np.ndarray) -> None:
         """Keep the mean risk of the rows that leave: what those that await their full vote have likely lost."""
-        for number, each in zip(service_class.tolist(), risk.tolist(), strict=True):
-            self._leaving_risk[number] += RISK_MEMORY * (each - self._leaving_risk[number])
+        for number, row_risk in zip(service_class.tolist(), risk.tolist(), strict=True):
+            self._leaving_risk[number] += RISK_MEMORY * (row_risk - self._leaving_risk[number])
 
-    def _question(
+    def _snapshot(
         self,
         calibration: Calibration,
         path: ExitPath | None,
@@ -263,7 +262,7 @@ class BudgetTuner(Tuner):
             half_life_rows=self._half_life_rows,
             costs=self.setup.costs,
             class_losses=self.class_losses,
-            capacities=tuple(account.capacity for account in self.ledger.accounts),
+            capacities=tuple(account.capacity for account in self.budget.classes),
             calibration=calibration,
             path=path,
             choice=choice,

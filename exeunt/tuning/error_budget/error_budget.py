@@ -37,32 +37,32 @@ class ErrorBudget:
     ) -> None:
         self.names = names
         self._g = g
-        self.accounts = [ClassBudget(eps, self._step(eps)) for eps in class_losses]
-        self.paces = [LossRateLimit() for _ in class_losses]
+        self.classes = [ClassBudget(eps, self._step(eps)) for eps in class_losses]
+        self.rate_limits = [LossRateLimit() for _ in class_losses]
         self._cap = most_unconfirmed
         self._answers = 0  # promised rows answered in this life, all classes together
         self._last_answer = [-IN_USE_ROWS - 1] * len(class_losses)  # of each class, counted in `_answers`
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
         """Other eps from now on; what was earned and lost stays."""
-        for account, eps in zip(self.accounts, class_losses, strict=True):
+        for account, eps in zip(self.classes, class_losses, strict=True):
             account.eps, account.g = eps, self._step(eps)
 
     @property
     def open(self) -> bool:
         """True if somebody may leave: some class has lambda < 1."""
-        return any(account.may_leave for account in self.accounts)
+        return any(account.may_leave for account in self.classes)
 
     def may_leave(self) -> np.ndarray:
         """Classes with lambda < 1; bool [classes of service]."""
-        return np.array([account.may_leave for account in self.accounts])
+        return np.array([account.may_leave for account in self.classes])
 
     def room_rows(self, q: float, number: int = 0) -> int:
         """Rows of a class that may leave now before the cap is reached, if each then counts 1 / q."""
-        room = self._cap - self.accounts[number].unconfirmed
-        if len(self.accounts) > 1:
-            share = self._cap / len(self.accounts)
-            for other, account in enumerate(self.accounts):
+        room = self._cap - self.classes[number].unconfirmed
+        if len(self.classes) > 1:
+            share = self._cap / len(self.classes)
+            for other, account in enumerate(self.classes):
                 if other != number:
                     kept = share if self._answers - self._last_answer[other] <= IN_USE_ROWS else 0.0
                     room -= max(account.unconfirmed, kept)
@@ -119,14 +119,14 @@ class ErrorBudget:
                 self._lost(number, summed_weight(differed))
 
     def most_loss(self, number: int) -> float:
-        """Highest share of losses that a class may aim at now, by its pace; infinity while there is no hurry."""
-        account = self.accounts[number]
-        return self.paces[number].most_loss(account.answered_rows, account.eps, account.heaviest)
+        """Highest share of losses that a class may aim at now, by its loss-rate limit, if that binds; else infinity."""
+        account = self.classes[number]
+        return self.rate_limits[number].most_loss(account.answered_rows, account.eps, account.heaviest)
 
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; those of a named class of service end in its name."""
         numbers: dict[str, float] = {}
-        for name, account in zip(self.names, self.accounts, strict=True):
+        for name, account in zip(self.names, self.classes, strict=True):
             end = f"_{name}" if name else ""
             numbers |= {
                 f"promised_loss{end}": account.eps,
@@ -144,7 +144,7 @@ class ErrorBudget:
 
     def state(self) -> dict[str, Any]:
         """The accounts as lists by field, with the classes' names."""
-        states = [account.state() for account in self.accounts]
+        states = [account.state() for account in self.classes]
         return {"names": list(self.names)} | {key: [state[key] for state in states] for key in states[0]}
 
     def restore(self, state: dict[str, Any], clean: bool) -> None:
@@ -156,7 +156,7 @@ class ErrorBudget:
         names = state.get("names")
         if not isinstance(names, list) or any(len(values) != len(names) for values in state.values()):
             raise ValueError("saved accounts do not fit each other")
-        for name, account in zip(self.names, self.accounts, strict=True):
+        for name, account in zip(self.names, self.classes, strict=True):
             if name in names:
                 place = names.index(name)
                 account.restore({key: values[place] for key, values in state.items() if key != "names"}, clean)
@@ -166,11 +166,11 @@ class ErrorBudget:
         return self._g / max(1.0, eps / 0.01)
 
     def _lost(self, number: int, weight: float) -> None:
-        self.accounts[number].lost(weight)
-        self.paces[number].lost(self.accounts[number].answered_rows, weight)
+        self.classes[number].lost(weight)
+        self.rate_limits[number].lost(self.classes[number].answered_rows, weight)
 
     def _by_class(self, service_class: np.ndarray) -> list[tuple[ClassBudget, np.ndarray | slice]]:
         """Each account with the rows of its class; bool [rows], or all."""
-        if len(self.accounts) == 1:
-            return [(self.accounts[0], EVERYBODY)]
-        return [(account, service_class == number) for number, account in enumerate(self.accounts)]
+        if len(self.classes) == 1:
+            return [(self.classes[0], EVERYBODY)]
+        return [(account, service_class == number) for number, account in enumerate(self.classes)]

@@ -1,8 +1,9 @@
-"""The pace: aim at no more than 1.3 eps in any W answers in a row, W = 1000 where eps is 1 % or more, else 10 / eps.
+"""The loss-rate limit: aim at no more than 1.3 eps in any W answers in a row.
 
-A reserve that has filled up in good times may be spent all at once in bad ones. The promise allows that; users still
-notice. So while the losses found in the last W answers come near 1.3 eps W, rows leave only where it costs very little:
-not nobody, which would be the dearest way to wait until old losses are W answers away. The promise does not need it.
+W is 1000 where eps is 1 % or more, else 10 / eps. A reserve that has filled up in good times may be spent all at once
+in bad ones. The promise allows that; users still notice. So while the losses found in the last W answers come near
+1.3 eps W, rows leave only where it costs very little. They still leave: to hold everybody until the old losses are W
+answers away would cost most latency. The promise does not need this limit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 
 LEAST_ROWS = 1000.0  # of a window
-EXPECTED = 10.0  # losses expected in a window at the promised share, in the pace's unit: one loss, or more
+EXPECTED = 10.0  # losses expected in a window at the promised share, in the limit's unit: one loss, or more
 MOST = 13.0  # wanted at most
 SHARES = (0.02, 0.1, 0.3)  # of eps that may be spent while fewer than 1, 2, 3 units are left until then
 

@@ -1,4 +1,4 @@
-"""What `budget` thinks beside serving: from a window of feedback to risks, a path, plans and the exits to offer."""
+"""What `budget` computes beside serving: from a window of feedback to risks, a path, plans and the exits to offer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATEST_ROWS = 512  # an active exit that none of the latest rows saw is not offe
 
 @dataclass(frozen=True, slots=True)
 class RetuneResult:
-    """What thinking came to.
+    """What a job found.
 
     Attributes:
         calibration: risk by exit, confidence and label.
@@ -38,7 +38,7 @@ class RetuneResult:
 
 @dataclass(frozen=True, slots=True)
 class RetuneSnapshot:
-    """What to think about; a copy, so that serving can go on.
+    """What a job works on; a copy, so that serving can go on.
 
     Attributes:
         window: the latest feedback, oldest first.
@@ -46,7 +46,7 @@ class RetuneSnapshot:
         costs: latency of the exits.
         class_losses: eps by class of service.
         capacities: upper end of the reserve by class of service.
-        calibration: the one before; where thinking starts.
+        calibration: the one before; where the job starts.
         path: the one before, None at the start.
         choice: the exits offered now.
         recalibrate: True if the risks are to be learnt anew, not only the path.
@@ -64,8 +64,8 @@ class RetuneSnapshot:
     recalibrate: bool
     reconsider_exits: bool
 
-    def think(self) -> RetuneResult:
-        """The answer; some ten milliseconds for 4096 rows and 8 exits."""
+    def run(self) -> RetuneResult:
+        """Do the work; some ten milliseconds for 4096 rows and 8 exits."""
         window = self.window
         weights = self._weights(self.half_life_rows)
         calibration = self.calibration

@@ -25,7 +25,7 @@ def answers(rows: int, reason: Reason = Reason.EARLY, q: float = 1.0, service_cl
     )
 
 
-def ledger(eps: float = 0.01, cap: int = 10) -> ErrorBudget:
+def error_budget(eps: float = 0.01, cap: int = 10) -> ErrorBudget:
     return ErrorBudget(("", "gold"), (eps, 0.01), g=0.5, most_unconfirmed=cap)
 
 
@@ -71,15 +71,15 @@ def test_one_seen_loss_does_not_shut_the_exits_where_feedback_is_sampled() -> No
 
 
 def test_a_lossless_answer_earns_and_does_not_wait() -> None:
-    books = ledger()
+    books = error_budget()
     books.answered(answers(5, Reason.LOSSLESS))
-    assert books.accounts[0].reserve == pytest.approx(0.05)
-    assert books.accounts[0].unconfirmed_rows == 0
+    assert books.classes[0].reserve == pytest.approx(0.05)
+    assert books.classes[0].unconfirmed_rows == 0
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE, Reason.DEGRADED])
 def test_answers_outside_the_promise_touch_nothing(reason: Reason) -> None:
-    books = ledger()
+    books = error_budget()
     before = books.state()
     books.answered(answers(5, reason))
     books.abandoned(answers(5, reason))
@@ -87,14 +87,14 @@ def test_answers_outside_the_promise_touch_nothing(reason: Reason) -> None:
 
 
 def test_classes_of_service_have_accounts_of_their_own() -> None:
-    books = ledger()
+    books = error_budget()
     books.answered(answers(5, service_class=1))
-    assert (books.accounts[0].answered_rows, books.accounts[1].answered_rows) == (0, 5)
-    assert books.accounts[1].unconfirmed_rows == 5
+    assert (books.classes[0].answered_rows, books.classes[1].answered_rows) == (0, 5)
+    assert books.classes[1].unconfirmed_rows == 5
 
 
 def test_the_cap_on_unconfirmed_rows_is_shared_and_counts_each_row_by_its_weight() -> None:
-    books = ledger(cap=10)
+    books = error_budget(cap=10)
     books.answered(answers(3, q=0.5))
     books.answered(answers(2, service_class=1))
     assert books.room_rows(q=1.0, number=1) == 2
@@ -102,7 +102,7 @@ def test_the_cap_on_unconfirmed_rows_is_shared_and_counts_each_row_by_its_weight
 
 
 def test_a_class_keeps_its_share_of_the_room_while_it_is_in_use() -> None:
-    books = ledger(cap=10)
+    books = error_budget(cap=10)
     assert books.room_rows(q=1.0) == 10  # nobody else is there
     books.answered(answers(1, Reason.LOSSLESS, service_class=1))
     assert books.room_rows(q=1.0) == 5
@@ -113,20 +113,20 @@ def test_a_class_keeps_its_share_of_the_room_while_it_is_in_use() -> None:
 
 
 def test_an_early_row_that_was_not_chosen_to_finish_does_not_wait() -> None:
-    books = ledger()
+    books = error_budget()
     told = answers(4, q=0.5)
     told.finishes[:] = False
     books.answered(told)
-    assert books.accounts[0].unconfirmed == 0.0
-    assert books.accounts[0].answered_rows == 4
+    assert books.classes[0].unconfirmed == 0.0
+    assert books.classes[0].answered_rows == 4
 
 
 def test_an_abandoned_early_row_counts_as_lost_by_its_weight() -> None:
-    books = ledger()
+    books = error_budget()
     books.answered(answers(2, q=0.5))
     books.abandoned(answers(2, q=0.5))
-    assert books.accounts[0].losses == 4.0
-    assert books.accounts[0].unconfirmed == 0.0
+    assert books.classes[0].losses == 4.0
+    assert books.classes[0].unconfirmed == 0.0
 
 
 def test_the_alarm_is_silent_at_the_bound_and_rings_beyond() -> None:
@@ -164,6 +164,6 @@ def test_the_pace_slows_as_losses_near_the_most_of_a_window_and_recovers_when_th
 
 def test_more_may_be_saved_up_where_more_losses_are_promised() -> None:
     books = ErrorBudget(("", "bulk"), (0.01, 0.05), g=0.2, most_unconfirmed=10)
-    assert [each.capacity for each in books.accounts] == pytest.approx([5.0, 25.0])
+    assert [each.capacity for each in books.classes] == pytest.approx([5.0, 25.0])
     books.promise((0.001, 0.1))
-    assert [each.capacity for each in books.accounts] == pytest.approx([5.0, 50.0])
+    assert [each.capacity for each in books.classes] == pytest.approx([5.0, 50.0])

@@ -95,7 +95,7 @@ def test_what_clients_get_keeps_the_promise(lossless: bool) -> None:
     early = 0
     for seed in range(8):
         life = Life(bag(lossless=lossless), seed)
-        account = life.tuner.ledger.accounts[0]
+        account = life.tuner.budget.classes[0]
         for number in range(150):
             life.ticket(number)
             assert life.losses <= account.allowed + account.most_unconfirmed
@@ -109,7 +109,7 @@ def test_every_early_answer_that_was_not_drawn_leaves_no_trace_in_what_is_awaite
     life = Life(bag(), 1, q=0.5)
     for number in range(150):
         life.ticket(number)
-    account = life.tuner.ledger.accounts[0]
+    account = life.tuner.budget.classes[0]
     assert account.unconfirmed == 0.0
     assert account.most_unconfirmed <= 12.0 + 1e-6
     assert not account.broken

@@ -33,7 +33,7 @@ def live(world: World, seed: int, rows: int, classes: int, *, cunning: float, lo
         came += size
         labels, confidence = stream(rng, size, exits)
         service_class = rng.integers(0, classes, size).astype(np.int16)
-        saved = min(each.lambda_ for each in world.tuner.ledger.accounts) < 0.1
+        saved = min(each.lambda_ for each in world.tuner.budget.classes) < 0.1
         if rng.random() < cunning and (saved or not patient):  # the patient one waits for a full reserve
             labels[:, -1] = strike(world, labels, confidence, service_class)
         elif cunning:
@@ -48,7 +48,7 @@ def live(world: World, seed: int, rows: int, classes: int, *, cunning: float, lo
 
 def kept(world: World) -> bool:
     """True if neither bound was passed at any time, for any class of service."""
-    for number, account in enumerate(world.tuner.ledger.accounts):
+    for number, account in enumerate(world.tuner.budget.classes):
         most = account.most_unconfirmed
         assert most <= world.tuner.setup.settings.max_unconfirmed_rows + ROUNDING
         assert not account.broken
@@ -114,7 +114,7 @@ def test_with_sampled_feedback_the_bound_fails_at_most_as_often_as_stated(q: flo
         rng = np.random.default_rng(seed)
         world = World(tuner(exits=2, eps=eps, g=0.5, most_unconfirmed=cap), rng, q=q)
         live(world, seed + 1, rows=rows, classes=1, cunning=1.0, lossy=0.0, most_late=2)
-        assert not world.tuner.ledger.accounts[0].broken
+        assert not world.tuner.budget.classes[0].broken
         losses = world.losses()
         passed += int(losses[-1] > bound_with_sampling(len(losses), eps, cap, q, delta))
     assert passed <= delta * streams

@@ -39,7 +39,7 @@ def reborn(state: State, tmp_path: Path, clean: bool, **told: object) -> BudgetT
 def test_after_a_clean_stop_everything_goes_on(tmp_path: Path) -> None:
     before = lived().tuner
     after = reborn(before.state(), tmp_path, clean=True)
-    assert after.ledger.state() == before.ledger.state()
+    assert after.budget.state() == before.budget.state()
     labels, confidence = stream(np.random.default_rng(3), 64, 4)
     assert after.risk(0, confidence[:, 0], labels[:, 0]) == pytest.approx(
         before.risk(0, confidence[:, 0], labels[:, 0]), abs=0.03
@@ -48,9 +48,9 @@ def test_after_a_clean_stop_everything_goes_on(tmp_path: Path) -> None:
 
 def test_after_an_unclean_stop_nobody_leaves_until_new_budget_has_come(tmp_path: Path) -> None:
     before = lived().tuner
-    assert before.ledger.accounts[0].lambda_ < 1.0
+    assert before.budget.classes[0].lambda_ < 1.0
     after = reborn(before.state(), tmp_path, clean=False)
-    assert after.ledger.accounts[0].lambda_ == 1.0
+    assert after.budget.classes[0].lambda_ == 1.0
     labels, confidence = stream(np.random.default_rng(3), 8, 4)
     assert not after.leaves(0, View(labels, confidence, np.zeros(8, dtype=np.int16))).any()
 
@@ -58,18 +58,18 @@ def test_after_an_unclean_stop_nobody_leaves_until_new_budget_has_come(tmp_path:
 @pytest.mark.parametrize("clean", [True, False])
 def test_debt_is_never_forgotten(tmp_path: Path, clean: bool) -> None:
     before = lived().tuner
-    before.ledger.accounts[0].lost(50.0)
+    before.budget.classes[0].lost(50.0)
     after = reborn(before.state(), tmp_path, clean=clean)
-    assert after.ledger.accounts[0].lambda_ == pytest.approx(before.ledger.accounts[0].lambda_)
-    assert after.ledger.accounts[0].lambda_ > 1.0
+    assert after.budget.classes[0].lambda_ == pytest.approx(before.budget.classes[0].lambda_)
+    assert after.budget.classes[0].lambda_ > 1.0
 
 
 def test_rows_still_unconfirmed_at_the_stop_count_as_lost(tmp_path: Path) -> None:
     world = lived()
     labels, confidence = np.full((8, 4), 1, dtype=np.int32), np.full((8, 4), 0.999, dtype=np.float32)
     early = int((world.admit(labels, confidence) < 3).sum())
-    before = world.tuner.ledger.accounts[0]
-    after = reborn(world.tuner.state(), tmp_path, clean=True).ledger.accounts[0]
+    before = world.tuner.budget.classes[0]
+    after = reborn(world.tuner.state(), tmp_path, clean=True).budget.classes[0]
     assert early > 0
     assert after.losses == before.losses + early
     assert after.unconfirmed == 0.0
@@ -90,5 +90,5 @@ def test_a_damaged_state_is_refused_by_what_is_missing(tmp_path: Path) -> None:
 def test_a_class_of_service_that_is_new_starts_anew_and_the_others_go_on(tmp_path: Path) -> None:
     before = lived().tuner
     after = reborn(before.state(), tmp_path, clean=True, service_classes={"gold": 0.01})
-    assert after.ledger.accounts[0].state() == before.ledger.accounts[0].state()
-    assert after.ledger.accounts[1].answered_rows == 0
+    assert after.budget.classes[0].state() == before.budget.classes[0].state()
+    assert after.budget.classes[1].answered_rows == 0

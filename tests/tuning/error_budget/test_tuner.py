@@ -54,7 +54,7 @@ def test_a_bag_with_one_exit_answers_with_the_full_vote() -> None:
 
 def test_without_calibration_rows_nobody_leaves_until_feedback_has_come() -> None:
     some = tuner(calibration_rows=0)
-    some.ledger.accounts[0].answered(1000)
+    some.budget.classes[0].answered(1000)
     labels, confidence = stream(np.random.default_rng(0), 8, 4)
     assert not some.leaves(0, View(labels, confidence, np.zeros(8, dtype=np.int16))).any()
     assert 0 in lived(World(some, np.random.default_rng(0))).exits[200:]
@@ -69,7 +69,7 @@ def test_rows_with_the_same_vote_leave_together() -> None:
 
 def test_only_as_many_leave_as_may_await_their_full_vote_and_the_surest_first() -> None:
     some = lived(World(tuner(eps=0.5, most_unconfirmed=5), np.random.default_rng(0)), seed=1).tuner
-    some.ledger.accounts[0].confirmed(5, some.ledger.accounts[0].unconfirmed)
+    some.budget.classes[0].confirmed(5, some.budget.classes[0].unconfirmed)
     confidence = np.linspace(0.99, 0.9, 20, dtype=np.float32)[:, None].repeat(4, axis=1)
     view = View(np.full((20, 4), 1, dtype=np.int32), confidence, np.zeros(20, dtype=np.int16))
     assert np.flatnonzero(some.leaves(0, view)).tolist() == [0, 1, 2, 3, 4]
@@ -120,15 +120,15 @@ def test_an_exit_that_an_operator_switched_off_is_planned_without() -> None:
 def test_a_changed_promise_holds_from_the_next_answer_on() -> None:
     world = lived(World(tuner(eps=0.3), np.random.default_rng(0)))
     world.tuner.promise((0.0,))
-    reserve = world.tuner.ledger.accounts[0].reserve
+    reserve = world.tuner.budget.classes[0].reserve
     lived(world, batches=5, seed=1)
-    assert world.tuner.ledger.accounts[0].reserve <= reserve
+    assert world.tuner.budget.classes[0].reserve <= reserve
     assert world.tuner.metrics()["promised_loss"] == 0.0
 
 
 def test_thresholds_fall_as_lambda_rises() -> None:
     some = lived(World(tuner(eps=0.02), np.random.default_rng(0))).tuner
-    account = some.ledger.accounts[0]
+    account = some.budget.classes[0]
     account.answered(1000)
     before = some.thresholds()
     account.lost(0.9 * account.capacity)
@@ -141,7 +141,7 @@ def test_thresholds_fall_as_lambda_rises() -> None:
 
 def test_what_rows_that_await_their_full_vote_have_likely_lost_is_not_spent_again() -> None:
     some = lived(World(tuner(eps=0.02), np.random.default_rng(0))).tuner
-    account = some.ledger.accounts[0]
+    account = some.budget.classes[0]
     account.answered(1000)
     before = some.thresholds()
     account.left_early(200, 200.0, 1.0)
