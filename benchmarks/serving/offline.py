@@ -70,7 +70,9 @@ def _first_output(session: onnxruntime.InferenceSession, rows: np.ndarray) -> np
 
 
 def _as_probabilities(scores: np.ndarray) -> np.ndarray:
-    """Softmax, unless the rows are probabilities already."""
+    """Two classes of a lone sigmoid; else softmax, unless the rows are probabilities already."""
+    if scores.shape[1] == 1:
+        return np.concatenate([1.0 - scores, scores], axis=1)
     if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1.0, atol=1e-3):
         return scores
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))

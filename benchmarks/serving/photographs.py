@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.serving.bench_bag import BenchStream, Say
-from exeunt.errors import ConfigError
+from benchmarks.serving.fetching import fetch_debian
 
 PACKAGE = "tuxpaint-stamps-default"
-LICENCE = "GPL-2"
 SIDE_PX = 260
 BASE_SIDE_PX = 320  # photographs are shrunk to this before crops are taken
 LEAST_SIDE_PX = 80
@@ -34,7 +33,7 @@ def photographs(cache: Path, say: Say) -> list[np.ndarray]:
     Raises:
         ConfigError: no apt-get here, or it does not get the package.
     """
-    package = _fetched(cache, say)
+    package = fetch_debian(cache, PACKAGE, say)
     unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True).stdout
     pictures = []
     with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
@@ -114,16 +113,3 @@ def _on_white(content: bytes) -> np.ndarray | None:
     ground = Image.new("RGBA", picture.size, (255, 255, 255, 255))
     ground.alpha_composite(picture)
     return np.asarray(ground.convert("RGB")).transpose(2, 0, 1).copy()
-
-
-def _fetched(cache: Path, say: Say) -> Path:
-    cache.mkdir(parents=True, exist_ok=True)
-    there = sorted(cache.glob(f"{PACKAGE}_*.deb"))
-    if there:
-        return there[-1]
-    say(f"fetch {PACKAGE} (160 MB, once; {LICENCE})")
-    try:
-        subprocess.run(["apt-get", "download", PACKAGE], cwd=cache, check=True, capture_output=True, timeout=600)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigError(f"{PACKAGE}: apt-get gets no photographs here ({error}); this bag needs Debian") from None
-    return sorted(cache.glob(f"{PACKAGE}_*.deb"))[-1]

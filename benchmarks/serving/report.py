@@ -149,7 +149,8 @@ def _targets(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> l
         if (plain, load) in at:
             rows.append((f"{name[:3]} at {load:.0%} load, best schedule", "<= 0.45", best(load, name), True))
     carried = _carried(found, points, plain)
-    if carried.get(plain):
+    limit_ms = 5 * found["unloaded"][plain][0]
+    if carried.get(plain) and any(point.p99_ms >= limit_ms for point in points if point.model == plain):
         ratio = {model: carried[model] / carried[plain] for model in engines}
         parallel = next((model for model in engines if model.endswith("parallel")), None)
         if parallel is not None:

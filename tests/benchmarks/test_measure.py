@@ -107,3 +107,10 @@ def test_targets_are_held_against_the_plain_ensemble_of_the_same_load() -> None:
 def test_the_bare_time_of_the_members_stands_beside_the_ratios() -> None:
     text = markdown(found())
     assert "| a | 5.0 | 90.0% |" in text and "| all together | 12.0 | 95.0% |" in text
+
+
+def test_throughput_is_not_compared_where_the_plain_ensemble_was_never_seen_to_give_in() -> None:
+    assert "throughput" not in markdown(found())
+    more = found()
+    more["points"] += [point("toy_full", 0.8, 300.0), point("toy_auto", 0.8, 10.0)]
+    assert "throughput, best schedule" in markdown(more)
