@@ -52,7 +52,8 @@ def _latencies(axis: Axes, measured: FileMeasured) -> None:
     axis.set_xticks(range(len(groups)), [f"{name}\n{100 * part.load:.0f} % load" for part, name in groups])
     axis.set_yscale("log")
     axis.set_title("latency, ms (log scale)", loc="left", fontsize=10)
-    axis.legend(frameon=False, fontsize=8)
+    axis.set_ylim(top=6 * axis.get_ylim()[1])  # room for the legend
+    axis.legend(frameon=False, fontsize=8, loc="upper left")
     _plain(axis)
 
 

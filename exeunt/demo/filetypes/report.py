@@ -119,7 +119,7 @@ def _closed_table(measured: FileMeasured) -> Table:
 
 
 def _throughput_table(measured: FileMeasured) -> Table:
-    table = _table("model", "files/s", "times the plain ensemble's", "p99 ms there", "p99 ms at the next rate")
+    table = _table("model", "files/s", "ratio", "p99 ms", "p99 ms at the next")
     plain = measured.throughput[1].rate_per_s
     for found in measured.throughput:
         p99_ms = [f"{p99:.0f}" for _, p99 in found.tried]
