@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.tuning.error_budget.exit_path import even_starts
+from exeunt.tuning.isotonic import isotonic
 
 LEAST = 1e-6  # probabilities are kept this far from 0 and 1
 NEWTON_STEPS = 8  # at most; a warm start takes one or two
@@ -155,25 +156,9 @@ def _isotonic(score: np.ndarray, lost: np.ndarray, weight: np.ndarray) -> tuple[
     centres = np.maximum.accumulate(np.add.reduceat((weight * score)[order], starts) / rows)
     losses = np.add.reduceat((weight * lost)[order], starts) + BIN_PRIOR_ROWS * _logistic(centres)
     rows = rows + BIN_PRIOR_ROWS
-    risks = pool_adjacent_violators(losses / rows, rows)
+    risks = isotonic(losses / rows, rows)
     missing = BINS - len(centres)  # few rows make few bins: repeat the last
     return np.pad(centres, (0, missing), mode="edge"), np.pad(risks, (0, missing), mode="edge")
-
-
-def pool_adjacent_violators(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The non-decreasing sequence nearest to `values` in weighted least squares; float64 [n].
-
-    By the min-max formula (Robertson, Wright and Dykstra 1988): the highest, over starts up to i, of the lowest, over
-    ends from i, of the mean between them; O(n^2), but without a loop in Python.
-    """
-    count = len(values)
-    total = np.concatenate([[0.0], np.cumsum(weights)])
-    summed = np.concatenate([[0.0], np.cumsum(values * weights)])
-    span = total[None, 1:] - total[:-1, None]
-    start, end = np.arange(count)[:, None], np.arange(count)[None, :]
-    means = np.where(end >= start, (summed[None, 1:] - summed[:-1, None]) / np.where(end >= start, span, 1.0), np.inf)
-    lowest = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]  # [start, i]: lowest mean over ends >= i
-    return np.asarray(np.where(start <= end, lowest, -np.inf).max(axis=0))
 
 
 def _logistic(z: np.ndarray) -> np.ndarray:

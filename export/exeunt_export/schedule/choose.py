@@ -17,6 +17,7 @@ import numpy as np
 
 from exeunt.deciding import votes
 from exeunt.engine.exit_times import Depths, exit_times
+from exeunt.tuning.isotonic import pooled
 from exeunt_export.schedule.exit_weights import fitted_weights
 
 BEAM = 24  # paths kept per step
@@ -160,15 +161,10 @@ def risk_of(confidence: np.ndarray, wrong: np.ndarray) -> np.ndarray:
         float64 [rows], non-increasing in the confidence.
     """
     order = np.argsort(-confidence, kind="stable")
-    pools: list[tuple[float, int]] = []
-    for each in wrong[order]:
-        losses, rows = float(each), 1
-        while pools and pools[-1][0] * rows >= losses * pools[-1][1]:
-            before = pools.pop()
-            losses, rows = losses + before[0], rows + before[1]
-        pools.append((losses, rows))
+    means, starts = pooled(wrong[order].astype(np.float64), np.ones(len(wrong)))
+    rows = np.diff(np.append(starts, len(wrong)))
     risk = np.empty(len(wrong))
-    risk[order] = np.repeat([(losses + 0.5) / (rows + 1) for losses, rows in pools], [rows for _, rows in pools])
+    risk[order] = np.repeat((means * rows + 0.5) / (rows + 1), rows)
     return risk
 
 

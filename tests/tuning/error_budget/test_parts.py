@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from exeunt.manifest import Costs
-from exeunt.tuning.error_budget.calibrator import calibrate, pool_adjacent_violators, prior
+from exeunt.tuning.error_budget.calibrator import calibrate, prior
 from exeunt.tuning.error_budget.exit_choice import ExitChoice, Replayed, pruned, reconsider
 from exeunt.tuning.error_budget.exit_path import PRICES, ExitPath, even_starts, find_path
 from exeunt.tuning.error_budget.spending import plan
+from exeunt.tuning.isotonic import isotonic
 from tests.tuning.error_budget.world import stream
 
 ALL = np.ones(4, dtype=bool)
@@ -33,7 +34,7 @@ def risks(rows: int = 1500, seed: int = 0) -> np.ndarray:
 
 @given(values)
 def test_pooling_gives_an_ascending_sequence_with_the_same_mean(sequence: np.ndarray) -> None:
-    pooled = pool_adjacent_violators(sequence, np.ones(len(sequence)))
+    pooled = isotonic(sequence, np.ones(len(sequence)))
     assert (np.diff(pooled) >= -1e-12).all()
     assert pooled.mean() == pytest.approx(sequence.mean())
 
@@ -41,7 +42,7 @@ def test_pooling_gives_an_ascending_sequence_with_the_same_mean(sequence: np.nda
 @given(values)
 def test_pooling_leaves_an_ascending_sequence_alone(sequence: np.ndarray) -> None:
     ascending = np.sort(sequence)
-    assert pool_adjacent_violators(ascending, np.ones(len(ascending))) == pytest.approx(ascending)
+    assert isotonic(ascending, np.ones(len(ascending))) == pytest.approx(ascending)
 
 
 def test_risk_before_any_feedback_is_what_the_confidence_lacks() -> None:
