@@ -47,8 +47,10 @@ RUN python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requir
          test -f "/opt/tritonserver/backends/$backend/model.py" || exit 1; \
        done \
     && install -d -o 1000 -g 1000 /models /state \
+    && chown -R 1000:1000 /opt/tritonserver/backends/python \
     && python3 -c "import exeunt.serving.container, exeunt.serving.probe"
-# triton-server, who owns nothing but the state
+# triton-server, who owns nothing but the state and the Python backend: Triton 2.51 sets the execute bit of its stub at
+# every start, whether it is set or not, and fails where it may not
 USER 1000:1000
 EXPOSE 8000 8001 8002
 # the image's own ENTRYPOINT stays: it prints the driver's and CUDA's compatibility, then replaces itself by CMD

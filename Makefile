@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := exeunt export client python_backends tests benchmarks deploy examples docs build_backend.py
 
-.PHONY: demo test check fmt types bench compare clean help
+.PHONY: demo test containers check fmt types bench compare clean help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ demo: $(VENV)/installed  ## four published models as a bag: export, serve on the
 
 test: $(VENV)/installed  ## the whole test-suite, with the real server
 	$(BIN)/python -m pytest
+
+containers: $(VENV)/installed  ## images built and containers started on a docker engine of the tests' own (root, docker.io, mmdebstrap)
+	$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -ra" tests/containers
 
 check: $(VENV)/installed types  ## lint, format, types, deployment files
 	$(BIN)/ruff check $(SOURCES)

@@ -99,7 +99,8 @@ def test_no_service_has_rights_it_does_not_need(name):
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_reads_models_and_writes_state(name):
-    assert SERVICES[name]["volumes"] == ["models:/models:ro", "state:/state"]
+    named = [volume for volume in SERVICES[name]["volumes"] if ":" in volume]
+    assert named == ["models:/models:ro", "state:/state"]
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -120,7 +121,8 @@ def test_the_images_healthcheck_is_the_composes():
 def test_every_mounted_file_and_every_volume_exists():
     for service in SERVICES.values():
         for source in (volume.split(":")[0] for volume in service.get("volumes", ())):
-            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
+            if not source.startswith("/"):  # one without a name lies in the image
+                assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
 
 
 def test_what_the_images_copy_is_in_the_build_context():
