@@ -35,7 +35,7 @@ WHEELS = (
 )
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Something that this machine lacks: an engine that starts, a mirror of Debian's, an index of packages."""
 
 
@@ -90,7 +90,7 @@ def running(folder: Path) -> Iterator[Docker]:
                 break
             except AssertionError:
                 if process.poll() is not None or time.monotonic() > end:
-                    raise Unavailable((folder / "dockerd.log").read_text()[-1000:]) from None
+                    raise UnavailableError((folder / "dockerd.log").read_text()[-1000:]) from None
                 time.sleep(0.3)
         yield docker
     finally:
@@ -114,7 +114,7 @@ def _base(docker: Docker, folder: Path) -> None:
     line = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(tar)]
     ended = subprocess.run(line, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise Unavailable(f"mmdebstrap: {ended.stderr[-1000:]}")
+        raise UnavailableError(f"mmdebstrap: {ended.stderr[-1000:]}")
     docker("import", str(tar), "stand-in/debian:bookworm")
     context.mkdir()
     shutil.copy(CERTIFICATES, context)  # this machine's own, perhaps with a proxy's
@@ -129,7 +129,7 @@ def _tritonserver(docker: Docker, context: Path, tag: str) -> None:
     line += ["--only-binary=:all:", "-d", str(context / "wheels"), *WHEELS]
     ended = subprocess.run(line, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise Unavailable(f"pip download: {ended.stderr[-1000:]}")
+        raise UnavailableError(f"pip download: {ended.stderr[-1000:]}")
     name = f"nvcr.io/nvidia/tritonserver:{tag}"
     base = f"BASE=python:{PYTHON_TAG}"
     docker("build", "-q", "-f", "tritonserver.Dockerfile", "--build-arg", base, "-t", name, ".", cwd=context)

@@ -16,7 +16,7 @@ from tritonclient import http
 
 from exeunt.serving.launch import choose_ports
 from exeunt_export.export_bag import export_bag
-from tests.containers.engine import Unavailable, build, running, why_not
+from tests.containers.engine import UnavailableError, build, running, why_not
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
 from tests.places import ROOT
@@ -41,7 +41,7 @@ def docker():
     try:
         with kept_in as folder, running(Path(folder)) as engine:
             yield engine
-    except Unavailable as error:
+    except UnavailableError as error:
         pytest.skip(f"no docker engine starts here: {error}")
 
 
@@ -49,7 +49,7 @@ def docker():
 def image(docker, tmp_path_factory):
     try:
         return build(docker, tmp_path_factory.mktemp("images"), TAG)
-    except Unavailable as error:
+    except UnavailableError as error:
         pytest.skip(f"no stand-in for the images' bases: {error}")
 
 
