@@ -91,10 +91,10 @@ class Signature:
         return cls(
             model=metadata["name"],
             inputs=tuple(
-                InputSpec(each["name"], each["datatype"], tuple(int(dim) for dim in each["shape"]))
-                for each in metadata["inputs"]
+                InputSpec(entry["name"], entry["datatype"], tuple(int(dim) for dim in entry["shape"]))
+                for entry in metadata["inputs"]
             ),
-            outputs=tuple(each["name"] for each in metadata["outputs"] if each["name"] in _READ),
+            outputs=tuple(output["name"] for output in metadata["outputs"] if output["name"] in _READ),
             labels=tuple(json.loads(names)) if names else (),
             classes=_classes(metadata["outputs"]),
         )
@@ -134,7 +134,7 @@ class Signature:
 
 
 def _classes(outputs: Sequence[Mapping[str, Any]]) -> int:
-    dims = [each.get("shape", ()) for each in outputs if each["name"] == PROBABILITIES]
+    dims = [output.get("shape", ()) for output in outputs if output["name"] == PROBABILITIES]
     return max(0, int(dims[0][-1])) if dims and len(dims[0]) else 0
 
 
@@ -183,8 +183,8 @@ def translate(error: InferenceServerException, what: str) -> ClientError:
     """
     status = str(error.status() or "").removeprefix("StatusCode.")
     message = f"{what}: {error.message()}"
-    if any(each in str(error.message()).lower() for each in _UNREACHABLE):
-        hint = "; is it the HTTP port?" if any(each in str(error.message()).lower() for each in _NOT_GRPC) else ""
+    if any(phrase in str(error.message()).lower() for phrase in _UNREACHABLE):
+        hint = "; is it the HTTP port?" if any(phrase in str(error.message()).lower() for phrase in _NOT_GRPC) else ""
         return ServingError(f"{what}: no server answers: {error.message()}{hint}")
     if status in _REFUSED:
         return RequestError(message)

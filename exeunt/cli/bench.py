@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 def _manifest(repository: Path, bag: str | None) -> Manifest:
     from exeunt.serving.bags import served_bags
 
-    found = {each.manifest.bag: each.manifest for each in served_bags(repository)}
+    found = {served.manifest.bag: served.manifest for served in served_bags(repository)}
     if bag is None and len(found) == 1:
         return next(iter(found.values()))
     if bag not in found:

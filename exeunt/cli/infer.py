@@ -84,14 +84,14 @@ def as_mappings(answers: Answers) -> list[dict[str, Any]]:
     """Each answer for JSON."""
     return [
         {
-            "label": each.label,
-            "label_name": each.label_name,
-            "probabilities": [round(float(share), 6) for share in each.probabilities],
-            "exit": each.exit,
-            "reason": each.reason.name.lower(),
-            "risk": each.risk,
+            "label": answer.label,
+            "label_name": answer.label_name,
+            "probabilities": [round(float(share), 6) for share in answer.probabilities],
+            "exit": answer.exit,
+            "reason": answer.reason.name.lower(),
+            "risk": answer.risk,
         }
-        for each in answers
+        for answer in answers
     ]
 
 
@@ -104,15 +104,15 @@ def _print_table(answers: Answers) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("row", "label", "probability", "exit", "reason", "risk"):
         table.add_column(name, justify="left" if name in ("label", "reason") else "right", no_wrap=True)
-    for row, each in enumerate(answers):
-        exit_ = "-" if each.exit < 0 else str(each.exit)
+    for row, answer in enumerate(answers):
+        exit_ = "-" if answer.exit < 0 else str(answer.exit)
         numbers: Sequence[str] = (
-            f"{each.probabilities.max():.4f}",
+            f"{answer.probabilities.max():.4f}",
             exit_,
-            each.reason.name.lower(),
-            f"{each.risk:.4f}",
+            answer.reason.name.lower(),
+            f"{answer.risk:.4f}",
         )
-        table.add_row(str(row), escape(each.label_name), *numbers)
+        table.add_row(str(row), escape(answer.label_name), *numbers)
     Console().print(table)
 
 

@@ -114,10 +114,10 @@ def _only_input(url: str, model: str) -> str:
     try:
         if address.protocol == "grpc":
             with grpc.InferenceServerClient(address.host, ssl=address.tls) as client:
-                names = [each["name"] for each in client.get_model_metadata(model, as_json=True)["inputs"]]
+                names = [entry["name"] for entry in client.get_model_metadata(model, as_json=True)["inputs"]]
         else:
             with http.InferenceServerClient(address.host, ssl=address.tls) as client:
-                names = [each["name"] for each in client.get_model_metadata(model)["inputs"]]
+                names = [entry["name"] for entry in client.get_model_metadata(model)["inputs"]]
     except InferenceServerException as error:
         raise translate(error, f"inputs of {model}") from error
     except OSError as error:

@@ -83,13 +83,14 @@ def _line(
     return Line(
         public=public,
         group=group,
-        runs=sum(each.executions for each in found.values()) / requests,
-        infer_ms=sum(each.infer_us for each in found.values()) * per_request_ms,
-        profile_ms=sum(profile_us[model] * each.executions for model, each in found.items()) * per_request_ms
+        runs=sum(model_times.executions for model_times in found.values()) / requests,
+        infer_ms=sum(model_times.infer_us for model_times in found.values()) * per_request_ms,
+        profile_ms=sum(profile_us[model] * model_times.executions for model, model_times in found.items())
+        * per_request_ms
         if profile_us
         else None,
-        queue_ms=sum(each.queue_us for each in found.values()) * per_request_ms,
-        copy_ms=sum(each.copy_us for each in found.values()) * per_request_ms,
+        queue_ms=sum(model_times.queue_us for model_times in found.values()) * per_request_ms,
+        copy_ms=sum(model_times.copy_us for model_times in found.values()) * per_request_ms,
     )
 
 

@@ -74,7 +74,7 @@ def _batch_votes(manifest: Manifest, batch: Mapping[str, np.ndarray], run: Run) 
             for member, depth in zip(manifest.members, exit_.depths, strict=True)
             if 0 < depth < member.depth
         ]
-        votes |= run(exit_.heads, {features_name(*each): features[features_name(*each)] for each in midway})
+        votes |= run(exit_.heads, {features_name(*cut): features[features_name(*cut)] for cut in midway})
     return votes
 
 
@@ -88,7 +88,7 @@ def _run_member(
     """Run a member's segments in order; adds to `features` and `votes`."""
     tensors = dict(batch)
     for depth, segment in enumerate(member.segments, start=1):
-        made = run(segment.model, {each.name: tensors[each.name] for each in segment.inputs})
+        made = run(segment.model, {tensor.name: tensors[tensor.name] for tensor in segment.inputs})
         if segment.features is not None:
             features[features_name(member.name, depth)] = made.pop(FEATURES)
         if depth == member.depth:
@@ -106,7 +106,7 @@ def _runner(repository: Path, manifest: Manifest) -> Run:
         if model not in sessions:
             file = _model_file(repository, manifest, model)
             sessions[model] = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        names = [each.name for each in sessions[model].get_outputs()]
+        names = [output.name for output in sessions[model].get_outputs()]
         return dict(zip(names, sessions[model].run(names, dict(inputs)), strict=True))
 
     return run

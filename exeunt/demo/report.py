@@ -64,14 +64,16 @@ class Measured:
     def to_mapping(self) -> dict[str, Any]:
         """The numbers for JSON."""
         return {
-            "bags": {each.bag: {"mode": each.mode, "schedule": each.schedule} for each in self.manifests},
+            "bags": {
+                manifest.bag: {"mode": manifest.mode, "schedule": manifest.schedule} for manifest in self.manifests
+            },
             "tuner": self.settings.tuner,
             "max_loss": self.settings.max_loss,
             "rate_per_s": self.rate_per_s,
-            "models": [each.to_mapping() for each in self.summaries],
+            "models": [summary.to_mapping() for summary in self.summaries],
             "accuracy": self.accuracies,
             "server_wall_ms": self.wall_ms,
-            "server_time": [each.to_mapping() for each in self.lines],
+            "server_time": [line.to_mapping() for line in self.lines],
             "load_generator_cpu_share": self.cpu_share,
             "prepared_s": self.prepared_s,
             "total_s": self.total_s,
@@ -107,7 +109,9 @@ def save(measured: Measured, path: Path) -> None:
 def draw(measured: Measured, path: Path) -> None:
     """Draw latency, exits and loss."""
     bags = [
-        each.bag for each in measured.manifests if any(o.answers is not None for o in measured.run.outcomes[each.bag])
+        manifest.bag
+        for manifest in measured.manifests
+        if any(o.answers is not None for o in measured.run.outcomes[manifest.bag])
     ]
     courses = {bag: Course.of(measured.run.outcomes[bag], measured.full) for bag in bags}
     title = f"{measured.rate_per_s:.0f} requests/s, drifting noise, {os.cpu_count()} cores"
@@ -132,9 +136,9 @@ def _in_words(measured: Measured) -> list[str]:
     """The conclusions that a reader should not have to compute."""
     *bags, full = measured.summaries
     sentences = [
-        f"{each.model} answers in {each.p50_ms / full.p50_ms:.2f} of the plain ensemble's median time, "
-        f"{each.p99_ms / full.p99_ms:.2f} of its p99."
-        for each in bags
+        f"{summary.model} answers in {summary.p50_ms / full.p50_ms:.2f} of the plain ensemble's median time, "
+        f"{summary.p99_ms / full.p99_ms:.2f} of its p99."
+        for summary in bags
     ]
     for line in measured.lines:
         if line.group == SEGMENTS and line.profile_ms is not None:
@@ -151,6 +155,6 @@ def _in_words(measured: Measured) -> list[str]:
     sentences.append(
         f"Training and export took {measured.prepared_s:.0f} s of {measured.total_s:.0f} s in all. The load generator "
         f"used {percent(measured.cpu_share)} of one core; p99 of its own lateness, which counts as latency, was "
-        f"{max(each.late_p99_ms for each in measured.summaries):.1f} ms."
+        f"{max(summary.late_p99_ms for summary in measured.summaries):.1f} ms."
     )
     return sentences

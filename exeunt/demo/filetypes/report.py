@@ -60,7 +60,7 @@ def sentences(measured: FileMeasured) -> list[str]:
             f"from the full vote (promise: {percent(measured.prepared.manifest.settings.max_loss)} plus a constant)."
         )
     bag, full, member = measured.parts[-1].summaries
-    kept, plain, _ = (each.rate_per_s for each in measured.throughput)
+    kept, plain, _ = (throughput.rate_per_s for throughput in measured.throughput)
     if kept and plain:
         lines.append(
             f"With p99 below {measured.throughput[0].limit_ms:.0f} ms exeunt takes {kept:.0f} files/s and the plain "
@@ -89,7 +89,11 @@ def to_mapping(measured: FileMeasured) -> dict[str, Any]:
         "max_loss": measured.prepared.manifest.settings.max_loss,
         "types": measured.prepared.types,
         "loads": [
-            {"load": part.load, "rate_per_s": part.rate_per_s, "models": [each.to_mapping() for each in part.summaries]}
+            {
+                "load": part.load,
+                "rate_per_s": part.rate_per_s,
+                "models": [summary.to_mapping() for summary in part.summaries],
+            }
             for part in measured.parts
         ],
         "closed_loop": [
@@ -97,7 +101,8 @@ def to_mapping(measured: FileMeasured) -> dict[str, Any]:
             for loop in measured.closed
         ],
         "throughput_at_equal_p99": [
-            {"model": each.model, "rate_per_s": each.rate_per_s, "tried": each.tried} for each in measured.throughput
+            {"model": throughput.model, "rate_per_s": throughput.rate_per_s, "tried": throughput.tried}
+            for throughput in measured.throughput
         ],
         "accuracy": measured.prepared.accuracies,
         "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
