@@ -1,4 +1,4 @@
-"""Time of a one-row request in the controller: decisions, tuner, accounts; no members, no server.
+"""CPU time of a one-row request in the controller: decisions, tuner, accounts; no members, no server.
 
     python -m benchmarks.hot_path [--requests 5000] [--tuner budget] [--profile]
 
@@ -75,19 +75,19 @@ class Serving:
         self.serve(2000)  # the tuner learns
 
     def serve(self, requests: int) -> float:
-        """Answer requests; microseconds per request, jobs of the tuner left out."""
+        """Answer requests; microseconds of CPU per request, jobs of the tuner left out."""
         controller, spent_s = self._controller, 0.0
         for _ in range(requests):
             self._served += 1
             here = self._votes[self._served % 64]
             arrivals = [{pair: here[pair] for pair in pairs} for pairs in self._depths]
-            start = time.perf_counter()
+            start = time.thread_time()
             controller.offer(Request(self._served, 1), self._served)
             ticket = controller.next_ticket(now_us=self._served)
             assert ticket is not None
             for exit_ in np.flatnonzero(ticket.wanted).tolist():
                 controller.arrived(ticket.id, arrivals[exit_], self._served)
-            spent_s += time.perf_counter() - start
+            spent_s += time.thread_time() - start
             if (job := controller.retune()) is not None:
                 controller.adopt(job())
         return 1e6 * spent_s / requests

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 
 from exeunt.contract import EARLY, Reason
@@ -10,6 +13,38 @@ from exeunt.records.feedback import NEVER_SEEN, Feedback
 from exeunt.tuning.tuner import Answered
 
 UNANSWERED = -1  # in `exit` and `answer`
+
+
+@dataclass(frozen=True, slots=True)
+class _Blank:
+    """Arrays of a batch before anything has happened; never changed."""
+
+    trues: np.ndarray
+    falses: np.ndarray
+    labels: np.ndarray
+    confidence: np.ndarray
+    order: np.ndarray
+    answers: np.ndarray
+    moments: np.ndarray
+    reason: np.ndarray
+    risk: np.ndarray
+    q: np.ndarray
+
+
+@lru_cache(maxsize=256)
+def _blank(rows: int, exits: int) -> _Blank:
+    return _Blank(
+        trues=np.ones((2, rows), dtype=bool),
+        falses=np.zeros((2, rows), dtype=bool),
+        labels=np.full((rows, exits), NEVER_SEEN, dtype=np.int32),
+        confidence=np.full((rows, exits), np.nan, dtype=np.float32),
+        order=np.full((rows, exits), NEVER_SEEN, dtype=np.int64),
+        answers=np.full((2, rows), UNANSWERED, dtype=np.int32),
+        moments=np.full((3, rows), NEVER_SEEN, dtype=np.int64),
+        reason=np.zeros(rows, dtype=np.int8),
+        risk=np.zeros(rows, dtype=np.float32),
+        q=np.ones(rows, dtype=np.float32),
+    )
 
 
 class Batch:
@@ -50,22 +85,18 @@ class Batch:
         rows = len(never)
         self.id = id_
         self.rows = rows
-        self.open, self.finishes = np.ones((2, rows), dtype=bool)  # blocks: a batch is one row mostly, and most of its
-        self.waits_for_toss, self.non_finite = np.zeros((2, rows), dtype=bool)  # cost is that of making arrays
+        blank = _blank(rows, exits)  # copied: a batch is one row mostly, and most of its cost is that of making arrays
+        self.open, self.finishes = blank.trues.copy()
+        self.waits_for_toss, self.non_finite = blank.falses.copy()
         self.open_rows = rows  # sums of the first two, kept, since looking takes longer
         self.all_finish = True
         self.deepest = -1
         self.over = False
 
-        self.labels = np.full((rows, exits), NEVER_SEEN, dtype=np.int32)
-        self.confidence = np.full((rows, exits), np.nan, dtype=np.float32)
-        self.order = np.full((rows, exits), NEVER_SEEN, dtype=np.int64)
-
-        self.answer, self.exit = np.full((2, rows), UNANSWERED, dtype=np.int32)
-        self.decided, self.ended, self.tuner_version = np.full((3, rows), NEVER_SEEN, dtype=np.int64)
-        self.reason = np.zeros(rows, dtype=np.int8)
-        self.risk = np.zeros(rows, dtype=np.float32)
-        self.q = np.ones(rows, dtype=np.float32)
+        self.labels, self.confidence, self.order = blank.labels.copy(), blank.confidence.copy(), blank.order.copy()
+        self.answer, self.exit = blank.answers.copy()
+        self.decided, self.ended, self.tuner_version = blank.moments.copy()
+        self.reason, self.risk, self.q = blank.reason.copy(), blank.risk.copy(), blank.q.copy()
 
         self.never = never
         self.max_risk = max_risk

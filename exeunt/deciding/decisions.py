@@ -126,7 +126,7 @@ class Decisions:
         if exit_ <= batch.deepest:  # a shallower vote that was overtaken knows less: it only teaches
             return NOBODY
         batch.deepest = exit_
-        if not batch.open_rows or not self.active()[exit_]:
+        if not batch.open_rows or self._full_votes_fail or self.exits_off[exit_] or not self.tuner.active()[exit_]:
             return NOBODY
         decided = self._leave(batch, exit_, votes, moment)
         self._end_if_idle(batch, moment)
@@ -255,7 +255,7 @@ class Decisions:
         open_ = batch.open & ~batch.non_finite
         if batch.has_options:
             open_ &= ~batch.never
-        rows, certain_rows = np.flatnonzero(open_), NOBODY
+        rows, certain_rows = open_.nonzero()[0], NOBODY
         if self.settings.lossless and votes.certain is not None and len(rows):
             certain = votes.certain(rows)
             if certain.any():
@@ -302,12 +302,12 @@ class Decisions:
         """The full vote is there: answer who is left, learn; the rows (indices) that were left."""
         batch.deepest = self._last
         self._full_votes_fail = False
-        left = np.flatnonzero(batch.open)
+        left = batch.open.nonzero()[0]
         self._decide(batch, left, self._last, Reason.FULL, NO_RISK, moment)
         taught = batch.taught
-        rows = np.flatnonzero(taught)
+        rows = taught.nonzero()[0]
         if len(rows):
-            feedback = batch.feedback(rows)
+            feedback = batch.feedback(rows if len(rows) < batch.rows else slice(None))
             self.counters.finished(feedback)
             self.tuner.learn(feedback)
             for listener in self.on_feedback:
