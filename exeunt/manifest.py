@@ -118,11 +118,11 @@ class Manifest:
     @property
     def answers(self) -> tuple[Tensor, ...]:
         """Outputs of the public model."""
-        told = {name: (dtype, 1) for name, dtype in contract.ANSWER_DTYPES.items()}
-        told[contract.PROBABILITIES] = (contract.ANSWER_DTYPES[contract.PROBABILITIES], self.classes)
+        table = {name: (dtype, 1) for name, dtype in contract.ANSWER_DTYPES.items()}
+        table[contract.PROBABILITIES] = (contract.ANSWER_DTYPES[contract.PROBABILITIES], self.classes)
         if self.top:
-            told |= {name: (dtype, self.top) for name, dtype in contract.TOP_DTYPES.items()}
-        return tuple(Tensor(name, dtype, (width,)) for name, (dtype, width) in told.items())
+            table |= {name: (dtype, self.top) for name, dtype in contract.TOP_DTYPES.items()}
+        return tuple(Tensor(name, dtype, (width,)) for name, (dtype, width) in table.items())
 
     @property
     def public_inputs(self) -> tuple[Tensor, ...]:
@@ -130,7 +130,7 @@ class Manifest:
         if self.preprocess is None:
             return self.inputs
         own = {each.name for each in (*self.preprocess.inputs, *self.preprocess.outputs)}
-        return (*self.preprocess.inputs, *(each for each in self.inputs if each.name not in own))
+        return (*self.preprocess.inputs, *(input_ for input_ in self.inputs if input_.name not in own))
 
     @property
     def classes(self) -> int:
@@ -152,17 +152,17 @@ class Manifest:
     @property
     def content_hash(self) -> str:
         """Key of everything learnt about this bag: 16 hexadecimal digits."""
-        told = _plain(self)
-        told["settings"] = {}
-        del told["top"]  # what is told of a vote teaches nothing
-        if told["preprocess"] is None:  # bags without it keep what they learnt before there was any
-            del told["preprocess"]
-        for member in told["members"]:
+        found = _plain(self)
+        found["settings"] = {}
+        del found["top"]  # what is told of a vote teaches nothing
+        if found["preprocess"] is None:  # bags without it keep what they learnt before there was any
+            del found["preprocess"]
+        for member in found["members"]:
             for segment in member["segments"]:
                 segment["cost_us"] = {}
-        for exit_ in told["exits"]:
+        for exit_ in found["exits"]:
             exit_["elapsed_us"] = exit_["head_us"] = {}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
     def costs(self, batch: int = 1) -> Costs:
         """Latency of the exits at the profiled batch size nearest to `batch`."""
@@ -175,8 +175,8 @@ class Manifest:
 
     def save(self, path: Path) -> None:
         """Write the manifest as JSON, readable by people."""
-        told = {"schema_version": SCHEMA_VERSION, "content_hash": self.content_hash, **_plain(self)}
-        path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        table = {"schema_version": SCHEMA_VERSION, "content_hash": self.content_hash, **_plain(self)}
+        path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
@@ -204,46 +204,46 @@ class Manifest:
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
-    told = dataclasses.asdict(dataclasses.replace(manifest, settings=Settings()))
-    told["settings"] = manifest.settings.to_mapping()
-    return json.loads(json.dumps(told))
+    table = dataclasses.asdict(dataclasses.replace(manifest, settings=Settings()))
+    table["settings"] = manifest.settings.to_mapping()
+    return json.loads(json.dumps(table))
 
 
-def _by_batch(told: dict[str, float]) -> dict[int, float]:
-    return {int(size): float(us) for size, us in told.items()}
+def _by_batch(table: dict[str, float]) -> dict[int, float]:
+    return {int(size): float(us) for size, us in table.items()}
 
 
-def _tensor(told: dict[str, Any]) -> Tensor:
-    return Tensor(told["name"], told["dtype"], tuple(told["dims"]))
+def _tensor(table: dict[str, Any]) -> Tensor:
+    return Tensor(table["name"], table["dtype"], tuple(table["dims"]))
 
 
-def _segment(told: dict[str, Any]) -> Segment:
+def _segment(table: dict[str, Any]) -> Segment:
     return Segment(
-        model=told["model"],
-        inputs=tuple(_tensor(each) for each in told["inputs"]),
-        outputs=tuple(_tensor(each) for each in told["outputs"]),
-        features=_tensor(told["features"]) if told["features"] else None,
-        cost_us=_by_batch(told["cost_us"]),
+        model=table["model"],
+        inputs=tuple(_tensor(each) for each in table["inputs"]),
+        outputs=tuple(_tensor(each) for each in table["outputs"]),
+        features=_tensor(table["features"]) if table["features"] else None,
+        cost_us=_by_batch(table["cost_us"]),
     )
 
 
-def _preprocess(told: dict[str, Any]) -> Preprocess:
-    tensors = {key: tuple(_tensor(each) for each in told[key]) for key in ("inputs", "outputs")}
-    return Preprocess(model=told["model"], **tensors)
+def _preprocess(table: dict[str, Any]) -> Preprocess:
+    tensors = {key: tuple(_tensor(each) for each in table[key]) for key in ("inputs", "outputs")}
+    return Preprocess(model=table["model"], **tensors)
 
 
-def _manifest(told: dict[str, Any]) -> Manifest:
+def _manifest(table: dict[str, Any]) -> Manifest:
     return Manifest(
-        bag=told["bag"],
-        mode=told["mode"],
-        vote=told["vote"],
-        schedule=told["schedule"],
-        inputs=tuple(_tensor(each) for each in told["inputs"]),
-        labels=tuple(told["labels"]),
-        max_batch_size=int(told["max_batch_size"]),
+        bag=table["bag"],
+        mode=table["mode"],
+        vote=table["vote"],
+        schedule=table["schedule"],
+        inputs=tuple(_tensor(each) for each in table["inputs"]),
+        labels=tuple(table["labels"]),
+        max_batch_size=int(table["max_batch_size"]),
         members=tuple(
             Member(each["name"], float(each["weight"]), tuple(_segment(s) for s in each["segments"]), each["model"])
-            for each in told["members"]
+            for each in table["members"]
         ),
         exits=tuple(
             Exit(
@@ -254,11 +254,11 @@ def _manifest(told: dict[str, Any]) -> Manifest:
                 float(each["agreement"]),
                 tuple(float(w) for w in each["weights"]) if each.get("weights") else None,
             )
-            for each in told["exits"]
+            for each in table["exits"]
         ),
-        settings=Settings.from_mapping(told["settings"], "settings"),
-        weights_sha256=told["weights_sha256"],
-        exported_by=told["exported_by"],
-        preprocess=_preprocess(told["preprocess"]) if told.get("preprocess") else None,
-        top=int(told.get("top", 0)),
+        settings=Settings.from_mapping(table["settings"], "settings"),
+        weights_sha256=table["weights_sha256"],
+        exported_by=table["exported_by"],
+        preprocess=_preprocess(table["preprocess"]) if table.get("preprocess") else None,
+        top=int(table.get("top", 0)),
     )

@@ -40,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         for problem in report.problems:
             print(problem)
-        told = f"{len(report.models)} models, {_bags(report.bags)}"
-        print(f"{args.repository}: {told}: " + (f"{len(report.problems)} problems" if report.problems else "all sound"))
+        message = f"{len(report.models)} models, {_bags(report.bags)}"
+        print(
+            f"{args.repository}: {message}: " + (f"{len(report.problems)} problems" if report.problems else "all sound")
+        )
     return ConfigError.exit_code if report.problems else 0
 
 

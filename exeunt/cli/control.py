@@ -79,8 +79,8 @@ def _changed(args: argparse.Namespace, before: Control, status: Status) -> Contr
     if args.max_loss is not None:
         control = dataclasses.replace(control, max_loss=args.max_loss)
     if args.service_class:
-        told = dict(map(_class_loss, args.service_class))
-        control = dataclasses.replace(control, service_classes=(control.service_classes or {}) | told)
+        table = dict(map(_class_loss, args.service_class))
+        control = dataclasses.replace(control, service_classes=(control.service_classes or {}) | table)
     early = set(range(status.exits - 1))
     switched_off, switched_on = _exits("--exits-off", args.exits_off, early), _exits("--exits-on", args.exits_on, early)
     if both := switched_off & switched_on:
@@ -95,21 +95,21 @@ def _changed(args: argparse.Namespace, before: Control, status: Status) -> Contr
     return dataclasses.replace(control, exits_off="all" if killed else tuple(sorted(off)))
 
 
-def _class_loss(told: str) -> tuple[str, float]:
-    name, _, share = told.partition("=")
+def _class_loss(text: str) -> tuple[str, float]:
+    name, _, share = text.partition("=")
     try:
         return name, float(share)
     except ValueError:
-        raise ConfigError(f"--service-class {told!r}; allowed: NAME=SHARE, such as gold=0.001") from None
+        raise ConfigError(f"--service-class {text!r}; allowed: NAME=SHARE, such as gold=0.001") from None
 
 
-def _exits(option: str, told: str | None, early: set[int]) -> set[int]:
-    if told is None or told == "all":
-        return set() if told is None else early
+def _exits(option: str, text: str | None, early: set[int]) -> set[int]:
+    if text is None or text == "all":
+        return set() if text is None else early
     try:
-        named = {int(each) for each in told.split(",")}
+        named = {int(each) for each in text.split(",")}
     except ValueError:
-        raise ConfigError(f"{option} {told!r}; allowed: numbers with commas between, or all") from None
+        raise ConfigError(f"{option} {text!r}; allowed: numbers with commas between, or all") from None
     if strange := named - early:
         last = f"exit {len(early)} is the full ensemble and stays on"
         raise ConfigError(f"{option} holds {min(strange)}; allowed: 0 to {len(early) - 1} ({last})")
@@ -166,7 +166,7 @@ def _show(status: Status) -> None:
 
 def _line(status: Status, exit_: int) -> list[str]:
     answers = {reason: rows for reason, rows in status.answers[exit_].items() if rows} if status.answers else {}
-    total = max(1, sum(sum(each.values()) for each in status.answers))
+    total = max(1, sum(sum(answer.values()) for answer in status.answers))
     off = status.exits_off == "all" or exit_ in status.exits_off
     last = exit_ == status.exits - 1
     threshold = status.thresholds[exit_] if exit_ < len(status.thresholds) else None

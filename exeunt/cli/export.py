@@ -95,11 +95,11 @@ def _recipes(bag: Path, repository: Path, manifest: Manifest, options: Native) -
     from exeunt_export.readers.shared import preprocess
     from exeunt_export.writing.tensorrt import SAMPLE_ROWS, prepare
 
-    told = BagFile.read(bag)
-    assert told.samples is not None  # a bag file names its samples
-    rows = read_inputs(told.samples, SAMPLE_ROWS)
-    if told.preprocess is not None:
+    bag_file = BagFile.read(bag)
+    assert bag_file.samples is not None  # a bag file names its samples
+    rows = read_inputs(bag_file.samples, SAMPLE_ROWS)
+    if bag_file.preprocess is not None:
         given = rows if isinstance(rows, dict) else {"": rows}
-        rows = preprocess(told.name, told.preprocess, given, f"{bag}: preprocess", "samples").samples
+        rows = preprocess(bag_file.name, bag_file.preprocess, given, f"{bag}: preprocess", "samples").samples
     named = rows if isinstance(rows, dict) else {manifest.inputs[0].name: rows}
     prepare(repository, manifest, named, options.precision, options.gpus)

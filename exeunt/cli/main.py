@@ -54,27 +54,27 @@ EXTRAS = {
 
 def verbs() -> list[str]:
     """Names of the verbs that exist, in the order of their use."""
-    found = [each.name for each in pkgutil.iter_modules(cli.__path__) if each.name != "main"]
+    found = [module.name for module in pkgutil.iter_modules(cli.__path__) if module.name != "main"]
     return sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    told = argparse.ArgumentParser(
+    top = argparse.ArgumentParser(
         prog="exeunt",
         description="Serve ensembles with early exits on Triton Inference Server, under a promise on the loss.",
         epilog="Example: exeunt demo",
     )
-    told.add_argument("--version", action="version", version=f"exeunt {exeunt.__version__}")
-    told.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    subparsers = told.add_subparsers(title="verbs", metavar="VERB", required=True)
+    top.add_argument("--version", action="version", version=f"exeunt {exeunt.__version__}")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name in verbs():
         module = importlib.import_module(f"exeunt.cli.{name}")
         if hasattr(module, "add_parser"):  # the others are helpers of verbs
             module.add_parser(subparsers)
     for verb in subparsers.choices.values():
         verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    return told
+    return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,16 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         exit code: 0, or the error's (sysexits.h), or 130 after Ctrl-C.
     """
-    told = parser().parse_args(argv)
+    args = parser().parse_args(argv)
     try:
-        return told.run(told) or 0
+        return args.run(args) or 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
         return BROKEN_PIPE
     except Exception as error:
-        if told.debug:
+        if args.debug:
             traceback.print_exc()
         line, code = _told(error)
         print(f"exeunt: {line}", file=sys.stderr)

@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _times(manifest: Manifest) -> dict[str, dict[int, float]]:
     """Model -> batch size -> microseconds."""
-    told = {segment.model: segment.cost_us for member in manifest.members for segment in member.segments}
-    return told | {exit_.heads: exit_.head_us for exit_ in manifest.exits if exit_.heads}
+    table = {segment.model: segment.cost_us for member in manifest.members for segment in member.segments}
+    return table | {exit_.heads: exit_.head_us for exit_ in manifest.exits if exit_.heads}
 
 
 def _table(before: Manifest, after: Manifest) -> Any:

@@ -161,8 +161,8 @@ def _told(
 
     about = {"bag": record.about.bag, "content_hash": record.about.content_hash, "max_loss": max_loss}
     agreement = dict(zip([each.policy for each in runs], _agreement(runs), strict=True))
-    told = {"missing_rows": record.missing_rows, "as_recorded": agreement}
-    return about | told | {"results": [plain(each) for each in results]}
+    table = {"missing_rows": record.missing_rows, "as_recorded": agreement}
+    return about | table | {"results": [plain(result) for result in results]}
 
 
 def _show(record: Record, max_loss: float, results: Sequence[ReplayResult], runs: Sequence[ReplayRun]) -> None:

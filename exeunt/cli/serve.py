@@ -157,7 +157,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _say_ready(server: Server, args: argparse.Namespace) -> None:
     if args.json:
-        told = {
+        table = {
             "status": "ready",
             "http": server.http_url,
             "grpc": server.grpc_url,
@@ -167,7 +167,7 @@ def _say_ready(server: Server, args: argparse.Namespace) -> None:
             "log": str(server.log),
             "state_dir": str(server.state_dir),
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(table), flush=True)
         return
     public = _public(args.repository)
     print("ready")

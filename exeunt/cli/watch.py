@@ -95,15 +95,15 @@ def promise(status: Status) -> str:
     """The promise and how far it is used, in words."""
     counted = status.metrics.get("promised_rows_all") or 0.0  # of all classes of service, as the losses are
     lost = (status.metrics.get("losses") or 0.0) + (status.metrics.get("abandoned_rows") or 0.0)
-    told = f"promised loss {status.max_loss:.2%}, so far {lost / counted:.2%}" if counted else "nobody answered yet"
+    message = f"promised loss {status.max_loss:.2%}, so far {lost / counted:.2%}" if counted else "nobody answered yet"
     lambda_ = status.metrics.get("lambda")
     if lambda_ is not None:
-        told += f"; lambda {lambda_:.2f}" + (" (nobody leaves early)" if lambda_ >= 1 else "")
-    return told
+        message += f"; lambda {lambda_:.2f}" + (" (nobody leaves early)" if lambda_ >= 1 else "")
+    return message
 
 
 def _rows(status: Status) -> list[int]:
-    return [sum(each.values()) for each in status.answers]
+    return [sum(answer.values()) for answer in status.answers]
 
 
 def _line(status: Status, exit_: int) -> list[str]:

@@ -203,8 +203,8 @@ class Engine:
     def _tell(self, host: Host, exit_: int, dues: list[CompletedExit]) -> None:
         """SegmentRun the heads of an exit and pass the votes on."""
         try:
-            heard = self._segments.votes(exit_, dues)
-            for each in heard:
+            found = self._segments.votes(exit_, dues)
+            for each in found:
                 host.arrived(each.due.progress.ticket.id, each.votes, each.rows)
         except Exception as error:  # as in `_run`
             for due in dues:

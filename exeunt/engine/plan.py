@@ -21,7 +21,7 @@ class RunCosts:
 
     def __init__(self, manifest: Manifest) -> None:
         self.most_rows = manifest.max_batch_size
-        self._us = [[_by_rows(each.cost_us, self.most_rows) for each in m.segments] for m in manifest.members]
+        self._us = [[_by_rows(segment.cost_us, self.most_rows) for segment in m.segments] for m in manifest.members]
         self._within: dict[tuple[int, int, float], int] = {}
 
     def run_us(self, member: int, depth: int, rows: int) -> float:
@@ -72,7 +72,7 @@ class RunPlan:
             for number, member in enumerate(manifest.members)
         ]
         last = len(self.exits) - 1
-        self._orders = [RunOrder((*each, last), self.depths, segments_us) for each in _choices(last)]
+        self._orders = [RunOrder((*choice, last), self.depths, segments_us) for choice in _choices(last)]
         self._straight = RunOrder((last,), self.depths, segments_us)
         self._times = {
             each: np.array([exit_times(segments_us, self.depths, each, order.targets) for order in self._orders])
@@ -126,7 +126,7 @@ class RunOrder:
         self, targets: tuple[int, ...], depths: Sequence[tuple[int, ...]], segments_us: Sequence[Sequence[float]]
     ) -> None:
         self.targets = targets
-        self._aim = [next(each for each in targets if each >= place) for place in range(len(depths))]
+        self._aim = [next(target for target in targets if target >= place) for place in range(len(depths))]
         # [member][depth][place of the exit that is due] -> (target that first needs the segment, -time up to there)
         self._urgency = [
             [[self._first(aim, member, depth, depths, own) for aim in self._aim] for depth in range(len(own))]
@@ -136,7 +136,7 @@ class RunOrder:
     def _first(
         self, aim: int, member: int, depth: int, depths: Sequence[tuple[int, ...]], own: Sequence[float]
     ) -> tuple[int, float]:
-        needs = next(each for each in self.targets if each >= aim and depths[each][member] > depth)
+        needs = next(target for target in self.targets if target >= aim and depths[target][member] > depth)
         return needs, -sum(own[depth : depths[needs][member]])
 
     def aim(self, due: int) -> int:

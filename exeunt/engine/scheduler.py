@@ -221,8 +221,8 @@ class Scheduler:
         return self._handed_out(SegmentRun(head.member, head.depth, Kind.FEEDBACK, pieces))
 
     def _handed_out(self, run: SegmentRun) -> SegmentRun:
-        for each in run.pieces[1:]:
-            self._take(each)
+        for piece in run.pieces[1:]:
+            self._take(piece)
         self.counters.runs += 1
         self.counters.merged_runs += len(run.pieces) > 1
         return run

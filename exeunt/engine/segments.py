@@ -44,16 +44,16 @@ class Step:
 
     def __init__(self, manifest: Manifest, segments: Sequence[Segment], depth: int, session: Session) -> None:
         segment = segments[depth]
-        own = {each.name for each in manifest.inputs}
+        own = {input_.name for input_ in manifest.inputs}
         last = depth == len(segments) - 1
-        later = {each.name for rest in segments[depth + 1 :] for each in rest.inputs}
+        later = {input_.name for rest in segments[depth + 1 :] for input_ in rest.inputs}
         self.session = session
-        self.public = [each.name for each in segment.inputs if each.name in own]
-        self.hidden = [each.name for each in segment.inputs if each.name not in own]
-        cut = [each.name for each in segment.outputs]
-        told = cut if last else ([segment.features.name] if segment.features else [])
-        self.tells = bool(told)
-        self.outputs = told if last else told + [name for name in cut if name in later]
+        self.public = [input_.name for input_ in segment.inputs if input_.name in own]
+        self.hidden = [input_.name for input_ in segment.inputs if input_.name not in own]
+        cut = [output.name for output in segment.outputs]
+        found = cut if last else ([segment.features.name] if segment.features else [])
+        self.tells = bool(found)
+        self.outputs = found if last else found + [name for name in cut if name in later]
         self.keeps = later - own
 
 
@@ -67,7 +67,7 @@ class Segments:
 
     def __init__(self, manifest: Manifest, sessions: Mapping[str, Session]) -> None:
         self._steps = [
-            [Step(manifest, m.segments, depth, sessions[each.model]) for depth, each in enumerate(m.segments)]
+            [Step(manifest, m.segments, depth, sessions[segment.model]) for depth, segment in enumerate(m.segments)]
             for m in manifest.members
         ]
         self._exits = [self._parts(manifest, exit_.depths) for exit_ in manifest.exits]
@@ -110,11 +110,11 @@ class Segments:
             self._hand_out(step, piece, (run.member, run.depth + 1), given)
 
     @staticmethod
-    def _hand_out(step: Step, piece: WorkItem, pair: tuple[int, int], given: Mapping[str, np.ndarray]) -> None:
+    def _hand_out(step: Step, piece: WorkItem, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
         if step.tells and pair in piece.progress.plan.pairs:
-            piece.progress.told.setdefault(pair, []).append((piece.rows, given[step.outputs[0]]))
+            piece.progress.told.setdefault(pair, []).append((piece.rows, table[step.outputs[0]]))
         kept = {name: array for name, array in piece.tensors.items() if name in step.keeps}
-        piece.tensors = kept | {name: array for name, array in given.items() if name in step.keeps}
+        piece.tensors = kept | {name: array for name, array in table.items() if name in step.keeps}
 
     def votes(self, exit_: int, dues: Sequence[CompletedExit]) -> list[ArrivedVotes]:
         """Votes at one exit for tickets that have reached it; tickets in which nothing runs any more are left out.
@@ -123,25 +123,25 @@ class Segments:
             ServingError: the heads' model failed.
         """
         finished, midway = self._exits[exit_]
-        heard = [ArrivedVotes(due, {}, rows) for due in dues for running, rows in [_running(due.progress)] if running]
-        for each in heard:
+        items = [ArrivedVotes(due, {}, rows) for due in dues for running, rows in [_running(due.progress)] if running]
+        for each in items:
             for pair in finished:
                 each.votes[pair] = each.due.progress.told_of(*pair, each.rows)
         heads = self._heads[exit_]
-        if not heard or heads is None:
-            return heard
+        if not items or heads is None:
+            return items
         feed = {
-            self._names[pair][0]: _joined([each.due.progress.told_of(*pair, each.rows) for each in heard])
+            self._names[pair][0]: _joined([each.due.progress.told_of(*pair, each.rows) for each in items])
             for pair in midway
         }
         outputs = heads.run([self._names[pair][1] for pair in midway], feed)
         first = 0
-        for each in heard:
+        for each in items:
             stop = first + (each.due.progress.ticket.rows if each.rows is None else len(each.rows))
             for pair, array in zip(midway, outputs, strict=True):
                 each.votes[pair] = array[first:stop]
             first = stop
-        return heard
+        return items
 
 
 def _running(progress: Progress) -> tuple[bool, np.ndarray | None]:

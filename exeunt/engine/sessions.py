@@ -52,15 +52,15 @@ class Session:
         self._errors = _errors()
         try:
             sessions = [
-                ort.InferenceSession(str(path), options, providers=[_with_options(each) for each in providers])
+                ort.InferenceSession(str(path), options, providers=[_with_options(provider) for provider in providers])
                 for _ in range(1 if _name(providers[0]) == CPU else streams)
             ]
         except self._errors as error:
             raise ServingError(f"model {self.model}: onnxruntime cannot load {path}: {error}") from error
         self._session = sessions[0]
         self._free = sessions if len(sessions) > 1 else None  # taken and given back by one atomic operation each
-        self.inputs = tuple(each.name for each in self._session.get_inputs())
-        self.outputs = tuple(each.name for each in self._session.get_outputs())
+        self.inputs = tuple(input_.name for input_ in self._session.get_inputs())
+        self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def run(self, outputs: list[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Run the model; thread-safe, releases the GIL.
@@ -104,9 +104,11 @@ def sessions_of(
     }
     for member in manifest.members:
         for segment in member.segments:
-            wanted = {each.name for each in segment.outputs} | ({segment.features.name} if segment.features else set())
+            wanted = {output.name for output in segment.outputs} | (
+                {segment.features.name} if segment.features else set()
+            )
             session = loaded[segment.model]
-            missing = wanted - set(session.outputs) | {each.name for each in segment.inputs} ^ set(session.inputs)
+            missing = wanted - set(session.outputs) | {input_.name for input_ in segment.inputs} ^ set(session.inputs)
             if missing:
                 raise ConfigError(
                     f"{folder / segment.model}.onnx: tensors {', '.join(sorted(missing))} differ from the manifest's; "
@@ -144,5 +146,5 @@ def _errors() -> tuple[type[Exception], ...]:
     """What onnxruntime raises: its own classes have no common base."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    own = [each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)]
+    own = [member for member in vars(state).values() if isinstance(member, type) and issubclass(member, Exception)]
     return (*own, RuntimeError, ValueError, TypeError, MemoryError)

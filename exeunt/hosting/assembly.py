@@ -39,10 +39,10 @@ def read_manifest(folder: Path, overrides: Mapping[str, str]) -> Manifest:
         ConfigError: no or damaged manifest; an unknown parameter or a value that is not allowed.
     """
     manifest = Manifest.load(folder / MANIFEST_FILE)
-    told = dict(overrides)
+    table = dict(overrides)
     if STATE_DIR_VARIABLE in os.environ:
-        told.setdefault("state_dir", os.environ[STATE_DIR_VARIABLE])
-    settings = manifest.settings.overridden(told, f"{folder.parent / 'config.pbtxt'}: parameters")
+        table.setdefault("state_dir", os.environ[STATE_DIR_VARIABLE])
+    settings = manifest.settings.overridden(table, f"{folder.parent / 'config.pbtxt'}: parameters")
     return dataclasses.replace(manifest, settings=settings)
 
 

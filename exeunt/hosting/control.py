@@ -177,8 +177,8 @@ class ControlWatch:
 
 def default_state_dir() -> Path:
     """Folder of status, control and learnt state where none is named: $EXEUNT_STATE_DIR or ~/.local/state/exeunt."""
-    told = os.environ.get(STATE_DIR_VARIABLE)
-    return Path(told) if told else Path.home() / ".local" / "state" / "exeunt"
+    found = os.environ.get(STATE_DIR_VARIABLE)
+    return Path(found) if found else Path.home() / ".local" / "state" / "exeunt"
 
 
 def control_path(state_dir: Path, content_hash: str) -> Path:
@@ -266,15 +266,15 @@ def find_status(state_dir: Path, bag: str) -> Status:
 
 def _table(path: Path, kind: type) -> dict[str, Any]:
     """The JSON table of `path`, checked for schema version and keys, which are the fields of `kind`."""
-    told = read_json_table(path, "JSON file")
-    version = told.pop("schema_version", None)
+    found = read_json_table(path, "JSON file")
+    version = found.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise ConfigError(f"{path}: schema_version {version!r}; allowed: {SCHEMA_VERSION}")
     names = [each.name for each in dataclasses.fields(kind)]
-    for key in told:
+    for key in found:
         if key not in names:
             raise unknown("key", key, names, str(path))
-    return told
+    return found
 
 
 def _is_number(value: object) -> bool:

@@ -204,10 +204,10 @@ class Housekeeping:
         self._tell_status()
 
     def _tell_metrics(self) -> None:
-        numbers = {family: told() for family, told in self._numbers.items()}
+        numbers = {family: found() for family, found in self._numbers.items()}
         with self._host.lock:
-            told = samples(self._controller, numbers)
-        self._publish(told)
+            found = samples(self._controller, numbers)
+        self._publish(found)
 
     def _tell_status(self) -> None:
         if self._dir is None:
@@ -242,7 +242,7 @@ class Housekeeping:
             service_classes=dict(zip(names[1:], losses[1:], strict=True)),
             exits_off=self._control.exits_off,
             active=tuple(bool(each) for each in controller.active()),
-            thresholds=tuple(float(each) for each in controller.tuner.thresholds()),
+            thresholds=tuple(float(threshold) for threshold in controller.tuner.thresholds()),
             answers=tuple({r.name.lower(): int(row[r]) for r in Reason} for row in counters.answers),
             metrics={**own, **controller.tuner.metrics()},
             tickets_in_flight=len(controller.tickets),

@@ -68,8 +68,8 @@ def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) 
         numbers: family -> name -> value, what others tell.
     """
     bag = ("bag", controller.manifest.bag)
-    told = _told(controller, {**numbers, "exeunt_tuner": controller.tuner.metrics()})
-    return [MetricSample(family, (bag, *labels), value) for family, labels, value in told]
+    found = _told(controller, {**numbers, "exeunt_tuner": controller.tuner.metrics()})
+    return [MetricSample(family, (bag, *labels), value) for family, labels, value in found]
 
 
 def _told(

@@ -24,9 +24,9 @@ def check_inputs(manifest: Manifest, inputs: Mapping[str, np.ndarray]) -> int:
     """
     for tensor in manifest.inputs:
         if tensor.name not in inputs:
-            expected = ", ".join(each.name for each in manifest.inputs)
+            expected = ", ".join(input_.name for input_ in manifest.inputs)
             raise RequestError(f"input {tensor.name!r} is missing; expected inputs: {expected}")
-    rows = {name: len(each) for name, each in inputs.items()}
+    rows = {name: len(input_) for name, input_ in inputs.items()}
     if len(set(rows.values())) != 1:
         raise RequestError(f"expected the same number of rows in every input, got {rows}")
     return next(iter(rows.values()))
@@ -42,9 +42,9 @@ def free_dims(manifest: Manifest, inputs: Mapping[str, np.ndarray]) -> tuple[tup
 def nan_rows(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Rows that hold NaN in a floating input, bool [rows]; None, cheaply, where no row does."""
     found = None
-    for each in inputs.values():
-        if each.dtype.kind == "f" and np.isnan(each.sum()):  # also where +inf meets -inf: looked at closely below
-            rows = np.isnan(each.reshape(len(each), -1)).any(axis=1)
+    for input_ in inputs.values():
+        if input_.dtype.kind == "f" and np.isnan(input_.sum()):  # also where +inf meets -inf: looked at closely below
+            rows = np.isnan(input_.reshape(len(input_), -1)).any(axis=1)
             found = rows if found is None else found | rows
     return found
 

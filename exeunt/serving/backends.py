@@ -70,21 +70,21 @@ def environment(wheel: Wheel) -> dict[str, str]:
     """
     known = os.environ.get("LD_LIBRARY_PATH", "")
     libraries = [str(wheel.libraries), str(sysconfig.get_config_var("LIBDIR")), f"{sys.base_prefix}/lib", known]
-    told = os.environ | {
+    table = os.environ | {
         "LD_LIBRARY_PATH": ":".join(dict.fromkeys(path for path in libraries if path)),
         # the stub embeds a Python, which finds this virtual environment by looking for itself on PATH
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
     }
     for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        told.setdefault(pool, "1")  # numpy in a dozen stubs must not start a dozen thread pools
+        table.setdefault(pool, "1")  # numpy in a dozen stubs must not start a dozen thread pools
     for binary in (wheel.binary, wheel.stub):
-        missing = _missing_libraries(binary, told)
+        missing = _missing_libraries(binary, table)
         if missing:
             raise ConfigError(
                 f"{binary} needs {', '.join(missing)}; for libpython install the shared library of Python "
                 f"{sys.version_info.major}.{sys.version_info.minor} (Debian: libpython3.{sys.version_info.minor})"
             )
-    return told
+    return table
 
 
 def _missing_libraries(binary: Path, env: dict[str, str]) -> list[str]:

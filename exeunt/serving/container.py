@@ -134,20 +134,20 @@ def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 
 def _watch(
-    told: argparse.Namespace,
+    args: argparse.Namespace,
     bags: list[ServedBag],
     process: subprocess.Popen[bytes],
     stop: threading.Event,
     say: Callable[[str], None],
 ) -> int:
     """Block until the server is to stop (0) or has failed (70)."""
-    host = "127.0.0.1" if told.address == "0.0.0.0" else told.address
+    host = "127.0.0.1" if args.address == "0.0.0.0" else args.address
 
     def ask() -> None:
         for bag in bags:
-            probe(f"{host}:{told.http_port}", bag.manifest.bag, told.probe_timeout_s)
+            probe(f"{host}:{args.http_port}", bag.manifest.bag, args.probe_timeout_s)
 
-    watch = Watch(process.pid, ask, say, told.probe_every_s, told.probe_failures, told.start_s)
+    watch = Watch(process.pid, ask, say, args.probe_every_s, args.probe_failures, args.start_s)
     problem = watch.until(stop)
     if not problem:
         return 0

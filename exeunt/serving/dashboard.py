@@ -56,8 +56,8 @@ def dashboard_server(state_dir: Path, bag: str, port: int) -> ThreadingHTTPServe
             except ConfigError as error:
                 self._send(503, "text/plain; charset=utf-8", str(error).encode())
                 return
-            told = dataclasses.asdict(status) | {"age_s": time.time() - status.written_unix_s}
-            self._send(200, "application/json", json.dumps(told).encode())
+            table = dataclasses.asdict(status) | {"age_s": time.time() - status.written_unix_s}
+            self._send(200, "application/json", json.dumps(table).encode())
 
         def _send(self, code: int, kind: str, body: bytes) -> None:
             self.send_response(code)

@@ -210,8 +210,8 @@ def connect() -> DockerClient:
         client = docker.from_env()
         client.ping()
     except DockerException as error:
-        told = f"no docker engine answers on {host} ({error})"
-        raise ConfigError(f"--runtime docker: {told}; use --runtime pip") from None
+        message = f"no docker engine answers on {host} ({error})"
+        raise ConfigError(f"--runtime docker: {message}; use --runtime pip") from None
     return client
 
 

@@ -79,10 +79,10 @@ class Drain:
 
 def hold(drains: Iterable[Drain], stack: ExitStack) -> None:
     """Acquire every drain until the stack closes, which also removes their files."""
-    for each in drains:
-        each.acquire()
-        stack.callback(each.release)
-        stack.callback(each.clear)
+    for drain in drains:
+        drain.acquire()
+        stack.callback(drain.release)
+        stack.callback(drain.clear)
 
 
 def drain_all(drains: Iterable[Drain], alive: Callable[[], bool]) -> bool:

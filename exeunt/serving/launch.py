@@ -48,15 +48,15 @@ def choose_ports(http: int | None, grpc: int | None, metrics: int | None) -> Por
     Raises:
         ConfigError: a given port is taken, or two are the same.
     """
-    given = {"--http-port": http, "--grpc-port": grpc, "--metrics-port": metrics}
-    for option, port in given.items():
+    table = {"--http-port": http, "--grpc-port": grpc, "--metrics-port": metrics}
+    for option, port in table.items():
         if port is not None:
             _check_free(option, port)
-    named = [port for port in given.values() if port is not None]
+    named = [port for port in table.values() if port is not None]
     if len(set(named)) < len(named):
-        raise ConfigError(f"{', '.join(given)} = {', '.join(map(str, named))}; allowed: ports that differ")
+        raise ConfigError(f"{', '.join(table)} = {', '.join(map(str, named))}; allowed: ports that differ")
     free = iter(_free_ports(3, without=named))
-    return Ports(*(next(free) if port is None else port for port in given.values()))
+    return Ports(*(next(free) if port is None else port for port in table.values()))
 
 
 def _check_free(option: str, port: int) -> None:

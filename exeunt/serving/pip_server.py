@@ -145,8 +145,8 @@ class Server:
         """True if this very server, by its name, says that all its models are ready."""
         if _get(self.http_url, "GET", "/v2/health/ready") is None:
             return False
-        told = json.loads(_get(self.http_url, "GET", "/v2") or b"{}")
-        return bool(told.get("name") == self.name)
+        table = json.loads(_get(self.http_url, "GET", "/v2") or b"{}")
+        return bool(table.get("name") == self.name)
 
     def await_ready(self, deadline_s: float) -> None:
         """Block until the server is ready.

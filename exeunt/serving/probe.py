@@ -85,14 +85,16 @@ def _call(
     try:
         connection.request(method, path, head + body or None, headers)
         response = connection.getresponse()
-        told = response.read()
+        content = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise ServingError(f"{method} {address}{path}: {error or type(error).__name__}") from None
     finally:
         connection.close()
     if response.status != 200 and not (response.status == _BUSY and method == "POST"):
-        raise ServingError(f"{method} {address}{path}: status {response.status}: {told.decode(errors='replace')[:400]}")
-    return response.status, told
+        raise ServingError(
+            f"{method} {address}{path}: status {response.status}: {content.decode(errors='replace')[:400]}"
+        )
+    return response.status, content
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,10 +105,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("repository", type=Path, help="model repository, to find the bags' names")
     parser.add_argument("--address", default="127.0.0.1:8000", help="HOST:PORT of Triton's HTTP endpoint")
     parser.add_argument("--timeout-s", type=float, default=5.0, help="seconds each call may take")
-    told = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        for bag in bag_names(told.repository):
-            print(probe(told.address, bag, told.timeout_s))
+        for bag in bag_names(args.repository):
+            print(probe(args.address, bag, args.timeout_s))
     except (ConfigError, ServingError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -80,5 +80,5 @@ def tied_to_us() -> list[str]:
     tool = shutil.which("setpriv")
     if tool is None:
         return []
-    told = subprocess.run([tool, "--help"], capture_output=True, text=True, check=False).stdout
-    return [tool, "--pdeathsig", "TERM", "--"] if "--pdeathsig" in told else []
+    stdout = subprocess.run([tool, "--help"], capture_output=True, text=True, check=False).stdout
+    return [tool, "--pdeathsig", "TERM", "--"] if "--pdeathsig" in stdout else []

@@ -84,5 +84,5 @@ def read_model(folder: Path) -> Model:
     message = read_config(folder)
     if message.name and message.name != folder.name:
         raise ConfigError(f"{folder / CONFIG_FILE}: name = {message.name!r}; allowed: the folder's, or none")
-    told = MessageToDict(message, preserving_proto_field_name=True) | {"name": folder.name}
-    return Model(folder, ModelConfig.from_json(told), message)
+    table = MessageToDict(message, preserving_proto_field_name=True) | {"name": folder.name}
+    return Model(folder, ModelConfig.from_json(table), message)

@@ -51,9 +51,9 @@ class Recipe:
             ConfigError: damaged.
         """
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            table = json.loads(path.read_text(encoding="utf-8"))
             recipe = cls(
-                path.parent, told["precision"], {which: told["shapes"][which] for which in ("min", "opt", "max")}
+                path.parent, table["precision"], {which: table["shapes"][which] for which in ("min", "opt", "max")}
             )
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: damaged recipe ({error!r}); export again") from None
@@ -114,10 +114,10 @@ def compare(recipe: Recipe, plan: Path, trtexec: Path = TRTEXEC) -> float:
         apart = np.abs(outputs[name].reshape(wanted.shape) - wanted) / (absolute + relative * np.abs(wanted))
         share = float(apart.max()) if np.isfinite(apart).all() else float("inf")
         if share > 1:
-            told = (
+            message = (
                 f"{share:.1f} times the tolerance of {recipe.precision} ({relative:g} relative, {absolute:g} absolute)"
             )
-            raise ServingError(f"{recipe.folder}: output {name!r} of the engine is off by {told}")
+            raise ServingError(f"{recipe.folder}: output {name!r} of the engine is off by {message}")
         worst = max(worst, share)
     return worst
 
@@ -132,8 +132,8 @@ def _outputs(recipe: Recipe, plan: Path, inputs: Mapping[str, np.ndarray], trtex
         line += ["--loadInputs=" + ",".join(f"{name}:{file}" for name, file in files.items())]
         report = Path(folder) / "outputs.json"
         _trtexec(trtexec, [*line, f"--exportOutput={report}"], recipe)
-        told: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))
-        return {each["name"]: np.array(each["values"], dtype=np.float64) for each in told}
+        items: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))
+        return {each["name"]: np.array(each["values"], dtype=np.float64) for each in items}
 
 
 def _trtexec(trtexec: Path, line: Sequence[str], recipe: Recipe) -> None:
@@ -152,16 +152,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("repository", type=Path, help="written by `exeunt export --format tensorrt`")
     parser.add_argument("--trtexec", type=Path, default=TRTEXEC, help=f"TensorRT's tool ({TRTEXEC})")
     parser.add_argument("--force", action="store_true", help="build all anew")
-    told = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
-        recipes = [Recipe.read(path) for path in sorted(told.repository.glob(f"*/1/{RECIPE_FILE}"))]
+        recipes = [Recipe.read(path) for path in sorted(args.repository.glob(f"*/1/{RECIPE_FILE}"))]
         if not recipes:
-            print(f"{told.repository}: no engines asked for (no */1/{RECIPE_FILE})")
+            print(f"{args.repository}: no engines asked for (no */1/{RECIPE_FILE})")
         for recipe in recipes:
-            if recipe.is_built() and not told.force:
+            if recipe.is_built() and not args.force:
                 print(f"{recipe.folder.parent.name}: there")
                 continue
-            share = build(recipe, told.trtexec)
+            share = build(recipe, args.trtexec)
             print(f"{recipe.folder.parent.name}: built, agrees ({share:.0%} of the tolerance)", flush=True)
     except ExeuntError as error:
         print(error, file=sys.stderr)

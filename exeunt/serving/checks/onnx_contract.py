@@ -90,11 +90,11 @@ def onnx_ports(arguments: Iterable[Any]) -> list[TensorPort]:
     """Ports of an onnxruntime session, from its `get_inputs()` or `get_outputs()`; symbolic dimensions become -1."""
     return [
         TensorPort(
-            each.name,
-            TRITON_TYPES.get(each.type, each.type),
-            tuple(d if isinstance(d, int) else -1 for d in each.shape),
+            argument.name,
+            TRITON_TYPES.get(argument.type, argument.type),
+            tuple(d if isinstance(d, int) else -1 for d in argument.shape),
         )
-        for each in arguments
+        for argument in arguments
     ]
 
 
@@ -148,10 +148,10 @@ def _port_disagreements(told: TensorPort, present: TensorPort, max_batch_size: i
         yield f"has dims {list(full)}{batch}, the ONNX file has {list(present.dims)}"
 
 
-def _port(told: Mapping[str, Any]) -> TensorPort:
+def _port(table: Mapping[str, Any]) -> TensorPort:
     # Triton's JSON writes 64-bit numbers as numbers, protobuf's own as strings
-    dims = told.get("reshape", {}).get("shape", told.get("dims", ()))
-    return TensorPort(told["name"], told["data_type"], tuple(map(int, dims)), bool(told.get("optional", False)))
+    dims = table.get("reshape", {}).get("shape", table.get("dims", ()))
+    return TensorPort(table["name"], table["data_type"], tuple(map(int, dims)), bool(table.get("optional", False)))
 
 
 def _names(ports: Sequence[TensorPort]) -> str:

@@ -42,7 +42,7 @@ def row_problems(bag: ServedBag, repository: Path) -> Iterator[Problem]:
             continue  # the segment before it is already among the problems
         try:
             model = OnnxModel(path, config_of(exit_.heads, manifest.max_batch_size, inputs, votes))
-            found = model.run({each.name: made[each.name] for each in inputs}, [each.name for each in votes])
+            found = model.run({input_.name: made[input_.name] for input_ in inputs}, [vote.name for vote in votes])
         except ExeuntError as error:
             yield Problem(_place(path, repository), f"exit {number}", str(error), AGAIN)
             continue
@@ -71,7 +71,9 @@ def _member_problems(
         config = config_of(segment.model, bag.manifest.max_batch_size, list(segment.inputs), outputs)
         try:
             model = OnnxModel(path, config)
-            found = model.run({each.name: at_hand[each.name] for each in segment.inputs}, [t.name for t in outputs])
+            found = model.run(
+                {input_.name: at_hand[input_.name] for input_ in segment.inputs}, [t.name for t in outputs]
+            )
         except ExeuntError as error:
             yield Problem(_place(path, repository), "", str(error), AGAIN)
             return

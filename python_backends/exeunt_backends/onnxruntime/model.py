@@ -18,12 +18,12 @@ class TritonPythonModel:
 
     def initialize(self, args):
         """Load the file and check it against the config."""
-        told = json.loads(args["model_config"])
-        file = told.get("default_model_filename") or "model.onnx"
+        table = json.loads(args["model_config"])
+        file = table.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file
         device_id = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         try:
-            self._config = ModelConfig.from_json(told)
+            self._config = ModelConfig.from_json(table)
             self._model = OnnxModel(path, self._config, device_id)
         except ExeuntError as error:
             raise pb_utils.TritonModelException(str(error)) from None
@@ -32,8 +32,8 @@ class TritonPythonModel:
 
     def execute(self, requests):
         """Answer the requests of one dynamic batch with one run of the model."""
-        told = [(self._inputs(request), list(request.requested_output_names())) for request in requests]
-        return [self._response(outputs) for outputs in self._model.run_many(told)]
+        items = [(self._inputs(request), list(request.requested_output_names())) for request in requests]
+        return [self._response(outputs) for outputs in self._model.run_many(items)]
 
     def _inputs(self, request):
         return {

@@ -46,7 +46,7 @@ class FullVote:
             weights = tuple(float(each) for each in text.split(","))
         except ValueError:
             weights = ()
-        if len(weights) != len(inputs) or not all(math.isfinite(each) and each > 0 for each in weights):
+        if len(weights) != len(inputs) or not all(math.isfinite(weight) and weight > 0 for weight in weights):
             raise ConfigError(
                 f"{where}: parameter weights = {text!r}; allowed: a number above 0 for each input "
                 f"({', '.join(inputs)}), separated by commas"
