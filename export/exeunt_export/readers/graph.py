@@ -22,6 +22,7 @@ from exeunt_export.readers.class_names import names_in
 from exeunt_export.readers.mates import check_apart
 from exeunt_export.readers.scores import CURE_BATCH, choose_outputs, exit_name, rename, to_probabilities
 
+LEAST_IR_VERSION = 8
 _NUMBERS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
@@ -74,6 +75,9 @@ def read(path: Path) -> ir.Model:
         passes.NameFixPass(),
     )
     tidy(model)
+    # IR 3 wants every initializer among the inputs, where none is left now; what follows writes the graph again
+    model.ir_version = max(model.ir_version or 0, LEAST_IR_VERSION)
+    _free_negative_dims(model)
     onnxfiles.map_weights(model, str(path))
     floats.widen_bfloat16(model)
     floats.tell_types(model)
@@ -187,6 +191,18 @@ def without_exits(member: MemberGraph) -> ir.Model:
     model = member.model.clone()
     passes.RemoveUnusedNodesPass()(model)
     return model
+
+
+def _free_negative_dims(model: ir.Model) -> None:
+    """A size of -1 (Paddle2ONNX) means free, as a symbol does."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        sizes = list(value.shape or ())
+        negative = [place for place, size in enumerate(sizes) if isinstance(size, int) and size < 0]
+        if negative:
+            free: list[int | str | None] = [size if isinstance(size, int) else str(size) for size in sizes]
+            for place in negative:
+                free[place] = f"free_{place}" if place else "rows"
+            value.shape = ir.Shape(free)
 
 
 def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
