@@ -64,7 +64,8 @@ class Watch:
 
     def lost_process(self) -> str:
         """Which process of the server has ended since the last look; "" where all are there."""
-        now = {pid: self._seen.get(pid) or _what(pid) for pid in members(self.group)}
+        known = self._seen if self.ready else {}  # while the server starts, a process may not be itself yet
+        now = {pid: known.get(pid) or _what(pid) for pid in members(self.group)}
         lost = [what for pid, what in self._seen.items() if pid not in now]
         self._seen = now if not self.ready else self._seen | now
         if lost and self.ready:
@@ -87,12 +88,15 @@ class Watch:
 
 
 def _what(pid: int) -> str:
-    """A process in words: the model that a backend process runs, else its command."""
+    """A process in words: the model that a backend process runs, else its command.
+
+    A process that is just being made has no arguments yet, or those of its parent.
+    """
     try:
         words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return f"process {pid}"
-    if Path(words[0]).name != "triton_python_backend_stub":
-        return f"{Path(words[0]).name} ({pid})"
-    # STUB MODEL/VERSION/FILE SHARED-MEMORY ...
-    return f"the backend process of model {Path(words[1]).parts[-3]} ({pid})"
+    folders = Path(words[1]).parts if len(words) > 1 else ()  # STUB MODEL/VERSION/FILE SHARED-MEMORY ...
+    if Path(words[0]).name == "triton_python_backend_stub" and len(folders) >= 3:
+        return f"the backend process of model {folders[-3]} ({pid})"
+    return f"{Path(words[0]).name or 'process'} ({pid})"

@@ -62,7 +62,7 @@ class Docker:
         """Run `docker WORDS`; its output. AssertionError, with what it said, where it fails."""
         ended = subprocess.run(["docker", *words], env=self._env, cwd=cwd, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, f"docker {' '.join(words)}: {ended.stdout[-3000:]}{ended.stderr[-3000:]}"
-        return ended.stdout.strip()
+        return (ended.stdout + ended.stderr if words[0] == "logs" else ended.stdout).strip()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -68,6 +69,16 @@ def test_the_watch_waits_for_the_first_answer():
 def test_the_watch_gives_up_after_failures_in_a_row():
     watched = watch(True, False, False, True, False, False, False)
     assert [watched.look() for _ in range(7)] == [""] * 6 + ["silence"]
+
+
+@pytest.mark.parametrize("arguments", [[], [""], ["x"], ["/"], ["model/1/model.onnx"]])
+def test_a_backend_process_with_any_arguments_can_be_looked_at(arguments):
+    line = ["triton_python_backend_stub", *arguments]
+    process = subprocess.Popen(line, executable=sys.executable, start_new_session=True, stdin=subprocess.PIPE)
+    watched = Watch(process.pid, lambda: None, lambda line: None, ready=True)
+    assert isinstance(watched.lost_process(), str)
+    process.kill()
+    process.communicate()
 
 
 def test_a_process_that_ends_is_named():
