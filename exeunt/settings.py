@@ -14,7 +14,7 @@ from typing import Any
 from exeunt.errors import ConfigError, unknown
 
 TUNERS = ("static", "patience", "hill_climb", "budget")
-CONFIDENCES = ("max_probability", "margin", "entropy")
+CONFIDENCES = ("margin", "max_probability", "entropy")
 ON_FAILURE = ("error", "best_vote")
 FEEDBACK = ("all", "auto")
 
@@ -53,7 +53,7 @@ class Settings:
     tuner: str = "budget"
     tuner_options: dict[str, Any] = field(default_factory=dict)
     max_loss: float = 0.01
-    confidence: str = "max_probability"
+    confidence: str = "margin"
     lossless: bool = True
     shadow_share: float = 0.02
     service_classes: dict[str, float] = field(default_factory=dict)

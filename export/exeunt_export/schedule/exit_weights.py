@@ -10,7 +10,7 @@ ROUNDS = 60  # of expectation maximisation; the likelihood is concave, so there 
 LEAST_WEIGHT = 0.01  # so that no member is silenced for ever by a small calibration set
 
 
-def fitted_weights(given: Sequence[np.ndarray], bag: Sequence[float], full: np.ndarray) -> tuple[float, ...]:
+def fitted_weights(ballots: Sequence[np.ndarray], bag: Sequence[float], full: np.ndarray) -> tuple[float, ...]:
     """Weights under which the vote says most often what the full vote says.
 
     Candidates are the bag's weights, equal ones, and those of the likeliest mixture (expectation maximisation of
@@ -18,33 +18,35 @@ def fitted_weights(given: Sequence[np.ndarray], bag: Sequence[float], full: np.n
     than equal weights on these rows.
 
     Args:
-        given: one float32 [rows, classes] per voting member.
+        ballots: one float32 [rows, classes] per voting member.
         bag: the bag's weights of those members.
         full: int [rows], labels of the full vote.
 
     Returns:
         one weight per voting member, sum 1.
     """
-    count = len(given)
+    count = len(ballots)
     if count == 1:
         return (1.0,)
-    stacked = np.stack([each.astype(np.float64) for each in given])
-    said = stacked[:, np.arange(len(full)), full]  # [members, rows]: what each gives the label of the full vote
-    candidates = [_shares(np.asarray(bag, dtype=np.float64)), np.full(count, 1.0 / count), _likeliest(said)]
-    best = max(candidates, key=lambda weights: _worth(weights, stacked, said, full))
-    return tuple(float(each) for each in best)
+    stacked = np.stack([ballot.astype(np.float64) for ballot in ballots])
+    likelihoods = stacked[:, np.arange(len(full)), full]  # [members, rows]: probability of the full vote's label
+    candidates = [_shares(np.asarray(bag, dtype=np.float64)), np.full(count, 1.0 / count), _likeliest(likelihoods)]
+    best = max(candidates, key=lambda weights: _agreement(weights, stacked, likelihoods, full))
+    return tuple(float(weight) for weight in best)
 
 
-def _worth(weights: np.ndarray, stacked: np.ndarray, said: np.ndarray, full: np.ndarray) -> tuple[float, float]:
+def _agreement(
+    weights: np.ndarray, stacked: np.ndarray, likelihoods: np.ndarray, full: np.ndarray
+) -> tuple[float, float]:
     """Agreement with the full vote, then mean log-likelihood."""
     vote = np.tensordot(weights, stacked, axes=1)
-    return float((vote.argmax(axis=1) == full).mean()), float(np.log(weights @ said + 1e-12).mean())
+    return float((vote.argmax(axis=1) == full).mean()), float(np.log(weights @ likelihoods + 1e-12).mean())
 
 
-def _likeliest(said: np.ndarray) -> np.ndarray:
-    weights = np.full(len(said), 1.0 / len(said))
+def _likeliest(likelihoods: np.ndarray) -> np.ndarray:
+    weights = np.full(len(likelihoods), 1.0 / len(likelihoods))
     for _ in range(ROUNDS):
-        parts = weights[:, None] * said + 1e-12
+        parts = weights[:, None] * likelihoods + 1e-12
         weights = (parts / parts.sum(axis=0)).mean(axis=1)
     return _shares(np.maximum(weights, LEAST_WEIGHT))
 

@@ -13,43 +13,50 @@ from exeunt.manifest import Member
 from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import ExitPlan, reached
 from exeunt_export.ramps.train import Key
-from exeunt_export.schedule.choose import ScheduleInputs, choose
+from exeunt_export.schedule.choose import choose
+from exeunt_export.schedule.evaluate import ScheduleEvaluator, ScheduleInputs
 
 DECISION_US = 150.0  # what an exit costs beside its heads: votes, the tuner, the lock
 
 
-def scheduled(opened: Opened, plan: ExitPlan, known: Mapping[Key, np.ndarray]) -> ExitPlan:
+def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.ndarray]) -> ExitPlan:
     """The plan with the exits of the bag's schedule and the weights of their votes.
 
     Args:
-        opened: the bag; in ensemble mode nothing changes.
+        opened: the bag; in ensemble mode nothing changes, nor where no exits are wanted.
         plan: with the exits of the parallel schedule.
-        known: (member, depth) -> probabilities on every sample.
+        probabilities: (member, depth) -> float32 [samples, classes].
     """
-    bag, rows = opened.bag, opened.parts.calibration
-    if bag.mode != "engine" or len(plan.exits) == 1:
+    bag = opened.bag
+    if bag.mode != "engine" or not bag.cuts.exits:
         return plan
+    if bag.schedule == "parallel" and len(plan.exits) == 1:
+        return plan
+    evaluator = ScheduleEvaluator(schedule_inputs(opened, plan, probabilities))
+    exits = choose(bag.schedule, evaluator, plan.exits).exits
+    return dataclasses.replace(plan, exits=exits, weights=tuple(evaluator.weights(depths) for depths in exits))
+
+
+def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.ndarray]) -> ScheduleInputs:
+    """What schedules of a bag are judged by: its estimated times, and its votes on the calibration rows."""
+    bag, rows = opened.bag, opened.parts.calibration
     ends = reached(opened.members, plan.cuts)
     ramps = sum(len(own) for own in plan.cuts)
-    choice = choose(
-        bag.schedule,
-        ScheduleInputs(
-            segments_us=[np.diff([0.0, *own]).tolist() for own in ends],
-            told={
-                (number, depth): known[member.name, depth][rows]
-                for number, (member, own) in enumerate(zip(bag.members, ends, strict=True))
-                for depth in range(1, len(own) + 1)
-            },
-            weights=[member.weight for member in bag.members],
-            vote=bag.vote,
-            workers=workers_of(bag.settings),
-            max_loss=bag.settings.max_loss,
-            exit_us=DECISION_US + (plan.ramp_us / ramps if ramps else 0.0),
-            most_exits=2 * bag.cuts.exits,
-        ),
-        plan.exits,
+    return ScheduleInputs(
+        segments_us=[np.diff([0.0, *own]).tolist() for own in ends],
+        probabilities={
+            (number, depth): probabilities[member.name, depth][rows]
+            for number, (member, own) in enumerate(zip(bag.members, ends, strict=True))
+            for depth in range(1, len(own) + 1)
+        },
+        weights=[member.weight for member in bag.members],
+        vote=bag.vote,
+        workers=workers_of(bag.settings),
+        max_loss=bag.settings.max_loss,
+        confidence=bag.settings.confidence,
+        exit_us=DECISION_US + (plan.ramp_us / ramps if ramps else 0.0),
+        most_exits=2 * bag.cuts.exits,
     )
-    return dataclasses.replace(plan, exits=choice.exits, weights=choice.weights)
 
 
 def elapsed_us(members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int, workers: int) -> list[float]:

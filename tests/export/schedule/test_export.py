@@ -6,6 +6,7 @@ import pytest
 
 from exeunt.contract import PROBABILITIES, features_name, votes_name
 from exeunt.deciding import votes
+from exeunt.deciding.confidence import margin
 from exeunt_export.export_bag import export_bag
 from tests.engine.desk import Desk
 from tests.export.graphs import noise_rows
@@ -70,7 +71,7 @@ def test_every_answer_is_the_vote_of_its_exit_in_any_merge(exported):
     manifest, folder = exported
     x = noise_rows(64, 4, SIDE)
     at_exits = chain(manifest, folder, x)
-    thresholds = [float(np.median(1.0 - vote.max(axis=1))) for vote in at_exits[:-1]]
+    thresholds = [float(np.median(1.0 - margin(vote))) for vote in at_exits[:-1]]
     with Desk(manifest, folder, [*thresholds, 0.0]) as desk:
         sizes = np.tile([1, 2, 5], 8)
         first = np.concatenate([[0], np.cumsum(sizes)])
@@ -96,7 +97,7 @@ def test_what_finished_rows_teach_is_what_the_chain_says(exported):
         assert desk.host.drain(20)
     (feedback,) = desk.tuner.learnt
     for exit_, vote in enumerate(chain(manifest, folder, x)):
-        np.testing.assert_allclose(feedback.confidence[:, exit_], vote.max(axis=1), **TOLERANCE)
+        np.testing.assert_allclose(feedback.confidence[:, exit_], margin(vote), **TOLERANCE)
         two = np.sort(vote, axis=1)[:, -2:]
         clear = two[:, 1] - two[:, 0] > 1e-4  # between nearly equal classes rounding may decide
         np.testing.assert_array_equal(feedback.labels[clear, exit_], votes.labels(vote)[clear])

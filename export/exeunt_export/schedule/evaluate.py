@@ -1,0 +1,163 @@
+"""What a list of exits is worth on the calibration rows.
+
+A row's risk at an exit is never judged by what was fitted on that row: weights and risk curves are fitted on one half
+of the rows and applied to the other. So a schedule is not chosen because it happens to fit the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from exeunt.deciding import votes
+from exeunt.deciding.confidence import SCORES
+from exeunt.engine.exit_times import Depths, exit_times
+from exeunt_export.schedule.exit_weights import fitted_weights
+from exeunt_export.schedule.risk import RiskCurve, folds, latency_at_best_limit
+
+MOST_ROWS = 2000  # calibration rows that schedules are judged on
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleInputs:
+    """What a schedule is chosen from.
+
+    Attributes:
+        segments_us: per member the time of each segment, one row.
+        probabilities: (member, depth) -> float32 [rows, classes] on the calibration rows, for every depth from 1.
+        weights: the bag's, any scale.
+        vote: "soft" or "hard".
+        workers: runs at a time.
+        max_loss: promised share of answers that differ from the full vote.
+        confidence: score of a vote, a key of SCORES.
+        exit_us: what one exit adds to the time of all that come later: heads and the decision.
+        most_exits: most exits before the last, those after a finished member apart.
+    """
+
+    segments_us: Sequence[Sequence[float]]
+    probabilities: Mapping[tuple[int, int], np.ndarray]
+    weights: Sequence[float]
+    vote: str
+    workers: int
+    max_loss: float
+    confidence: str = "margin"
+    exit_us: float = 0.0
+    most_exits: int = 6
+
+    @property
+    def full(self) -> Depths:
+        """Depths of the last exit."""
+        return tuple(len(own) for own in self.segments_us)
+
+    @property
+    def members(self) -> range:
+        """Numbers of the members."""
+        return range(len(self.segments_us))
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Exits in order, the last the full ensemble.
+
+    Attributes:
+        exits: depths by member.
+        latency_us: expected time of an answer on the calibration rows, on an idle machine.
+        loss: share of them that differ from the full vote.
+    """
+
+    exits: tuple[Depths, ...]
+    latency_us: float
+    loss: float
+
+
+class ScheduleEvaluator:
+    """Says what a list of exits is worth; remembers every state's vote.
+
+    Args:
+        inputs: costs and calibration rows.
+    """
+
+    def __init__(self, inputs: ScheduleInputs) -> None:
+        rows = len(next(iter(inputs.probabilities.values())))
+        step = -(-rows // MOST_ROWS)
+        few = {pair: array[::step] for pair, array in inputs.probabilities.items()}
+        self.inputs = replace(inputs, probabilities=few)
+        self._score = SCORES[inputs.confidence]
+        self._states: dict[Depths, tuple[np.ndarray, np.ndarray]] = {}
+        finished = [few[member, inputs.full[member]] for member in inputs.members]
+        self.full = votes.labels(votes.vote(finished, list(inputs.weights), inputs.vote))
+        self._folds = folds(len(self.full))
+
+    def state(self, depths: Depths) -> tuple[np.ndarray, np.ndarray]:
+        """(risk float64 [rows], wrong bool [rows]) of the vote at a state, each row judged by the other half."""
+        if depths not in self._states:
+            risk, wrong = np.empty(len(self.full)), np.zeros(len(self.full), dtype=bool)
+            for fit, judged in self._folds:
+                weights = self._fitted(depths, fit)
+                confidence, wrong_there = self._vote(depths, fit, weights)
+                curve = RiskCurve.fit(confidence, wrong_there)
+                confidence, wrong[judged] = self._vote(depths, judged, weights)
+                risk[judged] = curve.of(confidence)
+            self._states[depths] = risk, wrong
+        return self._states[depths]
+
+    def weights(self, depths: Depths) -> tuple[float, ...] | None:
+        """Weights by member of the vote at a state, fitted on all rows; None at the last exit: the bag's."""
+        if depths == self.inputs.full:
+            return None
+        fitted = iter(self._fitted(depths, np.arange(len(self.full))))
+        return tuple(next(fitted) if depth else 0.0 for depth in depths)
+
+    def schedule(self, exits: Sequence[Depths]) -> Schedule:
+        """The worth of a list of exits."""
+        times = exit_times(self.inputs.segments_us, exits, self.inputs.workers)
+        elapsed_us = np.array([time + place * self.inputs.exit_us for place, time in enumerate(times)])
+        early = [self.state(depths) for depths in exits[:-1]]
+        risk = np.stack([*(risk for risk, _ in early), np.full(len(self.full), -1.0)], axis=1)
+        wrong = np.stack([*(wrong for _, wrong in early), np.zeros(len(self.full), dtype=bool)], axis=1)
+        latency_us, loss = latency_at_best_limit(risk, wrong, elapsed_us, self.inputs.max_loss)
+        return Schedule(tuple(exits), latency_us, loss)
+
+    def pruned(self, path: Sequence[Depths], keep: Collection[Depths] = ()) -> Schedule:
+        """A path with the least useful exits left out one by one, until `most_exits` early ones are left.
+
+        Exits that do not pay on the calibration rows are kept up to that number, and those in `keep` always: when
+        inputs get harder others pay, and an inactive exit costs next to nothing. The latency is that of the best
+        subset, which a tuner finds.
+        """
+        kept = self.schedule(path)
+        while len(kept.exits) > 1 + self.inputs.most_exits:
+            shorter = self._shorter(kept, keep)
+            if shorter is None:
+                break
+            kept = shorter
+        best = now = kept
+        while (shorter := self._shorter(now, ())) is not None and shorter.latency_us <= best.latency_us:
+            best = now = shorter
+        return replace(kept, latency_us=best.latency_us, loss=best.loss)
+
+    def _shorter(self, schedule: Schedule, keep: Collection[Depths]) -> Schedule | None:
+        """The schedule without the early exit that it misses least; None where all must stay."""
+        exits = schedule.exits
+        places = [place for place in range(len(exits) - 1) if exits[place] not in keep]
+        shorter = (self.schedule(exits[:place] + exits[place + 1 :]) for place in places)
+        return min(shorter, key=lambda found: found.latency_us, default=None)
+
+    def _fitted(self, depths: Depths, rows: np.ndarray) -> list[float]:
+        """Weights of the voting members, fitted on some rows."""
+        inputs = self.inputs
+        bag = [float(inputs.weights[member]) for member in inputs.members if depths[member]]
+        if depths == inputs.full:
+            return bag
+        parts = [inputs.probabilities[member, depths[member]][rows] for member in inputs.members if depths[member]]
+        ballots = parts if inputs.vote == "soft" else [votes.one_hot(part) for part in parts]
+        return list(fitted_weights(ballots, bag, self.full[rows]))
+
+    def _vote(self, depths: Depths, rows: np.ndarray, weights: list[float]) -> tuple[np.ndarray, np.ndarray]:
+        """(confidence, wrong) of the vote at a state on some rows."""
+        inputs = self.inputs
+        parts = [inputs.probabilities[member, depths[member]][rows] for member in inputs.members if depths[member]]
+        vote = votes.vote(parts, weights, inputs.vote)
+        return self._score(vote), votes.labels(vote) != self.full[rows]
