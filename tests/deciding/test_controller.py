@@ -188,7 +188,7 @@ def test_where_every_member_gives_nan_the_label_is_minus_1():
 
 
 def test_max_risk_keeps_a_row_that_is_riskier_than_its_caller_wishes():
-    bag = manifest()
+    bag = manifest(confidence="max_probability")
     torn = {pair: np.array([[0.4, 0.2, 0.2, 0.2]], dtype=np.float32) for pair in votes_of(bag, 1)}
     of = controller(bag, EVERYBODY)
     (release,) = run(of, admit(of, max_risk=0.5), torn)
