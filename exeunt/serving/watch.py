@@ -17,6 +17,7 @@ from exeunt.errors import ServingError
 from exeunt.serving.processes import members
 
 LOOK_EVERY_S = 0.5
+BACKEND = "the backend process of model"
 
 
 @dataclass(slots=True)
@@ -68,7 +69,9 @@ class Watch:
         now = {pid: known.get(pid) or _what(pid) for pid in members(self.group)}
         lost = [what for pid, what in self._seen.items() if pid not in now]
         self._seen = now if not self.ready else self._seen | now
-        if lost and self.ready:
+        # while the server starts, only backend processes are counted on: the rest of it may still change
+        lost = [what for what in lost if self.ready or what.startswith(BACKEND)]
+        if lost:
             return f"a process of the server has ended: {', '.join(lost)}"
         return "" if now else "no process of the server is left"
 
@@ -98,5 +101,5 @@ def _what(pid: int) -> str:
         return f"process {pid}"
     folders = Path(words[1]).parts if len(words) > 1 else ()  # STUB MODEL/VERSION/FILE SHARED-MEMORY ...
     if Path(words[0]).name == "triton_python_backend_stub" and len(folders) >= 3:
-        return f"the backend process of model {folders[-3]} ({pid})"
+        return f"{BACKEND} {folders[-3]} ({pid})"
     return f"{Path(words[0]).name or 'process'} ({pid})"
