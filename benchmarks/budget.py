@@ -127,9 +127,9 @@ def machine() -> dict[str, object]:
 def table(results: list[dict[str, object]]) -> str:
     """The results as a Markdown table."""
     lines = ["| | median CPU us | sorts | target |", "|---|---|---|---|"]
-    for each in results:
-        target = "" if each["target_sorts"] is None else f"<= {each['target_sorts']:.0f}"
-        lines.append(f"| {TITLES[str(each['job'])]} | {each['median_us']:.0f} | {each['sorts']:.2f} | {target} |")
+    for result in results:
+        target = "" if result["target_sorts"] is None else f"<= {result['target_sorts']:.0f}"
+        lines.append(f"| {TITLES[str(result['job'])]} | {result['median_us']:.0f} | {result['sorts']:.2f} | {target} |")
     return "\n".join(lines)
 
 
@@ -139,8 +139,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40, help="how often everything is timed")
     results = measure(parser.parse_args().rounds)
     RESULTS.mkdir(exist_ok=True)
-    told = {"machine": machine(), "results": results}
-    (RESULTS / "budget.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    fields_ = {"machine": machine(), "results": results}
+    (RESULTS / "budget.json").write_text(json.dumps(fields_, indent=1) + "\n", encoding="utf-8")
     where = ", ".join(f"{key} {value}" for key, value in machine().items())
     text = f"# What `budget` costs, in sorts of its window\n\nBy turns in one run; {where}.\n\n{table(results)}\n"
     (RESULTS / "budget.md").write_text(text, encoding="utf-8")

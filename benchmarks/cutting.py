@@ -59,16 +59,16 @@ def pieces_of(name: str, net: nn.Module, row: Row, folder: Path) -> tuple[ir.Mod
     save_module(net.eval(), {key: array[:2] for key, array in samples.items()}, folder / "member.onnx")
     member = load_member(name, folder / "member.onnx", samples)
     chosen = chosen_cuts(boundaries(member, nodecosts.measure(member.model, samples, name)))
-    cuts = [make_cut(member, each, CLASSES, Cuts().grid) for each in chosen]
+    cuts = [make_cut(member, boundary, CLASSES, Cuts().grid) for boundary in chosen]
     return member.model, split(member, cuts).pieces
 
 
 def chosen_cuts(found: Sequence[Boundary]) -> tuple[Boundary, ...]:
     """As many as `SEGMENTS` asks for, at least a tenth of the member apart, near to equal shares and small."""
     places: dict[int, Boundary] = {}
-    for each in candidates(list(found), MOST_WIDTH):  # the cheapest in each fiftieth
-        at = int(50 * each.share)
-        places[at] = min(places.get(at, each), each, key=align.price)
+    for candidate in candidates(list(found), MOST_WIDTH):  # the cheapest in each fiftieth
+        at = int(50 * candidate.share)
+        places[at] = min(places.get(at, candidate), candidate, key=align.price)
     wanted = [number / SEGMENTS for number in range(1, SEGMENTS)]
 
     def off(cuts: tuple[Boundary, ...]) -> float:
@@ -77,7 +77,7 @@ def chosen_cuts(found: Sequence[Boundary]) -> tuple[Boundary, ...]:
 
     apart = (
         cuts
-        for cuts in itertools.combinations(sorted(places.values(), key=lambda each: each.share), len(wanted))
+        for cuts in itertools.combinations(sorted(places.values(), key=lambda item: item.share), len(wanted))
         if all(later.share - cut.share >= LEAST_APART for cut, later in itertools.pairwise(cuts))
     )
     return min(apart, key=off)
@@ -86,7 +86,7 @@ def chosen_cuts(found: Sequence[Boundary]) -> tuple[Boundary, ...]:
 def without_features(piece: SegmentGraph) -> ir.Model:
     """A segment that does not pool."""
     model = piece.model.clone()
-    kept = [each for each in model.graph.outputs if each.name != FEATURES]
+    kept = [output for output in model.graph.outputs if output.name != FEATURES]
     model.graph.outputs[:] = kept
     passes.RemoveUnusedNodesPass()(model)
     return model
@@ -104,8 +104,8 @@ def run(sessions: Sequence[ort.InferenceSession], row: Row) -> None:
     """One row through a chain."""
     at_hand = dict(row)
     for session in sessions:
-        names = [each.name for each in session.get_outputs()]
-        taken = {each.name: at_hand[each.name] for each in session.get_inputs()}
+        names = [output.name for output in session.get_outputs()]
+        taken = {input_.name: at_hand[input_.name] for input_ in session.get_inputs()}
         at_hand.update(zip(names, session.run(names, taken), strict=True))
 
 
@@ -117,8 +117,8 @@ def measure(name: str, side: int) -> dict[str, float | int | str]:
         whole, pieces = pieces_of(name, NETS[name](side), row, Path(folder))
         chains = {
             "whole": opened([whole], Path(folder) / "whole"),
-            "cut": opened([without_features(each) for each in pieces], Path(folder) / "cut"),
-            "pooled": opened([each.model for each in pieces], Path(folder) / "pooled"),
+            "cut": opened([without_features(piece) for piece in pieces], Path(folder) / "cut"),
+            "pooled": opened([piece.model for piece in pieces], Path(folder) / "pooled"),
         }
         spent_ms: dict[str, list[float]] = {key: [] for key in chains}
         for turn in range(-3, ROUNDS):
@@ -129,19 +129,19 @@ def measure(name: str, side: int) -> dict[str, float | int | str]:
                 if turn >= 0:
                     spent_ms[key].append(1e3 * (time.thread_time() - began_s))
     base = np.array(spent_ms["whole"])
-    told: dict[str, float | int | str] = {"name": name, "segments": len(pieces), "ms": float(np.median(base))}
-    return told | {key: float(np.median(np.array(spent_ms[key]) / base)) for key in ("cut", "pooled")}
+    table: dict[str, float | int | str] = {"name": name, "segments": len(pieces), "ms": float(np.median(base))}
+    return table | {key: float(np.median(np.array(spent_ms[key]) / base)) for key in ("cut", "pooled")}
 
 
-def markdown(told: Sequence[dict[str, float | int | str]], side: int) -> str:
+def markdown(rows: Sequence[dict[str, float | int | str]], side: int) -> str:
     """The report."""
     where = ", ".join(f"{key} {value}" for key, value in machine().items())
     lines = ["# What cutting costs", "", f"{(__doc__ or '').splitlines()[0]} Images of {side} px; {where}.", ""]
     lines += ["| member | ms | segments | cut | with pooling | at most 5 % |", "|---|---|---|---|---|---|"]
-    for each in told:
-        cut, pooled, ms = float(each["cut"]) - 1.0, float(each["pooled"]) - 1.0, float(each["ms"])
+    for row in rows:
+        cut, pooled, ms = float(row["cut"]) - 1.0, float(row["pooled"]) - 1.0, float(row["ms"])
         verdict = "(under 5 ms)" if ms < LEAST_MS else "yes" if cut <= TARGET else "**no**"
-        lines.append(f"| {each['name']} | {ms:.1f} | {each['segments']} | {cut:+.1%} | {pooled:+.1%} | {verdict} |")
+        lines.append(f"| {row['name']} | {ms:.1f} | {row['segments']} | {cut:+.1%} | {pooled:+.1%} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
@@ -152,11 +152,11 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160, help="of the images, pixels (160)")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    told = []
+    items = []
     for name in args.names or NETS:
-        told.append(measure(name, args.side))
-        print(told[-1], flush=True)
-    text = markdown(told, args.side)
+        items.append(measure(name, args.side))
+        print(items[-1], flush=True)
+    text = markdown(items, args.side)
     if not args.names:
         (RESULTS / "cutting.md").write_text(text, encoding="utf-8")
     print(text)

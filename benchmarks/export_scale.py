@@ -74,10 +74,10 @@ def measure(members: int, classes: int, exits: int) -> dict[str, float]:
         start = time.perf_counter()
         report = export_bag(folder / "bag.toml", folder / "repository")
         took = time.perf_counter() - start
-        size = sum(each.stat().st_size for each in (folder / "repository").rglob("*") if each.is_file())
+        size = sum(path.stat().st_size for path in (folder / "repository").rglob("*") if path.is_file())
     stages = {f"{stage} s": round(seconds, 1) for stage, seconds in report.seconds.items()}
-    told = {"cuts": len(report.cuts), "seconds": took, "peak MiB": _peak_mib(), "imports MiB": before}
-    return told | {"repository MiB": size / 2**20} | stages
+    table = {"cuts": len(report.cuts), "seconds": took, "peak MiB": _peak_mib(), "imports MiB": before}
+    return table | {"repository MiB": size / 2**20} | stages
 
 
 def _peak_mib() -> float:
@@ -89,9 +89,9 @@ def main() -> None:
     rows = []
     for case in CASES:
         line = [sys.executable, __file__, *map(str, case)]
-        told = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-        rows.append((*case, told))
-        print(case, told, flush=True)
+        table = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        rows.append((*case, table))
+        print(case, table, flush=True)
     text = [
         "# Export: time and memory",
         f"`python benchmarks/export_scale.py` on {os.cpu_count()} cores ({platform.machine()}), not quiet "
@@ -101,11 +101,11 @@ def main() -> None:
         "| members | classes | exits | cuts | seconds | for ramps | for timing | peak MiB | repository MiB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for members, classes, exits, told in rows:
-        timing = told["time nodes s"] + told["plan s"] + told["profile s"]
-        peak = f"{told['peak MiB']:.0f} ({told['imports MiB']:.0f} imports)"
-        cells = [members, classes, exits, told["cuts"], f"{told['seconds']:.0f}", f"{told['train ramps s']:.0f}"]
-        cells += [f"{timing:.0f}", peak, f"{told['repository MiB']:.1f}"]
+    for members, classes, exits, table in rows:
+        timing = table["time nodes s"] + table["plan s"] + table["profile s"]
+        peak = f"{table['peak MiB']:.0f} ({table['imports MiB']:.0f} imports)"
+        cells = [members, classes, exits, table["cuts"], f"{table['seconds']:.0f}", f"{table['train ramps s']:.0f}"]
+        cells += [f"{timing:.0f}", peak, f"{table['repository MiB']:.1f}"]
         text.append(f"| {' | '.join(map(str, cells))} |")
     (RESULTS / "export_scale.md").write_text("\n".join(text) + "\n", encoding="utf-8")
 

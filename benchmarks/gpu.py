@@ -79,12 +79,12 @@ class Bag:
         changed = threading.Condition()
 
         def tell(member: Member) -> Callable[[int, np.ndarray | None], None]:
-            def told(depth: int, features: np.ndarray | None) -> None:
+            def report(depth: int, features: np.ndarray | None) -> None:
                 with changed:
                     there[member.name, depth] = features
                     changed.notify_all()
 
-            return told
+            return report
 
         start = time.perf_counter()
         running = [self._pool.submit(self._chain, member, rows, tell(member)) for member in self._members]
@@ -97,8 +97,8 @@ class Bag:
                 midway = {features_name(m.name, d): there[m.name, d] for m, d in pairs if d < m.depth}
                 _run(self.parts[exit_.heads], midway)
             times.append(time.perf_counter() - start)
-        for each in running:
-            each.result()
+        for thread in running:
+            thread.result()
         return times
 
     @property
@@ -134,9 +134,9 @@ def measure(bag: Bag, batches: Sequence[int], rounds: int) -> list[dict[str, Any
                 times.setdefault(f"exit {exit_}", []).append(reached)
             if number == 0:
                 times.clear()  # the first round of a batch size builds and allocates
-        told = {name: float(np.median(each) * 1000) for name, each in times.items()}
-        results.append({"batch": batch, "ms": told})
-        print(f"batch {batch}: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in told.items()), flush=True)
+        fields_ = {name: float(np.median(times_us) * 1000) for name, times_us in times.items()}
+        results.append({"batch": batch, "ms": fields_})
+        print(f"batch {batch}: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in fields_.items()), flush=True)
     return results
 
 
@@ -145,7 +145,7 @@ def machine(providers: Sequence[str]) -> dict[str, Any]:
     import onnxruntime
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    told = {
+    fields_ = {
         "cpu": next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -155,8 +155,8 @@ def machine(providers: Sequence[str]) -> dict[str, Any]:
     }
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        told["gpu"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
-    return told
+        fields_["gpu"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    return fields_
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
@@ -165,10 +165,10 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     shown = ["members in series", "side by side", "cut, exits off", *(f"exit {n}" for n in range(len(names) - 4))]
     head = ["batch", *shown, "full ensemble, exits on", "series / side by side"]
     lines = [head, ["---"] * len(head)]
-    for each in results:
-        ms = each["ms"]
+    for result in results:
+        ms = result["ms"]
         speedup = f"{ms['series'] / ms['parallel']:.2f}"
-        lines.append([str(each["batch"]), *(f"{ms[name]:.2f}" for name in names), speedup])
+        lines.append([str(result["batch"]), *(f"{ms[name]:.2f}" for name in names), speedup])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -202,11 +202,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="exeunt-gpu-") as folder:
         repository = args.repository or exported(Path(folder))
         bag = Bag(repository, PROVIDERS[provider], args.threads)
-        results = measure(bag, [int(each) for each in args.batches.split(",")], args.rounds)
-    told = {"machine": machine(PROVIDERS[provider]), "bag": bag.manifest.bag, "results": results}
+        results = measure(bag, [int(batch) for batch in args.batches.split(",")], args.rounds)
+    fields_ = {"machine": machine(PROVIDERS[provider]), "bag": bag.manifest.bag, "results": results}
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "gpu.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    where = ", ".join(f"{key} {value}" for key, value in told["machine"].items())
+    (args.output / "gpu.json").write_text(json.dumps(fields_, indent=1) + "\n", encoding="utf-8")
+    where = ", ".join(f"{key} {value}" for key, value in fields_["machine"].items())
     (args.output / "gpu.md").write_text(f"# A bag on {provider}\n\n{where}\n\n{table(results)}\n", encoding="utf-8")
     print(table(results))
 

@@ -147,7 +147,7 @@ def measure(constants: str, rows: int, ramps: int, runs: int) -> dict[str, Any]:
     """Time both on `runs` different windows; on each, plain and ours by turns, the best of REPEATS counts."""
     rules, allowed = RULES[constants], SEARCH_LOSS[constants]
     latency_us = np.linspace(1000.0, 4000.0, ramps + 1)
-    latency_ns = [round(each * 1000) for each in latency_us]
+    latency_ns = [round(latency_u * 1000) for latency_u in latency_us]
     best_ms = []
     for seed in range(runs):
         feedback = random_feedback(rows, ramps, seed)
@@ -182,8 +182,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     keys = ["constants", "rows", "ramps", "plain_ms", "ours_ms", "times_faster", "least_times_faster"]
     digits = {"plain_ms": ".2f", "ours_ms": ".3f", "reading_feedback_ms": ".3f", "times_faster": ".1f"}
     digits["least_times_faster"] = ".1f"
-    for each in results:
-        cells = [format(each[key], digits.get(key, "")) for key in [*keys, "reading_feedback_ms"]]
+    for result in results:
+        cells = [format(result[key], digits.get(key, "")) for key in [*keys, "reading_feedback_ms"]]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -207,17 +207,19 @@ def main() -> None:
     runs = parser.parse_args().runs
     measure("paper", 64, 3, 5)  # warm up
     results = [measure(constants, rows, ramps, runs) for constants in RULES for ramps in RAMPS for rows in ROWS]
-    told = {"machine": machine(), "results": results}
+    fields_ = {"machine": machine(), "results": results}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "hill_climb.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "hill_climb.json").write_text(json.dumps(fields_, indent=1) + "\n", encoding="utf-8")
     where = ", ".join(f"{key} {value}" for key, value in machine().items())
     text = "# Hill climb against the published loop in plain Python\n\n"
     text += f"Same rows and thresholds, by turns, CPU time; {where}.\n"
     text += "`python benchmarks/hill_climb.py` writes this.\n\n"
     for rows in ROWS:
-        least = min(each["times_faster"] for each in results if each["rows"] == rows)
-        told = "reached" if least >= 5 else "**not reached**"
-        text += f"- {rows} rows: at least {least:.1f} times faster (median over windows); the target of 5 is {told}\n"
+        least = min(result["times_faster"] for result in results if result["rows"] == rows)
+        fields_ = "reached" if least >= 5 else "**not reached**"
+        text += (
+            f"- {rows} rows: at least {least:.1f} times faster (median over windows); the target of 5 is {fields_}\n"
+        )
     text += "\n"
     (RESULTS / "hill_climb.md").write_text(text + table(results) + "\n", encoding="utf-8")
     print(table(results))

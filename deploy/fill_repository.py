@@ -62,5 +62,5 @@ if __name__ == "__main__":
     parser.add_argument("volume", type=Path, help="folder that gets repository/ and replay.npz")
     parser.add_argument("--mode", choices=MODES, default=MODES[0], help="how the members run (ensemble)")
     parser.add_argument("--cache", type=Path, help="folder of trained weights (default: train anew)")
-    told = parser.parse_args()
-    fill(told.volume, told.mode, told.cache, Console())
+    args = parser.parse_args()
+    fill(args.volume, args.mode, args.cache, Console())

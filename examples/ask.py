@@ -23,7 +23,7 @@ def ask_once(url: str, model: str, images: np.ndarray) -> None:
             f"one row:  {answer.label_name}, left at exit {answer.exit} ({answer.reason.name}), risk {answer.risk:.4f}"
         )
         full = client.infer(images[:4], RequestOptions(exit="never"))
-        print(f"full vote of four: {[each.label_name for each in full]}")
+        print(f"full vote of four: {[answer_.label_name for answer_ in full]}")
         careful = client.infer(images[:4], RequestOptions(max_risk=0.001, deadline_ms=1000))
         print(f"careful:  exits {careful.exits.tolist()}, risks {careful.risks.round(4).tolist()}")
 

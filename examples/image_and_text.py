@@ -96,13 +96,13 @@ def goods(rows: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     own = label[:, None] * 10 + rng.integers(0, 10, (rows, LENGTH))  # ten words are typical of each class
     tokens = np.where(rng.random((rows, LENGTH)) < 0.4, own, rng.integers(0, WORDS, (rows, LENGTH)))
     mask = np.arange(LENGTH) < rng.integers(3, LENGTH + 1, (rows, 1))
-    given = {"IMAGE": image.clip(0, 255).astype(np.uint8), "TOKENS": tokens * mask, "MASK": mask.astype(np.int64)}
-    return given, label
+    table = {"IMAGE": image.clip(0, 255).astype(np.uint8), "TOKENS": tokens * mask, "MASK": mask.astype(np.int64)}
+    return table, label
 
 
 def train(member: nn.Module, inputs: list[np.ndarray], label: np.ndarray, steps: int = 150) -> None:
     """Cross-entropy on the truth; a second or two."""
-    tensors, target = [torch.from_numpy(each) for each in inputs], torch.from_numpy(label)
+    tensors, target = [torch.from_numpy(input_) for input_ in inputs], torch.from_numpy(label)
     optimiser = torch.optim.Adam(member.parameters(), lr=3e-3)
     for _ in range(steps):
         optimiser.zero_grad()

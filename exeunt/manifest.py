@@ -129,7 +129,7 @@ class Manifest:
         """Inputs of the public model."""
         if self.preprocess is None:
             return self.inputs
-        own = {each.name for each in (*self.preprocess.inputs, *self.preprocess.outputs)}
+        own = {tensor.name for tensor in (*self.preprocess.inputs, *self.preprocess.outputs)}
         return (*self.preprocess.inputs, *(input_ for input_ in self.inputs if input_.name not in own))
 
     @property
@@ -146,7 +146,7 @@ class Manifest:
     def exit_weights(self, number: int) -> list[float]:
         """Weights of the members that vote at an exit, in the bag's order."""
         exit_ = self.exits[number]
-        weights = exit_.weights or tuple(float(each) for each in self.weights)
+        weights = exit_.weights or tuple(float(weight_) for weight_ in self.weights)
         return [weight for weight, depth in zip(weights, exit_.depths, strict=True) if depth]
 
     @property
@@ -220,15 +220,15 @@ def _tensor(table: dict[str, Any]) -> Tensor:
 def _segment(table: dict[str, Any]) -> Segment:
     return Segment(
         model=table["model"],
-        inputs=tuple(_tensor(each) for each in table["inputs"]),
-        outputs=tuple(_tensor(each) for each in table["outputs"]),
+        inputs=tuple(_tensor(tensor) for tensor in table["inputs"]),
+        outputs=tuple(_tensor(tensor) for tensor in table["outputs"]),
         features=_tensor(table["features"]) if table["features"] else None,
         cost_us=_by_batch(table["cost_us"]),
     )
 
 
 def _preprocess(table: dict[str, Any]) -> Preprocess:
-    tensors = {key: tuple(_tensor(each) for each in table[key]) for key in ("inputs", "outputs")}
+    tensors = {key: tuple(_tensor(tensor) for tensor in table[key]) for key in ("inputs", "outputs")}
     return Preprocess(model=table["model"], **tensors)
 
 
@@ -238,23 +238,25 @@ def _manifest(table: dict[str, Any]) -> Manifest:
         mode=table["mode"],
         vote=table["vote"],
         schedule=table["schedule"],
-        inputs=tuple(_tensor(each) for each in table["inputs"]),
+        inputs=tuple(_tensor(tensor) for tensor in table["inputs"]),
         labels=tuple(table["labels"]),
         max_batch_size=int(table["max_batch_size"]),
         members=tuple(
-            Member(each["name"], float(each["weight"]), tuple(_segment(s) for s in each["segments"]), each["model"])
-            for each in table["members"]
+            Member(
+                member["name"], float(member["weight"]), tuple(_segment(s) for s in member["segments"]), member["model"]
+            )
+            for member in table["members"]
         ),
         exits=tuple(
             Exit(
-                tuple(each["depths"]),
-                each["heads"],
-                _by_batch(each["elapsed_us"]),
-                _by_batch(each["head_us"]),
-                float(each["agreement"]),
-                tuple(float(w) for w in each["weights"]) if each.get("weights") else None,
+                tuple(exit_["depths"]),
+                exit_["heads"],
+                _by_batch(exit_["elapsed_us"]),
+                _by_batch(exit_["head_us"]),
+                float(exit_["agreement"]),
+                tuple(float(w) for w in exit_["weights"]) if exit_.get("weights") else None,
             )
-            for each in table["exits"]
+            for exit_ in table["exits"]
         ),
         settings=Settings.from_mapping(table["settings"], "settings"),
         weights_sha256=table["weights_sha256"],

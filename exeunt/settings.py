@@ -84,21 +84,21 @@ class Settings:
         return (self.max_loss, *self.service_classes.values())
 
     @classmethod
-    def from_mapping(cls, told: Mapping[str, Any], where: str) -> Settings:
+    def from_mapping(cls, table: Mapping[str, Any], where: str) -> Settings:
         """Build settings from a table.
 
         Args:
-            told: key -> value, as TOML or JSON gives them.
+            table: key -> value, as TOML or JSON gives them.
             where: file and section, for messages.
 
         Raises:
             ConfigError: unknown key, wrong type, or a value that is not allowed.
         """
-        fields = {each.name: each for each in dataclasses.fields(cls)}
-        for key in told:
+        fields = {field_.name: field_ for field_ in dataclasses.fields(cls)}
+        for key in table:
             if key not in fields:
                 raise unknown("key", key, fields, where)
-        settings = cls(**{key: _typed(value, str(fields[key].type), f"{where}: {key}") for key, value in told.items()})
+        settings = cls(**{key: _typed(value, str(fields[key].type), f"{where}: {key}") for key, value in table.items()})
         settings.check(where)
         return settings
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from benchmarks.comparison.material import DATA_SETS
-    from benchmarks.comparison.report import told, write_report
+    from benchmarks.comparison.report import as_json, write_report
     from benchmarks.comparison.run import ComparisonPlan
 
     data = tuple(args.data.split(","))
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     judged = _judged(plan, args.processes, console)
     write_report(plan, judged, args.output)
     if args.json:
-        print(json.dumps(told(plan, judged), indent=1))
+        print(json.dumps(as_json(plan, judged), indent=1))
     else:
         _show(plan, judged, console)
     console.print(f"written: {args.output}")
@@ -94,26 +94,26 @@ def _judged(plan: ComparisonPlan, processes: int | None, console: Console) -> li
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("streams", total=None)
         judged = []
-        for each in compare(plan, console.print, processes):
-            judged.append(each)
+        for run_ in compare(plan, console.print, processes):
+            judged.append(run_)
             progress.update(task, advance=1, total=6 * plan.seeds * len(plan.data))
     shapes = {shape: place for place, shape in enumerate(_shape_order())}
-    return sorted(judged, key=lambda each: (plan.data.index(each.data), each.seed, shapes[each.scenario]))
+    return sorted(judged, key=lambda item: (plan.data.index(item.data), item.seed, shapes[item.scenario]))
 
 
 def _shape_order() -> list[str]:
     from benchmarks.comparison.scenarios import scenarios
 
-    return [each.name for each in scenarios(1, 2, 0, 0)]
+    return [scenario.name for scenario in scenarios(1, 2, 0, 0)]
 
 
 def _show(plan: ComparisonPlan, judged: list[ComparedStream], console: Console) -> None:
     from benchmarks.comparison.report import targets
     from exeunt.replay.tables import rich_table
 
-    for each in judged:
-        title = f"{each.data}: {each.scenario}, seed {each.seed}"
-        console.print(rich_table(list(each.results.values()), title))
+    for run_ in judged:
+        title = f"{run_.data}: {run_.scenario}, seed {run_.seed}"
+        console.print(rich_table(list(run_.results.values()), title))
     for target in targets(judged):
         mark = "[green]met[/green]" if target.met else "[red]not met[/red]"
         console.print(f"{target.what}: {target.measured} (target {target.target}) {mark}")

@@ -100,8 +100,8 @@ def _dropping_exits(offered: tuple[int, ...], solved: Callable[[tuple[int, ...]]
     """Start from every exit and drop, one at a time, the one without which it gets best, while it gets better."""
     best_us, best = solved(offered)
     while offered:
-        fewer = [tuple(each for each in offered if each != dropped) for dropped in offered]
-        found_us, found, left = min(((*solved(each), each) for each in fewer), key=lambda found: found[0])
+        fewer = [tuple(option for option in offered if option != dropped) for dropped in offered]
+        found_us, found, left = min(((*solved(option), option) for option in fewer), key=lambda found: found[0])
         if found_us >= best_us:
             return best
         best_us, best, offered = found_us, found, left
@@ -155,11 +155,11 @@ class _Search:
             final = exit_ == self._exits - 1
             grown = [child for node in layer for child in self._children(node, exit_, final)]
             layer = grown if final else self._pruned(grown, exit_ + 1)
-        return min((spent_us + left.sum() * self._latency_us[-1], told) for _, spent_us, told, left in layer)
+        return min((spent_us + left.sum() * self._latency_us[-1], chosen) for _, spent_us, chosen, left in layer)
 
     def _children(self, node: _Node, exit_: int, final: bool) -> list[_Node]:
         """Every sensible threshold at this exit; at the final one only the highest that the budget allows."""
-        losses, spent_us, told, left = node
+        losses, spent_us, chosen, left = node
         here = self._order[exit_][left[self._order[exit_]]]  # rows still there, surest first
         score, wrong = self._scores[here, exit_], self._wrong[here, exit_]
         stops = score[wrong][: self._budget - losses + 1].astype(np.float64)
@@ -177,7 +177,7 @@ class _Search:
             if count:
                 after = left.copy()
                 after[here[:count]] = False
-            children.append((lost, spent_us + count * self._latency_us[exit_], (*told, float(stop)), after))
+            children.append((lost, spent_us + count * self._latency_us[exit_], (*chosen, float(stop)), after))
         return children
 
     def _pruned(self, layer: list[_Node], exits_done: int) -> list[_Node]:

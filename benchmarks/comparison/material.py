@@ -67,7 +67,7 @@ class Material:
         full = self.calibration.full
         wrong = self.calibration.labels[:, 0] != full
         classes = np.arange(self.manifest.classes)
-        return int(np.argmax([wrong[full == each].mean() if (full == each).any() else 0.0 for each in classes]))
+        return int(np.argmax([wrong[full == class_].mean() if (full == class_).any() else 0.0 for class_ in classes]))
 
 
 def prepare(name: str, work: Path, say: Say) -> Material:
@@ -232,8 +232,8 @@ def _key(module: nn.Module) -> str:
     """Of what trained weights depend on: a change of architecture or schedule trains anew."""
     from exeunt.demo import train
 
-    told = (VERSION, GLYPH_TRAINING_ROWS, train.EPOCHS, train.BATCH_ROWS, train.PEAK_RATE, repr(module))
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+    items = (VERSION, GLYPH_TRAINING_ROWS, train.EPOCHS, train.BATCH_ROWS, train.PEAK_RATE, repr(module))
+    return hashlib.sha256(repr(items).encode()).hexdigest()[:12]
 
 
 def _draw_digits() -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
@@ -244,9 +244,9 @@ def _draw_digits() -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
     def draw(level: np.ndarray, classes: np.ndarray, seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
         chosen = rng.integers(0, len(test), len(level))
-        for each in np.unique(classes[classes >= 0]):
-            here = np.flatnonzero(classes == each)
-            chosen[here] = rng.choice(np.flatnonzero(test.labels == each), len(here))
+        for label in np.unique(classes[classes >= 0]):
+            here = np.flatnonzero(classes == label)
+            chosen[here] = rng.choice(np.flatnonzero(test.labels == label), len(here))
         return data.with_noise(test.images[chosen], level, rng)
 
     return draw

@@ -37,10 +37,10 @@ class Target:
 
 def targets(judged: Sequence[ComparedStream]) -> list[Target]:
     """The targets on `budget`; latencies are compared per shape of stream, as means over the seeds."""
-    budget = [each.results["budget"] for each in judged]
+    budget = [run.results["budget"] for run in judged]
     broken = sum(result.violations > 0 for result in budget)
     worst = max(result.worst_window for result in budget)
-    told = [
+    items = [
         Target(
             "streams and seeds on which the bound is passed, `budget`", "0", f"{broken} of {len(budget)}", broken == 0
         ),
@@ -55,16 +55,16 @@ def targets(judged: Sequence[ComparedStream]) -> list[Target]:
         ratios = _ratios(judged, drifts)
         shown = ", ".join(f"{name} {ratio:.3f}x" for name, ratio in ratios.items())
         what = f"mean latency, `budget`, against the best fixed thresholds in hindsight, {kind} streams"
-        told.append(Target(what, f"<= {most:.2f}x", shown, max(ratios.values(), default=0.0) <= most))
-    return told
+        items.append(Target(what, f"<= {most:.2f}x", shown, max(ratios.values(), default=0.0) <= most))
+    return items
 
 
 def against_hill_climb(judged: Sequence[ComparedStream]) -> list[list[str]]:
     """Lines of a table: per bag and shape, the mean latency of budget over hill_climb's, and the losses of both."""
     lines = []
-    for data in _names(each.data for each in judged):
-        for shape in _names(each.scenario for each in judged):
-            chosen = [each for each in judged if (each.data, each.scenario) == (data, shape)]
+    for data in _names(run.data for run in judged):
+        for shape in _names(run.scenario for run in judged):
+            chosen = [run for run in judged if (run.data, run.scenario) == (data, shape)]
             budget, climb = (_mean(chosen, policy, lambda result: result.mean_latency) for policy in ("budget", PAPER))
             losses = [100 * _mean(chosen, policy, lambda result: result.loss) for policy in ("budget", PAPER)]
             lines.append([f"{data} {shape}", f"{budget / climb:.3f}x", *(f"{loss:.2f} %" for loss in losses)])
@@ -74,9 +74,9 @@ def against_hill_climb(judged: Sequence[ComparedStream]) -> list[list[str]]:
 def _ratios(judged: Sequence[ComparedStream], drifts: bool) -> dict[str, float]:
     """Mean latency of budget over that of the best fixed thresholds, by bag and shape."""
     ratios = {}
-    for data in _names(each.data for each in judged):
-        for shape in _names(each.scenario for each in judged if each.drifts == drifts):
-            chosen = [each for each in judged if (each.data, each.scenario) == (data, shape)]
+    for data in _names(run.data for run in judged):
+        for shape in _names(run.scenario for run in judged if run.drifts == drifts):
+            chosen = [run for run in judged if (run.data, run.scenario) == (data, shape)]
             latency = [_mean(chosen, policy, lambda result: result.mean_latency) for policy in ("budget", BEST_FIXED)]
             ratios[f"{data} {shape}"] = latency[0] / latency[1]
     return ratios
@@ -87,7 +87,7 @@ def write_report(plan: ComparisonPlan, judged: Sequence[ComparedStream], path: P
     figures = path.parent / "figures"
     sections = [_head(plan), _targets_section(judged), _setting(plan)]
     for data in plan.data:
-        chosen = [each for each in judged if each.data == data]
+        chosen = [run for run in judged if run.data == data]
         stream, runs, costs = drawn_runs(plan, data, DRAWN_SCENARIO)
         plot_course(stream, runs, costs, plan.max_loss, figures / f"comparison-{data}-course.png")
         plot_prices(_by_scenario(chosen), plan.max_loss, figures / f"comparison-{data}-prices.png")
@@ -97,13 +97,13 @@ def write_report(plan: ComparisonPlan, judged: Sequence[ComparedStream], path: P
     path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def told(plan: ComparisonPlan, judged: Sequence[ComparedStream]) -> dict[str, Any]:
+def as_json(plan: ComparisonPlan, judged: Sequence[ComparedStream]) -> dict[str, Any]:
     """Everything as a table for JSON."""
     lines = [
-        dataclasses.asdict(each) | {"results": {name: plain(result) for name, result in each.results.items()}}
-        for each in judged
+        dataclasses.asdict(run) | {"results": {name: plain(result) for name, result in run.results.items()}}
+        for run in judged
     ]
-    kept = [dataclasses.asdict(each) for each in targets(judged)]
+    kept = [dataclasses.asdict(target) for target in targets(judged)]
     return {"plan": dataclasses.asdict(plan) | {"work": str(plan.work)}, "targets": kept, "streams": lines}
 
 
@@ -118,7 +118,10 @@ def _head(plan: ComparisonPlan) -> str:
 
 
 def _targets_section(judged: Sequence[ComparedStream]) -> str:
-    lines = [[each.what, each.target, each.measured, "met" if each.met else "**not met**"] for each in targets(judged)]
+    lines = [
+        [target.what, target.target, target.measured, "met" if target.met else "**not met**"]
+        for target in targets(judged)
+    ]
     header = ("stream", "mean latency, `budget` / `hill_climb`", "loss of `budget`", "loss of `hill_climb`")
     return (
         "## Targets\n\n"
@@ -157,12 +160,12 @@ share of the plain ensemble's. Lossless stops are on for everybody, the referenc
 
 
 def _data_section(plan: ComparisonPlan, data: str, judged: Sequence[ComparedStream], latency_us: np.ndarray) -> str:
-    shapes = _names(each.scenario for each in judged)
+    shapes = _names(run.scenario for run in judged)
     lines = []
     for policy in judged[0].results:
         cells = [policy]
         for shape in shapes:
-            cells.append(_cell([each for each in judged if each.scenario == shape], policy, plan.max_loss))
+            cells.append(_cell([run for run in judged if run.scenario == shape], policy, plan.max_loss))
         lines.append(cells)
     costs = ", ".join(f"{us:.0f}" for us in latency_us)
     return (
@@ -177,18 +180,18 @@ def _data_section(plan: ComparisonPlan, data: str, judged: Sequence[ComparedStre
 
 
 def _cell(judged: Sequence[ComparedStream], policy: str, max_loss: float) -> str:
-    worst = max(each.results[policy].worst_window for each in judged)
+    worst = max(run.results[policy].worst_window for run in judged)
     latency = _mean(judged, policy, lambda result: result.mean_latency)
     loss = _mean(judged, policy, lambda result: result.loss)
     cell = f"{latency:.3f} / {100 * loss:.2f} % / {100 * worst:.1f} %"
     promises = "hindsight" not in policy
-    broken = promises and any(each.results[policy].violations for each in judged)
+    broken = promises and any(run.results[policy].violations for run in judged)
     return f"**{cell}**" if broken else cell
 
 
 def _times_section(judged: Sequence[ComparedStream]) -> str:
     lines = []
-    for policy in (each.label for each in POLICIES):
+    for policy in (policy_.label for policy_ in POLICIES):
         cells = [policy]
         cells.append(f"{_mean(judged, policy, lambda result: result.serving_us_per_row):.0f} us")
         jobs = _mean(judged, policy, lambda result: result.jobs)
@@ -218,10 +221,10 @@ records there can be replayed one by one with `exeunt replay`."""
 
 def _by_scenario(judged: Sequence[ComparedStream]) -> dict[str, list[ReplayResult]]:
     """Results averaged over the seeds, by shape."""
-    shapes = _names(each.scenario for each in judged)
+    shapes = _names(run.scenario for run in judged)
     averaged = {}
     for shape in shapes:
-        chosen = [each for each in judged if each.scenario == shape]
+        chosen = [run for run in judged if run.scenario == shape]
         averaged[shape] = [
             dataclasses.replace(
                 chosen[0].results[policy],
@@ -234,9 +237,9 @@ def _by_scenario(judged: Sequence[ComparedStream]) -> dict[str, list[ReplayResul
 
 
 def _mean(judged: Sequence[ComparedStream], policy: str, pick: Pick) -> float:
-    return float(np.mean([pick(each.results[policy]) for each in judged]))
+    return float(np.mean([pick(run.results[policy]) for run in judged]))
 
 
-def _names(told: Iterable[str]) -> list[str]:
+def _names(names: Iterable[str]) -> list[str]:
     """Each name once, in the order of first appearance."""
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(names))

@@ -107,7 +107,7 @@ def compare_stream(plan: ComparisonPlan, data: str, scenario: str, seed: int) ->
 def find(plan: ComparisonPlan, data: str, scenario: str, seed: int) -> tuple[Material, Scenario]:
     """A bag, prepared before, and one shape for it."""
     material = prepare(data, plan.work, _silent)
-    shape = next(each for each in _shapes(plan, material, seed) if each.name == scenario)
+    shape = next(shape_ for shape_ in _shapes(plan, material, seed) if shape_.name == scenario)
     return material, shape
 
 

@@ -76,7 +76,7 @@ def own_time(repository: Path, bag: str, rows: np.ndarray) -> tuple[dict[str, fl
         return min(spent_s) / len(rows) * 1e6
 
     all_us = per_input_us(True, 2)
-    for session in {id(each): each for each in _sessions(engine)}.values():
+    for session in {id(session_): session_ for session_ in _sessions(engine)}.values():
         _remember(session)
     own_us, tuned_us = per_input_us(False, 5), per_input_us(True, 5)
     profile = cProfile.Profile()

@@ -156,7 +156,7 @@ def _targets(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> l
         if parallel is not None:
             rows.append(("throughput, parallel", ">= 1.8", (ratio[parallel], parallel), False))
         rows.append(("throughput, best schedule", ">= 2.5", max((ratio[m], m) for m in engines), False))
-    off = {each["model"]: each for each in found.get("exits_off", ())}
+    off = {row["model"]: row for row in found.get("exits_off", ())}
     for name in ("p50_ms", "p99_ms"):
         if plain in off:
             worst = max((off[m][name] / off[plain][name], m) for m in engines if m in off)

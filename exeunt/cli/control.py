@@ -107,7 +107,7 @@ def _exits(option: str, text: str | None, early: set[int]) -> set[int]:
     if text is None or text == "all":
         return set() if text is None else early
     try:
-        named = {int(each) for each in text.split(",")}
+        named = {int(part) for part in text.split(",")}
     except ValueError:
         raise ConfigError(f"{option} {text!r}; allowed: numbers with commas between, or all") from None
     if strange := named - early:

@@ -80,7 +80,7 @@ def _native(args: argparse.Namespace) -> Native:
     from exeunt_export.writing.native import Native
 
     try:
-        gpus = tuple(int(each) for each in args.gpus.split(",") if each)
+        gpus = tuple(int(gpu) for gpu in args.gpus.split(",") if gpu)
     except ValueError:
         raise ConfigError(f"--gpus {args.gpus!r}; allowed: numbers separated by commas, as 0,1") from None
     options = Native(args.format, args.accelerator, args.precision, gpus=gpus, rank_segments=args.rank_segments)

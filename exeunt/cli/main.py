@@ -97,12 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        line, code = _told(error)
+        line, code = _message(error)
         print(f"exeunt: {line}", file=sys.stderr)
         return code
 
 
-def _told(error: Exception) -> tuple[str, int]:
+def _message(error: Exception) -> tuple[str, int]:
     """What to say about an error, and the exit code."""
     exit_code = getattr(error, "exit_code", None)  # ExeuntError, and the client's ClientError
     if exit_code is not None:

@@ -82,6 +82,6 @@ def _table(before: Manifest, after: Manifest) -> Any:
         table.add_column(f"batch {size}: by export, ms", justify="right")
         table.add_column("on the server, ms", justify="right")
     for number, (old, new) in enumerate(zip(before.exits, after.exits, strict=True)):
-        cells = [f"{each.elapsed_us[size] / 1000:.2f}" for size in shown for each in (old, new)]
+        cells = [f"{profile.elapsed_us[size] / 1000:.2f}" for size in shown for profile in (old, new)]
         table.add_row(str(number) if number < len(after.exits) - 1 else "full ensemble", *cells)
     return table

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     runs = _runs(args, record, stream, _calibration(args, record))
     results = _results(record, stream, runs, max_loss)
     if args.json:
-        print(json.dumps(_told(record, max_loss, results, runs), indent=1))
+        print(json.dumps(_as_json(record, max_loss, results, runs), indent=1))
     else:
         _show(record, max_loss, results, runs)
     if args.plot:
@@ -116,9 +116,9 @@ def _results(record: Record, stream: VoteStream, runs: Sequence[ReplayRun], max_
     losses = (max_loss, *settings.class_losses[1:])
     names = ["default", *settings.classes_of_service[1:]]
     return [
-        result_of(stream, run, costs, losses[each], each, f"{run.policy} [{names[each]}]")
+        result_of(stream, run, costs, losses[name], name, f"{run.policy} [{names[name]}]")
         for run in runs
-        for each in present
+        for name in present
     ]
 
 
@@ -151,16 +151,16 @@ def _calibration(args: argparse.Namespace, record: Record) -> Feedback:
 def _agreement(runs: Sequence[ReplayRun]) -> list[float]:
     """Share of rows that each run lets leave at the same exit for the same reason as the record."""
     first = runs[0]
-    return [float(((each.exit == first.exit) & (each.reason == first.reason)).mean()) for each in runs]
+    return [float(((run_.exit == first.exit) & (run_.reason == first.reason)).mean()) for run_ in runs]
 
 
-def _told(
+def _as_json(
     record: Record, max_loss: float, results: Sequence[ReplayResult], runs: Sequence[ReplayRun]
 ) -> dict[str, Any]:
     from exeunt.replay.run import plain
 
     about = {"bag": record.about.bag, "content_hash": record.about.content_hash, "max_loss": max_loss}
-    agreement = dict(zip([each.policy for each in runs], _agreement(runs), strict=True))
+    agreement = dict(zip([run_.policy for run_ in runs], _agreement(runs), strict=True))
     table = {"missing_rows": record.missing_rows, "as_recorded": agreement}
     return about | table | {"results": [plain(result) for result in results]}
 
@@ -174,7 +174,7 @@ def _show(record: Record, max_loss: float, results: Sequence[ReplayResult], runs
     console = Console(width=None if sys.stdout.isatty() else 130)
     title = f"{escape(record.about.bag)}: {len(record.decided)} rows replayed, promised loss {max_loss:.2%}"
     console.print(rich_table(results, title))
-    for each, agreement in list(zip(runs, _agreement(runs), strict=True))[1:]:
-        console.print(f"{escape(each.policy)}: {agreement:.2%} of the rows left where the record says")
+    for run_, agreement in list(zip(runs, _agreement(runs), strict=True))[1:]:
+        console.print(f"{escape(run_.policy)}: {agreement:.2%} of the rows left where the record says")
     if record.missing_rows:
         console.print(f"{record.missing_rows} rows are missing from the record")

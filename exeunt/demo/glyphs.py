@@ -83,7 +83,7 @@ def _placed(glyphs: np.ndarray, turn: np.ndarray, scale: np.ndarray, shift: np.n
     """Turn (radians), scale and shift (in half images) each glyph; float32 [rows, size_px, size_px], bilinear."""
     rows, atlas_px, _ = glyphs.shape
     line = (np.arange(size_px, dtype=np.float32) + 0.5) * 2 / size_px - 1
-    down, right = (each.astype(np.float32)[:, None, None] for each in shift.T)
+    down, right = (axis_shift.astype(np.float32)[:, None, None] for axis_shift in shift.T)
     y, x = line[None, :, None] - down, line[None, None, :] - right
     sine, cosine = (f(turn).astype(np.float32)[:, None, None] / scale[:, None, None] for f in (np.sin, np.cos))
     centre = (atlas_px - 1) / 2

@@ -80,10 +80,10 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
     names = bag_names(modes)
     exported = {name: _export(modules, folder, name, mode, console) for mode, name in names.items()}
     shutil.rmtree(repository, ignore_errors=True)
-    for name, each in exported.items():
-        (each / PAGE_FILE).rename(each / f"{name}_{PAGE_FILE}")  # one for each bag
-        shutil.copytree(each, repository, dirs_exist_ok=True)
-        shutil.rmtree(each)
+    for name, folder_ in exported.items():
+        (folder_ / PAGE_FILE).rename(folder_ / f"{name}_{PAGE_FILE}")  # one for each bag
+        shutil.copytree(folder_, repository, dirs_exist_ok=True)
+        shutil.rmtree(folder_)
     return Prepared(repository, tuple(bag_of(repository, name).manifest for name in exported), parts, modules)
 
 

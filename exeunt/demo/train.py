@@ -60,16 +60,16 @@ def trained_bag(
     for number, (name, architecture) in enumerate(members.ARCHITECTURES.items()):
         torch.manual_seed(seed + number)
         modules[name] = architecture()
-    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _single_threaded(), ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            jobs = [pool.submit(trained, *each, seed + number) for number, each in enumerate(modules.items())]
+            jobs = [pool.submit(trained, *job_, seed + number) for number, job_ in enumerate(modules.items())]
             return dict(zip(modules, [job.result() for job in jobs], strict=True))
         finally:
             stop.set()  # after Ctrl-C the others end with their step
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _single_threaded() -> Iterator[None]:
     """Small convolutions gain nothing from torch's own threads, and members train side by side."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

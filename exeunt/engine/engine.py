@@ -80,7 +80,7 @@ class Engine:
     ) -> None:
         settings = manifest.settings
         intra_op_threads = intra_op_threads or settings.intra_op_threads or 1
-        providers = providers or [each.strip() for each in settings.providers.split(",")]
+        providers = providers or [provider.strip() for provider in settings.providers.split(",")]
         self.threads = threads or workers_of(settings)
         sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
         self._manifest = manifest
@@ -204,8 +204,8 @@ class Engine:
         """SegmentRun the heads of an exit and pass the votes on."""
         try:
             found = self._segments.votes(exit_, dues)
-            for each in found:
-                host.arrived(each.due.progress.ticket.id, each.votes, each.rows)
+            for result in found:
+                host.arrived(result.due.progress.ticket.id, result.votes, result.rows)
         except Exception as error:  # as in `_run`
             for due in dues:
                 self._drop(host, due.progress.ticket.id, error)

@@ -35,7 +35,7 @@ def exit_times(
     running: list[tuple[float, int]] = []
     now_us = 0.0
     while len(reached) < len(exits):
-        aim = next(each for each in aims if each >= len(reached))
+        aim = next(aim_ for aim_ in aims if aim_ >= len(reached))
         ready = [m for m, own in enumerate(segments_us) if not busy[m] and depths[m] < len(own)]
         ready.sort(key=lambda member: _urgency(segments_us, exits, aims, aim, member, depths[member]))
         for member in ready[: workers - len(running)]:
@@ -57,5 +57,5 @@ def _urgency(
     member: int,
     depth: int,
 ) -> tuple[int, float, int]:
-    needs = next(each for each in aims if each >= aim and exits[each][member] > depth)
+    needs = next(aim_ for aim_ in aims if aim_ >= aim and exits[aim_][member] > depth)
     return needs, -sum(segments_us[member][depth : exits[needs][member]]), member

@@ -51,7 +51,7 @@ def _by_rows(profile: dict[int, float], most_rows: int) -> list[float]:
     beyond = rows > sizes[-1]
     us[beyond] = profile[sizes[-1]] * rows[beyond] / sizes[-1]
     us[0] = 0.0
-    return [float(each) for each in us]
+    return [float(time) for time in us]
 
 
 class RunPlan:
@@ -75,8 +75,8 @@ class RunPlan:
         self._orders = [RunOrder((*choice, last), self.depths, segments_us) for choice in _choices(last)]
         self._straight = RunOrder((last,), self.depths, segments_us)
         self._times = {
-            each: np.array([exit_times(segments_us, self.depths, each, order.targets) for order in self._orders])
-            for each in {1, workers}
+            count: np.array([exit_times(segments_us, self.depths, count, order.targets) for order in self._orders])
+            for count in {1, workers}
         }
 
     def straight(self) -> RunOrder:
@@ -112,7 +112,7 @@ def _choices(early: int) -> list[tuple[int, ...]]:
     found = {everything, ()}
     for place in everything:
         found |= {everything[:place], everything[place:], (place,), everything[:place] + everything[place + 1 :]}
-    return sorted(found, key=lambda each: (-len(each), each))
+    return sorted(found, key=lambda item: (-len(item), item))
 
 
 class RunOrder:

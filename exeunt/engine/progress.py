@@ -123,7 +123,7 @@ class Progress:
         self.order = order
         self.number = ticket.id
         self.pieces = [[WorkItem(self, member)] for member in range(members)]
-        self.told: dict[tuple[int, int], list[tuple[np.ndarray | None, np.ndarray]]] = {}
+        self.votes: dict[tuple[int, int], list[tuple[np.ndarray | None, np.ndarray]]] = {}
         self.due = 0
         self.decided = 0
         self.open = True
@@ -184,9 +184,9 @@ class Progress:
                     return False
         return True
 
-    def told_of(self, member: int, depth: int, rows: np.ndarray | None) -> np.ndarray:
+    def votes_of(self, member: int, depth: int, rows: np.ndarray | None) -> np.ndarray:
         """What the member told at a depth about `rows` (indices; None = all); float32 [rows, any]."""
-        parts = self.told[member, depth]
+        parts = self.votes[member, depth]
         if len(parts) == 1 and parts[0][0] is None:
             return parts[0][1] if rows is None else parts[0][1][rows]
         whole = np.zeros((self.ticket.rows, *parts[0][1].shape[1:]), dtype=parts[0][1].dtype)

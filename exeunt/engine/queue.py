@@ -47,7 +47,7 @@ class WorkQueue:
         heap = self._heaps[kind]
         heapq.heappush(heap, (progress.number, needed_at, minus_us, piece.member, self._stamp, piece))
         if len(heap) > 64 + 4 * self._count:  # mostly entries that no longer hold: let go of their tensors
-            heap[:] = [each for each in heap if _holds(each)]
+            heap[:] = [entry for entry in heap if _holds(entry)]
             heapq.heapify(heap)
 
     def remove(self, piece: WorkItem) -> None:

@@ -112,7 +112,7 @@ class Segments:
     @staticmethod
     def _hand_out(step: Step, piece: WorkItem, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
         if step.tells and pair in piece.progress.plan.pairs:
-            piece.progress.told.setdefault(pair, []).append((piece.rows, table[step.outputs[0]]))
+            piece.progress.votes.setdefault(pair, []).append((piece.rows, table[step.outputs[0]]))
         kept = {name: array for name, array in piece.tensors.items() if name in step.keeps}
         piece.tensors = kept | {name: array for name, array in table.items() if name in step.keeps}
 
@@ -124,22 +124,22 @@ class Segments:
         """
         finished, midway = self._exits[exit_]
         items = [ArrivedVotes(due, {}, rows) for due in dues for running, rows in [_running(due.progress)] if running]
-        for each in items:
+        for item in items:
             for pair in finished:
-                each.votes[pair] = each.due.progress.told_of(*pair, each.rows)
+                item.votes[pair] = item.due.progress.votes_of(*pair, item.rows)
         heads = self._heads[exit_]
         if not items or heads is None:
             return items
         feed = {
-            self._names[pair][0]: _joined([each.due.progress.told_of(*pair, each.rows) for each in items])
+            self._names[pair][0]: _joined([item.due.progress.votes_of(*pair, item.rows) for item in items])
             for pair in midway
         }
         outputs = heads.run([self._names[pair][1] for pair in midway], feed)
         first = 0
-        for each in items:
-            stop = first + (each.due.progress.ticket.rows if each.rows is None else len(each.rows))
+        for item in items:
+            stop = first + (item.due.progress.ticket.rows if item.rows is None else len(item.rows))
             for pair, array in zip(midway, outputs, strict=True):
-                each.votes[pair] = array[first:stop]
+                item.votes[pair] = array[first:stop]
             first = stop
         return items
 

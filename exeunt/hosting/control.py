@@ -270,7 +270,7 @@ def _table(path: Path, kind: type) -> dict[str, Any]:
     version = found.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise ConfigError(f"{path}: schema_version {version!r}; allowed: {SCHEMA_VERSION}")
-    names = [each.name for each in dataclasses.fields(kind)]
+    names = [field_.name for field_ in dataclasses.fields(kind)]
     for key in found:
         if key not in names:
             raise unknown("key", key, names, str(path))
@@ -292,9 +292,9 @@ def _finite(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _write(path: Path, told: Control | Status) -> None:
+def _write(path: Path, content: Control | Status) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(told)}
+    table = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(content)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")  # not mkstemp: the file keeps the folder's usual rights
     try:
         temporary.write_text(json.dumps(table, indent=1, allow_nan=False, default=_number) + "\n", encoding="utf-8")

@@ -62,7 +62,7 @@ class Housekeeping:
         self._log = log
         self._flush = flush
         self._drained = False
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._control = Control()
         self._control_error = ""
         self._started_unix_s = time.time()
@@ -125,8 +125,8 @@ class Housekeeping:
 
     def _once(self, line: str) -> None:
         """Log a line unless it was the last of its kind."""
-        if line not in self._told:
-            self._told.add(line)
+        if line not in self._logged:
+            self._logged.add(line)
             self._log(line)
 
     def _restore(self) -> None:
@@ -241,7 +241,7 @@ class Housekeeping:
             max_loss=losses[0],
             service_classes=dict(zip(names[1:], losses[1:], strict=True)),
             exits_off=self._control.exits_off,
-            active=tuple(bool(each) for each in controller.active()),
+            active=tuple(bool(ticket) for ticket in controller.active()),
             thresholds=tuple(float(threshold) for threshold in controller.tuner.thresholds()),
             answers=tuple({r.name.lower(): int(row[r]) for r in Reason} for row in counters.answers),
             metrics={**own, **controller.tuner.metrics()},

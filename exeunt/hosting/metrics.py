@@ -68,11 +68,11 @@ def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) 
         numbers: family -> name -> value, what others tell.
     """
     bag = ("bag", controller.manifest.bag)
-    found = _told(controller, {**numbers, "exeunt_tuner": controller.tuner.metrics()})
+    found = _families(controller, {**numbers, "exeunt_tuner": controller.tuner.metrics()})
     return [MetricSample(family, (bag, *labels), value) for family, labels, value in found]
 
 
-def _told(
+def _families(
     controller: Controller, numbers: Mapping[str, Mapping[str, float]]
 ) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
     counters = controller.counters

@@ -135,8 +135,8 @@ def _in_series(
     """One member after another, then their vote here; outcomes by member model, and of all under SERIES."""
     began_s = time.perf_counter()
     outcomes = {member.model or "": _ask(clients[member.model or ""], part, request) for member in manifest.members}
-    answers = [each.answers.probabilities for each in outcomes.values() if each.answers is not None]
-    errors = [each.error for each in outcomes.values() if each.error]
+    answers = [outcome.answers.probabilities for outcome in outcomes.values() if outcome.answers is not None]
+    errors = [outcome.error for outcome in outcomes.values() if outcome.error]
     answer = None
     if not errors:
         mean = vote(answers, [member.weight for member in manifest.members], manifest.vote)

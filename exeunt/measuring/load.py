@@ -119,7 +119,7 @@ async def _run(url: str, traffic: Traffic, blocks: Sequence[Block], progress: Pr
             outcomes = await _play(clients[block.model], traffic, block, begin_s, progress)
             run.outcomes[block.model] += outcomes
             start_s = outcomes[0].scheduled_s - block.offsets_s[0]
-            run.busy_s[block.model] += max(each.done_s for each in outcomes) - start_s
+            run.busy_s[block.model] += max(outcome.done_s for outcome in outcomes) - start_s
             await asyncio.sleep(traffic.gap_s)
         run.cpu_share = (time.process_time() - cpu_s) / (time.perf_counter() - begin_s)
     return run

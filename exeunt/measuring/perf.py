@@ -257,7 +257,9 @@ def read_profile(path: Path) -> Profile:
     profile = json.loads(path.read_text(encoding="utf-8"))
     requests = [request for experiment in profile["experiments"] for request in experiment["requests"]]
     answered = [
-        (each["timestamp"], each["response_timestamps"][-1]) for each in requests if each["response_timestamps"]
+        (request_["timestamp"], request_["response_timestamps"][-1])
+        for request_ in requests
+        if request_["response_timestamps"]
     ]
     if not answered:
         raise ServingError(f"{path}: perf_analyzer got no answer")

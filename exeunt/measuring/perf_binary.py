@@ -71,7 +71,7 @@ def _check_libraries(analyzer: PerfAnalyzer) -> None:
     )
     missing = [line.split()[0] for line in listed.stdout.splitlines() if "not found" in line]
     if missing:
-        need = ", ".join(_PACKAGES.get(each, each) for each in missing)
+        need = ", ".join(_PACKAGES.get(library, library) for library in missing)
         raise ConfigError(f"{analyzer.binary} lacks {', '.join(missing)}: install {need}, or `{FETCH}` again")
 
 

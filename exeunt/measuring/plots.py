@@ -45,14 +45,16 @@ class Course:
     @classmethod
     def of(cls, outcomes: Sequence[Outcome], full: np.ndarray, rows: int = 1) -> Course:
         """From the outcomes that were answered; `full` int [stream rows] is the full vote's label."""
-        answered = sorted((each for each in outcomes if each.answers is not None), key=lambda each: each.request)
-        answers = [each.answers for each in answered if each.answers is not None]
-        labels = np.concatenate([each.labels for each in answers])
-        wanted = np.concatenate([full[each.request * rows : (each.request + 1) * rows] for each in answered])
+        answered = sorted(
+            (outcome for outcome in outcomes if outcome.answers is not None), key=lambda item: item.request
+        )
+        answers = [point.answers for point in answered if point.answers is not None]
+        labels = np.concatenate([answer.labels for answer in answers])
+        wanted = np.concatenate([full[point.request * rows : (point.request + 1) * rows] for point in answered])
         return cls(
-            stream_s=np.repeat([each.stream_s for each in answered], rows),
-            exits=np.concatenate([each.exits for each in answers]),
-            reasons=np.concatenate([each.reasons for each in answers]),
+            stream_s=np.repeat([point.stream_s for point in answered], rows),
+            exits=np.concatenate([answer.exits for answer in answers]),
+            reasons=np.concatenate([answer.reasons for answer in answers]),
             lost=labels != wanted,
         )
 
@@ -93,7 +95,9 @@ def run_picture(
 def draw_latency(axes: Axes, run: LoadRun) -> None:
     """Share of requests answered within a time, by model; the median is marked."""
     for (model, outcomes), colour in zip(run.outcomes.items(), _MODELS, strict=False):
-        latency_ms = np.sort([1e3 * (each.done_s - each.scheduled_s) for each in outcomes if each.answers is not None])
+        latency_ms = np.sort(
+            [1e3 * (outcome.done_s - outcome.scheduled_s) for outcome in outcomes if outcome.answers is not None]
+        )
         if not len(latency_ms):
             continue
         share = np.arange(1, len(latency_ms) + 1) / len(latency_ms)

@@ -59,7 +59,7 @@ def measure(
         try:
             for done in range(ROUNDS):
                 for size in sizes:
-                    rows = {name: np.resize(each, (size, *each.shape[1:])) for name, each in inputs.items()}
+                    rows = {name: np.resize(input_, (size, *input_.shape[1:])) for name, input_ in inputs.items()}
                     for model, us in _one_round(client, manifest, rows):
                         known = times.setdefault(model, {})
                         known[size] = min(us, known.get(size, us))
@@ -121,7 +121,8 @@ def retimed(manifest: Manifest, times: Times) -> Manifest:
     """
     members = tuple(
         dataclasses.replace(
-            member, segments=tuple(dataclasses.replace(each, cost_us=times[each.model]) for each in member.segments)
+            member,
+            segments=tuple(dataclasses.replace(segment, cost_us=times[segment.model]) for segment in member.segments),
         )
         for member in manifest.members
     )

@@ -16,13 +16,13 @@ def latency_table(summaries: Sequence[Summary]) -> Table:
     from rich.markup import escape
 
     table = _table(("model",), ("p50 ms", "p95 ms", "p99 ms", "rows/s", "loss", "accuracy", "failed"))
-    for each in summaries:
+    for summary in summaries:
         table.add_row(
-            escape(each.model),
-            *(f"{value:.1f}" for value in (each.p50_ms, each.p95_ms, each.p99_ms, each.rows_per_s)),
-            percent(each.loss, 2),
-            percent(each.accuracy, 1),
-            str(each.failed),
+            escape(summary.model),
+            *(f"{value:.1f}" for value in (summary.p50_ms, summary.p95_ms, summary.p99_ms, summary.rows_per_s)),
+            percent(summary.loss, 2),
+            percent(summary.accuracy, 1),
+            str(summary.failed),
         )
     return table
 
@@ -31,14 +31,14 @@ def exits_table(summaries: Sequence[Summary]) -> Table:
     """One row per model that has exits: share of answers by exit and by reason."""
     from rich.markup import escape
 
-    exits = sorted({exit_ for each in summaries for exit_ in each.exits})
-    reasons = sorted({reason for each in summaries for reason in each.reasons})
+    exits = sorted({exit_ for summary in summaries for exit_ in summary.exits})
+    reasons = sorted({reason for summary in summaries for reason in summary.reasons})
     table = _table(("model",), (*(f"exit {exit_}" for exit_ in exits), *reasons))
-    for each in summaries:
-        if each.exits:
-            shares = [each.exits.get(exit_, 0.0) for exit_ in exits]
+    for summary in summaries:
+        if summary.exits:
+            shares = [summary.exits.get(exit_, 0.0) for exit_ in exits]
             table.add_row(
-                escape(each.model), *map(percent, shares + [each.reasons.get(reason, 0.0) for reason in reasons])
+                escape(summary.model), *map(percent, shares + [summary.reasons.get(reason, 0.0) for reason in reasons])
             )
     return table
 

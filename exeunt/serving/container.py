@@ -60,46 +60,46 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def command(told: argparse.Namespace, bags: list[ServedBag], name: str) -> list[str]:
+def command(args: argparse.Namespace, bags: list[ServedBag], name: str) -> list[str]:
     """Command line of tritonserver; every flag that matters is explicit.
 
     Args:
-        told: what `options` returns.
+        args: what `options` returns.
         bags: of the repository.
         name: prefix of shared memory.
     """
     tickets = max(bag.settings.max_tickets for bag in bags)
     flags = {
-        "model-repository": told.repository,
-        "backend-directory": told.backend_directory,
+        "model-repository": args.repository,
+        "backend-directory": args.backend_directory,
         "model-control-mode": "none",  # a read-only volume changes by a restart
         "strict-readiness": "true",
         "exit-on-error": "true",  # half a bag is no bag
         "log-format": "ISO8601",
-        "http-address": told.address,
-        "grpc-address": told.address,
-        "metrics-address": told.address,
-        "http-port": told.http_port,
-        "grpc-port": told.grpc_port,
-        "metrics-port": told.metrics_port,
-        "allow-gpu-metrics": told.gpu_metrics,
+        "http-address": args.address,
+        "grpc-address": args.address,
+        "metrics-address": args.address,
+        "http-port": args.http_port,
+        "grpc-port": args.grpc_port,
+        "metrics-port": args.metrics_port,
+        "allow-gpu-metrics": args.gpu_metrics,
         "exit-timeout-secs": EXIT_TIMEOUT_S,
     }
     # nobody needs these from outside a container whose models never change
-    flags |= shut_flags(secrets.token_hex(16), "model-repository") | rate_flags(told.rate_slots)
+    flags |= shut_flags(secrets.token_hex(16), "model-repository") | rate_flags(args.rate_slots)
     python = {
-        "shm-default-byte-size": told.shm_mb * 2**20,
+        "shm-default-byte-size": args.shm_mb * 2**20,
         "shm-region-prefix-name": name,
         # each BLS call holds a thread of this pool, and responses are sent from the same one
         "thread-pool-size": tickets + SPARE_THREADS,
         "stub-timeout-seconds": 120,
     }
-    line = [str(told.tritonserver), "--disable-auto-complete-config"]
+    line = [str(args.tritonserver), "--disable-auto-complete-config"]
     line += [f"--{key}={value}" for key, value in flags.items()]
-    return [*line, *(f"--backend-config=python,{key}={value}" for key, value in python.items()), *told.triton_options]
+    return [*line, *(f"--backend-config=python,{key}={value}" for key, value in python.items()), *args.triton_options]
 
 
-def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
+def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Start tritonserver, watch it, and stop it in order on SIGTERM or SIGINT.
 
     Returns:
@@ -108,21 +108,21 @@ def run(told: argparse.Namespace, say: Callable[[str], None]) -> int:
     Raises:
         ConfigError: the repository or the state folder cannot be used.
     """
-    bags = some_bags(told.repository)
-    refuse_response_caches(told.repository)
+    bags = some_bags(args.repository)
+    refuse_response_caches(args.repository)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     name = f"exeunt-{secrets.token_hex(4)}"
     with ExitStack() as stack:
-        drains = [Drain(told.state_dir, bag.manifest.content_hash, bag.settings.drain_s) for bag in bags]
+        drains = [Drain(args.state_dir, bag.manifest.content_hash, bag.settings.drain_s) for bag in bags]
         hold(drains, stack)
         # the controllers take their state_dir from the environment, whatever the manifest says
-        env = os.environ | {STATE_DIR_VARIABLE: str(told.state_dir)}
+        env = os.environ | {STATE_DIR_VARIABLE: str(args.state_dir)}
         # a session of its own: a signal for the group, such as Ctrl-C, must not reach Triton before the drain
-        process = subprocess.Popen(command(told, bags, name), env=env, start_new_session=True)
+        process = subprocess.Popen(command(args, bags, name), env=env, start_new_session=True)
         stack.callback(_remove, process, name)
-        code = _watch(told, bags, process, stop, say)
+        code = _watch(args, bags, process, stop, say)
         if process.poll() is None and code == 0:
             say("draining")
             drained = drain_all(drains, lambda: process.poll() is None)

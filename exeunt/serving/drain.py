@@ -96,13 +96,13 @@ def drain_all(drains: Iterable[Drain], alive: Callable[[], bool]) -> bool:
         True if every controller said that it is empty; False if one did not within its `drain_s` plus MARGIN_S.
     """
     waiting = list(drains)
-    for each in waiting:
-        each.ask()
+    for request in waiting:
+        request.ask()
     start = time.monotonic()
     while waiting and alive():
         passed_s = time.monotonic() - start
-        if any(passed_s > each.drain_s + MARGIN_S for each in waiting):
+        if any(passed_s > request.drain_s + MARGIN_S for request in waiting):
             return False
-        waiting = [each for each in waiting if not os.path.exists(each.answer)]
+        waiting = [request for request in waiting if not os.path.exists(request.answer)]
         time.sleep(0.02)
     return not waiting

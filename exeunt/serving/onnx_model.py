@@ -16,7 +16,7 @@ Tensors = dict[str, np.ndarray]
 THREAD_PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count")  # the native backend's names
 # onnxruntime's exceptions have no common base class of their own
 ORT_ERRORS: tuple[type[Exception], ...] = (
-    *(each for each in vars(ort_state).values() if isinstance(each, type) and issubclass(each, Exception)),
+    *(value for value in vars(ort_state).values() if isinstance(value, type) and issubclass(value, Exception)),
     RuntimeError,
     ValueError,
 )

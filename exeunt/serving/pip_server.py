@@ -101,7 +101,7 @@ class Server:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         if not self.running():
-            problem = f"tritonserver ended by itself, {_told(self._process.returncode)} ({problem})"
+            problem = f"tritonserver ended by itself, {_ending(self._process.returncode)} ({problem})"
         raise self.failure(problem)
 
     def failure(self, what: str) -> ServingError:
@@ -157,12 +157,12 @@ class Server:
         end = time.monotonic() + deadline_s
         while not self.is_ready():
             if not self.running():
-                raise self.failure(f"tritonserver did not start, {_told(self._process.returncode)}")
+                raise self.failure(f"tritonserver did not start, {_ending(self._process.returncode)}")
             if time.monotonic() > end:
                 raise self.failure(f"tritonserver was not ready after {deadline_s:g} s")
             time.sleep(0.05)
         index = json.loads(_get(self.http_url, "POST", "/v2/repository/index") or b"[]")
-        self.models = sorted(each["name"] for each in index if each.get("state") == "READY")
+        self.models = sorted(model["name"] for model in index if model.get("state") == "READY")
 
 
 @contextmanager
@@ -280,7 +280,7 @@ def _drain(bag: ServedBag, state_dir: Path) -> Drain:
     return Drain(folder, bag.manifest.content_hash, bag.settings.drain_s)
 
 
-def _told(code: int) -> str:
+def _ending(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 

@@ -55,10 +55,10 @@ def probe(address: str, bag: str, timeout_s: float = 5.0) -> str:
         _call(address, "GET", path, timeout_s)
     model = json.loads(_call(address, "GET", f"/v2/models/{bag}", timeout_s)[1])
     head, body = _row_of_zeros(model)
-    status, told = _call(address, "POST", f"/v2/models/{bag}/infer", timeout_s, head, body)
+    status, answer = _call(address, "POST", f"/v2/models/{bag}/infer", timeout_s, head, body)
     if status == _BUSY:
-        return f"{bag}: alive, and refuses newcomers for now: {told.decode(errors='replace')[:200]}"
-    label = json.loads(told)["outputs"][0]["data"]
+        return f"{bag}: alive, and refuses newcomers for now: {answer.decode(errors='replace')[:200]}"
+    label = json.loads(answer)["outputs"][0]["data"]
     return f"{bag}: alive, label {label[0]}"
 
 

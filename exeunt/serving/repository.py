@@ -49,7 +49,7 @@ def model_folders(repository: Path) -> list[Path]:
     """
     if not repository.is_dir():
         raise ConfigError(f"{repository}: no such folder; `exeunt export BAG.toml -o {repository}` writes one")
-    found = sorted(each.parent for each in repository.glob(f"*/{CONFIG_FILE}"))
+    found = sorted(path.parent for path in repository.glob(f"*/{CONFIG_FILE}"))
     if not found:
         raise ConfigError(f"{repository}: holds no model (no */{CONFIG_FILE}); `exeunt export` writes some")
     return found

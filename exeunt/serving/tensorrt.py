@@ -82,7 +82,7 @@ def build(recipe: Recipe, trtexec: Path = TRTEXEC) -> float:
         ServingError: trtexec failed, or the outputs do not agree; the old engine, if any, stays.
     """
     fresh = recipe.folder / f".{PLAN_FILE}.{os.getpid()}"
-    ranges = [f"--{which}Shapes={told}" for which, told in recipe.shapes.items()]
+    ranges = [f"--{which}Shapes={shapes}" for which, shapes in recipe.shapes.items()]
     line = [f"--onnx={recipe.folder / ONNX_FILE}", f"--saveEngine={fresh}", *ranges, *_FLAGS[recipe.precision]]
     try:
         _trtexec(trtexec, [*line, "--skipInference"], recipe)
@@ -133,7 +133,7 @@ def _outputs(recipe: Recipe, plan: Path, inputs: Mapping[str, np.ndarray], trtex
         report = Path(folder) / "outputs.json"
         _trtexec(trtexec, [*line, f"--exportOutput={report}"], recipe)
         items: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))
-        return {each["name"]: np.array(each["values"], dtype=np.float64) for each in items}
+        return {item["name"]: np.array(item["values"], dtype=np.float64) for item in items}
 
 
 def _trtexec(trtexec: Path, line: Sequence[str], recipe: Recipe) -> None:

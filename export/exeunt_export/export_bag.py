@@ -70,11 +70,11 @@ def _plan(opened: Opened, stages: Stages) -> tuple[Opened, ExitPlan]:
     """ExitPlan twice: by the node profile, then by the times that the first plan's segments really take."""
     bag, classes = opened.bag, len(opened.labels)
     stages.at("plan", 0, len(opened.members) + 1)
-    planner = own_exits.make_plan if any(each.member.exits for each in opened.members) else make_plan
+    planner = own_exits.make_plan if any(member.member.exits for member in opened.members) else make_plan
     first = planner(opened.members, bag.cuts, classes, bag.where)
     members = []
-    for each, cuts in zip(opened.members, first.cuts, strict=True):
-        members.append(refine(each, cuts, opened.rows_of(each.member)))
+    for member, cuts in zip(opened.members, first.cuts, strict=True):
+        members.append(refine(member, cuts, opened.rows_of(member.member)))
         stages.at("plan", len(members), len(opened.members) + 1)
     opened = dataclasses.replace(opened, members=tuple(members))
     plan = planner(opened.members, bag.cuts, classes, bag.where)
@@ -94,7 +94,7 @@ def _write(
     heads = assembling.save_heads(opened, plan, trained, root / "work")
     members, exits = assembling.profile_bag(opened, plan, cut, heads, known, stages)
     stages.at("write", 0, 1)
-    parts = {model: file for each in cut for model, file in zip(each.models, each.files, strict=True)}
+    parts = {model: file for member_cut in cut for model, file in zip(member_cut.models, member_cut.files, strict=True)}
     parts |= {model: file for model, file in filter(None, heads)}
     before_files = _save_before(opened, root / "work")
     bag = opened.bag
@@ -111,7 +111,7 @@ def _write(
         settings=bag.settings,
         weights_sha256=onnxfiles.sha256_of(parts | before_files),
         exported_by=f"exeunt {__version__}",
-        preprocess=opened.shared.told if opened.shared else None,
+        preprocess=opened.shared.preprocess if opened.shared else None,
         top=bag.serving.top,
     )
     manifest.check(bag.where)
@@ -131,19 +131,19 @@ def _train(opened: Opened, plan: ExitPlan, cut: list[CutMember], stages: Stages)
     """Ramps of every cut, trained on their part of the samples against the full vote, or the member's own."""
     rows = opened.parts.ramps
     weights = [member.weight for member in opened.bag.members]
-    full = votes.vote([each.probabilities[rows] for each in cut], weights, opened.bag.vote)
+    full = votes.vote([member_cut.probabilities[rows] for member_cut in cut], weights, opened.bag.vote)
     features = {
-        (member.name, depth): each
+        (member.name, depth): feature
         for member, one in zip(opened.bag.members, cut, strict=True)
-        for depth, each in enumerate(one.features, start=1)
+        for depth, feature in enumerate(one.features, start=1)
     }
     own: dict[train.Key, train.AnyRamp] = {
-        (member.name, depth): train.OwnRamp(each.classes)
+        (member.name, depth): train.OwnRamp(cut_.classes)
         for member, cuts in zip(opened.bag.members, plan.cuts, strict=True)
-        for depth, each in enumerate(cuts, start=1)
-        if each.own
+        for depth, cut_ in enumerate(cuts, start=1)
+        if cut_.own
     }
-    features = {key: each for key, each in features.items() if key not in own}
+    features = {key: feature for key, feature in features.items() if key not in own}
     stages.at("train ramps", 0, 1)
 
     def advance(done: int, of: int) -> None:
@@ -156,7 +156,7 @@ def _save_before(opened: Opened, work: Path) -> dict[str, Path]:
     """The file of the preprocessing that members share, by its Triton name."""
     if opened.shared is None:
         return {}
-    name = opened.shared.told.model
+    name = opened.shared.preprocess.model
     onnxfiles.save(opened.shared.model, work / name / "model.onnx")
     return {name: work / name / "model.onnx"}
 
@@ -165,8 +165,8 @@ def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:
     """The unsplit members' files by Triton name; none without the baseline."""
     found: dict[str, Path] = {}
     if opened.bag.serving.baseline:
-        for each in opened.members:
-            name = contract.member_model(opened.bag.name, each.member.name)
+        for member in opened.members:
+            name = contract.member_model(opened.bag.name, member.member.name)
             found[name] = work / name / "model.onnx"
-            onnxfiles.save(without_exits(each.member), found[name])
+            onnxfiles.save(without_exits(member.member), found[name])
     return found

@@ -66,21 +66,21 @@ def measure(model: ir.Model, rows: Mapping[str, np.ndarray], where: str) -> Node
 
 
 def _rows(rows: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    return {name: np.resize(each, (count, *each.shape[1:])) for name, each in rows.items()}
+    return {name: np.resize(row, (count, *row.shape[1:])) for name, row in rows.items()}
 
 
 def _profile(path: Path, feeds: Mapping[str, np.ndarray], runs: int, where: str) -> list[dict[str, Any]]:
     session = onnxfiles.open_session(path, profile_prefix=str(path.with_suffix("")))
     for _ in range(runs):
         onnxfiles.run(session, feeds, where)
-    told = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    events = [each for each in told if each.get("cat") == "Node" and each["name"].endswith(_EVENT)]
-    return [{**each, "name": each["name"].removesuffix(_EVENT)} for each in events]
+    table = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    events = [event_ for event_ in table if event_.get("cat") == "Node" and event_["name"].endswith(_EVENT)]
+    return [{**event, "name": event["name"].removesuffix(_EVENT)} for event in events]
 
 
 def _tensors(model: ir.Model, events: list[list[dict[str, Any]]]) -> dict[str, Tensor]:
     """Values that have the batch as first dimension, by their shapes at 1 and at 3 rows."""
-    one, three = ({event["name"]: event["args"]["output_type_shape"] for event in each} for each in events)
+    one, three = ({event["name"]: event["args"]["output_type_shape"] for event in event_} for event_ in events)
     found = {}
     for node in model.graph:
         made = [value for value in node.outputs if value.name]
@@ -107,6 +107,6 @@ def _free_where_symbolic(value: ir.Value, dims: tuple[int, ...]) -> tuple[int, .
         return dims
     batch = shape[0]
     return tuple(
-        -1 if not isinstance(told, int) and told.value is not None and told != batch else measured
-        for told, measured in zip(shape[1:], dims, strict=True)
+        -1 if not isinstance(size, int) and size.value is not None and size != batch else measured
+        for size, measured in zip(shape[1:], dims, strict=True)
     )

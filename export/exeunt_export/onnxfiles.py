@@ -71,7 +71,11 @@ def map_weights(model: ir.Model, where: str) -> None:
 
 def weight_bytes(model: ir.Model) -> int:
     """Size of all weights."""
-    return sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value is not None)
+    return sum(
+        initializer.const_value.nbytes
+        for initializer in model.graph.initializers.values()
+        if initializer.const_value is not None
+    )
 
 
 def open_session(path: Path, *, threads: int = 1, profile_prefix: str | None = None) -> ort.InferenceSession:
@@ -125,7 +129,7 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: s
     Raises:
         ConfigError: the graph fails on these inputs.
     """
-    wanted = [each.name for each in session.get_inputs()]
+    wanted = [input_.name for input_ in session.get_inputs()]
     options = ort.RunOptions()
     options.log_severity_level = 4  # what fails is told once, by the error, and some runs only try
     try:
@@ -133,7 +137,7 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: s
     except _ORT_ERRORS as error:
         rows = {name: list(feeds[name].shape) for name in wanted}
         raise ConfigError(f"{where}: the graph fails on inputs of shape {rows}: {first_line(error)}") from None
-    return dict(zip([each.name for each in session.get_outputs()], values, strict=True))
+    return dict(zip([output.name for output in session.get_outputs()], values, strict=True))
 
 
 def median_us(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], budget_s: float, where: str) -> float:
@@ -141,7 +145,7 @@ def median_us(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], bu
 
     At least 3 runs are timed, or 1 where the budget is less than one run takes; no more are started after `budget_s`.
     """
-    fed = {each.name: feeds[each.name] for each in session.get_inputs()}
+    fed = {input_.name: feeds[input_.name] for input_ in session.get_inputs()}
     start_ns = time.perf_counter_ns()
     run(session, fed, where)
     least = 3 if time.perf_counter_ns() - start_ns < budget_s * 1e9 else 1
@@ -186,7 +190,7 @@ def _ort_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     found = (getattr(state, name) for name in dir(state))
-    own = (each for each in found if isinstance(each, type) and issubclass(each, Exception))
+    own = (tensor for tensor in found if isinstance(tensor, type) and issubclass(tensor, Exception))
     return (RuntimeError, ValueError, *own)
 
 

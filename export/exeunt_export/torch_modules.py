@@ -78,7 +78,7 @@ def save_module(module: torch.nn.Module, samples: Mapping[str, np.ndarray], path
         ConfigError: torch cannot export it.
     """
     module.eval()
-    inputs = tuple(torch.from_numpy(np.ascontiguousarray(each[:2])) for each in samples.values())
+    inputs = tuple(torch.from_numpy(np.ascontiguousarray(sample[:2])) for sample in samples.values())
     batch = torch.export.Dim("rows")
     try:
         with _quiet():

@@ -87,8 +87,8 @@ class As(nn.Module):
         self.softmax = bool(entry.options.get("probabilities"))
 
     def forward(self, *given: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        rows = [each.unsqueeze(0) for each in given] if self.missing else list(given)
-        scores = self.net(*(each.to(self.dtype) if each.is_floating_point() else each for each in rows))
+        rows = [tensor.unsqueeze(0) for tensor in given] if self.missing else list(given)
+        scores = self.net(*(row.to(self.dtype) if row.is_floating_point() else row for row in rows))
         if isinstance(scores, tuple):
             return scores
         scores = scores.softmax(-1) if self.softmax else scores
@@ -97,15 +97,15 @@ class As(nn.Module):
 
 def calibrated(net: nn.Module, kind: str) -> nn.Module:
     """Normalisation statistics from one batch; scores, those of exits too, with mean 0 and deviation 2 on it."""
-    given = [torch.from_numpy(each[:64]) for each in samples(kind).values()]
-    for each in net.modules():
-        if isinstance(each, nn.BatchNorm2d):
-            each.momentum = None
+    items = [torch.from_numpy(sample[:64]) for sample in samples(kind).values()]
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
     with torch.no_grad():
         if kind == "image":
-            net.train()(*given)
-        found = net.eval()(*given)
-        ends = getattr(net, "ends", None) or [[each for each in net.modules() if isinstance(each, nn.Linear)][-1]]
+            net.train()(*items)
+        found = net.eval()(*items)
+        ends = getattr(net, "ends", None) or [[module for module in net.modules() if isinstance(module, nn.Linear)][-1]]
         for last, scores in zip(ends, found if isinstance(found, tuple) else (found,), strict=True):
             scale = 2 / scores.std(0)
             last.weight *= scale[:, None]
@@ -122,8 +122,8 @@ def torch_net(build: Callable[[], nn.Module]) -> Callable[[Entry, Path], None]:
         net = As(calibrated(build(), entry.kind), entry).eval()
         arrays = samples(entry.kind)
         count = {"symbolic": 2, "fixed": 1, "missing": 1}[entry.batch]
-        given = tuple(torch.from_numpy(each[:count]) for each in arrays.values())
-        given = tuple(each[0] for each in given) if entry.batch == "missing" else given
+        given = tuple(torch.from_numpy(array[:count]) for array in arrays.values())
+        given = tuple(tensor[0] for tensor in given) if entry.batch == "missing" else given
         free = entry.batch == "symbolic"
         outputs = [*entry.exits, "scores"]
         names = {"input_names": list(arrays), "output_names": outputs, "opset_version": entry.opset}

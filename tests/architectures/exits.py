@@ -64,7 +64,7 @@ class Msdnet(nn.Module):
             last = block == blocks - 1
             self.halves.append(nn.ModuleList() if last else nn.ModuleList(conv(c, c // 2, 1) for c in channels))
             channels = [c // 2 for c in channels]
-        self.ends = [each[-1] for each in self.classifiers]
+        self.ends = [classifier[-1] for classifier in self.classifiers]
 
     @staticmethod
     def _classifier(channels: int, classes: int) -> nn.Sequential:
@@ -81,7 +81,7 @@ class Msdnet(nn.Module):
             for layer in block:
                 scales = layer(scales)
             scores.append(classifier(scales[-1]))
-            scales = [half(each) for half, each in zip(halves, scales, strict=False)]
+            scales = [half(scale) for half, scale in zip(halves, scales, strict=False)]
         return tuple(scores)
 
 
@@ -95,9 +95,9 @@ class Deebert(nn.Module):
             nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Dropout(0.1), nn.Linear(width, classes))
             for _ in range(layers - 1)
         )
-        self.ends = [*(each[-1] for each in self.ramps), self.inner.classifier]
+        self.ends = [*(ramp[-1] for ramp in self.ramps), self.inner.classifier]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        told = self.inner(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
-        between = told.hidden_states[1:-1]
-        return (*(ramp(each[:, 0]) for ramp, each in zip(self.ramps, between, strict=True)), told.logits)
+        found = self.inner(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        between = found.hidden_states[1:-1]
+        return (*(ramp(item[:, 0]) for ramp, item in zip(self.ramps, between, strict=True)), found.logits)

@@ -30,15 +30,15 @@ def rows(*counts):
 
 
 def test_requests_of_one_batch_get_their_own_rows_back(load):
-    told = rows(1, 3, 2)
-    answers = load(SEGMENT_1, CONFIG).run_many([({"IMAGE": each}, ["cut"]) for each in told])
-    for each, answer in zip(told, answers, strict=True):
-        assert_allclose(answer["cut"], each @ FIRST, rtol=1e-5)
+    found = rows(1, 3, 2)
+    answers = load(SEGMENT_1, CONFIG).run_many([({"IMAGE": item}, ["cut"]) for item in found])
+    for item, answer in zip(found, answers, strict=True):
+        assert_allclose(answer["cut"], item @ FIRST, rtol=1e-5)
 
 
 def test_only_the_request_that_cannot_be_answered_gets_the_error(load):
-    told = [np.array([[index]], dtype=np.int64) for index in (0, 99, 2)]
-    good, bad, other = load(LOOKUP, LOOK).run_many([({"INDEX": each}, ["ROW"]) for each in told])
+    items = [np.array([[index]], dtype=np.int64) for index in (0, 99, 2)]
+    good, bad, other = load(LOOKUP, LOOK).run_many([({"INDEX": item}, ["ROW"]) for item in items])
     assert_allclose(good["ROW"][0, 0], FIRST[0])
     assert_allclose(other["ROW"][0, 0], FIRST[2])
     assert isinstance(bad, ServingError)

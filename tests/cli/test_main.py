@@ -40,14 +40,14 @@ def verb(monkeypatch):
 def test_each_verb_has_help_with_an_example(name, capsys):
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     assert ended.value.code == 0
-    assert f"Example: exeunt {name}" in " ".join(told.replace("Example:\n", "Example: ").split())
+    assert f"Example: exeunt {name}" in " ".join(out.replace("Example:\n", "Example: ").split())
 
 
 def test_the_help_lists_every_verb_in_the_order_of_use():
-    told = parser().format_help()
-    places = [told.index(f"\n    {name}") for name in verbs()]  # a long name has its help on the next line
+    found = parser().format_help()
+    places = [found.index(f"\n    {name}") for name in verbs()]  # a long name has its help on the next line
     assert places == sorted(places)
 
 
@@ -66,8 +66,8 @@ def test_the_help_lists_every_verb_in_the_order_of_use():
 def test_an_error_is_one_line_and_an_exit_code(verb, capsys, error, line, code):
     verb(error)
     assert main(["fail"]) == code
-    told = capsys.readouterr().err
-    assert line in told and told.count("\n") == 1
+    err = capsys.readouterr().err
+    assert line in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("argv", [["--debug", "fail"], ["fail", "--debug"]])
@@ -96,8 +96,8 @@ print(len(parser().format_help()))
 
 
 def test_the_installed_command_tells_its_version():
-    told = subprocess.run([Path(sys.executable).parent / "exeunt", "--version"], capture_output=True, text=True)
-    assert told.stdout.strip() == f"exeunt {exeunt.__version__}"
+    found = subprocess.run([Path(sys.executable).parent / "exeunt", "--version"], capture_output=True, text=True)
+    assert found.stdout.strip() == f"exeunt {exeunt.__version__}"
 
 
 def test_a_reader_that_leaves_early_is_no_error():

@@ -38,8 +38,8 @@ def test_a_signal_drains_and_stops_and_leaves_no_process(triton, small, tmp_path
     ready = json.loads(serving.stdout.readline())
     assert ready["status"] == "ready" and ready["models"] == ["s1"]
     serving.send_signal(stop)
-    told, errors = serving.communicate(timeout=60)
-    assert json.loads(told) == {"status": "stopped", "drained": True}
+    output, errors = serving.communicate(timeout=60)
+    assert json.loads(output) == {"status": "stopped", "drained": True}
     assert (serving.returncode, errors) == (0, "")
     assert members(ready["pid"]) == []
 

@@ -74,7 +74,7 @@ def test_it_ends_after_the_looks_asked_for(tmp_path, capsys):
     assert "running" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("extra", "told"), [(["--every-s=0"], "above 0"), ([], "no status")])
-def test_what_cannot_be_watched_is_said(tmp_path, capsys, extra, told):
+@pytest.mark.parametrize(("extra", "message"), [(["--every-s=0"], "above 0"), ([], "no status")])
+def test_what_cannot_be_watched_is_said(tmp_path, capsys, extra, message):
     assert main(["watch", "digits", f"--state-dir={tmp_path}", *extra]) == 78
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

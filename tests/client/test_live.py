@@ -146,30 +146,30 @@ def test_open_loop_load_answers_every_request_of_every_model(tiny_server: Server
     traffic = Traffic({"IMAGE": ROWS}, gap_s=0.02, warm_up=2)
     run = run_load(url_of(tiny_server, "grpc"), traffic, blocks, lambda model, n: answered.extend([model] * n))
     full = stream_labels(run.outcomes["tiny_full"])
-    told = summarise(run, "tiny", full=full)
-    assert (told.requests, told.failed) == (24, 0)
-    assert told.reasons["early"] > 0.5  # on a busy machine the full vote may overtake an exit
-    assert told.loss is not None and 0 <= told.loss <= 1
+    found = summarise(run, "tiny", full=full)
+    assert (found.requests, found.failed) == (24, 0)
+    assert found.reasons["early"] > 0.5  # on a busy machine the full vote may overtake an exit
+    assert found.loss is not None and 0 <= found.loss <= 1
     assert sorted(answered) == ["tiny"] * 24 + ["tiny_full"] * 24
-    assert all(each.done_s >= each.sent_s >= each.scheduled_s - 1e-3 for each in run.outcomes["tiny"])
+    assert all(outcome.done_s >= outcome.sent_s >= outcome.scheduled_s - 1e-3 for outcome in run.outcomes["tiny"])
 
 
 def test_a_refused_request_is_an_outcome_of_the_load(tiny_server: Server) -> None:
     blocks = take_turns(["tiny"], poisson(50, 3, seed=0), block_s=10)
     traffic = Traffic({"IMAGE": ROWS}, gap_s=0.0, warm_up=0, options={"tiny": RequestOptions(service_class="silver")})
-    told = summarise(run_load(url_of(tiny_server, "grpc"), traffic, blocks), "tiny")
-    assert told.failed == told.requests == 3
-    assert "silver" in told.first_error
+    found = summarise(run_load(url_of(tiny_server, "grpc"), traffic, blocks), "tiny")
+    assert found.failed == found.requests == 3
+    assert "silver" in found.first_error
 
 
 def test_members_in_series_agree_with_the_plain_ensemble(tiny_server: Server, tiny_exported: Path) -> None:
     url, manifest = url_of(tiny_server, "grpc"), manifest_of(tiny_exported)
     lines = bench(url, manifest, {"IMAGE": ROWS}, (1, 8), rounds=3, truth=np.zeros(24, dtype=np.int64))
-    told = {(line.batch_rows, line.summary.model): line.summary for line in lines}
-    assert {model for _, model in told} == {"tiny_a", "tiny_b", SERIES, "tiny_full", "tiny"}
-    assert told[8, SERIES].loss == 0.0
-    assert told[8, "tiny"].reasons.get("early", 0.0) > 0.3  # the full vote may overtake an exit
-    assert all(each.failed == 0 and each.accuracy is not None for each in told.values())
+    table = {(line.batch_rows, line.summary.model): line.summary for line in lines}
+    assert {model for _, model in table} == {"tiny_a", "tiny_b", SERIES, "tiny_full", "tiny"}
+    assert table[8, SERIES].loss == 0.0
+    assert table[8, "tiny"].reasons.get("early", 0.0) > 0.3  # the full vote may overtake an exit
+    assert all(column.failed == 0 and column.accuracy is not None for column in table.values())
 
 
 def test_a_bench_batch_beyond_the_bag_is_refused(tiny_server: Server, tiny_exported: Path) -> None:
@@ -184,8 +184,8 @@ def test_infer_prints_one_typed_answer_per_row(
     np.save(tmp_path / "rows.npy", ROWS)
     asked = ["infer", "tiny", "--url", url_of(tiny_server, protocol), "--input", str(tmp_path / "rows.npy")]
     assert main([*asked, "--rows", "3", "--full", "--json"]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [each["reason"] for each in told] == ["full"] * 3
+    items = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [item["reason"] for item in items] == ["full"] * 3
     assert main([*asked, "--rows", "2"]) == 0
     assert "early" in capsys.readouterr().out
 

@@ -30,8 +30,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     version.mkdir(parents=True)
     bag.save(version / MANIFEST_FILE)
     (version.parent / "config.pbtxt").write_text('backend: "exit_controller"\n')
-    told = replay_bag.votes_of(bag, 300, seed=99)
-    np.savez(version / CALIBRATION_FILE, **{votes_name(bag.members[m].name, d): each for (m, d), each in told.items()})
+    found = replay_bag.votes_of(bag, 300, seed=99)
+    np.savez(version / CALIBRATION_FILE, **{votes_name(bag.members[m].name, d): item for (m, d), item in found.items()})
     material = prepare("digits", folder, pytest.fail)
     for number, shape in enumerate(scenarios(ROWS, bag.classes, material.hard_class, seed=0)):
         stream = replay_bag.stream_of(bag, replay_bag.votes_of(bag, ROWS, seed=number), seed=number)
@@ -45,10 +45,10 @@ def test_compare_judges_every_policy_on_every_stream_and_writes_the_report(
     report = tmp_path / "docs" / "comparison.md"
     argv = ["--data", "digits", "--rows", str(ROWS), "--seeds", "1", "--processes", "1", "--json"]
     assert main([*argv, "--work", str(work), "--output", str(report)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    policies = [*(each.label for each in POLICIES), BEST_FIXED, ORACLE]
-    assert [each["scenario"] for each in told["streams"]] == [each.name for each in scenarios(ROWS, 5, 0, 0)]
-    assert all(list(each["results"]) == policies for each in told["streams"])
+    table = json.loads(capsys.readouterr().out)
+    policies = [*(item.label for item in POLICIES), BEST_FIXED, ORACLE]
+    assert [item["scenario"] for item in table["streams"]] == [scenario.name for scenario in scenarios(ROWS, 5, 0, 0)]
+    assert all(list(item["results"]) == policies for item in table["streams"])
     text = report.read_text()
     assert "python -m benchmarks.comparison --data digits --rows 1000 --seeds 1" in text
     for figure in ("comparison-digits-course.png", "comparison-digits-prices.png"):

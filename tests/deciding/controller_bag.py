@@ -34,7 +34,7 @@ def manifest(
         )
         for i, (weight, n) in enumerate(zip(weights, depths[-1], strict=True))
     )
-    exits = tuple(Exit(each, None, {1: 100.0 * (e + 1)}, {1: 1.0}, 0.9) for e, each in enumerate(depths))
+    exits = tuple(Exit(depth, None, {1: 100.0 * (e + 1)}, {1: 1.0}, 0.9) for e, depth in enumerate(depths))
     kept = {"shadow_share": 0.0, "lossless": False} | settings
     labels = tuple(f"class {k}" for k in range(CLASSES))
     return Manifest("bag", "ensemble", vote, "parallel", (x,), labels, 8, members, exits, Settings(**kept), "")
@@ -50,7 +50,7 @@ class FixedThresholds(Tuner):
         super().__init__(Setup(bag.costs(), bag.settings, nothing))
         self._thresholds = np.array(thresholds)
         self._active = np.array(active if active is not None else [True] * len(bag.exits))
-        self.heard: list[Answered] = []
+        self.answered_batches: list[Answered] = []
         self.learnt: list[Feedback] = []
         self.lost: list[Answered] = []
 
@@ -64,7 +64,7 @@ class FixedThresholds(Tuner):
         return self._active.copy()
 
     def answered(self, answered: Answered) -> None:
-        self.heard.append(answered)
+        self.answered_batches.append(answered)
 
     def abandoned(self, answered: Answered) -> None:
         self.lost.append(answered)
@@ -83,7 +83,7 @@ def controller(bag: Manifest, thresholds: list[float], active: list[bool] | None
     return Controller(bag, FixedThresholds(bag, thresholds, active), np.random.default_rng(seed))
 
 
-def heard(of: Controller) -> FixedThresholds:
+def thresholds_of(of: Controller) -> FixedThresholds:
     assert isinstance(of.tuner, FixedThresholds)
     return of.tuner
 
@@ -99,12 +99,12 @@ def admit(of: Controller, rows: int = 1, now_us: int = 0, key: object = "a", **o
 def votes_of(bag: Manifest, rows: int, seed: int = 0, sharpness: float = 3.0) -> dict[tuple[int, int], np.ndarray]:
     """Random probabilities of every member at every depth, float32 [rows, CLASSES]."""
     rng = np.random.default_rng(seed)
-    told = {}
-    for member, each in enumerate(bag.members):
-        for depth in range(1, each.depth + 1):
+    table = {}
+    for member, item in enumerate(bag.members):
+        for depth in range(1, item.depth + 1):
             scores = np.exp(sharpness * rng.standard_normal((rows, CLASSES)))
-            told[member, depth] = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
-    return told
+            table[member, depth] = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    return table
 
 
 def at_exit(bag: Manifest, exit_: int, votes: dict[tuple[int, int], np.ndarray]) -> dict[tuple[int, int], np.ndarray]:

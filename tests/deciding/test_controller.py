@@ -7,14 +7,14 @@ from exeunt.contract import Reason
 from exeunt.deciding import votes as voting
 from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.errors import OverloadedError, RequestError, ServingError
-from tests.deciding.controller_bag import admit, at_exit, controller, heard, manifest, run, votes_of
+from tests.deciding.controller_bag import admit, at_exit, controller, manifest, run, thresholds_of, votes_of
 
 EVERYBODY = [1.1, 1.1, 0.0]
 NOBODY = [0.0, 0.0, 0.0]
 
 
 def full_vote(bag, votes):
-    return voting.vote([votes[m, each.depth] for m, each in enumerate(bag.members)], bag.weights, bag.vote)
+    return voting.vote([votes[m, member.depth] for m, member in enumerate(bag.members)], bag.weights, bag.vote)
 
 
 def test_with_thresholds_0_every_answer_is_the_full_vote_at_the_last_exit():
@@ -52,7 +52,7 @@ def test_each_request_is_released_once_whatever_the_order_of_arrival(order, seed
     ticket, votes = admit(of, rows), votes_of(bag, rows, seed)
     releases = run(of, ticket, votes, order) + run(of, ticket, votes, order)  # and again: arrivals are idempotent
     assert len(releases) == 1 and of.idle
-    assert sum(len(each) for each in heard(of).learnt) == rows
+    assert sum(len(batch) for batch in thresholds_of(of).learnt) == rows
 
 
 @settings(max_examples=40, deadline=None)
@@ -77,7 +77,7 @@ def test_a_vote_that_was_overtaken_by_a_deeper_one_only_teaches():
     assert of.arrived(ticket, at_exit(bag, 0, votes), 2) == []
     (release,) = of.arrived(ticket, at_exit(bag, 2, votes), 3)
     assert release.answer.reason[0] == Reason.FULL
-    order = heard(of).learnt[0].order[0]
+    order = thresholds_of(of).learnt[0].order[0]
     assert order[1] < order[0] < order[2]
 
 
@@ -109,8 +109,8 @@ def test_requests_are_merged_whole_up_to_the_batch_limit_in_order_of_arrival():
     for key, rows in (("a", 3), ("b", 5), ("c", 1)):
         of.offer(Request(key, rows), 0)
     first, second = of.next_ticket(), of.next_ticket()
-    assert [each.key for each in first.requests] == ["a", "b"]
-    assert [each.key for each in second.requests] == ["c"]
+    assert [request.key for request in first.requests] == ["a", "b"]
+    assert [request.key for request in second.requests] == ["c"]
 
 
 def test_merged_requests_get_their_own_rows_back():
@@ -156,7 +156,7 @@ def test_the_wish_never_waits_for_the_full_vote_even_where_it_is_certain():
     of = controller(bag, EVERYBODY)
     (release,) = run(of, admit(of, never=True), votes)
     assert release.answer.reason[0] == Reason.FULL
-    assert not heard(of).heard[0].counted.any()
+    assert not thresholds_of(of).answered_batches[0].counted.any()
 
 
 def test_a_row_with_nan_never_leaves_early_and_teaches_nothing():
@@ -165,8 +165,8 @@ def test_a_row_with_nan_never_leaves_early_and_teaches_nothing():
     of.offer(Request("a", 2, nan_rows=np.array([True, False])), 0)
     (release,) = run(of, of.next_ticket().id, votes_of(bag, 2))
     assert release.answer.exit.tolist() == [2, 0]
-    assert [len(each) for each in heard(of).learnt] == [1]
-    assert sum(int(each.counted.sum()) for each in heard(of).heard) == 1
+    assert [len(batch) for batch in thresholds_of(of).learnt] == [1]
+    assert sum(int(batch.counted.sum()) for batch in thresholds_of(of).answered_batches) == 1
 
 
 def test_a_member_that_gives_nan_does_not_vote_on_that_row():
@@ -217,7 +217,7 @@ def test_a_deadline_releases_the_best_vote_so_far_marked_and_outside_the_promise
     assert of.next_deadline_us() == 5100 and of.tick(5099) == []
     (release,) = of.tick(5100)
     assert release.answer.reason[0] == Reason.DEADLINE and release.answer.exit[0] == 0
-    assert not heard(of).heard[0].counted.any()
+    assert not thresholds_of(of).answered_batches[0].counted.any()
     assert run(of, ticket, votes) == [] and of.idle
 
 
@@ -246,7 +246,7 @@ def test_a_failure_reaches_the_waiting_clients_and_counts_early_rows_as_lost():
     (a,) = of.arrived(ticket, at_exit(bag, 0, votes), 1)
     (b,) = of.failed(ticket, ServingError("bag_m1_s2: boom"), 2)
     assert a.key == "a" and b.key == "b" and "boom" in str(b.error)
-    assert of.idle and len(heard(of).lost) == 1 and of.counters.abandoned_rows == 1
+    assert of.idle and len(thresholds_of(of).lost) == 1 and of.counters.abandoned_rows == 1
 
 
 def test_where_configured_a_failure_releases_the_best_vote_marked_degraded():
@@ -256,7 +256,7 @@ def test_where_configured_a_failure_releases_the_best_vote_marked_degraded():
     of.arrived(ticket, at_exit(bag, 0, votes_of(bag, 1)), 1)
     (release,) = of.failed(ticket, ServingError("boom"), 2)
     assert release.answer.reason[0] == Reason.DEGRADED
-    assert not heard(of).heard[0].counted.any()
+    assert not thresholds_of(of).answered_batches[0].counted.any()
 
 
 def test_a_closed_controller_refuses_newcomers_and_finishes_the_rest():
@@ -273,7 +273,7 @@ def test_giving_up_answers_everybody_who_is_left():
     of = controller(manifest(), NOBODY)
     admit(of)
     of.offer(Request("b", 1), 0)
-    assert [each.key for each in of.give_up(5)] == ["b", "a"] and of.idle
+    assert [item.key for item in of.give_up(5)] == ["b", "a"] and of.idle
 
 
 def test_an_inactive_exit_is_not_asked_for_and_nobody_leaves_there():
@@ -298,7 +298,7 @@ def test_a_shadowed_exit_teaches_but_lets_nobody_leave():
     of = controller(bag, EVERYBODY, active=[False, True, True])
     (release,) = run(of, admit(of), votes_of(bag, 1))
     assert release.answer.exit[0] == 1
-    assert np.isfinite(heard(of).learnt[0].confidence).all()
+    assert np.isfinite(thresholds_of(of).learnt[0].confidence).all()
 
 
 def test_the_kill_switch_sends_everybody_to_the_full_vote():
@@ -315,8 +315,8 @@ def test_rows_not_chosen_to_finish_end_the_ticket_early_and_teach_nothing():
     of.finish_probability = 1e-9
     (release,) = of.arrived(admit(of), at_exit(bag, 0, votes_of(bag, 1)), 1)
     assert release.answer is not None and of.idle
-    assert heard(of).learnt == [] and not heard(of).heard[0].finishes[0]
-    assert heard(of).lost == []
+    assert thresholds_of(of).learnt == [] and not thresholds_of(of).answered_batches[0].finishes[0]
+    assert thresholds_of(of).lost == []
 
 
 def test_sampled_feedback_knows_its_probability():
@@ -325,9 +325,9 @@ def test_sampled_feedback_knows_its_probability():
     of.finish_probability = 0.25
     for number in range(800):
         run(of, admit(of, key=number), votes_of(bag, 1))
-    learnt = heard(of).learnt
+    learnt = thresholds_of(of).learnt
     assert len(learnt) / 800 == pytest.approx(0.25, abs=0.05)
-    assert all(each.q[0] == np.float32(0.25) for each in learnt)
+    assert all(batch.q[0] == np.float32(0.25) for batch in learnt)
 
 
 def test_votes_on_running_rows_alone_are_enough():
@@ -344,7 +344,7 @@ def test_votes_on_running_rows_alone_are_enough():
     rest = {pair: p[[1]] for pair, p in votes.items()}
     of.arrived(ticket, at_exit(bag, 1, rest), 2, rows=np.array([1]))
     (release,) = of.arrived(ticket, at_exit(bag, 2, rest), 3, rows=np.array([1]))
-    assert release.answer.exit.tolist() == [0, 2] and len(heard(of).learnt[0]) == 1
+    assert release.answer.exit.tolist() == [0, 2] and len(thresholds_of(of).learnt[0]) == 1
 
 
 def test_only_rows_under_the_promise_are_tallied_as_promised():

@@ -6,7 +6,7 @@ import pytest
 from exeunt.contract import Reason
 from exeunt.deciding.request import Request
 from exeunt.errors import ServingError
-from tests.deciding.controller_bag import admit, at_exit, controller, heard, manifest, run, votes_of
+from tests.deciding.controller_bag import admit, at_exit, controller, manifest, run, thresholds_of, votes_of
 
 BOOM = ServingError("boom")
 BAG = manifest(shadow_share=0.0)
@@ -36,8 +36,8 @@ def test_early_rows_of_the_requests_that_did_not_fail_are_confirmed():
     of.arrived(ticket.id, at_exit(BAG, 0, votes), 10)
     of.failed(ticket.id, BOOM, 20, rows=np.array([0, 1]))
     of.arrived(ticket.id, {p: v[2:] for p, v in at_exit(BAG, 2, votes).items()}, 30, rows=np.array([2, 3, 4]))
-    assert sum(len(answered.reason) for answered in heard(of).lost) == 2
-    assert sum(len(feedback) for feedback in heard(of).learnt) == 3
+    assert sum(len(answered.reason) for answered in thresholds_of(of).lost) == 2
+    assert sum(len(feedback) for feedback in thresholds_of(of).learnt) == 3
 
 
 def test_after_a_failed_run_nobody_leaves_on_trust_until_a_full_vote_has_come():

@@ -20,8 +20,8 @@ def test_no_parameters_are_no_wishes():
 
 
 def test_every_parameter_is_read():
-    told = {"exit": "never", "deadline_ms": 2.5, "max_risk": 0.25, "service_class": "gold"}
-    options = parse_options(told, SETTINGS)
+    table = {"exit": "never", "deadline_ms": 2.5, "max_risk": 0.25, "service_class": "gold"}
+    options = parse_options(table, SETTINGS)
     assert (options.never, options.deadline_us, options.max_risk, options.service_class) == (True, 2500, 0.25, 1)
 
 

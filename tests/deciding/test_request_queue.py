@@ -57,16 +57,16 @@ def test_every_request_is_answered_in_exactly_one_way(steps: list, bounded: bool
                 refused += 1
         elif name == "take":
             tickets = queue.take(now_us, values[0])
-            assert sum(each.rows for each in tickets) <= BATCH
-            assert len({each.free_dims for each in tickets}) <= 1
-            assert [each.first_row for each in tickets] == np.cumsum([0, *(e.rows for e in tickets)])[:-1].tolist()
-            out += [each.key for each in tickets]
+            assert sum(ticket.rows for ticket in tickets) <= BATCH
+            assert len({ticket.free_dims for ticket in tickets}) <= 1
+            assert [ticket.first_row for ticket in tickets] == np.cumsum([0, *(e.rows for e in tickets)])[:-1].tolist()
+            out += [ticket.key for ticket in tickets]
         elif name == "look":
-            out += [each.key for each in queue.given_up(now_us)]
+            out += [request_.key for request_ in queue.given_up(now_us)]
         else:
             now_us += values[0]
-        assert queue.waiting_rows == sum(each.rows for each in queue.requests()) <= 40
-    out += [each.key for each in queue.clear()]
+        assert queue.waiting_rows == sum(request_.rows for request_ in queue.requests()) <= 40
+    out += [request_.key for request_ in queue.clear()]
     assert sorted(out) == list(range(offered))
     assert (queue.waiting_rows, len(queue)) == (0, 0)
 
@@ -78,7 +78,7 @@ def test_one_class_is_served_in_order_of_arrival(rows: list[int]) -> None:
         queue.offer(request(key, count), now_us=key)
     served: list[object] = []
     while len(queue):
-        served += [each.key for each in queue.take(now_us=100)]
+        served += [request_.key for request_ in queue.take(now_us=100)]
     assert served == list(range(len(rows)))
 
 
@@ -92,8 +92,8 @@ def test_classes_that_wait_are_served_the_same_number_of_rows(flood: list[int], 
         queue.offer(request(object(), polite, 0), 0)
     served = [0, 0]
     while all(any(r.options.service_class == c for r in queue.requests()) for c in (0, 1)):
-        for each in queue.take(0):
-            served[each.options.service_class] += each.rows
+        for request_ in queue.take(0):
+            served[request_.options.service_class] += request_.rows
         assert abs(served[0] - served[1]) <= 2 * BATCH
 
 
@@ -103,7 +103,7 @@ def test_a_flood_of_one_class_leaves_room_and_turns_to_another() -> None:
     queue.take(0)
     assert fill(queue, 1000, 1, service_class=1) == 50
     assert fill(queue, 1000, 2, service_class=0) == 50
-    assert {each.options.service_class for each in queue.take(3)} == {0, 1}
+    assert {request_.options.service_class for request_ in queue.take(3)} == {0, 1}
 
 
 def test_a_class_that_is_alone_has_all_the_room() -> None:
@@ -119,7 +119,7 @@ def test_a_class_that_was_away_has_saved_up_no_turns() -> None:
     for _ in range(20):
         queue.take(0)
     fill(queue, 30, 0, service_class=1)
-    turns = [each.options.service_class for _ in range(20) for each in queue.take(0)]
+    turns = [request_.options.service_class for _ in range(20) for request_ in queue.take(0)]
     assert 9 <= sum(turns) <= 11
 
 
@@ -162,7 +162,7 @@ def test_after_a_stall_the_newest_are_served_first() -> None:
     for key in range(5):
         queue.offer(request(key), now_us=key)
     queue.offer(request("new"), now_us=15_000)
-    order = [each.key for _ in range(6) for each in queue.take(15_000)]
+    order = [request_.key for _ in range(6) for request_ in queue.take(15_000)]
     assert order == ["new", 4, 3, 2, 1, 0]
 
 
@@ -171,8 +171,8 @@ def test_what_has_waited_twice_as_long_as_it_may_is_given_up() -> None:
     queue.offer(request("old"), now_us=0)
     queue.offer(request("new"), now_us=15_000)
     assert queue.given_up(int(GIVE_UP * 10_000)) == []
-    assert [each.key for each in queue.given_up(int(GIVE_UP * 10_000) + 1)] == ["old"]
-    assert [each.key for each in queue.requests()] == ["new"]
+    assert [request_.key for request_ in queue.given_up(int(GIVE_UP * 10_000) + 1)] == ["old"]
+    assert [request_.key for request_ in queue.requests()] == ["new"]
 
 
 def test_deadlines_are_known_and_passed() -> None:
@@ -182,7 +182,7 @@ def test_deadlines_are_known_and_passed() -> None:
     queue.offer(request("hasty", deadline_us=10), 5)
     assert queue.next_deadline_us() == 15
     assert queue.overdue(14) == []
-    assert [each.key for each in queue.overdue(15)] == ["hasty"]
+    assert [request_.key for request_ in queue.overdue(15)] == ["hasty"]
     assert queue.next_deadline_us() is None
 
 
@@ -196,7 +196,9 @@ def test_polite_callers_wait_no_longer_than_the_bound_during_a_storm_of_another_
             polite += 1
             refused += 1 - fill(queue, 1, now_us, service_class=0)
         queue.given_up(now_us)
-        waits += [now_us - each.arrived_us for each in queue.take(now_us) if each.options.service_class == 0]
+        waits += [
+            now_us - request_.arrived_us for request_ in queue.take(now_us) if request_.options.service_class == 0
+        ]
     assert refused == 0
     assert max(waits) <= 10_000
     assert len(waits) >= polite - 1

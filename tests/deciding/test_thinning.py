@@ -26,10 +26,10 @@ class Stream:
     It knows every earlier coin and chooses when rows are tossed and with which q, but not what their coins will say.
     """
 
-    def __init__(self, seed: int, eps: float, lossy: float, **told: object) -> None:
+    def __init__(self, seed: int, eps: float, lossy: float, **value: object) -> None:
         self.rng = np.random.default_rng(seed)
         self.tuner = tuner(exits=EXITS, eps=eps, most_unconfirmed=CAP, calibration_rows=16, half_life_rows=2000.0)
-        kept = dataclasses.replace(Settings(lossless=False), **told)
+        kept = dataclasses.replace(Settings(lossless=False), **value)
         self.core = Decisions(kept, EXITS, self.tuner, self._toss)
         self.core.set_late_thinning(True)
         self.account = self.tuner.budget.classes[0]

@@ -41,10 +41,10 @@ def test_the_lossless_stop_is_never_wrong(bag, data):
 
 def test_the_lossless_stop_knows_the_published_example():
     two = [np.array([[0.8, 0.0, 0.2]]), np.array([[0.55, 0.25, 0.2]])]
-    assert votes.cannot_change([each.astype(np.float32) for each in two], [1, 1], 1.0, "soft").tolist() == [False]
+    assert votes.cannot_change([item.astype(np.float32) for item in two], [1, 1], 1.0, "soft").tolist() == [False]
     two[1] = np.array([[0.58, 0.1, 0.32]])
     two[0] = np.array([[0.9, 0.0, 0.1]])
-    assert votes.cannot_change([each.astype(np.float32) for each in two], [1, 1], 1.0, "soft").tolist() == [True]
+    assert votes.cannot_change([item.astype(np.float32) for item in two], [1, 1], 1.0, "soft").tolist() == [True]
 
 
 def test_two_of_three_equal_hard_votes_are_certain():

@@ -61,9 +61,9 @@ def test_trained_members_come_from_the_cache(
     few: data.DigitsPart, trained: tuple[Path, dict[str, torch.nn.Module]]
 ) -> None:
     cache, modules = trained
-    told: list[tuple[str, int, int]] = []
-    again = train.trained_bag(few, cache, 5, lambda *each: told.append(each))
-    assert sorted(each[0] for each in told) == sorted(ARCHITECTURES)  # one call each: nothing was trained
+    items: list[tuple[str, int, int]] = []
+    again = train.trained_bag(few, cache, 5, lambda *item: items.append(item))
+    assert sorted(item[0] for item in items) == sorted(ARCHITECTURES)  # one call each: nothing was trained
     for name, module in modules.items():
         assert np.array_equal(train.probabilities(module, few.images), train.probabilities(again[name], few.images))
 

@@ -40,10 +40,10 @@ class Container:
         """Process id of the stub that runs `model`."""
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                told = (folder / "cmdline").read_bytes().decode()
+                text = (folder / "cmdline").read_bytes().decode()
             except OSError:
                 continue
-            if "triton_python_backend_stub" in told and f"/{model}/" in told and self._is_ours(int(folder.name)):
+            if "triton_python_backend_stub" in text and f"/{model}/" in text and self._is_ours(int(folder.name)):
                 return int(folder.name)
         raise AssertionError(f"no stub of {model}")
 

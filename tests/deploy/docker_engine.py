@@ -78,10 +78,10 @@ def docker_engine(socket: Path, engine: Engine) -> Iterator[str]:
         def handle_one(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"{}")
-            status, told = engine.answer(self.command, self.path, body)
-            raw = told if isinstance(told, bytes) else json.dumps(told).encode()
+            status, answer = engine.answer(self.command, self.path, body)
+            raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain" if isinstance(told, bytes) else "application/json")
+            self.send_header("Content-Type", "text/plain" if isinstance(answer, bytes) else "application/json")
             if status != 204:
                 self.send_header("Content-Length", str(len(raw)))
             self.end_headers()

@@ -47,10 +47,10 @@ def container(triton, repository, tmp_path_factory):
 
 def answers(*outcomes):
     """A watchdog's inference that goes as told, True for an answer."""
-    told = iter(outcomes)
+    items = iter(outcomes)
 
     def ask():
-        if not next(told):
+        if not next(items):
             raise ServingError("silence")
 
     return ask
@@ -98,7 +98,7 @@ def test_a_repository_without_a_bag_is_the_operators_to_fill(tmp_path, capsys):
 def test_the_thread_pool_is_larger_than_the_tickets(repository):
     manifests = some_bags(repository)
     line = command(options([f"--repository={repository}"]), manifests, "name")
-    pool = next(int(each.rsplit("=", 1)[1]) for each in line if "thread-pool-size" in each)
+    pool = next(int(item.rsplit("=", 1)[1]) for item in line if "thread-pool-size" in item)
     assert pool > manifests[0].settings.max_tickets
 
 
@@ -106,7 +106,7 @@ def test_ranked_segments_share_slots_only_where_asked(repository):
     manifests = some_bags(repository)
     plain, ranked = (command(options(extra), manifests, "name") for extra in ([], ["--rate-slots=2"]))
     assert set(ranked) - set(plain) >= {"--rate-limit=execution_count", "--rate-limit-resource=slot:2"}
-    assert not any("rate-limit" in each for each in plain)
+    assert not any("rate-limit" in item for item in plain)
 
 
 def test_a_probe_of_nobody_fails(repository, capsys):
@@ -123,8 +123,8 @@ def test_the_probe_is_a_real_inference_that_waits_for_the_full_vote(container):
 
 @pytest.mark.triton
 def test_control_protocols_are_shut_and_inference_is_open(container):
-    status, told = _get(container.ports.http, "/v2/repository/index", "POST")
-    assert status != 200 and "restricted" in told
+    status, answer = _get(container.ports.http, "/v2/repository/index", "POST")
+    assert status != 200 and "restricted" in answer
     assert _get(container.ports.http, "/v2/models/tiny")[0] == 200
 
 
@@ -142,12 +142,12 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(triton, repository, 
     outcomes: list[str] = []
     with running_container(repository, tmp_path) as running:
         threads = [threading.Thread(target=_ask_on, args=(running.ports.grpc, rows, outcomes)) for _ in range(4)]
-        for each in threads:
-            each.start()
+        for thread in threads:
+            thread.start()
         until(lambda: outcomes.count("answered") > 40, 30)
         running.process.send_signal(signal.SIGTERM)
-        for each in threads:
-            each.join(60)
+        for thread in threads:
+            thread.join(60)
         assert running.process.wait(60) == 0
         assert running.said()[-2:] == ["draining", "drained"]
     assert set(outcomes) == {"answered", "StatusCode.UNAVAILABLE"}
@@ -177,6 +177,6 @@ def _get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request(method, path, json.dumps({}) if method == "POST" else None)
     response = connection.getresponse()
-    told = response.read().decode()
+    text = response.read().decode()
     connection.close()
-    return response.status, told
+    return response.status, text

@@ -91,8 +91,8 @@ def test_a_healthy_run_raises_no_alert(prometheus):
 
 
 def test_every_panel_names_the_provisioned_data_source():
-    told = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
-    uid = told["datasources"][0]["uid"]
+    found = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
+    uid = found["datasources"][0]["uid"]
     named = {target["datasource"]["uid"] for panel in PANELS for target in panel["targets"]}
     named |= {variable["datasource"]["uid"] for variable in DASHBOARD["templating"]["list"]}
     assert named == {uid}

@@ -69,8 +69,8 @@ def test_it_asks_for_the_rights_of_the_compose_file_and_no_more(served, tmp_path
     created = served(HEALTHY)[0].created
     host = created["HostConfig"]
     assert host["CapDrop"] == TRITON["cap_drop"] and host["SecurityOpt"] == TRITON["security_opt"]
-    assert {each["Name"]: each["Soft"] for each in host["Ulimits"]} == TRITON["ulimits"]
-    assert host["Tmpfs"] == {each.split(":")[0]: each.split(":")[1] for each in TRITON["tmpfs"]}
+    assert {item["Name"]: item["Soft"] for item in host["Ulimits"]} == TRITON["ulimits"]
+    assert host["Tmpfs"] == {item.split(":")[0]: item.split(":")[1] for item in TRITON["tmpfs"]}
     assert host["Init"] is TRITON["init"] and created["StopSignal"] == TRITON["stop_signal"]
     assert created["Cmd"][:3] == TRITON["command"]
     assert created["User"] != "0:0" and host["ShmSize"] == 2 * 2**30
@@ -80,7 +80,7 @@ def test_it_asks_for_the_rights_of_the_compose_file_and_no_more(served, tmp_path
 def test_models_are_read_only_and_ports_on_loopback(served, repository, tmp_path):
     host = served(HEALTHY)[0].created["HostConfig"]
     assert set(host["Binds"]) == {f"{repository}:/models/repository:ro", f"{tmp_path}/state:/state:rw"}
-    assert {each["HostIp"] for ports in host["PortBindings"].values() for each in ports} == {"127.0.0.1"}
+    assert {port["HostIp"] for ports in host["PortBindings"].values() for port in ports} == {"127.0.0.1"}
 
 
 def test_a_host_without_the_nvidia_runtime_is_asked_for_no_gpus(served):

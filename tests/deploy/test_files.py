@@ -54,13 +54,13 @@ def test_the_operators_page_says_what_to_do_at_every_alert_and_names_every_famil
     page = (ROOT / "docs/production.md").read_text()
     rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
     families = {re.sub(r"_(bucket|sum|count)$", "_{bucket,sum,count}", name) for name in COUNTERS | GAUGES}
-    assert not [each for each in families | {rule["alert"] for rule in rules} if each not in page]
+    assert not [item for item in families | {rule["alert"] for rule in rules} if item not in page]
 
 
 def test_every_image_is_pinned():
-    told = [service["image"] for service in SERVICES.values()]
-    told += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert all(":" in image and not image.endswith(":latest") for image in told), told
+    items = [service["image"] for service in SERVICES.values()]
+    items += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert all(":" in image and not image.endswith(":latest") for image in items), items
 
 
 def test_server_and_load_test_come_from_the_same_triton_release():
@@ -70,10 +70,10 @@ def test_server_and_load_test_come_from_the_same_triton_release():
 
 
 def test_every_variable_of_the_compose_file_is_explained_with_its_default():
-    told = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    table = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text()))
-    assert used == {name: value for name, value in told.items() if name != "COMPOSE_PROFILES"}
-    assert (ROOT / ".env").read_text().splitlines()[-1] == f"COMPOSE_PROFILES={told['COMPOSE_PROFILES']}"
+    assert used == {name: value for name, value in table.items() if name != "COMPOSE_PROFILES"}
+    assert (ROOT / ".env").read_text().splitlines()[-1] == f"COMPOSE_PROFILES={table['COMPOSE_PROFILES']}"
 
 
 def test_a_bare_up_starts_export_and_the_gpu_server_alone():
@@ -114,8 +114,8 @@ def test_a_stop_leaves_time_to_drain(name):
 
 
 def test_the_images_healthcheck_is_the_composes():
-    told = re.search(r"HEALTHCHECK .*?CMD (\[.*?\])", (ROOT / "Dockerfile").read_text(), re.DOTALL)
-    assert told and ["CMD", *json.loads(told[1])] == SERVICES["triton"]["healthcheck"]["test"]
+    found = re.search(r"HEALTHCHECK .*?CMD (\[.*?\])", (ROOT / "Dockerfile").read_text(), re.DOTALL)
+    assert found and ["CMD", *json.loads(found[1])] == SERVICES["triton"]["healthcheck"]["test"]
 
 
 def test_every_mounted_file_and_every_volume_exists():
@@ -128,9 +128,9 @@ def test_every_mounted_file_and_every_volume_exists():
 def test_what_the_images_copy_is_in_the_build_context():
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     lines = re.findall(r"^COPY (?!--from)(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    sources = [each for line in lines for each in line.split()[:-1] if not each.startswith("--")]
+    sources = [item for line in lines for item in line.split()[:-1] if not item.startswith("--")]
     assert sources and set(sources) == set(kept)
-    assert all((ROOT / each).exists() for each in kept)
+    assert all((ROOT / item).exists() for item in kept)
 
 
 def test_the_commands_inside_the_containers_parse(monkeypatch):

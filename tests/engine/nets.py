@@ -35,9 +35,9 @@ def _softmax(of: ir.Value, weight: ir.Value, name: str) -> tuple[list[ir.Node], 
     return [ir.node("MatMul", [of, weight], outputs=[scores]), ir.node("Softmax", [scores], outputs=[out])], out
 
 
-def _segment(folder: Path, model: str, given: str, cut: str, last: bool, rng: np.random.Generator) -> None:
+def _segment(folder: Path, model: str, text: str, cut: str, last: bool, rng: np.random.Generator) -> None:
     """tanh(x W) to the next cut, whose features are the cut itself; the last segment ends with a softmax."""
-    x, weight = _value(given, WIDTH), _weight("w", rng, (WIDTH, WIDTH))
+    x, weight = _value(text, WIDTH), _weight("w", rng, (WIDTH, WIDTH))
     product, out = _value("product", WIDTH), _value(cut, WIDTH)
     nodes = [ir.node("MatMul", [x, weight], outputs=[product]), ir.node("Tanh", [product], outputs=[out])]
     weights, outputs = [weight], [out]
@@ -97,7 +97,7 @@ def written(folder: Path, exits: tuple[tuple[int, ...], ...], seed: int = 0, **s
 def without_profile(bag: Manifest) -> Manifest:
     """The same bag as if nothing had been measured."""
     members = tuple(
-        dataclasses.replace(m, segments=tuple(dataclasses.replace(each, cost_us={}) for each in m.segments))
+        dataclasses.replace(m, segments=tuple(dataclasses.replace(segment, cost_us={}) for segment in m.segments))
         for m in bag.members
     )
     return dataclasses.replace(bag, members=members)

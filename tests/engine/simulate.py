@@ -74,7 +74,7 @@ class Simulation:
         self._sampling = sampling
         self._watch = watch
         self._fails = fails
-        self._told: dict[int, Votes] = {}
+        self._answers: dict[int, Votes] = {}
         self._free = list(range(workers))
         self._events: list[tuple[float, int, Request | tuple[int, SegmentRun] | None]] = []
         self._count = 0
@@ -116,7 +116,7 @@ class Simulation:
 
     def _admit(self, now_us: float) -> None:
         while (ticket := self._controller.next_ticket(now_us=int(now_us))) is not None:
-            self._told[ticket.id] = self._votes(ticket)
+            self._answers[ticket.id] = self._votes(ticket)
             self.scheduler.start(ticket, {})
 
     def _dispatch(self, now_us: float) -> None:
@@ -140,11 +140,11 @@ class Simulation:
         rows = np.flatnonzero(ticket.running)
         if len(rows):
             depths = self._controller.manifest.exits[due.exit_].depths
-            told = self._told[ticket.id]
-            votes = {(m, d): told[m, d][rows] for m, d in enumerate(depths) if d}
+            value = self._answers[ticket.id]
+            votes = {(m, d): value[m, d][rows] for m, d in enumerate(depths) if d}
             given = None if len(rows) == ticket.rows else rows
             released = self._controller.arrived(ticket.id, votes, int(now_us), given)
-            self.releases += [(now_us, each) for each in released]
+            self.releases += [(now_us, item) for item in released]
         self.scheduler.decided(due)
         if self._sampling is not None and self._sampling.update(self.scheduler.backlog, int(now_us)):
             self._controller.finish_probability = self.scheduler.finish_probability = self._sampling.q

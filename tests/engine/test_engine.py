@@ -39,24 +39,24 @@ def session(folder, model):
 
 def offline(bag, folder, x):
     """Votes at every exit, computed segment by segment without the engine; list of float32 [rows, classes]."""
-    told = {}
+    table = {}
     for member in bag.members:
         tensors = {"x": x}
         for depth, segment in enumerate(member.segments, 1):
             of = session(folder, segment.model)
-            names = [each.name for each in of.get_outputs()]
+            names = [output.name for output in of.get_outputs()]
             tensors |= dict(
                 zip(names, of.run(None, {segment.inputs[0].name: tensors[segment.inputs[0].name]}), strict=True)
             )
-            told[member.name, depth] = tensors["PROBABILITIES" if depth == member.depth else "FEATURES"]
+            table[member.name, depth] = tensors["PROBABILITIES" if depth == member.depth else "FEATURES"]
     votes = []
     for exit_ in bag.exits:
         voting = [(m, d) for m, d in zip(bag.members, exit_.depths, strict=True) if d]
         if exit_.heads:
             of = session(folder, exit_.heads)
-            given = {features_name(m.name, d): told[m.name, d] for m, d in voting if d < m.depth}
-            heads = dict(zip([each.name for each in of.get_outputs()], of.run(None, given), strict=True))
-        mean = sum(m.weight * (told[m.name, d] if d == m.depth else heads[votes_name(m.name, d)]) for m, d in voting)
+            fields_ = {features_name(m.name, d): table[m.name, d] for m, d in voting if d < m.depth}
+            heads = dict(zip([output.name for output in of.get_outputs()], of.run(None, fields_), strict=True))
+        mean = sum(m.weight * (table[m.name, d] if d == m.depth else heads[votes_name(m.name, d)]) for m, d in voting)
         votes.append(mean / sum(m.weight for m, _ in voting))
     return votes
 
@@ -72,13 +72,13 @@ def test_with_all_exits_off_the_answer_is_the_full_vote(bag, folder):
 
 def test_answers_equal_the_chain_computed_offline_in_any_merge(bag, folder):
     with Desk(bag, folder, [0.5, 0.5, 0.0]) as desk:
-        given = {key: rows(1 + key % 4, key) for key in range(120)}
-        for key, x in given.items():
+        table = {key: rows(1 + key % 4, key) for key in range(120)}
+        for key, x in table.items():
             desk.ask(key, x)
-        replies = desk.answers(len(given))
+        replies = desk.answers(len(table))
         merged = desk.engine.metrics()["merged_runs_total"]
     seen = set()
-    for key, x in given.items():
+    for key, x in table.items():
         answer, votes = replies[key].answer, offline(bag, folder, x)
         for row, exit_ in enumerate(answer.exit):
             np.testing.assert_allclose(answer.probabilities[row], votes[exit_][row], rtol=1e-4, atol=1e-5)
@@ -89,11 +89,11 @@ def test_answers_equal_the_chain_computed_offline_in_any_merge(bag, folder):
 def test_lanes_with_sessions_of_their_own_answer_the_same(bag, folder):
     not_cpu_alone = ["AzureExecutionProvider", "CPUExecutionProvider"]  # what every onnxruntime has; as with a GPU
     with Desk(bag, folder, OFF, threads=3, providers=not_cpu_alone) as desk:
-        given = {key: rows(2, key) for key in range(60)}
-        for key, x in given.items():
+        table = {key: rows(2, key) for key in range(60)}
+        for key, x in table.items():
             desk.ask(key, x)
-        replies = desk.answers(len(given))
-    for key, x in given.items():
+        replies = desk.answers(len(table))
+    for key, x in table.items():
         votes = offline(bag, folder, x)
         np.testing.assert_allclose(replies[key].answer.probabilities, votes[-1], rtol=1e-4, atol=1e-5)
 
@@ -110,24 +110,24 @@ def test_each_lane_of_a_gpu_has_sessions_of_its_own(folder, bag, monkeypatch, pr
     monkeypatch.setattr(onnxruntime, "InferenceSession", recorded)
     Session(folder / f"{bag.members[0].segments[0].model}.onnx", 1, [providers, "CPUExecutionProvider"], streams=3)
     assert len(made) == workers
-    assert {each if isinstance(each, str) else each[0] for each in made} == {providers}
+    assert {item if isinstance(item, str) else item[0] for item in made} == {providers}
 
 
 def test_sampled_feedback_and_compaction_change_no_answer(bag, folder):
     with Desk(bag, folder, [0.5, 0.5, 0.0], least_finish_probability=0.25) as desk:
         desk.host.set_finish_probability(0.3)
-        given = {key: rows(8, key) for key in range(40)}
-        for key, x in given.items():
+        table = {key: rows(8, key) for key in range(40)}
+        for key, x in table.items():
             desk.ask(key, x)
-        replies = desk.answers(len(given))
+        replies = desk.answers(len(table))
         desk.host.drain(10)
         left_out = desk.engine.metrics()["left_out_rows_total"]
-    for key, x in given.items():
+    for key, x in table.items():
         votes = np.stack(offline(bag, folder, x))
         answer = replies[key].answer
         np.testing.assert_allclose(answer.probabilities, votes[answer.exit, np.arange(8)], rtol=1e-4, atol=1e-5)
     assert left_out > 0
-    full = {int(each.full[row]) for each in desk.tuner.learnt for row in range(len(each))}
+    full = {int(batch.full[row]) for batch in desk.tuner.learnt for row in range(len(batch))}
     assert full <= set(range(CLASSES))
 
 
@@ -137,8 +137,8 @@ def test_every_row_chosen_to_finish_is_learnt_from(bag, folder):
             desk.ask(key, rows(3, key))
         desk.answers(60)
         assert desk.host.drain(20)
-    chosen = sum(int(each.finishes.sum()) for each in desk.tuner.heard)
-    assert 0 < chosen == sum(len(each) for each in desk.tuner.learnt)
+    chosen = sum(int(batch.finishes.sum()) for batch in desk.tuner.answered_batches)
+    assert 0 < chosen == sum(len(batch) for batch in desk.tuner.learnt)
 
 
 def test_a_large_batch_is_split_over_idle_lanes_and_put_together_again(tmp_path):
@@ -171,7 +171,7 @@ def test_one_bad_ticket_in_a_merged_run_fails_alone(bag, folder):
         for key in range(40):
             desk.ask(key, np.zeros((1, WIDTH + (key % 10 == 3)), dtype=np.float32))
         replies = desk.answers(40)
-    assert {key for key, each in replies.items() if each.error is not None} == {3, 13, 23, 33}
+    assert {key for key, reply in replies.items() if reply.error is not None} == {3, 13, 23, 33}
 
 
 def test_a_missing_file_is_named(bag, tmp_path):
@@ -180,8 +180,8 @@ def test_a_missing_file_is_named(bag, tmp_path):
 
 
 def test_a_file_that_is_no_model_is_named(bag, folder, tmp_path):
-    for each in folder.glob("*.onnx"):
-        (tmp_path / each.name).write_bytes(each.read_bytes())
+    for path in folder.glob("*.onnx"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "bag_m1_s2.onnx").write_bytes(b"no model")
     with pytest.raises(ServingError, match="model bag_m1_s2"):
         Engine(bag, tmp_path)

@@ -65,5 +65,5 @@ def test_a_segment_without_a_profile_costs_by_its_rows():
 def test_rows_within_a_limit_fit_it_and_one_more_would_not(profile, limit_us):
     costs = costs_of(profile)
     rows = costs.rows_within(0, 0, limit_us)
-    assert rows == 1 or all(costs.run_us(0, 0, each) <= limit_us for each in range(1, rows + 1))
-    assert rows == costs.most_rows or max(costs.run_us(0, 0, each) for each in range(1, rows + 2)) > limit_us
+    assert rows == 1 or all(costs.run_us(0, 0, item) <= limit_us for item in range(1, rows + 1))
+    assert rows == costs.most_rows or max(costs.run_us(0, 0, item) for item in range(1, rows + 2)) > limit_us

@@ -14,7 +14,7 @@ from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.engine.progress import Kind
 from exeunt.engine.sampling import FinishProbability
 from exeunt.engine.scheduler import SPARE_SHARE, Scheduler
-from tests.deciding.controller_bag import FixedThresholds, admit, controller, heard, manifest, votes_of
+from tests.deciding.controller_bag import FixedThresholds, admit, controller, manifest, thresholds_of, votes_of
 from tests.engine.simulate import Simulation
 
 LEAST_Q = 0.25
@@ -27,8 +27,8 @@ def engine_bag(costs, exits, shrink=0.9, **kept):
         dataclasses.replace(
             member,
             segments=tuple(
-                dataclasses.replace(each, cost_us={1: us, 8: 8 * us * shrink})
-                for each, us in zip(member.segments, segments, strict=True)
+                dataclasses.replace(segment, cost_us={1: us, 8: 8 * us * shrink})
+                for segment, us in zip(member.segments, segments, strict=True)
             ),
         )
         for member, segments in zip(bag.members, costs, strict=True)
@@ -104,7 +104,7 @@ class Handouts:
         self._before = {}
 
     def __call__(self, scheduler, now_us):
-        snapshot = [(each.progress.ticket.id, scheduler.kind(each), unanswered(each)) for each in ready(scheduler)]
+        snapshot = [(item.progress.ticket.id, scheduler.kind(item), unanswered(item)) for item in ready(scheduler)]
         self._before[scheduler.counters.runs] = snapshot, scheduler.unconfirmed
 
     def of(self, simulation):
@@ -173,8 +173,8 @@ def test_a_ticket_in_two_pieces_may_be_seen_to_be_over_while_companions_are_look
 @given(scenes())
 def test_every_request_is_answered_once_and_nothing_is_left_in_the_engine(scene):
     of, simulation = simulated(scene)
-    assert sorted(each.key for _, each in simulation.releases) == [each.key for _, each in scene[1]]
-    assert all(each.answer is not None for _, each in simulation.releases)
+    assert sorted(release.key for _, release in simulation.releases) == [item.key for _, item in scene[1]]
+    assert all(release.answer is not None for _, release in simulation.releases)
     assert of.idle and not simulation.scheduler.tickets and simulation.scheduler.ready_pieces == 0
     assert simulation.scheduler.backlog == simulation.scheduler.unconfirmed == simulation.scheduler.open_tickets == 0
 
@@ -183,9 +183,9 @@ def test_every_request_is_answered_once_and_nothing_is_left_in_the_engine(scene)
 @given(scenes())
 def test_every_row_that_finishes_reaches_the_last_exit_exactly_once(scene):
     of, _ = simulated(scene, FinishProbability(4, LEAST_Q, hold_us=50))
-    answered = sum(int(each.finishes.sum()) for each in heard(of).heard)
-    assert sum(len(each) for each in heard(of).learnt) == answered
-    assert not heard(of).lost
+    answered = sum(int(batch.finishes.sum()) for batch in thresholds_of(of).answered_batches)
+    assert sum(len(batch) for batch in thresholds_of(of).learnt) == answered
+    assert not thresholds_of(of).lost
 
 
 @settings(max_examples=40, deadline=None)
@@ -266,7 +266,7 @@ def refusals(scene):
     def watched(idle_workers):
         run = hand_out(idle_workers)
         if run is None and (left := ready(scheduler)):
-            refused.append((idle_workers, [unanswered(each) for each in left], scheduler.backlog))
+            refused.append((idle_workers, [unanswered(item) for item in left], scheduler.backlog))
         return run
 
     scheduler.next_run = watched
@@ -294,7 +294,7 @@ def test_a_newcomer_finds_a_lane_free_of_feedback():
     bag = engine_bag([[10, 1000]], ((1,), (2,)))
     scene = bag, [(0, Request(0, 1)), (1, Request(1, 1)), (500, Request(2, 1))], 2, [2.0, 0.0], 0
     _, simulation = simulated(scene)
-    assert [at_us for at_us, each in simulation.releases if each.key == 2] == [510]
+    assert [at_us for at_us, release in simulation.releases if release.key == 2] == [510]
 
 
 @settings(max_examples=40, deadline=None)
@@ -304,7 +304,7 @@ def test_q_of_the_feedback_is_the_q_that_ruled_at_the_decision(scene):
     sampling = FinishProbability(2, LEAST_Q, hold_us=50)
     of, _ = simulated(scene, sampling, watch=lambda *_: q_seen.append(np.float32(sampling.q)))
     last = len(of.manifest.exits) - 1
-    for answered in heard(of).heard:
+    for answered in thresholds_of(of).answered_batches:
         assert set(answered.q.tolist()) <= {1.0, *map(float, q_seen)}
         assert (answered.q >= LEAST_Q).all()
         assert answered.finishes[answered.q == 1.0].all()
@@ -327,14 +327,14 @@ def test_feedback_is_full_and_prompt_under_moderate_load():
     _, simulation = simulated((BAG, burst(40, 20, np.random.default_rng(1)), 2, [2.0, 2.0, 0.0], 1), sampling)
     assert sampling.q == 1.0  # 62 % of two workers: everything is finished, in idle time
     done_us = {ticket: ran.end_us for ran in simulation.ran for ticket in ran.rows}
-    released_us = {each.key + 1: at for at, each in simulation.releases}
+    released_us = {release.key + 1: at for at, release in simulation.releases}
     assert max(done_us[ticket] - at for ticket, at in released_us.items()) < 1e6
 
 
 def test_under_overload_q_falls_and_answers_keep_their_pace():
     sampling = FinishProbability(64, LEAST_Q)
     _, simulation = simulated((BAG, burst(110, 20, np.random.default_rng(1)), 2, [2.0, 2.0, 0.0], 1), sampling)
-    waits = [each.latency_us for _, each in simulation.releases]  # 170 % of two workers if all were finished
+    waits = [release.latency_us for _, release in simulation.releases]  # 170 % of two workers if all were finished
     assert np.percentile(waits, 99) < 50_000 and sampling.q < 1.0
 
 
@@ -359,7 +359,7 @@ def test_speculation_pauses_where_it_is_mostly_in_vain():
 def test_after_overload_q_rises_again_to_full_feedback():
     rng = np.random.default_rng(2)
     sampling = FinishProbability(16, LEAST_Q)
-    calm = [(each[0] + 5e6, Request(1000 + key, 1)) for key, each in enumerate(burst(10, 10, rng))]
+    calm = [(item[0] + 5e6, Request(1000 + key, 1)) for key, item in enumerate(burst(10, 10, rng))]
     lowest = []
     scene = (BAG, burst(200, 5, rng) + calm, 2, [2.0, 2.0, 0.0], 1)
     simulated(scene, sampling, watch=lambda *_: lowest.append(sampling.q))
@@ -458,8 +458,8 @@ def test_a_failed_ticket_takes_nobody_with_it():
     of = controller(BAG, [2.0, 2.0, 0.0])
     scheduler = Scheduler(BAG, workers=1)
     tickets = [admit(of, key=key) for key in range(3)]
-    for each in tickets:
-        scheduler.start(of.tickets[each], {})
+    for ticket in tickets:
+        scheduler.start(of.tickets[ticket], {})
     scheduler.drop(tickets[0])
     served = []
     while (run := scheduler.next_run()) is not None:
@@ -485,7 +485,7 @@ def test_an_answer_by_deadline_turns_the_rest_into_feedback():
     late, other = admit(of, key="late", deadline_us=5), admit(of, key="other")
     scheduler.start(of.tickets[late], {})
     first = [scheduler.next_run(), scheduler.next_run()]
-    due = [each for run in first for each in scheduler.done(run)]
+    due = [item for run in first for item in scheduler.done(run)]
     votes = votes_of(BAG, 1)
     of.arrived(late, {(0, 1): votes[0, 1], (1, 1): votes[1, 1]}, 3)
     scheduler.decided(due[0])

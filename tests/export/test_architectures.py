@@ -25,7 +25,7 @@ from tests.triton.calls import vote_offline
 
 pytest.importorskip("skl2onnx", reason="pip install 'exeunt[dev]'")
 pytest.importorskip("transformers", reason="pip install 'exeunt[dev]'")
-EACH = pytest.mark.parametrize("entry", ENTRIES, ids=lambda each: each.name)
+EACH = pytest.mark.parametrize("entry", ENTRIES, ids=lambda item: item.name)
 Export = Callable[[Entry], tuple[Path, ExportReport]]
 
 
@@ -57,8 +57,8 @@ def server(triton: None, exported: Export, tmp_path_factory: pytest.TempPathFact
 
 def test_the_document_lists_every_entry() -> None:
     document = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    told = [line.split("|")[1].strip(" `") for line in document.splitlines() if line.startswith("| `")]
-    assert [name for name in told if name in {entry.name for entry in ENTRIES}] == [entry.name for entry in ENTRIES]
+    items = [line.split("|")[1].strip(" `") for line in document.splitlines() if line.startswith("| `")]
+    assert [name for name in items if name in {entry.name for entry in ENTRIES}] == [entry.name for entry in ENTRIES]
 
 
 @EACH
@@ -75,11 +75,11 @@ def test_it_is_cut_within_its_width_and_every_cut_has_a_ramp(exported: Export, e
     assert all(cut.features > 0 and 0 <= cut.agreement <= 1 for cut in report.cuts)
 
 
-@pytest.mark.parametrize("entry", [each for each in ENTRIES if each.exits], ids=lambda each: each.name)
+@pytest.mark.parametrize("entry", [item for item in ENTRIES if item.exits], ids=lambda item: item.name)
 def test_votes_at_own_exits_are_the_file_s_outputs(exported: Export, entry: Entry) -> None:
     file, report = exported(entry)
-    rows = {name: each[:7] for name, each in _rows(entry).items()}
-    assert [each.depths for each in report.manifest.exits] == [(number,) for number in range(1, len(entry.exits) + 2)]
+    rows = {name: row[:7] for name, row in _rows(entry).items()}
+    assert [exit_.depths for exit_ in report.manifest.exits] == [(number,) for number in range(1, len(entry.exits) + 2)]
     for number, output in enumerate((*entry.exits, "scores")):
         found = vote_offline(report.output, number, rows, entry.name)
         expected = _probabilities(file, dataclasses.replace(entry, output=output), rows)
@@ -89,13 +89,13 @@ def test_votes_at_own_exits_are_the_file_s_outputs(exported: Export, entry: Entr
 @EACH
 @pytest.mark.triton
 def test_the_server_says_what_the_file_says(server: Server, exported: Export, entry: Entry) -> None:
-    given = {name: each[:7] for name, each in _rows(entry).items()}
-    expected = _probabilities(exported(entry)[0], entry, given)
+    table = {name: row[:7] for name, row in _rows(entry).items()}
+    expected = _probabilities(exported(entry)[0], entry, table)
     with http.InferenceServerClient(server.http_url) as client:
         inputs = []
-        for name, each in given.items():
-            inputs.append(http.InferInput(name, each.shape, np_to_triton_dtype(each.dtype)))
-            inputs[-1].set_data_from_numpy(each)
+        for name, item in table.items():
+            inputs.append(http.InferInput(name, item.shape, np_to_triton_dtype(item.dtype)))
+            inputs[-1].set_data_from_numpy(item)
         full = client.infer(entry.name, inputs, parameters={"exit": "never"})
         early = client.infer(entry.name, inputs)
     atol = 1e-3 if entry.weights == "float16" else 1e-4  # the file itself rounds its probabilities
@@ -107,17 +107,17 @@ def test_the_server_says_what_the_file_says(server: Server, exported: Export, en
 def _rows(entry: Entry) -> dict[str, np.ndarray]:
     """The public inputs: without what the file takes as constants."""
     every = samples(entry.kind)
-    return {name: each for name, each in every.items() if len(each) > 1}
+    return {name: item for name, item in every.items() if len(item) > 1}
 
 
 def _probabilities(file: Path, entry: Entry, rows: dict[str, np.ndarray]) -> np.ndarray:
     """What the file itself says, in as many rows as it takes; bfloat16, which the CPU cannot run, as it is read."""
-    constants = {name: each for name, each in samples(entry.kind).items() if name not in rows}
+    constants = {name: sample for name, sample in samples(entry.kind).items() if name not in rows}
     if entry.weights == "bfloat16":
         session = open_in_memory(load_member("m", file, rows).model, "bfloat16")
     else:
         session = onnxruntime.InferenceSession(file)
-    taken = {each.name: each.shape for each in session.get_inputs()}
+    taken = {input_.name: input_.shape for input_ in session.get_inputs()}
     if len(taken) == 1:
         rows = dict(zip(taken, rows.values(), strict=True))
     unread = {name: np.ones(dims, np.float32) for name, dims in taken.items() if name not in {**rows, **constants}}
@@ -126,11 +126,11 @@ def _probabilities(file: Path, entry: Entry, rows: dict[str, np.ndarray]) -> np.
     parts = [slice(None)] if entry.batch == "symbolic" else [slice(n, n + 1) for n in range(count)]
     scores = []
     for part in parts:
-        given = {name: each[part] for name, each in rows.items()}
-        given = {name: each[0] for name, each in given.items()} if entry.batch == "missing" else given
-        (told,) = session.run(wanted, {**given, **constants, **unread})
-        told = np.array([list(each.values()) for each in told]) if isinstance(told, list) else told  # ZipMap
-        scores.append(told.reshape(-1, told.shape[-1]).astype(np.float64))
+        table = {name: row[part] for name, row in rows.items()}
+        table = {name: item[0] for name, item in table.items()} if entry.batch == "missing" else table
+        (values,) = session.run(wanted, {**table, **constants, **unread})
+        values = np.array([list(item.values()) for item in values]) if isinstance(values, list) else values  # ZipMap
+        scores.append(values.reshape(-1, values.shape[-1]).astype(np.float64))
     joined = np.concatenate(scores)
     if np.allclose(joined.sum(axis=1), 1, atol=1e-3) and (joined >= 0).all():
         return joined

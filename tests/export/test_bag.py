@@ -48,8 +48,8 @@ def every_vote(exported: ExportReport, rows: np.ndarray) -> dict[str, np.ndarray
         at_hand = {"IMAGE": rows}
         for depth, segment in enumerate(member.segments, start=1):
             session = ort.InferenceSession(onnx_file(exported, segment.model))
-            names = [each.name for each in session.get_outputs()]
-            fed = {each.name: at_hand[each.name] for each in segment.inputs}
+            names = [output.name for output in session.get_outputs()]
+            fed = {input_.name: at_hand[input_.name] for input_ in segment.inputs}
             at_hand |= dict(zip(names, session.run(None, fed), strict=True))
             if segment.features is not None:
                 found[features_name(member.name, depth)] = at_hand[FEATURES]
@@ -57,8 +57,8 @@ def every_vote(exported: ExportReport, rows: np.ndarray) -> dict[str, np.ndarray
     for exit_ in exported.manifest.exits:
         if exit_.heads is not None:
             session = ort.InferenceSession(onnx_file(exported, exit_.heads))
-            taken = {each.name: found[each.name] for each in session.get_inputs()}
-            found |= dict(zip([each.name for each in session.get_outputs()], session.run(None, taken), strict=True))
+            taken = {input_.name: found[input_.name] for input_ in session.get_inputs()}
+            found |= dict(zip([output.name for output in session.get_outputs()], session.run(None, taken), strict=True))
     return found
 
 
@@ -107,21 +107,21 @@ def test_agreement_is_measured_on_the_report_part(exported: ExportReport) -> Non
     for number, exit_ in enumerate(exits):
         probabilities = [found[votes_name(m.name, d)] for m, d in zip(members, exit_.depths, strict=True) if d]
         decided.append(votes.labels(votes.vote(probabilities, exported.manifest.exit_weights(number))))
-    agreement = [float((each == decided[-1]).mean()) for each in decided]
+    agreement = [float((item == decided[-1]).mean()) for item in decided]
     assert agreement == pytest.approx([exit_.agreement for exit_ in exits])
     assert exported.parts == {"ramps": 120, "calibration": 84, "report": 36}
 
 
 def test_the_report_tells_about_every_cut(exported: ExportReport, manifest: Manifest) -> None:
-    assert [(each.member, each.depth) for each in exported.cuts] == [
+    assert [(cut.member, cut.depth) for cut in exported.cuts] == [
         (member.name, depth) for member in manifest.members for depth in range(1, member.depth)
     ]
-    assert all(each.grid in (4, 2, 1) and 0 < each.share < 1 for each in exported.cuts)
+    assert all(cut.grid in (4, 2, 1) and 0 < cut.share < 1 for cut in exported.cuts)
     assert "bag tiny: 3 member(s), 8 classes" in exported.summary()
 
 
 def test_ramps_agree_more_often_than_chance(exported: ExportReport) -> None:
-    assert np.mean([each.agreement for each in exported.cuts]) > 1.2 / CLASSES
+    assert np.mean([cut.agreement for cut in exported.cuts]) > 1.2 / CLASSES
 
 
 def bag_of(tmp_path: Path, files: dict[str, Path], cuts: str = "ramp_budget = 10", top: str = "") -> Path:
@@ -153,7 +153,7 @@ def test_a_budget_too_small_gives_fewer_exits_and_says_so(tmp_path: Path) -> Non
     files = {"a": residual_net(tmp_path / "a.onnx")}
     report = export_bag(bag_of(tmp_path, files, "ramp_budget = 0.0"), tmp_path / "repository")
     assert len(report.manifest.exits) == 1
-    assert any("no exits with ramps" in each and "set ramp_budget = " in each for each in report.warnings)
+    assert any("no exits with ramps" in warning and "set ramp_budget = " in warning for warning in report.warnings)
 
 
 def test_no_exits_can_be_asked_for(tmp_path: Path) -> None:
@@ -166,14 +166,14 @@ def test_no_exits_can_be_asked_for(tmp_path: Path) -> None:
 def test_a_width_of_two_cuts_the_two_cell_net(tmp_path: Path) -> None:
     files = {"cells": two_cell_net(tmp_path / "cells.onnx")}
     report = export_bag(bag_of(tmp_path, files), tmp_path / "repository")
-    assert 2 in {each.width for each in report.cuts}
+    assert 2 in {cut.width for cut in report.cuts}
 
 
 def test_no_cut_within_the_width_is_refused_with_the_cure(tmp_path: Path) -> None:
     net = Net(0)
     towers = [net.node("Neg", net.input)] * 2
     for _ in range(3):  # two towers that read each other's floors
-        left, right = (net.conv(each, 4 if each.name != "neg_0" else 1, 4) for each in towers)
+        left, right = (net.conv(tower, 4 if tower.name != "neg_0" else 1, 4) for tower in towers)
         towers = [net.node("Add", left, right), net.node("Sub", left, right)]
     means = net.node("Flatten", net.node("GlobalAveragePool", net.node("Mul", *towers)), axis=1)
     file = net.save(tmp_path / "towers.onnx", net.node("MatMul", means, net.weight(4, 8)))
@@ -228,10 +228,10 @@ def test_a_sample_that_is_no_number_is_named_by_file_input_and_row(tmp_path: Pat
 @pytest.mark.parametrize("member", ["none.onnx", "bag.toml"])
 def test_a_failed_export_leaves_nothing_behind(tmp_path: Path, member: str) -> None:
     bag = bag_of(tmp_path, {"a": tmp_path / member})
-    before = sorted(each.name for each in tmp_path.iterdir())
+    before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(ConfigError, match=rf"bag\.toml: member a: file = .*{member}: "):
         export_bag(bag, tmp_path / "repository")
-    assert sorted(each.name for each in tmp_path.iterdir()) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_members_may_take_several_inputs(tmp_path: Path) -> None:
@@ -247,6 +247,6 @@ def test_members_may_take_several_inputs(tmp_path: Path) -> None:
     np.savez(tmp_path / "both.npz", IMAGE=noise_rows(80, 0), MORE=rng.normal(size=(80, 6)).astype(np.float32))
     bag.write_text(bag.read_text(encoding="utf-8").replace("samples.npy", "both.npz"), encoding="utf-8")
     report = export_bag(bag, tmp_path / "repository")
-    assert [each.name for each in report.manifest.inputs] == ["IMAGE", "MORE"]
-    assert "MORE" in {each.name for each in report.manifest.members[0].segments[-1].inputs}
+    assert [input_.name for input_ in report.manifest.inputs] == ["IMAGE", "MORE"]
+    assert "MORE" in {input_.name for input_ in report.manifest.members[0].segments[-1].inputs}
     assert check_repository(report.output).problems == ()

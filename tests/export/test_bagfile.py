@@ -106,16 +106,19 @@ def test_what_is_wrong_is_named_with_its_file(tmp_path: Path, old: str, new: str
 
 
 def test_the_documentation_shows_every_key_with_its_default(tmp_path: Path) -> None:
-    told = tomllib.loads(DOCUMENTATION.split("```toml\n")[1].split("```")[0])
+    fields_ = tomllib.loads(DOCUMENTATION.split("```toml\n")[1].split("```")[0])
     bag = BagFile(where="docs", name="digits", members=(), samples=None)
     tables = {"cuts": bag.cuts, "serving": bag.serving, "member": BagMember("plain", Path("plain.onnx"))}
-    assert set(told) == {each.name for each in fields(BagFile)} - {"where", "members", "settings"} | {"member", "exit"}
-    assert {key: told[key] for key in ("mode", "vote", "schedule", "seed")} == {
+    assert set(fields_) == {field.name for field in fields(BagFile)} - {"where", "members", "settings"} | {
+        "member",
+        "exit",
+    }
+    assert {key: fields_[key] for key in ("mode", "vote", "schedule", "seed")} == {
         key: getattr(bag, key) for key in ("mode", "vote", "schedule", "seed")
     }
-    shown = {"cuts": told["cuts"], "serving": told["serving"], "member": told["member"][0]}
+    shown = {"cuts": fields_["cuts"], "serving": fields_["serving"], "member": fields_["member"][0]}
     for name, table in shown.items():
-        expected = {each.name: getattr(tables[name], each.name) for each in fields(tables[name])}
+        expected = {field.name: getattr(tables[name], field.name) for field in fields(tables[name])}
         plain = {k: list(v) if isinstance(v, tuple) else "" if v is None else v for k, v in expected.items()}
         assert table == plain | ({"file": "plain.onnx"} if name == "member" else {})
     shown_exit = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \| [^`]", DOCUMENTATION, re.MULTILINE))

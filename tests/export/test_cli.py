@@ -13,9 +13,9 @@ from tests.export.tiny import tiny_bag
 def test_export_writes_a_repository_and_tells_about_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag = tiny_bag(tmp_path, members=1)
     assert main(["export", str(bag), "-o", str(tmp_path / "models"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    table = json.loads(capsys.readouterr().out)
     assert (tmp_path / "models" / "tiny" / "config.pbtxt").exists()
-    assert told["parts"] == {"ramps": 120, "calibration": 84, "report": 36}
+    assert table["parts"] == {"ramps": 120, "calibration": 84, "report": 36}
 
 
 def test_export_says_in_one_line_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,9 +33,9 @@ def test_inspect_lists_width_bytes_and_share(tmp_path: Path, capsys: pytest.Capt
 
 def test_inspect_as_json_lists_every_boundary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(two_cell_net(tmp_path / "m.onnx")), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {"after", "width", "bytes_per_row", "share", "usable"} <= set(told["boundaries"][0])
-    assert max(each["width"] for each in told["boundaries"]) >= 2
+    table = json.loads(capsys.readouterr().out)
+    assert {"after", "width", "bytes_per_row", "share", "usable"} <= set(table["boundaries"][0])
+    assert max(item["width"] for item in table["boundaries"]) >= 2
 
 
 def test_inspect_refuses_what_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ def found_in(path: Path, rows: dict[str, np.ndarray] = ROWS) -> tuple[MemberGrap
 
 
 def widths(path: Path) -> list[int]:
-    return [each.width for each in found_in(path)[1]]
+    return [boundary.width for boundary in found_in(path)[1]]
 
 
 def test_a_chain_has_width_one_everywhere(tmp_path: Path) -> None:
@@ -41,8 +41,8 @@ def test_a_skip_makes_the_cut_two_wide_until_it_is_added(tmp_path: Path) -> None
 
 def test_two_cells_that_skip_one_need_width_two(tmp_path: Path) -> None:
     _, found = found_in(two_cell_net(tmp_path / "m.onnx"))
-    middle = [each for each in found if 0.2 < each.share < 0.8]
-    assert min(each.width for each in middle) == 2
+    middle = [boundary for boundary in found if 0.2 < boundary.share < 0.8]
+    assert min(boundary.width for boundary in middle) == 2
 
 
 def test_a_side_branch_is_placed_late(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_side_branch_is_placed_late(tmp_path: Path) -> None:
         x = net.conv(x, 4, 4)
     net.save(tmp_path / "m.onnx", net.logits(net.node("Add", x, side), 4, 5, 16))
     _, found = found_in(tmp_path / "m.onnx")
-    assert [each.width for each in found[2:10]] == [2] * 8  # `early` and the chain, never `side` as well
+    assert [boundary.width for boundary in found[2:10]] == [2] * 8  # `early` and the chain, never `side` as well
 
 
 def test_bytes_are_those_of_one_row(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_bytes_are_those_of_one_row(tmp_path: Path) -> None:
 
 def test_shares_grow_to_one(tmp_path: Path) -> None:
     _, found = found_in(residual_net(tmp_path / "m.onnx"))
-    shares = [each.share for each in found]
+    shares = [boundary.share for boundary in found]
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] <= 1
 
@@ -107,7 +107,7 @@ def if_net(path: Path) -> Path:
 
 def test_names_captured_by_a_body_stay_live(tmp_path: Path) -> None:
     member, found = found_in(if_net(tmp_path / "m.onnx"))
-    before = found[[each.op_type for each in found].index("If") - 1]
+    before = found[[boundary.op_type for boundary in found].index("If") - 1]
     assert before.width == 3  # early, late, condition
     assert "no batch dimension" in before.usable
     assert len(candidates(found, 8)) > 0 and member.classes == 5
@@ -126,13 +126,13 @@ def test_an_attention_mask_is_made_again_where_it_is_needed(tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     rows = {"IMAGE": rng.normal(size=(8, 6, 5)).astype(np.float32), "MASK": rng.integers(0, 2, (8, 6))}
     _, found = found_in(tmp_path / "m.onnx", rows)
-    assert {each.width for each in found} == {1}
+    assert {boundary.width for boundary in found} == {1}
 
 
 @pytest.mark.parametrize(("max_width", "some"), [(1, False), (2, True)])
 def test_candidates_keep_to_the_width(tmp_path: Path, max_width: int, some: bool) -> None:
     _, found = found_in(two_cell_net(tmp_path / "m.onnx"))
-    inner = [each for each in candidates(found, max_width) if 0.2 < each.share < 0.8]
+    inner = [candidate for candidate in candidates(found, max_width) if 0.2 < candidate.share < 0.8]
     assert bool(inner) is some
 
 
@@ -140,7 +140,7 @@ def test_after_the_last_weights_there_is_nothing_to_cut_for(tmp_path: Path) -> N
     net = Net(0)
     scores = net.logits(net.conv(net.input, 1, 4), 4, 5, 16)
     _, found = found_in(net.save(tmp_path / "m.onnx", net.node("Tanh", net.node("Relu", scores))))
-    assert [each.op_type for each in found if each.usable == "nothing learnt comes after it"] == [
+    assert [boundary.op_type for boundary in found if boundary.usable == "nothing learnt comes after it"] == [
         "Gemm",
         "Relu",
         "Tanh",
@@ -160,7 +160,7 @@ def test_a_mask_that_is_looked_up_is_made_again_where_it_is_needed(tmp_path: Pat
     net.save(tmp_path / "m.onnx", net.node("MatMul", mean, net.weight(5, 4)))
     rng = np.random.default_rng(0)
     rows = {"IMAGE": rng.normal(size=(8, 6, 5)).astype(np.float32), "MASK": rng.integers(0, 2, (8, 6))}
-    assert {each.width for each in found_in(tmp_path / "m.onnx", rows)[1]} == {1}
+    assert {boundary.width for boundary in found_in(tmp_path / "m.onnx", rows)[1]} == {1}
 
 
 def test_a_size_read_off_an_inner_tensor_does_not_widen_a_cut(tmp_path: Path) -> None:
@@ -170,4 +170,4 @@ def test_a_size_read_off_an_inner_tensor_does_not_widen_a_cut(tmp_path: Path) ->
     x = net.node("Reshape", net.conv(net.conv(early, 4, 4), 4, 4), shape)
     member, _ = found_in(net.save(tmp_path / "m.onnx", net.logits(x, 4, 5, 16)))
     costs = nodecosts.measure(member.model, ROWS, "m")
-    assert {each.width for each in Measured.of(member, costs).boundaries} == {1}
+    assert {boundary.width for boundary in Measured.of(member, costs).boundaries} == {1}

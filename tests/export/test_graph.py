@@ -25,7 +25,7 @@ def net(shape: tuple[int | str, ...] = ("rows", 1, 16, 16), opset: int = 18) -> 
 def run(member: MemberGraph, tmp_path: Path, rows: np.ndarray = ROWS) -> np.ndarray:
     save(member.model, tmp_path / "loaded.onnx")
     session = ort.InferenceSession(tmp_path / "loaded.onnx")
-    assert [each.name for each in session.get_outputs()] == [PROBABILITIES]
+    assert [output.name for output in session.get_outputs()] == [PROBABILITIES]
     return np.asarray(session.run(None, {member.inputs[0].name: rows})[0])
 
 
@@ -72,13 +72,13 @@ def test_float16_probabilities_are_cast(tmp_path: Path) -> None:
 def test_a_single_input_takes_the_bag_s_name(tmp_path: Path) -> None:
     made, scores = net()
     member = load(made.save(tmp_path / "m.onnx", scores), name="PIXELS")
-    assert [each.name for each in member.inputs] == ["PIXELS"]
+    assert [input_.name for input_ in member.inputs] == ["PIXELS"]
 
 
 def test_an_input_named_in_no_samples_keeps_its_name(tmp_path: Path) -> None:
     made, scores = net()
     member = load(made.save(tmp_path / "m.onnx", scores), name="")
-    assert [each.name for each in member.inputs] == ["IMAGE"]
+    assert [input_.name for input_ in member.inputs] == ["IMAGE"]
 
 
 def test_a_constant_extra_input_is_folded_in(tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_a_constant_extra_input_is_folded_in(tmp_path: Path) -> None:
     made.graph.inputs.append(scale)
     scores = made.logits(made.conv(made.node("Mul", made.input, scale), 1, 2), 2, 5, 16)
     path = made.save(tmp_path / "m.onnx", scores)
-    given = {"IMAGE": ROWS, "scale": np.full((1, 1, 1, 1), 0.5, np.float32)}
-    member = load_member("m", path, given)
-    assert [each.name for each in member.inputs] == ["IMAGE"]
-    expected = ort.InferenceSession(path).run(None, given)[0]
+    table = {"IMAGE": ROWS, "scale": np.full((1, 1, 1, 1), 0.5, np.float32)}
+    member = load_member("m", path, table)
+    assert [input_.name for input_ in member.inputs] == ["IMAGE"]
+    expected = ort.InferenceSession(path).run(None, table)[0]
     np.testing.assert_allclose(run(member, tmp_path), softmax(expected), rtol=1e-5)
 
 
@@ -146,8 +146,8 @@ def row_by_row(path: Path, tmp_path: Path, rows: np.ndarray, batched: bool) -> M
     """The member, after checking that it says for many rows what the file says for each."""
     member = load(path, rows)
     session = ort.InferenceSession(path)
-    given = [each[None] if batched else each for each in rows]
-    expected = np.stack([session.run(None, {"IMAGE": each})[0].reshape(-1) for each in given])
+    items = [row[None] if batched else row for row in rows]
+    expected = np.stack([session.run(None, {"IMAGE": item})[0].reshape(-1) for item in items])
     np.testing.assert_allclose(run(member, tmp_path, rows), softmax(expected), rtol=1e-4)
     return member
 
@@ -185,7 +185,11 @@ def test_bfloat16_becomes_float32_with_the_same_numbers(tmp_path: Path) -> None:
     scores = made.node("MatMul", flat, made.constant(weight))
     wide = made.node("Cast", scores, to=ir.DataType.FLOAT.value)
     member = load(made.save(tmp_path / "m.onnx", wide))
-    kept = [each.const_value for each in member.model.graph.initializers.values() if each.shape == [512, 5]]
+    kept = [
+        initializer.const_value
+        for initializer in member.model.graph.initializers.values()
+        if initializer.shape == [512, 5]
+    ]
     np.testing.assert_array_equal(kept[0].numpy(), weight.astype(np.float32))
     assert kept[0].dtype == ir.DataType.FLOAT and run(member, tmp_path).shape == (8, 5)
 
@@ -195,7 +199,7 @@ def test_an_input_that_no_node_reads_is_dropped(tmp_path: Path) -> None:
     made.graph.inputs.append(
         ir.Value(name="unread", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1, 1, 1, 3]))
     )
-    assert [each.name for each in load(made.save(tmp_path / "m.onnx", scores)).inputs] == ["IMAGE"]
+    assert [input_.name for input_ in load(made.save(tmp_path / "m.onnx", scores)).inputs] == ["IMAGE"]
 
 
 @pytest.mark.parametrize("target", [[1, 512], [1, -1], [3, 512]])
@@ -218,7 +222,7 @@ def test_a_token_that_is_made_for_one_row_is_made_for_all(tmp_path: Path) -> Non
     mixed = made.node("Tanh", made.node("MatMul", joined, made.weight(5, 5)))
     path = made.save(tmp_path / "m.onnx", made.node("ReduceMean", mixed, made.constant(np.array([1])), keepdims=0))
     rows = np.random.default_rng(0).normal(size=(8, 6, 5)).astype(np.float32)
-    expected = np.concatenate([ort.InferenceSession(path).run(None, {"IMAGE": each[None]})[0] for each in rows])
+    expected = np.concatenate([ort.InferenceSession(path).run(None, {"IMAGE": row[None]})[0] for row in rows])
     np.testing.assert_allclose(run(load(path, rows), tmp_path, rows), softmax(expected), rtol=1e-4)
 
 

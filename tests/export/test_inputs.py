@@ -51,7 +51,7 @@ def answers(member: MemberGraph, tmp_path: Path, given: dict[str, np.ndarray]) -
 def test_an_input_takes_the_public_name_that_it_is_given(tmp_path: Path) -> None:
     path = image_net(tmp_path / "m.onnx", "pixel_values")
     member = load_member("m", path, {"IMAGE": ROWS, "OTHER": ROWS}, inputs={"pixel_values": "IMAGE"})
-    assert [each.name for each in member.inputs] == ["IMAGE"]
+    assert [input_.name for input_ in member.inputs] == ["IMAGE"]
 
 
 def two_images(path: Path) -> Path:
@@ -63,10 +63,10 @@ def two_images(path: Path) -> Path:
 
 def test_names_may_be_exchanged(tmp_path: Path) -> None:
     path = two_images(tmp_path / "m.onnx")
-    given = {"left": ROWS, "right": ROWS[::-1].copy()}
-    member = load_member("m", path, given, inputs={"left": "right", "right": "left"})
-    straight = answers(load_member("m", path, given), tmp_path, given)
-    exchanged = answers(member, tmp_path, {"left": given["right"], "right": given["left"]})
+    table = {"left": ROWS, "right": ROWS[::-1].copy()}
+    member = load_member("m", path, table, inputs={"left": "right", "right": "left"})
+    straight = answers(load_member("m", path, table), tmp_path, table)
+    exchanged = answers(member, tmp_path, {"left": table["right"], "right": table["left"]})
     np.testing.assert_allclose(straight, exchanged, rtol=1e-6)
 
 
@@ -94,7 +94,7 @@ def test_a_number_per_row_is_a_column_to_clients(tmp_path: Path) -> None:
     path = flat_net(tmp_path / "m.onnx")
     age = np.linspace(0, 1, 8, dtype=np.float32)
     member = load_member("m", path, {"IMAGE": ROWS, "AGE": age})
-    assert [(each.name, each.dims) for each in member.inputs] == [("IMAGE", (1, 16, 16)), ("AGE", (1,))]
+    assert [(input_.name, input_.dims) for input_ in member.inputs] == [("IMAGE", (1, 16, 16)), ("AGE", (1,))]
     raw = ort.InferenceSession(path).run(None, {"IMAGE": ROWS, "AGE": age})[0]
     found = answers(member, tmp_path, {"IMAGE": ROWS, "AGE": age[:, None]})
     powers = np.exp(raw - raw.max(axis=1, keepdims=True))
@@ -106,7 +106,7 @@ def test_preprocessing_is_done_before_the_member_whatever_its_opset(tmp_path: Pa
     path, before = image_net(tmp_path / "m.onnx"), scaling(tmp_path / "scale.onnx", opset)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 1, 16, 16), dtype=np.uint8)
     member = load_member("m", path, {"PIXELS": pixels}, preprocess=before)
-    assert [(each.name, each.dtype) for each in member.inputs] == [("PIXELS", "uint8")]
+    assert [(input_.name, input_.dtype) for input_ in member.inputs] == [("PIXELS", "uint8")]
     plain = load_member("m", path, {"IMAGE": ROWS})
     expected = answers(plain, tmp_path, {"IMAGE": pixels.astype(np.float32) / np.float32(127.5) - 1})
     np.testing.assert_allclose(answers(member, tmp_path, {"PIXELS": pixels}), expected, rtol=1e-4, atol=1e-6)
@@ -148,8 +148,8 @@ def test_members_with_inputs_and_scales_of_their_own_make_a_bag(tmp_path: Path, 
     scaling(tmp_path / "scale.onnx", output="IMAGE")
     bag.write_text(bag.read_text(encoding="utf-8").replace('"engine"', f'"{mode}"'), encoding="utf-8")
     report = export_bag(bag, tmp_path / "repository")
-    told = [(each.name, each.dtype, each.dims) for each in report.manifest.inputs]
-    assert told == [("AGE", "float32", (1,)), ("PIXELS", "uint8", (1, 16, 16))]
+    items = [(input_.name, input_.dtype, input_.dims) for input_ in report.manifest.inputs]
+    assert items == [("AGE", "float32", (1,)), ("PIXELS", "uint8", (1, 16, 16))]
     assert check_repository(tmp_path / "repository").problems == ()
     taken = {m.name: {t.name for t in m.segments[0].inputs} for m in report.manifest.members}
     assert taken == {"plain": {"PIXELS"}, "aged": {"AGE", "PIXELS"}}

@@ -87,9 +87,9 @@ def test_a_quantised_graph_is_told_from_a_float_one(member: MemberGraph, float_m
 
 
 def test_integers_of_a_known_scale_are_cut_and_floats_within_a_group_are_not(member: MemberGraph) -> None:
-    kinds = {tensor.dtype for each in cuts_of(member) for tensor in each.tensors}
+    kinds = {tensor.dtype for boundary in cuts_of(member) for tensor in boundary.tensors}
     assert ("uint8" in kinds or "int8" in kinds) == (member.name != "dynamic")
-    ends = {each.op_type for each in cuts_of(member)}
+    ends = {boundary.op_type for boundary in cuts_of(member)}
     assert ("DequantizeLinear" in ends) is False
 
 
@@ -111,11 +111,11 @@ def test_every_single_cut_of_a_quantised_member_keeps_its_labels(member: MemberG
 
 def test_features_of_a_quantised_cut_are_real_numbers_not_steps(tmp_path: Path) -> None:
     member = load_member("q", integer_net(tmp_path, "qdq"), {"IMAGE": ROWS})
-    boundary = next(each for each in cuts_of(member) if each.tensors[0].dtype == "int8")
+    boundary = next(boundary_ for boundary_ in cuts_of(member) if boundary_.tensors[0].dtype == "int8")
     cut = make_cut(member, boundary, CLASSES, (1,))
     parts = split(member, [cut])
     made = run(open_in_memory(parts.pieces[0].model, "m"), {"IMAGE": ROWS[:16]}, "m")
-    steps = next(each for name, each in made.items() if name != "FEATURES")
+    steps = next(item for name, item in made.items() if name != "FEATURES")
     means = steps.astype(np.float64).reshape(16, steps.shape[1], -1).mean(axis=2)
     slope, offset = np.polyfit(means.ravel(), made["FEATURES"].ravel(), 1)
     np.testing.assert_allclose(made["FEATURES"], slope * means + offset, atol=1e-4)
@@ -189,18 +189,18 @@ def test_quantised_members_are_cut_get_ramps_and_pass_the_check(exported: Export
 
 
 def test_ramps_on_quantised_members_agree_more_often_than_chance(exported: ExportReport) -> None:
-    assert np.mean([each.agreement for each in exported.cuts]) > 1.2 / CLASSES
+    assert np.mean([cut.agreement for cut in exported.cuts]) > 1.2 / CLASSES
 
 
 def test_the_report_tells_agreement_before_and_after(exported: ExportReport) -> None:
     # one member: the bag's vote is its own, so agreement with it is complete before and after
-    told = [(each.member, each.agreement_before, each.agreement_after) for each in exported.quantised]
+    items = [(item.member, item.agreement_before, item.agreement_after) for item in exported.quantised]
     by_export = "quantize" in exported.seconds
-    assert told == [("m", 1.0, 1.0)] * by_export
+    assert items == [("m", 1.0, 1.0)] * by_export
     if by_export:
-        (each,) = exported.quantised
-        assert each.same_label == each.same_vote > 0.7
-        assert each.bytes_after < 0.6 * each.bytes_before
+        (change,) = exported.quantised
+        assert change.same_label == change.same_vote > 0.7
+        assert change.bytes_after < 0.6 * change.bytes_before
         assert "m in int8: the label of before on" in exported.summary()
         assert "m in int8" in page(exported)
         assert json.dumps(exported.to_mapping()["quantised"])
@@ -209,7 +209,7 @@ def test_the_report_tells_agreement_before_and_after(exported: ExportReport) -> 
 def test_scales_over_a_batch_are_warned_of(tmp_path: Path) -> None:
     file = integer_net(tmp_path, "dynamic")
     report = export_bag(bag_file(tmp_path, {"m": (file, "")}), tmp_path / "repository")
-    assert any("dynamic.onnx: member m is quantised dynamically" in each for each in report.warnings)
+    assert any("dynamic.onnx: member m is quantised dynamically" in warning for warning in report.warnings)
 
 
 def test_the_bag_quantises_every_member_that_does_not_say_otherwise(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_the_bag_quantises_every_member_that_does_not_say_otherwise(tmp_path: Pa
         "b": (residual_net(tmp_path / "b.onnx", 1, 1, CLASSES, SIDE), 'quantize = "none"'),
     }
     report = export_bag(bag_file(tmp_path, members, 'quantize = "int8"'), tmp_path / "repository")
-    assert [each.member for each in report.quantised] == ["a"]
+    assert [item.member for item in report.quantised] == ["a"]
 
 
 @pytest.mark.parametrize(("top", "member"), [('quantize = "int4"', ""), ("", 'quantize = "int4"')])
@@ -240,13 +240,13 @@ def test_triton_serves_integers_between_segments(triton: None, tmp_path: Path) -
     options = '[exit]\ntuner = "static"\ntuner_options = { thresholds = [1.0] }\nlossless = false\n'
     file = bag_file(tmp_path, members, name="tiny", more=options)
     report = export_bag(file, tmp_path / "repository")
-    assert {each.dtype for each in report.manifest.members[0].segments[0].outputs} == {"int8"}
+    assert {output.dtype for output in report.manifest.members[0].segments[0].outputs} == {"int8"}
     with serve(report.output, state_dir=tmp_path / "state") as server:
         answers = [ask(server, "http", ROWS[:4], **wish) for wish in ({}, {"exit": "never"})]
-    for each in answers:
-        (exit_,) = set(each["EXIT"][:, 0].tolist())
+    for answer in answers:
+        (exit_,) = set(answer["EXIT"][:, 0].tolist())
         expected = vote_offline(report.output, exit_, ROWS[:4])
-        np.testing.assert_allclose(each["PROBABILITIES"], expected, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(answer["PROBABILITIES"], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_a_mask_of_a_quantised_text_member_is_made_again_and_not_carried(tmp_path: Path) -> None:
@@ -259,5 +259,5 @@ def test_a_mask_of_a_quantised_text_member_is_made_again_and_not_carried(tmp_pat
     save_module(bert(CLASSES, layers=2), rows, tmp_path / "bert.onnx")
     text = quantise.quantised(load_member("bert", tmp_path / "bert.onnx", rows), rows)
     places = candidates(list(boundaries(text, nodecosts.measure(text.model, rows, "bert"))), 1)
-    late = [each for each in places if each.share > 0.4 and each.tensors[0].dtype == "uint8"]
-    assert late and all(each.tensors[0].dims[-1] == 32 for each in late)
+    late = [place for place in places if place.share > 0.4 and place.tensors[0].dtype == "uint8"]
+    assert late and all(item.tensors[0].dims[-1] == 32 for item in late)

@@ -33,13 +33,13 @@ def whole_vote(exported: ExportReport, given: dict[str, np.ndarray]) -> np.ndarr
     picture = ort.InferenceSession(folder / "picture.onnx").run(None, {"pixels": pixels})[0]
     words = {"input_ids": given["TOKENS"], "attention_mask": given["MASK"]}
     description = ort.InferenceSession(folder / "description.onnx").run(None, words)[0]
-    powers = [np.exp(each - each.max(axis=1, keepdims=True)) for each in (picture, description)]
-    return np.asarray(sum(each / each.sum(axis=1, keepdims=True) for each in powers) / 2)
+    powers = [np.exp(item - item.max(axis=1, keepdims=True)) for item in (picture, description)]
+    return np.asarray(sum(power / power.sum(axis=1, keepdims=True) for power in powers) / 2)
 
 
 def test_the_public_inputs_are_those_of_the_bag_file(exported: ExportReport) -> None:
-    told = [(each.name, each.dtype, each.dims) for each in exported.manifest.inputs]
-    assert told == [("IMAGE", "uint8", (1, 16, 16)), ("TOKENS", "int64", (12,)), ("MASK", "int64", (12,))]
+    items = [(input_.name, input_.dtype, input_.dims) for input_ in exported.manifest.inputs]
+    assert items == [("IMAGE", "uint8", (1, 16, 16)), ("TOKENS", "int64", (12,)), ("MASK", "int64", (12,))]
 
 
 def test_the_repository_passes_every_check(exported: ExportReport) -> None:

@@ -43,7 +43,7 @@ def test_a_bag_of_modules_is_exported(tmp_path: Path) -> None:
     )
     manifest = report.manifest
     assert [(member.name, member.weight) for member in manifest.members] == [("slim", 1.0), ("wide", 2.0)]
-    assert [each.name for each in manifest.inputs] == ["IMAGE"]
+    assert [input_.name for input_ in manifest.inputs] == ["IMAGE"]
     assert not (report.output / "nets_full").exists()
 
 

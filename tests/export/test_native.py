@@ -33,8 +33,8 @@ def adapted(repository):
 
 
 def accelerator(config):
-    (told,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-    return told
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    return accelerator
 
 
 def test_nothing_asked_changes_nothing(repository):
@@ -44,9 +44,9 @@ def test_nothing_asked_changes_nothing(repository):
 
 
 def test_tensorrt_gets_a_cache_on_the_state_volume_and_the_whole_range_of_batches(adapted):
-    told = accelerator(adapted(accelerator="tensorrt", precision="float16")["tiny_a_s1"])
-    assert told.name == "tensorrt"
-    assert dict(told.parameters) == {
+    found = accelerator(adapted(accelerator="tensorrt", precision="float16")["tiny_a_s1"])
+    assert found.name == "tensorrt"
+    assert dict(found.parameters) == {
         "precision_mode": "FP16",
         "max_workspace_size_bytes": "1073741824",
         "trt_engine_cache_enable": "1",
@@ -81,9 +81,9 @@ def test_a_segment_ranks_behind_the_one_before_it(adapted, tiny_exported):
     limits = [configs[segment.model].instance_group[0].rate_limiter for segment in member.segments]
     assert [limit.priority for limit in limits] == [10**depth for depth in range(member.depth)]
     assert all(
-        (each.name, getattr(each, "global"), each.count) == ("slot", True, 1)
+        (resource.name, getattr(resource, "global"), resource.count) == ("slot", True, 1)
         for limit in limits
-        for each in limit.resources
+        for resource in limit.resources
     )
 
 
@@ -100,7 +100,7 @@ def test_adapting_twice_is_adapting_once(adapted):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"accelerator": "tensort"}, "did you mean 'tensorrt'"),
         ({"accelerator": "tensorrt", "precision": "fp16"}, "float16"),
@@ -109,6 +109,6 @@ def test_adapting_twice_is_adapting_once(adapted):
         ({"format": "tensorrt", "accelerator": "tensorrt"}, "one of them"),
     ],
 )
-def test_an_option_that_is_not_allowed_is_named(adapted, options, told):
-    with pytest.raises(ConfigError, match=told):
+def test_an_option_that_is_not_allowed_is_named(adapted, options, message):
+    with pytest.raises(ConfigError, match=message):
         adapted(**options)

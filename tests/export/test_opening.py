@@ -85,16 +85,16 @@ def test_a_bad_third_member_is_refused_before_the_first_is_run(
     bag = tiny_bag(tmp_path, members=3)
     declare(tmp_path / "a.onnx")
     bad(tmp_path / "c.onnx")
-    told, stages = refusal(tmp_path, bag)
-    assert re.search(why, told) and "c.onnx" in told
+    message, stages = refusal(tmp_path, bag)
+    assert re.search(why, message) and "c.onnx" in message
     assert stages == ["read members"]
 
 
 def test_a_missing_third_member_is_refused_before_the_first_is_read(tmp_path: Path) -> None:
     bag = tiny_bag(tmp_path, members=3)
     (tmp_path / "c.onnx").unlink()
-    told, stages = refusal(tmp_path, bag)
-    assert "bag.toml: member c: file = " in told and "c.onnx: no such file" in told
+    message, stages = refusal(tmp_path, bag)
+    assert "bag.toml: member c: file = " in message and "c.onnx: no such file" in message
     assert stages == []
 
 
@@ -102,13 +102,13 @@ def test_labels_of_another_number_are_refused_before_members_are_run(tmp_path: P
     bag = tiny_bag(tmp_path, members=2)
     declare(tmp_path / "a.onnx")
     bag.write_text('labels = ["yes", "no"]\n' + bag.read_text(encoding="utf-8"), encoding="utf-8")
-    told, stages = refusal(tmp_path, bag)
-    assert "labels: 2 of them" in told and stages == ["read members"]
+    message, stages = refusal(tmp_path, bag)
+    assert "labels: 2 of them" in message and stages == ["read members"]
 
 
 def test_a_third_member_that_fails_when_it_is_run_is_refused_before_nodes_are_timed(tmp_path: Path) -> None:
     bag = tiny_bag(tmp_path, members=3)
     residual_net(tmp_path / "c.onnx", 2, 0, CLASSES + 1, SIDE)  # its file declares no classes
-    told, stages = refusal(tmp_path, bag)
-    assert f"member c has {CLASSES + 1} classes" in told
+    message, stages = refusal(tmp_path, bag)
+    assert f"member c has {CLASSES + 1} classes" in message
     assert stages == ["read members", "run members"]

@@ -56,8 +56,8 @@ PLAIN = '[[member]]\nname = "plain"\nfile = "plain.onnx"'
 def own_votes(folder: Path, rows: np.ndarray) -> list[np.ndarray]:
     """What the operator's file says at b1, b2 and end, as probabilities."""
     found = ort.InferenceSession(folder / "branchy.onnx").run(["b1", "b2", "end"], {"IMAGE": rows})
-    powers = [np.exp(each - each.max(axis=1, keepdims=True)) for each in found]
-    probabilities = [each / each.sum(axis=1, keepdims=True) for each in powers]
+    powers = [np.exp(item - item.max(axis=1, keepdims=True)) for item in found]
+    probabilities = [power / power.sum(axis=1, keepdims=True) for power in powers]
     return [probabilities[0], np.asarray(found[1]), probabilities[2]]
 
 
@@ -76,7 +76,7 @@ def in_engine(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
 
 
 def test_every_own_exit_is_an_exit_of_the_bag(exported: ExportReport) -> None:
-    assert [each.depths for each in exported.manifest.exits] == [(1,), (2,), (3,)]
+    assert [exit_.depths for exit_ in exported.manifest.exits] == [(1,), (2,), (3,)]
     assert check_repository(exported.output).problems == ()
 
 
@@ -94,7 +94,7 @@ def test_calibration_holds_the_member_s_own_outputs(exported: ExportReport) -> N
 
 def test_the_baseline_runs_without_the_branches(exported: ExportReport) -> None:
     session = ort.InferenceSession(exported.output / "tiny_branchy" / "1" / "model.onnx")
-    assert [each.name for each in session.get_outputs()] == ["PROBABILITIES"]
+    assert [output.name for output in session.get_outputs()] == ["PROBABILITIES"]
     rows = noise_rows(6, 3)
     found = session.run(None, {"IMAGE": rows})[0]
     np.testing.assert_allclose(found, own_votes(exported.output.parent, rows)[2], rtol=1e-4, atol=1e-5)
@@ -131,14 +131,14 @@ def test_a_member_beside_own_exits_is_warned_of(tmp_path: Path) -> None:
     flat = whole.node("Flatten", mean, axis=1)
     whole.save(tmp_path / "plain.onnx", whole.node("MatMul", flat, whole.weight(256, CLASSES)))
     report = export_bag(bag_of(tmp_path, BRANCHY, PLAIN), tmp_path / "repository")
-    assert any("plain.onnx: its batch dimension is fixed at 1 inside" in each for each in report.warnings)
+    assert any("plain.onnx: its batch dimension is fixed at 1 inside" in warning for warning in report.warnings)
 
 
 def test_twelve_own_exits_are_twelve_exits(tmp_path: Path) -> None:
     branchy_net(tmp_path / "branchy.onnx", exits=12)
     names = ", ".join(f'"b{number}"' for number in range(1, 13))
     report = export_bag(bag_of(tmp_path, BRANCHY.replace('"b1", "b2"', names)), tmp_path / "repository")
-    assert [each.depths for each in report.manifest.exits] == [(depth,) for depth in range(1, 14)]
+    assert [exit_.depths for exit_ in report.manifest.exits] == [(depth,) for depth in range(1, 14)]
 
 
 @pytest.mark.parametrize(

@@ -62,15 +62,15 @@ def test_depths_never_fall_and_the_last_exit_is_full(reached: list[list[float]],
 )
 def test_every_placed_cut_serves_some_exit(shares: list[float], member_us: float, exits: int) -> None:
     wanted = wanted_times(1000, exits)
-    placed = place_cuts([boundary(each) for each in shares], member_us, wanted)
-    reached = [[*(each.share * member_us for each in placed), member_us], [1000.0]]
+    placed = place_cuts([boundary(share) for share in shares], member_us, wanted)
+    reached = [[*(boundary_.share * member_us for boundary_ in placed), member_us], [1000.0]]
     seen = {depths[0] for depths in align(reached, wanted)}
     assert set(range(1, len(placed) + 1)) <= seen
 
 
 def test_the_nearest_boundary_is_taken() -> None:
     placed = place_cuts([boundary(0.2), boundary(0.26), boundary(0.5)], 100, [25, 50, 75])
-    assert [each.share for each in placed] == [0.26, 0.5]
+    assert [boundary_.share for boundary_ in placed] == [0.26, 0.5]
 
 
 def test_a_narrower_boundary_almost_as_near_is_preferred() -> None:
@@ -87,7 +87,7 @@ def test_a_tensor_with_fewer_readers_almost_as_near_is_preferred() -> None:
 
 
 def test_a_fast_member_gets_no_cut_after_its_end() -> None:
-    assert len(place_cuts([boundary(each / 10) for each in range(1, 10)], 50, [25, 50, 75])) == 1
+    assert len(place_cuts([boundary(item / 10) for item in range(1, 10)], 50, [25, 50, 75])) == 1
 
 
 def test_the_budget_buys_as_many_exits_as_it_pays_for() -> None:
@@ -108,4 +108,4 @@ def test_a_budget_too_small_for_one_exit_buys_none() -> None:
 
 def test_shares_move_along_the_measured_times() -> None:
     moved = move_shares([boundary(0.25), boundary(0.5), boundary(0.75)], [0, 0.5, 1], [0, 80, 100])
-    assert [each.share for each in moved] == pytest.approx([0.4, 0.8, 0.9])
+    assert [boundary_.share for boundary_ in moved] == pytest.approx([0.4, 0.8, 0.9])

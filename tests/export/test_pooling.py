@@ -18,7 +18,7 @@ from tests.export.graphs import Net
 
 
 def pooled(arrays: list[np.ndarray], layouts: list[str], grid: int, opset: int = 18) -> np.ndarray:
-    tensors = [Tensor(f"x{number}", str(each.dtype), each.shape[1:]) for number, each in enumerate(arrays)]
+    tensors = [Tensor(f"x{number}", str(array.dtype), array.shape[1:]) for number, array in enumerate(arrays)]
     values = [
         ir.Value(name=t.name, type=ir.TensorType(ir.DataType.from_numpy(a.dtype)), shape=ir.Shape(["rows", *t.dims]))
         for t, a in zip(tensors, arrays, strict=True)
@@ -26,7 +26,7 @@ def pooled(arrays: list[np.ndarray], layouts: list[str], grid: int, opset: int =
     graph = ir.Graph(values, [], nodes=[], opset_imports={"": opset}, name="g")
     graph.outputs.append(append_pooling(graph, values, tensors, layouts, grid, "F"))
     session: ort.InferenceSession = open_in_memory(ir.Model(graph, ir_version=IR_VERSION), "test")
-    taken = {each.name for each in session.get_inputs()}
+    taken = {input_.name for input_ in session.get_inputs()}
     out = session.run(None, {t.name: a for t, a in zip(tensors, arrays, strict=True) if t.name in taken})[0]
     wanted = zip(tensors, layouts, strict=True)
     assert out.shape[1] == sum(features_of(t, layout, grid) for t, layout in wanted if t.dtype.startswith("float"))
@@ -135,7 +135,7 @@ def test_what_keeps_the_layout_is_looked_through_up_to_the_transpositions_of_tf2
     first = net.conv(net.node("Transpose", net.input, perm=[0, 3, 1, 2]), 3, 4)
     last = net.node("Max", net.node("Sqrt", net.node("Transpose", first, perm=[0, 2, 3, 1])), net.weight(4))
     back = net.node("Neg", net.node("Transpose", last, perm=[0, 3, 1, 2]))
-    assert [layout_of(each, 4) for each in (first, last, back)] == ["channels_first", "channels_last", "channels_first"]
+    assert [layout_of(item, 4) for item in (first, last, back)] == ["channels_first", "channels_last", "channels_first"]
 
 
 def masked(rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def text_net(path: Path) -> MemberGraph:
     for name in ("types", "attention"):
         net.graph.inputs.append(ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["rows", 6])))
     _, types, attention = net.graph.inputs
-    x = net.node("Add", *(net.node("Gather", net.weight(9, 5), each) for each in (net.input, types)))
+    x = net.node("Add", *(net.node("Gather", net.weight(9, 5), item) for item in (net.input, types)))
     kept = net.node("Unsqueeze", net.node("Cast", attention, to=1), net.constant(np.array([2])))
     mean = net.node("ReduceMean", net.node("Mul", x, kept), net.constant(np.array([1])), keepdims=0)
     rows = np.random.default_rng(0).integers(0, 2, (8, 6))

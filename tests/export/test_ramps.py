@@ -60,9 +60,9 @@ def test_a_ramp_of_noise_stays_unsure() -> None:
 
 def test_progress_is_told_to_the_end() -> None:
     features, vote = teaching(60, seed=1)
-    told: list[tuple[int, int]] = []
-    train({("a", 1): features}, vote, seed=0, progress=lambda done, of: told.append((done, of)))
-    assert told[-1][0] == told[-1][1] == len(told)
+    items: list[tuple[int, int]] = []
+    train({("a", 1): features}, vote, seed=0, progress=lambda done, of: items.append((done, of)))
+    assert items[-1][0] == items[-1][1] == len(items)
 
 
 def test_too_few_rows_and_infinite_features_are_refused() -> None:
@@ -86,7 +86,7 @@ def test_the_heads_of_an_exit_are_its_ramps() -> None:
     fed = {
         features_name(*key): rng.normal(size=(4, len(ramp.weight))).astype(np.float32) for key, ramp in ramps.items()
     }
-    names = [each.name for each in session.get_outputs()]
+    names = [output.name for output in session.get_outputs()]
     assert names == [votes_name(*key) for key in ramps]
     for found, (key, ramp) in zip(session.run(names, fed), ramps.items(), strict=True):
         np.testing.assert_allclose(found, ramp.probabilities(fed[features_name(*key)]), rtol=1e-4, atol=1e-6)

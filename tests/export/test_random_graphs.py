@@ -41,8 +41,8 @@ def nets(draw: st.DrawFn) -> Net:
         kind = draw(st.sampled_from(("shared", "own", "add", "mul", "concat", "split", "tanh", "if", "loop")))
         values += _made(net, kind, one, two, shared)
     joined = values[draw(st.integers(0, len(values) - 1))]
-    for each in draw(st.lists(st.sampled_from(values), max_size=3)):
-        joined = net.node("Add", joined, each)
+    for item in draw(st.lists(st.sampled_from(values), max_size=3)):
+        joined = net.node("Add", joined, item)
     net.graph.outputs.append(net.node("MatMul", net.node("Tanh", joined), net.weight(SIZE, CLASSES)))
     return net
 
@@ -98,7 +98,7 @@ def _repeated(net: Net, one: ir.Value, two: ir.Value) -> ir.Value:
 def opened(net: Net, folder: Path) -> MemberGraph:
     path = net.save(folder / "m.onnx", *net.graph.outputs)
     names = {value.name for value in net.graph.inputs}
-    return load_member("m", path, {name: each for name, each in ROWS.items() if name in names})
+    return load_member("m", path, {name: item for name, item in ROWS.items() if name in names})
 
 
 def costs_of(member: MemberGraph) -> NodeCosts:
@@ -125,15 +125,15 @@ def test_random_graphs_reassemble_at_any_cuts(net: Net, data: st.DataObject) -> 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         member = opened(net, folder)
-        places = [each for each in boundaries(member, costs_of(member)) if not each.usable]
+        places = [boundary for boundary in boundaries(member, costs_of(member)) if not boundary.usable]
         numbers = st.sets(st.integers(0, len(places) - 1), max_size=4) if places else st.just(set[int]())
         chosen = sorted(data.draw(numbers, label="cuts"))
-        parts = split(member, [make_cut(member, places[each], CLASSES, (1,)) for each in chosen])
+        parts = split(member, [make_cut(member, places[item], CLASSES, (1,)) for item in chosen])
         files = [folder / f"s{number}.onnx" for number in range(len(parts.pieces))]
         for piece, file in zip(parts.pieces, files, strict=True):
             onnxfiles.save(piece.model, file)
         onnxfiles.save(parts.reference, folder / "reference.onnx")
-        rows = {each.name: ROWS[each.name] for each in member.inputs}
+        rows = {input_.name: ROWS[input_.name] for input_ in member.inputs}
         assert verify(Chain("m", files), folder / "reference.onnx", rows) <= 1e-6
 
 
@@ -142,7 +142,7 @@ def test_random_graphs_reassemble_at_any_cuts(net: Net, data: st.DataObject) -> 
 def test_what_a_profile_tells_is_what_was_built(net: Net) -> None:
     with tempfile.TemporaryDirectory() as name:
         member = opened(net, Path(name))
-        rows = {each.name: ROWS[each.name] for each in member.inputs}
-        told = nodecosts.measure(member.model, rows, "m").tensors
+        rows = {input_.name: ROWS[input_.name] for input_ in member.inputs}
+        tensors = nodecosts.measure(member.model, rows, "m").tensors
     built = costs_of(member).tensors
-    assert {name: each.dims for name, each in told.items()} == {name: built[name].dims for name in told}
+    assert {name: item.dims for name, item in tensors.items()} == {name: built[name].dims for name in tensors}

@@ -22,24 +22,24 @@ BAG = manifest()  # exits at 100, 200 and 300 us, each head 1 us; members m0, m1
 VOID = ("area", "base", "br", "col", "hr", "img", "link", "meta", "rect", "line", "circle")
 
 
-def votes_at(told: np.ndarray, right: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """Probabilities float32 [rows, CLASSES] of confidence `sure` for the label `told` where `right`, else the next."""
-    label = np.where(right, told, (told + 1) % CLASSES)
+def votes_at(labels: np.ndarray, right: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """Probabilities float32 [rows, CLASSES] of confidence `sure` for `labels` where `right`, else the next."""
+    label = np.where(right, labels, (labels + 1) % CLASSES)
     rows = np.tile(((1 - sure) / (CLASSES - 1))[:, None], (1, CLASSES))
-    rows[np.arange(len(told)), label] = sure
+    rows[np.arange(len(labels)), label] = sure
     return rows.astype(np.float32)
 
 
 def known(wrong: dict[int, float], bag: Manifest = BAG) -> Known:
     """Every vote of the bag: all members agree; ramps of depth d are wrong, and unsure, on a share of the rows."""
     rng = np.random.default_rng(0)
-    told, hard = rng.integers(CLASSES, size=ROWS), rng.random(ROWS)
+    labels, hard = rng.integers(CLASSES, size=ROWS), rng.random(ROWS)
     found = {}
     for member in bag.members:
         for depth in range(1, member.depth + 1):
             share = 0.0 if depth == member.depth else wrong[depth]
             right = hard >= share
-            found[member.name, depth] = votes_at(told, right, np.where(right, 0.9, 0.4) - 0.1 * hard)
+            found[member.name, depth] = votes_at(labels, right, np.where(right, 0.9, 0.4) - 0.1 * hard)
     return found
 
 
@@ -47,30 +47,30 @@ SEEN, UNSEEN = np.arange(0, 300), np.arange(300, ROWS)
 
 
 def test_ramps_that_agree_let_everybody_leave_at_the_first_exit() -> None:
-    for each in expect(BAG, known({1: 0.0, 2: 0.0}), SEEN, UNSEEN):
-        assert (each.latency_us, each.unseen_latency_us, each.loss, each.unseen_loss) == (101.0, 101.0, 0.0, 0.0)
-        assert each.leaves == (1.0, 0.0, 0.0)
+    for line in expect(BAG, known({1: 0.0, 2: 0.0}), SEEN, UNSEEN):
+        assert (line.latency_us, line.unseen_latency_us, line.loss, line.unseen_loss) == (101.0, 101.0, 0.0, 0.0)
+        assert line.leaves == (1.0, 0.0, 0.0)
 
 
 def test_ramps_that_know_nothing_are_not_offered() -> None:
     bag = manifest(depths=((1, 1), (2, 2), (3, 3)), weights=(1.0, 1.0))
-    for each in expect(bag, known({1: 1.0, 2: 1.0}, bag), SEEN, UNSEEN):
-        assert each.leaves[-1] >= 1 - each.max_loss
+    for line in expect(bag, known({1: 1.0, 2: 1.0}, bag), SEEN, UNSEEN):
+        assert line.leaves[-1] >= 1 - line.max_loss
 
 
 def test_a_larger_loss_is_never_slower_and_is_kept() -> None:
     rng = np.random.default_rng(1)
-    told = rng.integers(CLASSES, size=ROWS)
+    result = rng.integers(CLASSES, size=ROWS)
     noisy = {
         (m.name, d): votes_at(
-            told, rng.random(ROWS) < (0.7 + 0.1 * d if d < m.depth else 1.0), rng.uniform(0.4, 1, ROWS)
+            result, rng.random(ROWS) < (0.7 + 0.1 * d if d < m.depth else 1.0), rng.uniform(0.4, 1, ROWS)
         )
         for m in BAG.members
         for d in range(1, m.depth + 1)
     }
     found = expect(BAG, noisy, SEEN, UNSEEN)
-    assert [each.max_loss for each in found] == [0.005, 0.01, 0.02]
-    assert all(each.loss <= each.max_loss for each in found)
+    assert [line.max_loss for line in found] == [0.005, 0.01, 0.02]
+    assert all(line.loss <= line.max_loss for line in found)
     assert found[0].latency_us >= found[1].latency_us >= found[2].latency_us
 
 
@@ -78,14 +78,14 @@ def test_a_ramp_at_whose_exit_nobody_leaves_is_told() -> None:
     votes = known({1: 0.0, 2: 0.0})
     warnings = warn(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN))
     # at exit 1 member m0 and m2 have finished or vote as at exit 0: m2's first ramp pays there
-    assert [each for each in warnings if "never pay:" in each] == [
+    assert [warning for warning in warnings if "never pay:" in warning] == [
         "exit 1: its ramps (m1 after segment 2) never pay: at a loss of up to 2% no calibration row should leave there"
     ]
 
 
 def test_ramps_that_pay_are_not_warned_of() -> None:
     votes = known({1: 0.5, 2: 0.0})
-    assert not any("never pay:" in each for each in warn(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN)))
+    assert not any("never pay:" in line for line in warn(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN)))
 
 
 def test_a_member_that_changes_no_label_is_told() -> None:
@@ -94,19 +94,19 @@ def test_a_member_that_changes_no_label_is_told() -> None:
     rng = np.random.default_rng(2)
     # m0 is right and m1 wrong where m0 is surer, and the other way round: both matter, m2 does not
     first = rng.random(ROWS) < 0.5
-    told = votes["m2", 2].argmax(axis=1)
-    votes["m0", 2] = votes_at(told, first, np.where(first, 0.9, 0.5))
-    votes["m1", 3] = votes_at((told + 2) % CLASSES, ~first, np.where(first, 0.5, 0.9))
+    found = votes["m2", 2].argmax(axis=1)
+    votes["m0", 2] = votes_at(found, first, np.where(first, 0.9, 0.5))
+    votes["m1", 3] = votes_at((found + 2) % CLASSES, ~first, np.where(first, 0.5, 0.9))
     rows = np.arange(ROWS)
-    told_of = [each for each in warn(bag, votes, rows, expect(bag, votes, rows, rows)) if "never matters" in each]
-    assert [each.split(":")[0] for each in told_of] == ["member m2 never matters"]
-    assert "on all 400 rows" in told_of[0] and "29% less work" in told_of[0]
+    lines = [line for line in warn(bag, votes, rows, expect(bag, votes, rows, rows)) if "never matters" in line]
+    assert [line.split(":")[0] for line in lines] == ["member m2 never matters"]
+    assert "on all 400 rows" in lines[0] and "29% less work" in lines[0]
 
 
 def test_the_only_member_always_matters() -> None:
     bag = manifest(depths=((1,), (2,)), weights=(1.0,))
     votes = known({1: 0.0}, bag)
-    assert not any("never matters" in each for each in warn(bag, votes, SEEN, expect(bag, votes, SEEN, UNSEEN)))
+    assert not any("never matters" in line for line in warn(bag, votes, SEEN, expect(bag, votes, SEEN, UNSEEN)))
 
 
 class Balanced(HTMLParser):
@@ -138,7 +138,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
 
 
 def test_the_page_lies_beside_the_readme(exported: ExportReport) -> None:
-    files = sorted(each.name for each in exported.output.iterdir() if each.is_file())
+    files = sorted(line.name for line in exported.output.iterdir() if line.is_file())
     assert files == ["README.md", "report.html"]
 
 
@@ -174,8 +174,8 @@ def test_a_bag_without_ramps_has_a_page_too(tmp_path: Path) -> None:
 
 def test_json_tells_what_the_page_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(tiny_bag(tmp_path, members=1)), "-o", str(tmp_path / "models"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [each["max_loss"] for each in told["expected"]] == [0.005, 0.01, 0.02]
-    assert set(told["expected"][0]) == {each.name for each in dataclasses.fields(Expected)}
-    assert all(cut["ramp_bytes"] == 4 * (cut["features"] + 1) * 8 for cut in told["cuts"])
-    assert told["page"] == str(tmp_path / "models" / "report.html")
+    table = json.loads(capsys.readouterr().out)
+    assert [line["max_loss"] for line in table["expected"]] == [0.005, 0.01, 0.02]
+    assert set(table["expected"][0]) == {field.name for field in dataclasses.fields(Expected)}
+    assert all(cut["ramp_bytes"] == 4 * (cut["features"] + 1) * 8 for cut in table["cuts"])
+    assert table["page"] == str(tmp_path / "models" / "report.html")

@@ -35,8 +35,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def configs(repository: Path) -> dict[str, pb.ModelConfig]:
     return {
-        each.parent.name: text_format.Parse(each.read_text(encoding="utf-8"), pb.ModelConfig())
-        for each in repository.glob("*/config.pbtxt")
+        path.parent.name: text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
+        for path in repository.glob("*/config.pbtxt")
     }
 
 
@@ -60,27 +60,27 @@ def test_every_model_has_a_version_folder(repository: Path, configs: dict[str, p
 
 def test_the_public_model_has_the_five_answers(configs: dict[str, pb.ModelConfig]) -> None:
     public = configs["tiny"]
-    assert {each.name for each in public.output} == PUBLIC
-    assert [each.name for each in public.input] == ["IMAGE"]
+    assert {tensor.name for tensor in public.output} == PUBLIC
+    assert [tensor.name for tensor in public.input] == ["IMAGE"]
     assert [step.model_name for step in public.ensemble_scheduling.step] == ["tiny_exit"]
 
 
 def test_the_labels_file_names_every_class(repository: Path, configs: dict[str, pb.ModelConfig]) -> None:
-    named = {each.name: each.label_filename for each in configs["tiny"].output}
+    named = {tensor.name: tensor.label_filename for tensor in configs["tiny"].output}
     assert named["PROBABILITIES"] == "labels.txt"
     assert (repository / "tiny" / "labels.txt").read_text(encoding="utf-8").split() == [*"01234567"]
 
 
 def test_the_controller_is_one_process_on_the_cpu(configs: dict[str, pb.ModelConfig]) -> None:
     group = configs["tiny_exit"].instance_group
-    assert [(each.kind, each.count) for each in group] == [(pb.ModelInstanceGroup.KIND_CPU, 1)]
+    assert [(item.kind, item.count) for item in group] == [(pb.ModelInstanceGroup.KIND_CPU, 1)]
     assert not configs["tiny_exit"].HasField("dynamic_batching")
 
 
 def test_every_input_of_the_controller_is_optional(configs: dict[str, pb.ModelConfig], manifest: Manifest) -> None:
-    found = {each.name: each.optional for each in configs["tiny_exit"].input}
+    found = {tensor.name: tensor.optional for tensor in configs["tiny_exit"].input}
     depths = {(m.name, d) for e in manifest.exits for m, d in zip(manifest.members, e.depths, strict=True) if d}
-    assert set(found) == {"IMAGE", "TICKET"} | {contract.votes_name(*each) for each in depths}
+    assert set(found) == {"IMAGE", "TICKET"} | {contract.votes_name(*depth) for depth in depths}
     assert all(found.values())
 
 
@@ -97,7 +97,7 @@ def test_every_tensor_of_an_ensemble_is_written_once_and_read(configs: dict[str,
         config = configs[name]
         steps = config.ensemble_scheduling.step
         written = [tensor for step in steps for tensor in step.output_map.values()]
-        written += [each.name for each in config.input]
+        written += [tensor_.name for tensor_ in config.input]
         read = {tensor for step in steps for tensor in step.input_map.values()} | {e.name for e in config.output}
         assert len(written) == len(set(written))
         assert set(written) == read
@@ -107,8 +107,8 @@ def test_onnx_files_have_the_names_of_their_configs(repository: Path, configs: d
     for name, config in configs.items():
         if config.backend == "onnxruntime":
             session = ort.InferenceSession(repository / name / "1" / "model.onnx")
-            assert [each.name for each in session.get_inputs()] == [each.name for each in config.input]
-            assert {each.name for each in session.get_outputs()} == {each.name for each in config.output}
+            assert [input_.name for input_ in session.get_inputs()] == [tensor.name for tensor in config.input]
+            assert {output.name for output in session.get_outputs()} == {tensor.name for tensor in config.output}
             assert config.HasField("dynamic_batching")
             assert config.parameters["intra_op_thread_count"].string_value == "1"
 
@@ -123,8 +123,8 @@ def test_every_onnx_model_and_no_other_warms_up_on_one_row(configs: dict[str, pb
         assert len(config.model_warmup) == (config.backend == "onnxruntime"), name
         for row in config.model_warmup:
             assert (row.batch_size, row.count) == (1, 0)  # 0: Triton's default, once
-            told = {key: (each.data_type, list(each.dims), each.zero_data) for key, each in row.inputs.items()}
-            assert told == {each.name: (each.data_type, list(each.dims), True) for each in config.input}
+            table = {key: (input_.data_type, list(input_.dims), input_.zero_data) for key, input_ in row.inputs.items()}
+            assert table == {tensor.name: (tensor.data_type, list(tensor.dims), True) for tensor in config.input}
 
 
 def test_a_model_with_a_free_dimension_is_not_warmed_up() -> None:
@@ -148,7 +148,7 @@ def test_weights_beside_a_model_move_with_it_and_count_in_its_hash(tmp_path: Pat
     model = graph.read(net.save(tmp_path / "m.onnx", net.logits(net.input, 1, 5, 16)))
     file = tmp_path / "work" / "model.onnx"
     onnxfiles.save(model, file, inline_bytes=0)
-    inner, outer = (onnxfiles.sha256_of({"m": each}) for each in (tmp_path / "m.onnx", file))
+    inner, outer = (onnxfiles.sha256_of({"m": item}) for item in (tmp_path / "m.onnx", file))
     assert inner != outer and len(onnxfiles.parts_of(file)) == 2
     (tmp_path / "models").mkdir()
     move(file, tmp_path / "models" / "model.onnx")
@@ -169,7 +169,7 @@ def test_a_folder_with_a_readme_alone_is_free(tmp_path: Path) -> None:
     (output / "README.md").write_text("old", encoding="utf-8")
     (output / ".gitkeep").touch()
     write(output, "new")
-    assert sorted(each.name for each in output.iterdir()) == [".gitkeep", "bag_exit"]
+    assert sorted(path.name for path in output.iterdir()) == [".gitkeep", "bag_exit"]
 
 
 def test_an_exported_repository_is_replaced_with_force_only(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_an_exported_repository_is_replaced_with_force_only(tmp_path: Path) -> N
         write(output, "new")
     write(output, "new", force=True)
     assert (output / "bag_exit" / "1" / "manifest.json").read_text(encoding="utf-8") == "new"
-    assert [each.name for each in output.parent.iterdir()] == ["models"]
+    assert [path.name for path in output.parent.iterdir()] == ["models"]
 
 
 def test_what_exeunt_did_not_write_is_never_replaced(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_failure_half_way_keeps_the_old_repository(tmp_path: Path) -> None:
         (root / "repository" / "half").mkdir()
         raise RuntimeError("half way")
     assert (output / "bag_exit" / "1" / "manifest.json").read_text(encoding="utf-8") == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["models"]
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_zipmap_of_a_converter_is_undone() -> None:
     member = load_member("m", file, {"table": rows})
     expected = ort.InferenceSession(file).run(["probabilities"], {"table": rows})[0]
     found = open_in_memory(member.model, "m").run(None, {"table": rows})[0]
-    np.testing.assert_allclose(found, [list(each.values()) for each in expected], rtol=1e-6)
+    np.testing.assert_allclose(found, [list(item.values()) for item in expected], rtol=1e-6)
 
 
 def test_an_ambiguous_choice_lists_the_outputs(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_an_ambiguous_choice_lists_the_outputs(tmp_path: Path) -> None:
     for value in (score, other):
         value.shape = ir.Shape(["rows", 1])
     path = made.save(tmp_path / "m.onnx", score, other)
-    told = rf"2 outputs \({score.name}: float \['rows', 1\]; {other.name}: float \['rows', 1\]\); .*output = "
-    with pytest.raises(ConfigError, match=told):
+    message = rf"2 outputs \({score.name}: float \['rows', 1\]; {other.name}: float \['rows', 1\]\); .*output = "
+    with pytest.raises(ConfigError, match=message):
         answers(path, tmp_path)
     np.testing.assert_allclose(
         answers(path, tmp_path, output=other.name or "")[:, 1],

@@ -49,10 +49,10 @@ def inputs(rows: int, seed: int) -> dict[str, np.ndarray]:
 def whole_vote(folder: Path, given: dict[str, np.ndarray]) -> np.ndarray:
     """The mean of the operator's own files on pixels scaled here, float32 [rows, classes]."""
     scaled = given["PIXELS"].astype(np.float32) / np.float32(127.5) - 1
-    told = {"plain": {"IMAGE": scaled}, "aged": {"IMAGE": scaled, "AGE": given["AGE"][:, 0]}}
-    scores = [ort.InferenceSession(folder / f"{name}.onnx").run(None, told[name])[0] for name in MEMBERS]
-    powers = [np.exp(each - each.max(axis=1, keepdims=True)) for each in scores]
-    return np.asarray(sum(each / each.sum(axis=1, keepdims=True) for each in powers) / 2)
+    table = {"plain": {"IMAGE": scaled}, "aged": {"IMAGE": scaled, "AGE": given["AGE"][:, 0]}}
+    scores = [ort.InferenceSession(folder / f"{name}.onnx").run(None, table[name])[0] for name in MEMBERS]
+    powers = [np.exp(score - score.max(axis=1, keepdims=True)) for score in scores]
+    return np.asarray(sum(power / power.sum(axis=1, keepdims=True) for power in powers) / 2)
 
 
 @pytest.fixture(scope="module", params=["ensemble", "engine"])
@@ -63,8 +63,11 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_what_it_takes_is_public_and_what_it_makes_is_not(exported: ExportReport) -> None:
     manifest = exported.manifest
-    assert [(each.name, each.dtype) for each in manifest.public_inputs] == [("PIXELS", "uint8"), ("AGE", "float32")]
-    assert [(each.name, each.dtype) for each in manifest.inputs] == [("IMAGE", "float32"), ("AGE", "float32")]
+    assert [(public_input.name, public_input.dtype) for public_input in manifest.public_inputs] == [
+        ("PIXELS", "uint8"),
+        ("AGE", "float32"),
+    ]
+    assert [(input_.name, input_.dtype) for input_ in manifest.inputs] == [("IMAGE", "float32"), ("AGE", "float32")]
     assert Manifest.load(exported.output / "both_exit" / "1" / "manifest.json") == manifest
 
 
@@ -91,8 +94,8 @@ def server(triton: None, exported: ExportReport) -> Iterator[Server]:
 def runs(server: Server) -> int:
     """How often the preprocessing has run."""
     with grpc.InferenceServerClient(server.grpc_url) as client:
-        (told,) = client.get_inference_statistics("both_preprocess").model_stats
-    return int(told.execution_count)
+        (statistics,) = client.get_inference_statistics("both_preprocess").model_stats
+    return int(statistics.execution_count)
 
 
 @pytest.mark.triton

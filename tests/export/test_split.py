@@ -46,7 +46,7 @@ def measured(name: str) -> tuple[MemberGraph, tuple[Boundary, ...], dict[str, np
         rows = {"IMAGE": noise_rows(8, seed=0, side=side)}
         member = load_member("m", NETS[name](Path(folder) / "m.onnx"), rows)
     found = boundaries(member, nodecosts.measure(member.model, rows, "m"))
-    return member, tuple(each for each in found if not each.usable), rows
+    return member, tuple(boundary for boundary in found if not boundary.usable), rows
 
 
 def opened(parts: Split, folder: Path) -> tuple[Chain, Path]:
@@ -62,7 +62,7 @@ def opened(parts: Split, folder: Path) -> tuple[Chain, Path]:
 def test_segments_in_sequence_equal_the_member(data: st.DataObject, name: str) -> None:
     member, places, rows = measured(name)
     chosen = sorted(data.draw(st.sets(st.integers(0, len(places) - 1), max_size=4), label="cuts"))
-    cuts = [make_cut(member, places[each], member.classes, (2, 1)) for each in chosen]
+    cuts = [make_cut(member, places[boundary], member.classes, (2, 1)) for boundary in chosen]
     with tempfile.TemporaryDirectory() as folder:
         chain, reference = opened(split(member, cuts), Path(folder))
         assert verify(chain, reference, rows) <= 1e-5
@@ -82,22 +82,22 @@ def test_a_closed_chain_opens_its_files_again(tmp_path: Path) -> None:
 def test_segments_take_and_give_what_they_say(data: st.DataObject, name: str) -> None:
     member, places, rows = measured(name)
     chosen = sorted(data.draw(st.sets(st.integers(0, len(places) - 1), max_size=3), label="cuts"))
-    parts = split(member, [make_cut(member, places[each], member.classes, (4,)) for each in chosen])
+    parts = split(member, [make_cut(member, places[boundary], member.classes, (4,)) for boundary in chosen])
     with tempfile.TemporaryDirectory() as folder:
         chain, _ = opened(parts, Path(folder))
         for piece, session, made in zip(parts.pieces, chain.sessions, chain.run(rows), strict=True):
-            told = [*piece.outputs, *([piece.features] if piece.features else [])]
-            assert [each.name for each in session.get_inputs()] == [each.name for each in piece.inputs]
-            assert {each.name: (each.dtype, each.dims) for each in told} == {
+            items = [*piece.outputs, *([piece.features] if piece.features else [])]
+            assert [input_.name for input_ in session.get_inputs()] == [input_.name for input_ in piece.inputs]
+            assert {item.name: (item.dtype, item.dims) for item in items} == {
                 name: (str(array.dtype), array.shape[1:]) for name, array in made.items()
             }
 
 
 def test_a_tensor_that_outlives_a_cut_is_handed_over_once() -> None:
     member, places, _ = measured("two cells")
-    wide = [each for each in places if each.width == 2]
+    wide = [place for place in places if place.width == 2]
     shared = next((one, two) for one, two in itertools.pairwise(wide) if set(one.tensors) & set(two.tensors))
-    parts = split(member, [make_cut(member, each, member.classes, (1,)) for each in shared])
+    parts = split(member, [make_cut(member, item, member.classes, (1,)) for item in shared])
     names = [tensor.name for piece in parts.pieces for tensor in piece.outputs]
     assert len(names) == len(set(names))
     assert {tensor.name for tensor in parts.pieces[2].inputs} <= {*names, "IMAGE"}
@@ -112,9 +112,9 @@ def test_splitting_leaves_the_member_as_it_was() -> None:
 
 def test_a_changed_segment_is_found_and_named(tmp_path: Path) -> None:
     member, places, rows = measured("residual")
-    parts = split(member, [make_cut(member, places[each], member.classes, (1,)) for each in (2, 8, 12)])
+    parts = split(member, [make_cut(member, places[item], member.classes, (1,)) for item in (2, 8, 12)])
     weight = next(iter(parts.pieces[1].model.graph.initializers.values()))
-    weight.const_value = ir.tensor(np.full([int(each) for each in weight.shape or ()], 0.5, np.float32))
+    weight.const_value = ir.tensor(np.full([int(item) for item in weight.shape or ()], 0.5, np.float32))
     chain, reference = opened(parts, tmp_path)
     with pytest.raises(ServingError, match=r"member m, segment 2 of 4, CUT2_., batch 1: differs"):
         verify(chain, reference, rows)

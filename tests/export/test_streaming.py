@@ -78,11 +78,11 @@ def test_ramps_trained_in_groups_are_those_trained_at_once() -> None:
     features, vote = teaching(100, seed=1)
     both = {("a", 1): features, ("b", 1): features[:, :9]}
     at_once = train(both, vote, seed=0)
-    told: list[tuple[int, int]] = []
-    in_turn = train(both, vote, seed=0, progress=lambda done, of: told.append((done, of)), group_bytes=1)
+    items: list[tuple[int, int]] = []
+    in_turn = train(both, vote, seed=0, progress=lambda done, of: items.append((done, of)), group_bytes=1)
     for key, ramp in at_once.items():
         np.testing.assert_allclose(in_turn[key].weight, ramp.weight, rtol=1e-4, atol=1e-6)
-    assert told[-1][0] == told[-1][1] == len(told)
+    assert items[-1][0] == items[-1][1] == len(items)
 
 
 def test_only_the_rows_asked_for_are_trained_on() -> None:

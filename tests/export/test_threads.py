@@ -27,11 +27,11 @@ def test_candidates_end_at_the_hosts_cores() -> None:
     assert powers_of_two(6) == [1, 2, 4]
 
 
-@pytest.mark.parametrize(("mode", "told", "allowed"), [
+@pytest.mark.parametrize(("mode", "table", "allowed"), [
     ("engine", "", range(1, os.cpu_count() + 1)),
     ("engine", "intra_op_threads = 2", [2]),
     ("ensemble", "", [1]),
 ])  # fmt: skip
-def test_an_export_settles_the_number_unless_the_bag_file_does(tmp_path, mode, told, allowed) -> None:
-    report = export_bag(tiny_bag(tmp_path, mode=mode, members=1, exit_table=told), tmp_path / "repository")
+def test_an_export_settles_the_number_unless_the_bag_file_does(tmp_path, mode, table, allowed) -> None:
+    report = export_bag(tiny_bag(tmp_path, mode=mode, members=1, exit_table=table), tmp_path / "repository")
     assert report.manifest.settings.intra_op_threads in allowed

@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-told = dict(each.removeprefix("--").partition("=")[::2] for each in sys.argv[1:])
-if "onnx" in told:
-    assert {"minShapes", "optShapes", "maxShapes"} <= set(told) and "skipInference" in told
-    shutil.copy(told["onnx"], told["saveEngine"])
+flags = dict(item.removeprefix("--").partition("=")[::2] for item in sys.argv[1:])
+if "onnx" in flags:
+    assert {"minShapes", "optShapes", "maxShapes"} <= set(flags) and "skipInference" in flags
+    shutil.copy(flags["onnx"], flags["saveEngine"])
     sys.exit()
-session = onnxruntime.InferenceSession(Path(told["loadEngine"]).read_bytes(), providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession(Path(flags["loadEngine"]).read_bytes(), providers=["CPUExecutionProvider"])
 shapes = {
-    name: [int(n) for n in dims.split("x")] for name, dims in (each.split(":") for each in told["shapes"].split(","))
+    name: [int(n) for n in dims.split("x")] for name, dims in (item.split(":") for item in flags["shapes"].split(","))
 }
-files = dict(each.split(":") for each in told["loadInputs"].split(","))
+files = dict(item.split(":") for item in flags["loadInputs"].split(","))
 feeds = {name: np.fromfile(file, np.float32).reshape(shapes[name]) for name, file in files.items()}
-outputs = zip((each.name for each in session.get_outputs()), session.run(None, feeds), strict=True)
+outputs = zip((item.name for item in session.get_outputs()), session.run(None, feeds), strict=True)
 offset = float(os.environ.get("STAND_IN_OFFSET", "0"))
 report = [
     {"name": name, "dimensions": "x".join(map(str, array.shape)), "values": (array.ravel() + offset).tolist()}
     for name, array in outputs
 ]
-Path(told["exportOutput"]).write_text(json.dumps(report))
+Path(flags["exportOutput"]).write_text(json.dumps(report))

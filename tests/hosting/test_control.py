@@ -58,7 +58,7 @@ def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("content", "message"),
     [
         ({"max_loss": 1.5}, r"max_loss = 1\.5; allowed: a number from 0 to 1"),
         ({"max_loss": True}, "max_loss = True"),
@@ -70,9 +70,9 @@ def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
         ({"schema_version": 9}, "schema_version 9; allowed: 1"),
     ],
 )
-def test_a_control_that_cannot_be_obeyed_is_refused_by_name(tmp_path: Path, told: dict, message: str) -> None:
+def test_a_control_that_cannot_be_obeyed_is_refused_by_name(tmp_path: Path, content: dict, message: str) -> None:
     path = tmp_path / "ab.control.json"
-    path.write_text(json.dumps({"schema_version": 1} | told))
+    path.write_text(json.dumps({"schema_version": 1} | content))
     with pytest.raises(ConfigError, match=message):
         c.ControlWatch(path, exits=3, classes={"gold": 0.001}).poll()
 

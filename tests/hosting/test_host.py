@@ -30,8 +30,8 @@ class PoolRunner:
         self.pool.submit(self.run, ticket.id, inputs["x"])
 
     def run(self, ticket_id, x):
-        each = [votes_of(self.bag, 1, seed=int(row[0])) for row in x]
-        votes = {pair: np.concatenate([one[pair] for one in each]) for pair in each[0]}
+        row_votes = [votes_of(self.bag, 1, seed=int(row[0])) for row in x]
+        votes = {pair: np.concatenate([one[pair] for one in row_votes]) for pair in row_votes[0]}
         for exit_ in range(len(self.bag.exits)):
             time.sleep(self.pause_s)
             if self.fail_with is not None and exit_ == 1:
@@ -98,7 +98,7 @@ def test_under_many_threads_every_request_gets_its_own_rows_once():
         for number, release in replies.items():
             for row, exit_ in enumerate(release.answer.exit):
                 votes = at_exit(desk.bag, exit_, votes_of(desk.bag, 1, seed=100 * number + row))
-                mean = np.mean([each[0] for each in votes.values()], axis=0)
+                mean = np.mean([vote[0] for vote in votes.values()], axis=0)
                 np.testing.assert_allclose(release.answer.probabilities[row], mean, rtol=1e-5)
     assert desk.host.controller.idle
 
@@ -125,7 +125,7 @@ def test_a_drain_finishes_what_was_accepted_and_refuses_newcomers():
         for number in range(10):
             desk.host.submit(Request(number, 1), numbered(number, 1))
         assert desk.host.drain(10)
-        assert all(each.answer is not None for each in desk.wait(10).values())
+        assert all(item.answer is not None for item in desk.wait(10).values())
         with pytest.raises(OverloadedError, match="stopping"):
             desk.host.submit(Request("late", 1), numbered(0, 1))
 

@@ -82,25 +82,25 @@ def test_latency_counts_from_the_scheduled_arrival() -> None:
 
 
 def test_failures_are_counted_and_not_dropped() -> None:
-    told = summarise(LoadRun({"m": [outcome(0, 1), failed(1)]}, {"m": 2.0}), "m")
-    assert (told.requests, told.failed, told.first_error, told.rows_per_s) == (2, 1, "boom", 0.5)
+    found = summarise(LoadRun({"m": [outcome(0, 1), failed(1)]}, {"m": 2.0}), "m")
+    assert (found.requests, found.failed, found.first_error, found.rows_per_s) == (2, 1, "boom", 0.5)
 
 
 def test_nothing_answered_has_no_latency_and_no_accuracy() -> None:
-    told = summarise(LoadRun({"m": [failed(0)]}, {"m": 9.0}), "m", truth=np.array([1])).to_mapping()
-    assert told["p99_ms"] is None and told["accuracy"] is None and told["failed"] == 1
+    table = summarise(LoadRun({"m": [failed(0)]}, {"m": 9.0}), "m", truth=np.array([1])).to_mapping()
+    assert table["p99_ms"] is None and table["accuracy"] is None and table["failed"] == 1
 
 
 def test_shares_are_told_per_exit_and_reason() -> None:
     outcomes = [outcome(0, 1), outcome(1, 1), outcome(2, 1, exit_=3, reason=0), outcome(3, 1, exit_=2, reason=2)]
-    told = summarise(LoadRun({"m": outcomes}, {"m": 1.0}), "m")
-    assert told.exits == {0: 0.5, 2: 0.25, 3: 0.25}
-    assert told.reasons == {"full": 0.25, "early": 0.5, "lossless": 0.25}
+    found = summarise(LoadRun({"m": outcomes}, {"m": 1.0}), "m")
+    assert found.exits == {0: 0.5, 2: 0.25, 3: 0.25}
+    assert found.reasons == {"full": 0.25, "early": 0.5, "lossless": 0.25}
 
 
 def test_a_model_without_exits_has_no_shares() -> None:
-    told = summarise(LoadRun({"m": [outcome(0, 1, exit_=-1, reason=0)]}, {"m": 1.0}), "m")
-    assert told.exits == {} and told.reasons == {}
+    found = summarise(LoadRun({"m": [outcome(0, 1, exit_=-1, reason=0)]}, {"m": 1.0}), "m")
+    assert found.exits == {} and found.reasons == {}
 
 
 def test_loss_counts_only_rows_that_both_models_answered() -> None:

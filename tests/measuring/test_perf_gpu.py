@@ -18,11 +18,11 @@ def test_one_command_measures_every_variant_and_keeps_it(tmp_path):
     export_bag(tiny_bag(tmp_path, mode="engine", members=2), tmp_path / "repository")
     line = ["--repository", str(tmp_path / "repository"), "--provider=cpu", "--batches=1,4", "--rounds=2"]
     main([*line, "--output", str(tmp_path / "out")])
-    told = json.loads((tmp_path / "out/gpu.json").read_text())
-    assert [each["batch"] for each in told["results"]] == [1, 4]
+    table = json.loads((tmp_path / "out/gpu.json").read_text())
+    assert [item["batch"] for item in table["results"]] == [1, 4]
     exits = json.loads(next((tmp_path / "repository").glob("tiny_exit/1/manifest.json")).read_text())["exits"]
-    assert list(told["results"][0]["ms"]) == ["series", "parallel", "cut", *(f"exit {n}" for n in range(len(exits)))]
-    assert told["machine"]["providers"] == ["CPUExecutionProvider"]
+    assert list(table["results"][0]["ms"]) == ["series", "parallel", "cut", *(f"exit {n}" for n in range(len(exits)))]
+    assert table["machine"]["providers"] == ["CPUExecutionProvider"]
     assert (tmp_path / "out/gpu.md").read_text().count("\n| 1 | ") == 1
 
 

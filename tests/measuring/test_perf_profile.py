@@ -53,9 +53,9 @@ def test_the_servers_times_end_in_the_manifest(tiny_server, tiny_exported, tmp_p
     before = Manifest.load(path)
     line = ["profile", str(tmp_path / "repository"), "--input", str(tmp_path / "rows.npy"), "--json"]
     assert main([*line, "--url", f"grpc://{tiny_server.grpc_url}"]) == 0
-    told, after = json.loads(capsys.readouterr().out), Manifest.load(path)
+    printed, after = json.loads(capsys.readouterr().out), Manifest.load(path)
     segment = after.members[0].segments[0]
-    assert told[segment.model] == {str(size): us for size, us in segment.cost_us.items()}
+    assert printed[segment.model] == {str(size): us for size, us in segment.cost_us.items()}
     assert set(segment.cost_us) == set(before.members[0].segments[0].cost_us)
-    assert min(us for times in told.values() for us in times.values()) > 0
+    assert min(us for times in printed.values() for us in times.values()) > 0
     assert all(np.diff([exit_.elapsed_us[1] for exit_ in after.exits]) >= 0)

@@ -43,7 +43,7 @@ def test_a_short_replay_holds_the_whole_streams_mix(tmp_path):
     rows = np.arange(100, dtype=np.float32)[:, None]
     assert write_replay({"x": rows}, tmp_path / "replay.json", most=5) == 5
     data = json.loads((tmp_path / "replay.json").read_text())["data"]
-    assert [np.frombuffer(base64.b64decode(each["x"]["b64"]), np.float32)[0] for each in data] == [0, 24, 49, 74, 99]
+    assert [np.frombuffer(base64.b64decode(item["x"]["b64"]), np.float32)[0] for item in data] == [0, 24, 49, 74, 99]
 
 
 def test_inputs_that_differ_in_rows_are_refused(tmp_path):

@@ -52,10 +52,10 @@ def rows_of(rows: int, seed: int = 0) -> DecidedRows:
 
 
 def assert_same(one: Feedback, other: Feedback) -> None:
-    for each in dataclasses.fields(Feedback):
-        left, right = getattr(one, each.name), getattr(other, each.name)
-        assert left.dtype == right.dtype, each.name
-        np.testing.assert_array_equal(left, right, err_msg=each.name)
+    for field in dataclasses.fields(Feedback):
+        left, right = getattr(one, field.name), getattr(other, field.name)
+        assert left.dtype == right.dtype, field.name
+        np.testing.assert_array_equal(left, right, err_msg=field.name)
 
 
 @contextmanager
@@ -68,11 +68,11 @@ def log_in(folder: Path, **options: float) -> Iterator[FeedbackLog]:
 
 
 def test_every_column_comes_back_as_it_was_added(tmp_path: Path) -> None:
-    given = [feedback(5, 1), feedback(1, 2), feedback(64, 3)]
+    items = [feedback(5, 1), feedback(1, 2), feedback(64, 3)]
     with log_in(tmp_path) as log:
-        for each in given:
-            log.add(DecidedRows.of(each))
-    assert_same(read_record(tmp_path).feedback, Feedback.joined(given))
+        for item in items:
+            log.add(DecidedRows.of(item))
+    assert_same(read_record(tmp_path).feedback, Feedback.joined(items))
 
 
 def test_a_record_says_about_which_bag_settings_and_costs_it_is(tmp_path: Path) -> None:

@@ -31,43 +31,45 @@ def manifest(**settings: Any) -> Manifest:
         Member(name, weight, tuple(Segment(f"{name}{d}", (x,), (x,), None, {1: 1.0}) for d in range(1, n + 1)), None)
         for name, weight, n in (("quick", 2.0, 2), ("slow", 1.0, 3))
     )
-    exits = tuple(Exit(each, None, {1: 100.0 * (e + 1)}, {1: 2.0}, 0.9) for e, each in enumerate(depths))
+    exits = tuple(Exit(depth, None, {1: 100.0 * (e + 1)}, {1: 2.0}, 0.9) for e, depth in enumerate(depths))
     labels = tuple(map(str, range(CLASSES)))
-    told = Settings(**({"max_tickets": 10_000, "max_waiting_rows": 10_000} | settings))
-    return Manifest("bag", "ensemble", "soft", "parallel", (x,), labels, 8, members, exits, told, "")
+    found = Settings(**({"max_tickets": 10_000, "max_waiting_rows": 10_000} | settings))
+    return Manifest("bag", "ensemble", "soft", "parallel", (x,), labels, 8, members, exits, found, "")
 
 
 def votes_of(bag: Manifest, rows: int, seed: int) -> Votes:
     """Probabilities of every member at every depth; deeper ones know more. float32 [rows, CLASSES]."""
     rng = np.random.default_rng(seed)
     truth = rng.standard_normal((rows, CLASSES)) * rng.uniform(0.3, 3.0, (rows, 1))
-    told = {}
-    for member, each in enumerate(bag.members):
-        for depth in range(1, each.depth + 1):
-            scores = np.exp(2 * truth + 3.0 * (1.1 - depth / each.depth) * rng.standard_normal((rows, CLASSES)))
-            told[member, depth] = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
-    return told
+    table = {}
+    for member, votes_ in enumerate(bag.members):
+        for depth in range(1, votes_.depth + 1):
+            scores = np.exp(2 * truth + 3.0 * (1.1 - depth / votes_.depth) * rng.standard_normal((rows, CLASSES)))
+            table[member, depth] = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    return table
 
 
-def feedback_of(bag: Manifest, told: Votes) -> Feedback:
-    return exits_of({votes_name(bag.members[m].name, d): each for (m, d), each in told.items()}, bag)
+def feedback_of(bag: Manifest, bag_votes: Votes) -> Feedback:
+    return exits_of({votes_name(bag.members[m].name, d): votes_ for (m, d), votes_ in bag_votes.items()}, bag)
 
 
-def certain_from(bag: Manifest, told: Votes) -> np.ndarray:
+def certain_from(bag: Manifest, bag_votes: Votes) -> np.ndarray:
     """First exit at which the lossless stop holds; int32 [rows]."""
     last = len(bag.exits) - 1
-    first = np.full(len(told[0, 1]), last, dtype=np.int32)
+    first = np.full(len(bag_votes[0, 1]), last, dtype=np.int32)
     for exit_ in range(last - 1, -1, -1):
         parts = votes.ExitVoters(bag, exit_)
         if parts.finished:
-            done = [told[pair] for pair in parts.finished]
+            done = [bag_votes[pair] for pair in parts.finished]
             first[votes.cannot_change(done, parts.finished_weights, parts.missing, bag.vote)] = exit_
     return first
 
 
-def stream_of(bag: Manifest, told: Votes, seed: int = 0, late_rows: int = 16) -> VoteStream:
-    seen = feedback_of(bag, told)
-    return made_stream("made", seen.labels, seen.confidence, certain_from(bag, told), late_rows=late_rows, seed=seed)
+def stream_of(bag: Manifest, bag_votes: Votes, seed: int = 0, late_rows: int = 16) -> VoteStream:
+    seen = feedback_of(bag, bag_votes)
+    return made_stream(
+        "made", seen.labels, seen.confidence, certain_from(bag, bag_votes), late_rows=late_rows, seed=seed
+    )
 
 
 def tuner_of(bag: Manifest, calibration_seed: int = 99) -> Tuner:
@@ -84,7 +86,10 @@ class Live:
         self._lag_events = lag_events
 
     def serve(
-        self, stream: VoteStream, told: Votes, options: Callable[[int], ParsedOptions] = lambda ticket: ParsedOptions()
+        self,
+        stream: VoteStream,
+        bag_votes: Votes,
+        options: Callable[[int], ParsedOptions] = lambda ticket: ParsedOptions(),
     ) -> None:
         tickets = tickets_of(stream)
         ids: dict[int, int] = {}
@@ -98,7 +103,7 @@ class Live:
                 assert admitted is not None
                 ids[event.ticket] = admitted.id
             depths = self.controller.manifest.exits[event.exit].depths
-            arriving = {(m, d): told[m, d][rows] for m, d in enumerate(depths) if d}
+            arriving = {(m, d): bag_votes[m, d][rows] for m, d in enumerate(depths) if d}
             self.controller.arrived(ids[event.ticket], arriving, 0)
             if due < 0:
                 job = self.controller.retune()

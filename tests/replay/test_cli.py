@@ -26,16 +26,16 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("pyarrow")
     folder = tmp_path_factory.mktemp("records")
     bag = manifest(tuner="hill_climb", max_loss=0.03, shadow_share=1.0)
-    told = votes_of(bag, 1200, seed=1)
+    found = votes_of(bag, 1200, seed=1)
     live = Live(bag, tuner_of(bag))
     log = FeedbackLog(folder, About.of(bag))
     live.controller.on_over.append(log.add)
-    live.serve(stream_of(bag, told), told)
+    live.serve(stream_of(bag, found), found)
     log.close()
     return folder
 
 
-def told(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
     assert main([*argv, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -43,9 +43,9 @@ def told(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 def test_replay_with_the_recorded_tuner_reports_the_recorded_answers(
     records: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replayed = told(capsys, "replay", str(records))
+    replayed = printed(capsys, "replay", str(records))
     results = replayed["results"]
-    assert [each["policy"] for each in results] == ["as recorded", "hill_climb"]
+    assert [result["policy"] for result in results] == ["as recorded", "hill_climb"]
     assert replayed["as_recorded"]["hill_climb"] == 1.0
     assert results[1]["mean_latency"] == results[0]["mean_latency"]
     assert results[1]["loss"] == results[0]["loss"]
@@ -53,8 +53,8 @@ def test_replay_with_the_recorded_tuner_reports_the_recorded_answers(
 
 def test_replay_compares_other_tuners_and_references(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = "static:thresholds=[0.2],patience:patience=3"
-    results = told(capsys, "replay", str(records), "--tuner", names, "--max-loss", "0.05", "--hindsight")["results"]
-    by_name = {each["policy"]: each for each in results}
+    results = printed(capsys, "replay", str(records), "--tuner", names, "--max-loss", "0.05", "--hindsight")["results"]
+    by_name = {result["policy"]: result for result in results}
     assert by_name["oracle"]["loss"] == 0
     assert by_name["best fixed"]["loss"] <= 0.05
     assert by_name["oracle"]["mean_latency"] < by_name["best fixed"]["mean_latency"] < 1
@@ -71,14 +71,16 @@ def test_replay_judges_each_class_of_service_by_its_own_promise(
     live.controller.on_over.append(log.add)
     live.serve(stream_of(bag, given), given, lambda ticket: ParsedOptions(service_class=ticket % 2))
     log.close()
-    results = told(capsys, "replay", str(tmp_path), "--tuner", "static:thresholds=[1.0]", "--max-loss", "1")["results"]
-    assert [each["policy"] for each in results][2:] == [
+    results = printed(capsys, "replay", str(tmp_path), "--tuner", "static:thresholds=[1.0]", "--max-loss", "1")[
+        "results"
+    ]
+    assert [result["policy"] for result in results][2:] == [
         "static:thresholds=[1.0] [default]",
         "static:thresholds=[1.0] [gold]",
     ]
-    assert [each["violations"] > 0 for each in results[2:]] == [False, True]
-    assert sum(each["rows"] for each in results[2:]) == 600
-    assert [each["max_loss"] for each in results[2:]] == [1.0, 0.001]
+    assert [result["violations"] > 0 for result in results[2:]] == [False, True]
+    assert sum(result["rows"] for result in results[2:]) == 600
+    assert [result["max_loss"] for result in results[2:]] == [1.0, 0.001]
     assert results[2]["serving_us_per_row"] == results[3]["serving_us_per_row"] > 0  # of the whole run
 
 
@@ -111,7 +113,7 @@ def test_replay_names_what_it_cannot_do(
 
 def test_options_of_a_policy_may_hold_lists() -> None:
     policies = parse_policies("static:thresholds=[0.1,0.2],patience")
-    assert [each.options for each in policies] == [{"thresholds": [0.1, 0.2]}, {}]
+    assert [policy.options for policy in policies] == [{"thresholds": [0.1, 0.2]}, {}]
 
 
 class Server:
@@ -149,7 +151,7 @@ class Server:
         write_status(
             status_path(self.folder, "ab"),
             Status(
-                **{each: getattr(status, each) for each in Status.__slots__}
+                **{item: getattr(status, item) for item in Status.__slots__}
                 | {"active": (*active, True), "thresholds": (0.25, np.nan, np.nan), "answers": answers}
                 | {"service_classes": {"gold": 0.001}, "exits_off": control.exits_off}
                 | {"control_version": control.version, "metrics": {"lambda": 0.5}}
@@ -172,27 +174,27 @@ def test_control_changes_losses_and_exits_and_waits_until_the_server_obeys(
 ) -> None:
     with Server(tmp_path) as server:
         at = ["control", "digits", "--state-dir", str(tmp_path)]
-        status = told(capsys, *at, "--max-loss", "0.02", "--exits-off", "1", "--service-class", "gold=0.002")
+        status = printed(capsys, *at, "--max-loss", "0.02", "--exits-off", "1", "--service-class", "gold=0.002")
         assert (status["max_loss"], status["active"]) == (0.02, [True, False, True])
         assert server.control == Control(0.02, {"gold": 0.002}, (1,), version=1)
-        told(capsys, *at, "--exits-on", "all")
+        printed(capsys, *at, "--exits-on", "all")
         assert server.control == Control(0.02, {"gold": 0.002}, (), version=2)
-        told(capsys, *at, "--reset")
+        printed(capsys, *at, "--reset")
         assert server.control == Control(version=3)
 
 
 def test_the_kill_switch_can_be_undone_exit_by_exit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Server(tmp_path) as server:
         at = ["control", "digits", "--state-dir", str(tmp_path)]
-        assert told(capsys, *at, "--exits-off", "all")["active"] == [False, False, True]
+        assert printed(capsys, *at, "--exits-off", "all")["active"] == [False, False, True]
         assert server.control.exits_off == "all"
-        assert told(capsys, *at, "--exits-on", "0")["active"] == [True, False, True]
+        assert printed(capsys, *at, "--exits-on", "0")["active"] == [True, False, True]
 
 
 def test_the_kill_switch_hides_no_wrong_exit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Server(tmp_path):
         at = ["control", "digits", "--state-dir", str(tmp_path)]
-        told(capsys, *at, "--exits-off", "all")
+        printed(capsys, *at, "--exits-off", "all")
         assert main([*at, "--exits-off", "7"]) == 78
     assert "--exits-off holds 7; allowed: 0 to 1" in capsys.readouterr().err
 

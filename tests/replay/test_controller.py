@@ -34,10 +34,10 @@ def assert_same_answers(stream: VoteStream, run: ReplayRun, learnt: Feedback) ->
 @pytest.mark.parametrize("tuner", sorted(TUNERS))
 def test_replay_answers_as_the_controller_does(tuner: str, lossless: bool) -> None:
     bag = manifest(tuner=tuner, lossless=lossless, shadow_share=0.1, max_loss=0.03)
-    told = votes_of(bag, ROWS, seed=1)
-    stream = stream_of(bag, told)
+    found = votes_of(bag, ROWS, seed=1)
+    stream = stream_of(bag, found)
     live = Live(bag, tuner_of(bag))
-    live.serve(stream, told)
+    live.serve(stream, found)
     run = replay(stream, tuner_of(bag), bag.costs(), bag.settings, retune_lag_rows=0)
     assert_same_answers(stream, run, live.learnt)
     assert len(set(run.exit.tolist())) > 1
@@ -45,12 +45,12 @@ def test_replay_answers_as_the_controller_does(tuner: str, lossless: bool) -> No
 
 def test_replay_respects_wishes_as_the_controller_does() -> None:
     bag = manifest(tuner="static", lossless=True, shadow_share=0.0, max_loss=0.05)
-    told = votes_of(bag, ROWS, seed=2)
-    stream = stream_of(bag, told)
+    found = votes_of(bag, ROWS, seed=2)
+    stream = stream_of(bag, found)
     live = Live(bag, tuner_of(bag))
     kinds = [ParsedOptions(), ParsedOptions(never=True), ParsedOptions(max_risk=0.1)]
-    live.serve(stream, told, lambda ticket: kinds[ticket % 3])
-    wished = {each: by_row(stream, live.learnt, each) for each in ("never", "max_risk")}
+    live.serve(stream, found, lambda ticket: kinds[ticket % 3])
+    wished = {item: by_row(stream, live.learnt, item) for item in ("never", "max_risk")}
     run = replay(
         dataclasses.replace(stream, rows=dataclasses.replace(stream.rows, **wished)),
         tuner_of(bag),
@@ -64,12 +64,12 @@ def test_replay_respects_wishes_as_the_controller_does() -> None:
 def recorded(folder: Path, seed: int, **settings: Any) -> tuple[VoteStream, Feedback]:
     """A record of a Controller whose tuner's jobs take a random while."""
     bag = manifest(**settings)
-    told = votes_of(bag, ROWS, seed)
+    found = votes_of(bag, ROWS, seed)
     rng = np.random.default_rng(seed)
     live = Live(bag, tuner_of(bag), lag_events=lambda: int(rng.integers(0, 40)), seed=seed)
     log = FeedbackLog(folder, About.of(bag))
     live.controller.on_over.append(log.add)
-    live.serve(stream_of(bag, told, seed), told)
+    live.serve(stream_of(bag, found, seed), found)
     log.close()
     return recorded_stream(read_record(folder), "recorded"), live.learnt
 
@@ -77,9 +77,9 @@ def recorded(folder: Path, seed: int, **settings: Any) -> tuple[VoteStream, Feed
 @pytest.mark.parametrize("tuner", sorted(TUNERS))
 def test_a_record_replayed_with_its_own_tuner_gives_the_answers_it_holds(tmp_path: Path, tuner: str) -> None:
     pytest.importorskip("pyarrow")
-    told: dict[str, Any] = {"tuner": tuner, "lossless": True, "shadow_share": 0.1, "max_loss": 0.03}
-    stream, learnt = recorded(tmp_path, 3, **told)
-    bag = manifest(**told)
+    table: dict[str, Any] = {"tuner": tuner, "lossless": True, "shadow_share": 0.1, "max_loss": 0.03}
+    stream, learnt = recorded(tmp_path, 3, **table)
+    bag = manifest(**table)
     run = replay(stream, tuner_of(bag), bag.costs(), bag.settings)
     np.testing.assert_array_equal(run.exit, learnt.exit)
     np.testing.assert_array_equal(run.reason, learnt.reason)

@@ -52,6 +52,6 @@ def test_a_live_run_replayed_gives_the_same_answers(
     assert len(recorded.decided) == len(exits)
     np.testing.assert_array_equal(np.bincount(recorded.decided.rows.exit), np.bincount(exits))
     assert main(["replay", str(records), "--repository", str(repository), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["as_recorded"][tuner] == 1.0
-    assert told["results"][1]["jobs"] > 1 and len(np.unique(exits)) > 1
+    table = json.loads(capsys.readouterr().out)
+    assert table["as_recorded"][tuner] == 1.0
+    assert table["results"][1]["jobs"] > 1 and len(np.unique(exits)) > 1

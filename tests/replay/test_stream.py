@@ -52,38 +52,38 @@ def test_an_exit_is_complete_before_the_next_one_of_its_ticket() -> None:
 
 
 def test_the_six_shapes_have_the_rows_and_classes_they_name() -> None:
-    told = {each.name: each for each in scenarios(6000, classes=10, hard_class=8, seed=3)}
-    assert len(told) == 6
-    assert [name for name, each in told.items() if not each.drifts] == ["stable"]
-    assert all(len(each.level) == len(each.classes) == 6000 for each in told.values())
-    assert all(each.level.min() >= 0 and each.level.max() <= 1 for each in told.values())
-    by_class = told["sorted by class"].classes
+    table = {scenario.name: scenario for scenario in scenarios(6000, classes=10, hard_class=8, seed=3)}
+    assert len(table) == 6
+    assert [name for name, item in table.items() if not item.drifts] == ["stable"]
+    assert all(len(item.level) == len(item.classes) == 6000 for item in table.values())
+    assert all(item.level.min() >= 0 and item.level.max() <= 1 for item in table.values())
+    by_class = table["sorted by class"].classes
     assert (np.diff(by_class) >= 0).all() and set(by_class.tolist()) == set(range(10))
-    assert set(told["bursts of a hard class"].classes.tolist()) == {ANY, 8}
+    assert set(table["bursts of a hard class"].classes.tolist()) == {ANY, 8}
 
 
 def test_made_streams_are_kept_as_records_and_come_back_the_same(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     bag = replay_bag.manifest()
-    told = replay_bag.votes_of(bag, 120, seed=4)
-    material = Material("test", tmp_path, bag, replay_bag.feedback_of(bag, told), lambda *_: np.zeros(0))
-    made = replay_bag.stream_of(bag, told)
+    found = replay_bag.votes_of(bag, 120, seed=4)
+    material = Material("test", tmp_path, bag, replay_bag.feedback_of(bag, found), lambda *_: np.zeros(0))
+    made = replay_bag.stream_of(bag, found)
     shape = Scenario("stable", False, np.zeros(120), np.full(120, ANY))
 
     write_stream(made, bag, records_folder(material, shape, 0))
     kept = stream_of(material, shape, 0, pytest.fail)
-    for each in dataclasses.fields(Feedback):
-        if each.name not in ("exit", "reason"):
-            np.testing.assert_array_equal(getattr(kept.rows, each.name), getattr(made.rows, each.name))
+    for field in dataclasses.fields(Feedback):
+        if field.name not in ("exit", "reason"):
+            np.testing.assert_array_equal(getattr(kept.rows, field.name), getattr(made.rows, field.name))
     np.testing.assert_array_equal(kept.certain, made.certain)
     assert not kept.recorded
 
 
 def test_certain_rows_keep_their_label_to_the_end() -> None:
     bag = replay_bag.manifest()
-    told = replay_bag.votes_of(bag, 2000, seed=5)
-    seen = replay_bag.feedback_of(bag, told)
-    certain = certain_from(bag, told)
+    found = replay_bag.votes_of(bag, 2000, seed=5)
+    seen = replay_bag.feedback_of(bag, found)
+    certain = certain_from(bag, found)
     early = np.flatnonzero(certain < len(bag.exits) - 1)
     assert len(early) > 100
     np.testing.assert_array_equal(seen.labels[early, certain[early]], seen.full[early])
@@ -133,8 +133,8 @@ def test_targets_are_met_or_not_as_measured() -> None:
     good = judged("stable", False, result("budget", 0.41, 0.009))
     slow = judged("cyclic", True, result("budget", 0.43, 0.009))
     wild = judged("cyclic", True, result("budget", 0.41, 0.02, worst=0.03, violations=5))
-    assert [each.met for each in targets([good, slow])] == [True, True, True, False]
-    assert [each.met for each in targets([good, wild])] == [False, False, True, True]
+    assert [target.met for target in targets([good, slow])] == [True, True, True, False]
+    assert [target.met for target in targets([good, wild])] == [False, False, True, True]
 
 
 def test_a_run_that_passed_its_promise_is_marked() -> None:
@@ -148,20 +148,20 @@ def test_a_run_that_passed_its_promise_is_marked() -> None:
 
 def test_the_mark_of_a_loss_goes_by_the_promise_of_its_own_class() -> None:
     gold = dataclasses.replace(result("static [gold]", 0.4, 0.005), max_loss=0.001)
-    assert [cells(each)[3] for each in (result("static", 0.4, 0.005), gold)] == ["0.50 %", "0.50 % !"]
+    assert [cells(item)[3] for item in (result("static", 0.4, 0.005), gold)] == ["0.50 %", "0.50 % !"]
 
 
 def test_the_name_of_a_class_is_printed_and_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
     console = pytest.importorskip("rich.console").Console(width=130)
     console.print(rich_table([result("static [gold]", 0.4, 0.005)], "bag [red]"))
-    told = capsys.readouterr().out
-    assert "static [gold]" in told and "bag [red]" in told
+    out = capsys.readouterr().out
+    assert "static [gold]" in out and "bag [red]" in out
 
 
 def test_tables_and_averages_are_made_from_any_result() -> None:
     pytest.importorskip("rich")
-    told = [judged("stable", False, result("budget", 0.4, 0.01)), judged("stable", False, result("budget", 0.5, 0.01))]
-    averaged = _by_scenario(told)["stable"]
+    items = [judged("stable", False, result("budget", 0.4, 0.01)), judged("stable", False, result("budget", 0.5, 0.01))]
+    averaged = _by_scenario(items)["stable"]
     assert averaged[0].mean_latency == pytest.approx(0.45)
     assert rich_table(averaged, "stable").row_count == 2
 

@@ -18,7 +18,7 @@ _HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 
 
 def _weights(name: str, array: np.ndarray) -> str:
-    numbers = ", ".join(f"{each:.8g}" for each in array.ravel())
+    numbers = ", ".join(f"{item:.8g}" for item in array.ravel())
     return f"<float[{','.join(map(str, array.shape))}] {name} = {{{numbers}}}>"
 
 
@@ -108,6 +108,6 @@ def copy_with(repository: Path, to: Path, bag: str = "tiny", **settings: str) ->
     shutil.copytree(repository, to)
     with (to / f"{bag}_exit" / "config.pbtxt").open("a") as config:
         for key, value in settings.items():
-            told = value.replace('"', '\\"')
-            config.write(f'parameters {{ key: "{key}" value {{ string_value: "{told}" }} }}\n')
+            found = value.replace('"', '\\"')
+            config.write(f'parameters {{ key: "{key}" value {{ string_value: "{found}" }} }}\n')
     return to

@@ -28,7 +28,7 @@ def copy(tiny_exported, tmp_path):
 
 
 def problems(repository):
-    return [str(each) for each in check_repository(repository).problems]
+    return [str(problem) for problem in check_repository(repository).problems]
 
 
 def images(rows=1):
@@ -44,37 +44,37 @@ def test_an_engine_repository_of_one_member_passes_the_check(tmp_path):
     export_bag(tiny_bag(tmp_path, mode="engine", members=1), tmp_path / "repository")
     assert problems(tmp_path / "repository") == []
     (tmp_path / "repository" / "tiny_exit" / "1" / "tiny_a_s1.onnx").write_bytes(b"")
-    assert any("tiny_a_s1.onnx cannot be loaded" in each for each in problems(tmp_path / "repository"))
+    assert any("tiny_a_s1.onnx cannot be loaded" in problem for problem in problems(tmp_path / "repository"))
 
 
 def test_another_members_weights_are_found_by_the_chain(copy):
     path = copy / "tiny_a" / "1" / "model.onnx"
     model = onnx.load(str(path))
-    weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    weights = max(model.graph.initializer, key=lambda item: len(item.raw_data))
     weights.raw_data = (np.frombuffer(weights.raw_data, np.float32) * 2).tobytes()
     onnx.save(model, str(path))
-    assert any("tiny_a/1/model.onnx: differs by" in each for each in problems(copy))
+    assert any("tiny_a/1/model.onnx: differs by" in problem for problem in problems(copy))
 
 
 def test_a_missing_model_of_the_bag_is_found(copy):
     shutil.rmtree(copy / "tiny_heads_e0")
-    told = problems(copy)
-    assert any("tiny_heads_e0/config.pbtxt: no such file; bag 'tiny' has this model" in each for each in told)
-    assert any("calls model 'tiny_heads_e0'" in each for each in told)
+    found = problems(copy)
+    assert any("tiny_heads_e0/config.pbtxt: no such file; bag 'tiny' has this model" in answer for answer in found)
+    assert any("calls model 'tiny_heads_e0'" in answer for answer in found)
 
 
 def test_two_exit_controllers_are_refused(copy):
     config = copy / "tiny_exit" / "config.pbtxt"
     config.write_text(config.read_text().replace("count: 1", "count: 2"))
-    assert any("instance_group: must be one group of one instance" in each for each in problems(copy))
+    assert any("instance_group: must be one group of one instance" in problem for problem in problems(copy))
 
 
 def test_a_manifest_of_other_tensors_is_found(copy):
     path = copy / "tiny_exit" / "1" / MANIFEST_FILE
-    told = json.loads(path.read_text())
-    told["inputs"][0]["dims"] = [1, 15, 15]
-    path.write_text(json.dumps(told))
-    assert any("tiny/config.pbtxt: input 'IMAGE': is TYPE_FP32 [1, 16, 16]" in each for each in problems(copy))
+    table = json.loads(path.read_text())
+    table["inputs"][0]["dims"] = [1, 15, 15]
+    path.write_text(json.dumps(table))
+    assert any("tiny/config.pbtxt: input 'IMAGE': is TYPE_FP32 [1, 16, 16]" in problem for problem in problems(copy))
 
 
 def test_an_input_that_only_an_early_tap_needs_is_refused(copy):
@@ -84,12 +84,12 @@ def test_an_input_that_only_an_early_tap_needs_is_refused(copy):
     last = text.rindex('model_name: "tiny_exit"')
     ticket = text[last:].replace('value: "a.', 'value: "gone.').replace('value: "b.', 'value: "gone.')
     config.write_text(text[:last] + ticket)
-    assert any("input 'IMAGE': does not lead to TAP_" in each for each in problems(copy))
+    assert any("input 'IMAGE': does not lead to TAP_" in problem for problem in problems(copy))
 
 
 def test_a_missing_calibration_is_found(copy):
     (copy / "tiny_exit" / "1" / "calibration.npz").unlink()
-    assert any("calibration.npz: no such file" in each for each in problems(copy))
+    assert any("calibration.npz: no such file" in problem for problem in problems(copy))
 
 
 def test_parameters_of_the_config_override_the_manifest(tiny_exported, tmp_path):
@@ -107,9 +107,9 @@ def test_a_parameter_that_is_no_setting_is_refused_by_file(tiny_exported, tmp_pa
 
 def test_an_option_that_its_tuner_does_not_know_is_found_without_a_server(copy):
     config = copy / "tiny_exit" / "config.pbtxt"
-    told = 'parameters { key: "tuner_options" value { string_value: "{\\"thresholdz\\": [0.5]}" } }\n'
-    config.write_text(config.read_text() + told)
-    assert any("did you mean 'thresholds'" in each for each in problems(copy))
+    message = 'parameters { key: "tuner_options" value { string_value: "{\\"thresholdz\\": [0.5]}" } }\n'
+    config.write_text(config.read_text() + message)
+    assert any("did you mean 'thresholds'" in problem for problem in problems(copy))
 
 
 @pytest.mark.triton
@@ -127,16 +127,16 @@ def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, tiny_exporte
 
     with serve(tiny_exported, state_dir=tmp_path / "state") as server:
         clients = [threading.Thread(target=ask, args=(server.grpc_url,)) for _ in range(6)]
-        for each in clients:
-            each.start()
+        for client_ in clients:
+            client_.start()
         while len(answered) < 20 and not odd:
             time.sleep(0.01)
     gone.set()
-    for each in clients:
-        each.join()
+    for client_ in clients:
+        client_.join()
     assert odd == []
-    assert len({each.tobytes() for each in answered}) == 1  # the same rows, the same labels, to the end
-    assert any("the server is stopping" in each for each in refused)
+    assert len({answer.tobytes() for answer in answered}) == 1  # the same rows, the same labels, to the end
+    assert any("the server is stopping" in answer for answer in refused)
     assert server.drained
     assert members(server.pid) == []
     assert not list((tmp_path / "state").glob("*.drain*"))

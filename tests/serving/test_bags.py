@@ -50,8 +50,8 @@ def test_every_config_of_an_export_is_read_as_protobuf_reads_it(repository):
         message = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
         ours, theirs = parse(path.read_text(), path), MessageToDict(message, preserving_proto_field_name=True)
         assert set(ours) == set(theirs)
-        told = {entry["key"][0]: entry["value"][0]["string_value"][0] for entry in ours.get("parameters", [])}
-        assert told == {key: value.string_value for key, value in message.parameters.items()}
+        table = {entry["key"][0]: entry["value"][0]["string_value"][0] for entry in ours.get("parameters", [])}
+        assert table == {key: value.string_value for key, value in message.parameters.items()}
 
 
 @pytest.mark.parametrize("text", ["a {", "a: }", '"a": 1', "a: 'x", "a ] 1", "\x00", "a: [1", "}"])

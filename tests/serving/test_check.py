@@ -21,7 +21,7 @@ def spoil(repository, model, was, becomes):
 
 
 def problems(repository):
-    return [str(each) for each in check_repository(repository).problems]
+    return [str(problem) for problem in check_repository(repository).problems]
 
 
 def test_a_sound_repository_has_no_problems(hand_made):
@@ -29,7 +29,7 @@ def test_a_sound_repository_has_no_problems(hand_made):
 
 
 @pytest.mark.parametrize(
-    ("model", "was", "becomes", "told"),
+    ("model", "was", "becomes", "message"),
     [
         ("s1", "max_batch_size", "max_batch", 'no field named "max_batch"'),
         ("s1", "dims: [ 5 ]", "dims: [ 6 ]", "output 'cut': has dims [-1, 6] with the batch in front"),
@@ -50,9 +50,9 @@ def test_a_sound_repository_has_no_problems(hand_made):
         ("member", "FP32", "FP64", "input 'IMAGE': is TYPE_FP32, tensor 'IMAGE' is TYPE_FP64"),
     ],
 )
-def test_a_fault_is_named_by_file_and_key_with_a_cure(repository, model, was, becomes, told):
+def test_a_fault_is_named_by_file_and_key_with_a_cure(repository, model, was, becomes, message):
     spoil(repository, model, was.replace("}}", "}"), becomes.replace("}}", "}"))
-    found = [each for each in problems(repository) if told in each]
+    found = [problem for problem in problems(repository) if message in problem]
     assert found, problems(repository)
     assert found[0].split(":")[0].split("/")[0] in (model, "member")
     assert "export the bag again" in found[0]
@@ -60,19 +60,19 @@ def test_a_fault_is_named_by_file_and_key_with_a_cure(repository, model, was, be
 
 def test_steps_that_wait_for_each_other_are_found(repository):
     spoil(repository, "member", 'key: "IMAGE" value: "IMAGE"', 'key: "IMAGE" value: "PROBABILITIES"')
-    assert any("waits, through other steps, for itself" in each for each in problems(repository))
+    assert any("waits, through other steps, for itself" in problem for problem in problems(repository))
 
 
 def test_a_missing_onnx_file_is_found(repository):
     (repository / "s1" / "1" / "model.onnx").unlink()
-    assert any(each.startswith("s1/1/model.onnx: cannot be loaded") for each in problems(repository))
+    assert any(problem.startswith("s1/1/model.onnx: cannot be loaded") for problem in problems(repository))
 
 
 def test_all_faults_are_listed_not_only_the_first(repository):
     spoil(repository, "s1", "dims: [ 5 ]", "dims: [ 6 ]")
     spoil(repository, "look", "TYPE_INT64", "TYPE_INT32")
-    told = problems(repository)
-    assert {each.split("/")[0] for each in told} >= {"s1", "look", "member"}
+    found = problems(repository)
+    assert {problem.split("/")[0] for problem in found} >= {"s1", "look", "member"}
 
 
 def test_a_folder_without_models_is_refused(tmp_path):
@@ -83,9 +83,9 @@ def test_a_folder_without_models_is_refused(tmp_path):
 def test_the_verb_lists_problems_and_fails(repository, capsys):
     spoil(repository, "s1", "dims: [ 5 ]", "dims: [ 6 ]")
     assert main(["check", str(repository), "--json"]) == 78
-    told = json.loads(capsys.readouterr().out)
-    assert told["models"] == ["look", "member", "s1", "s2", "vote"]
-    assert told["problems"][0].keys() == {"file", "key", "what", "cure"}
+    table = json.loads(capsys.readouterr().out)
+    assert table["models"] == ["look", "member", "s1", "s2", "vote"]
+    assert table["problems"][0].keys() == {"file", "key", "what", "cure"}
 
 
 def test_the_verb_is_content_with_a_sound_repository(hand_made, capsys):

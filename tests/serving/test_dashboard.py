@@ -41,8 +41,8 @@ def test_the_page_needs_nothing_from_elsewhere(url):
 
 def test_the_status_is_the_servers_own_with_its_age(url, tmp_path):
     write_status(status_path(tmp_path, "abc"), STATUS)
-    told = json.loads(fetch(f"{url}/status.json")[1])
-    assert told["answers"] == [{"early": 3}, {"full": 1}] and told["age_s"] > 1000
+    table = json.loads(fetch(f"{url}/status.json")[1])
+    assert table["answers"] == [{"early": 3}, {"full": 1}] and table["age_s"] > 1000
 
 
 @pytest.mark.parametrize(("path", "code"), [("/status.json", 503), ("/etc/passwd", 404), ("/../pyproject.toml", 404)])

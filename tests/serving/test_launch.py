@@ -50,4 +50,4 @@ def test_one_port_for_two_services_is_refused():
 def test_ranked_segments_get_their_slots_only_if_asked_for(slots, flags):
     paths = {"repository": Path("r"), "backends": Path("b")}
     line = command(Path("t"), name="n", ports=Ports(1, 2, 3), max_tickets=1, rate_slots=slots, **paths)
-    assert [each for each in line if "rate-limit" in each] == flags
+    assert [item for item in line if "rate-limit" in item] == flags

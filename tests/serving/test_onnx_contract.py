@@ -33,7 +33,7 @@ def test_a_config_that_agrees_is_accepted():
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "parts"),
     [
         (with_input(dims=(3, 9)), ["'m'", "'IMAGE'", "[-1, 3, 9]", "[-1, 3, 8]"]),
         (with_input(dims=(24,)), ["'IMAGE'", "[-1, 24]", "[-1, 3, 8]"]),
@@ -47,9 +47,9 @@ def test_a_config_that_agrees_is_accepted():
         (with_output(type="TYPE_INT64"), ["'cut'", "TYPE_INT64", "TYPE_FP32"]),
     ],
 )
-def test_a_config_that_disagrees_is_refused_by_tensor_expected_and_got(config, told):
+def test_a_config_that_disagrees_is_refused_by_tensor_expected_and_got(config, parts):
     message = refused(config)
-    assert all(each in message for each in told), message
+    assert all(item in message for item in parts), message
 
 
 def test_a_fixed_batch_dimension_is_refused():
@@ -71,10 +71,10 @@ def test_outputs_that_nobody_asks_for_are_allowed():
 
 
 @given(st.lists(st.integers(1, 9), max_size=4), st.lists(st.integers(1, 9), max_size=4))
-def test_dims_are_accepted_exactly_where_they_are_equal(told, present):
-    config = with_output(dims=tuple(told))
+def test_dims_are_accepted_exactly_where_they_are_equal(declared, present):
+    config = with_output(dims=tuple(declared))
     outputs = (TensorPort("cut", "TYPE_FP32", (-1, *present)),)
-    if told == present:
+    if declared == present:
         check_contract(config, [IMAGE], outputs)
     else:
         refused(config, outputs=outputs)
@@ -83,8 +83,8 @@ def test_dims_are_accepted_exactly_where_they_are_equal(told, present):
 def test_triton_and_protobuf_write_the_same_config():
     port = {"name": "x", "data_type": "TYPE_FP32"}
     parameters = {"intra_op_thread_count": {"string_value": "1"}}
-    told = {"name": "m", "max_batch_size": 4, "parameters": parameters}
-    triton = ModelConfig.from_json(told | {"input": [port | {"dims": [3], "optional": False}]})
-    protobuf = ModelConfig.from_json(told | {"input": [port | {"dims": ["3"]}]})
+    table = {"name": "m", "max_batch_size": 4, "parameters": parameters}
+    triton = ModelConfig.from_json(table | {"input": [port | {"dims": [3], "optional": False}]})
+    protobuf = ModelConfig.from_json(table | {"input": [port | {"dims": ["3"]}]})
     assert triton == protobuf
     assert triton.parameters == {"intra_op_thread_count": "1"}

@@ -51,7 +51,7 @@ def test_the_vote_answers_only_what_was_asked_for(client):
 async def look_up_together(url, indices):
     async with grpc_aio.InferenceServerClient(url) as client:
         asked = [[given("INDEX", np.array([[index]], dtype=np.int64), "INT64")] for index in indices]
-        return await asyncio.gather(*(client.infer("look", each) for each in asked), return_exceptions=True)
+        return await asyncio.gather(*(client.infer("look", item) for item in asked), return_exceptions=True)
 
 
 def test_a_bad_request_in_a_batch_leaves_its_mates_alone(hand_made_server):
@@ -72,7 +72,7 @@ def test_the_stand_in_batches_waiting_requests(client, hand_made_server):
 
 
 @pytest.mark.parametrize(
-    ("model", "file", "was", "becomes", "told"),
+    ("model", "file", "was", "becomes", "cause"),
     [
         ("s1", "config.pbtxt", "dims: [ 5 ]", "dims: [ 6 ]", "output 'cut' has dims [-1, 6]"),
         ("s1", "config.pbtxt", '"IMAGE" data_type', '"IMAGES" data_type', "input 'IMAGES' is not in the ONNX file"),
@@ -80,7 +80,7 @@ def test_the_stand_in_batches_waiting_requests(client, hand_made_server):
         ("vote", "config.pbtxt", "3, 1", "3", "parameter weights = '3'"),
     ],
 )
-def test_a_start_that_fails_tells_the_cause_first(triton, tmp_path, model, file, was, becomes, told):
+def test_a_start_that_fails_tells_the_cause_first(triton, tmp_path, model, file, was, becomes, cause):
     repository = tiny_repository(tmp_path / "repository")
     for other in ("member", "look", "s2", *({"s1", "vote"} - {model})):
         shutil.rmtree(repository / other)
@@ -91,7 +91,7 @@ def test_a_start_that_fails_tells_the_cause_first(triton, tmp_path, model, file,
         pass
     first, second = str(caught.value).splitlines()[:2]
     assert first == "tritonserver did not start, exit code 1:"
-    assert f"model {model!r}" in second and told in second
+    assert f"model {model!r}" in second and cause in second
     kept = Path(str(caught.value).rsplit("whole log: ", 1)[1])
     assert kept.stat().st_size > 0
     kept.unlink()

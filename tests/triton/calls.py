@@ -89,7 +89,7 @@ def vote_offline(
     for member, depth in zip(manifest.members, depths, strict=True):
         made = {"IMAGE": rows} if isinstance(rows, np.ndarray) else dict(rows)
         for number, segment in enumerate(member.segments[:depth], start=1):
-            outputs = _run(repository, segment.model, {each.name: made[each.name] for each in segment.inputs})
+            outputs = _run(repository, segment.model, {input_.name: made[input_.name] for input_ in segment.inputs})
             made |= outputs
             if number == depth:
                 known |= {features_name(member.name, depth): outputs.get("FEATURES")}
@@ -98,11 +98,11 @@ def vote_offline(
     if heads is not None:
         known |= _run(repository, heads, {k: v for k, v in known.items() if k.endswith(".features") and v is not None})
     voting = [votes_name(m.name, d) for m, d in zip(manifest.members, depths, strict=True) if d]
-    return votes.vote([known[each] for each in voting], manifest.exit_weights(exit_), manifest.vote)
+    return votes.vote([known[item] for item in voting], manifest.exit_weights(exit_), manifest.vote)
 
 
 def _run(repository: Path, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     (file,) = [*repository.glob(f"{model}/1/model.onnx"), *repository.glob(f"*_exit/1/{model}.onnx")]  # either mode
     session = onnxruntime.InferenceSession(file)
-    names = [each.name for each in session.get_outputs()]
+    names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))

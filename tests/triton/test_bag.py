@@ -47,8 +47,8 @@ def test_with_thresholds_0_and_no_lossless_stop_every_answer_is_the_full_vote(tr
     repository = tmp_path / "repository"
     shutil.copytree(tiny_exported, repository)
     config = repository / "tiny_exit" / "config.pbtxt"
-    told = 'parameters { key: "tuner_options" value { string_value: "{\\"thresholds\\": [0.0]}" } }\n'
-    config.write_text(config.read_text() + told)
+    message = 'parameters { key: "tuner_options" value { string_value: "{\\"thresholds\\": [0.0]}" } }\n'
+    config.write_text(config.read_text() + message)
     last = len(manifest_of(repository).exits) - 1
     with serve(repository, state_dir=tmp_path / "state") as server:
         for protocol in ("http", "grpc"):
@@ -117,7 +117,7 @@ def test_a_request_may_ask_for_some_outputs_and_gets_its_id_back(tiny_server):
         given.set_data_from_numpy(ROWS)
         result = client.infer("tiny", [given], outputs=[grpc.InferRequestedOutput("LABEL")], request_id="abc")
         response = result.get_response()
-    assert response.id == "abc" and [each.name for each in response.outputs] == ["LABEL"]
+    assert response.id == "abc" and [output.name for output in response.outputs] == ["LABEL"]
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_metrics_count_every_answer_by_exit_and_reason(tiny_server):
         before = now
         time.sleep(2.5)
     outputs = ask(tiny_server, "grpc", ROWS)
-    told = zip(outputs["EXIT"][:, 0].tolist(), outputs["REASON"][:, 0].tolist(), strict=True)
-    wanted = before + Counter((str(exit_), Reason(reason).name.lower()) for exit_, reason in told)
+    result = zip(outputs["EXIT"][:, 0].tolist(), outputs["REASON"][:, 0].tolist(), strict=True)
+    wanted = before + Counter((str(exit_), Reason(reason).name.lower()) for exit_, reason in result)
     end = time.monotonic() + 60
     while answered() != wanted:
         assert time.monotonic() < end
@@ -157,11 +157,11 @@ def test_metrics_count_every_answer_by_exit_and_reason(tiny_server):
 
 def test_the_public_model_describes_itself_by_the_v2_protocol(tiny_server):
     with urllib.request.urlopen(f"http://{tiny_server.http_url}/v2/models/tiny") as reply:
-        told = json.load(reply)
-    assert [(each["name"], each["datatype"], each["shape"]) for each in told["inputs"]] == [
+        found = json.load(reply)
+    assert [(item["name"], item["datatype"], item["shape"]) for item in found["inputs"]] == [
         ("IMAGE", "FP32", [-1, 1, 16, 16])
     ]
-    assert {each["name"] for each in told["outputs"]} == set(ANSWER_DTYPES)
+    assert {item["name"] for item in found["outputs"]} == set(ANSWER_DTYPES)
 
 
 def test_ranked_segments_in_one_slot_answer_as_the_others_do(triton, tiny_exported, tmp_path):
@@ -171,7 +171,7 @@ def test_ranked_segments_in_one_slot_answer_as_the_others_do(triton, tiny_export
     assert adapt(repository, manifest, Native(rank_segments=True))
     with serve(repository, state_dir=tmp_path / "state", rate_slots=1) as server:
         answers = [ask(server, "http", ROWS, **wish) for wish in ({"exit": "never"}, {}, {}, {})]
-    for each in answers:
-        (exit_,) = set(each["EXIT"][:, 0].tolist())
+    for answer in answers:
+        (exit_,) = set(answer["EXIT"][:, 0].tolist())
         expected = vote_offline(repository, exit_, ROWS)
-        np.testing.assert_allclose(each["PROBABILITIES"], expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(answer["PROBABILITIES"], expected, rtol=1e-4, atol=1e-6)

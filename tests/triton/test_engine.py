@@ -32,7 +32,7 @@ def tiny_server(triton, tiny_exported, tmp_path_factory):
 
 
 def test_the_repository_holds_no_model_per_segment(tiny_exported):
-    assert {each.name for each in tiny_exported.iterdir() if each.is_dir()} == {
+    assert {item.name for item in tiny_exported.iterdir() if item.is_dir()} == {
         "tiny", "tiny_exit", "tiny_full", "tiny_vote", "tiny_a", "tiny_b",
     }  # fmt: skip
 

@@ -103,7 +103,7 @@ def test_mixed_traffic_of_64_clients_is_answered_in_order_refused_by_name_and_ne
     for thread in threads:
         thread.join(SECONDS + 90)
     assert not any(thread.is_alive() for thread in threads), "a client was never answered"
-    assert {each for client in clients for each in client.complaints} == set()
+    assert {complaint for client in clients for complaint in client.complaints} == set()
     assert all(client.served for client in clients)
     await_idle(tiny_server)
 

@@ -23,7 +23,7 @@ COSTS = Costs(np.array([1000.0, 2000.0, 3000.0, 4000.0]), np.array([20.0, 20.0, 
 NEEDS_NO_CALIBRATION = {"patience"}  # agreement of exits is its only evidence: it leaves from the first row on
 MOVES_WITH_ITS_ACCOUNT = {"budget"}  # its thresholds follow from its version and from what was answered since
 
-each_tuner = pytest.mark.parametrize("name", sorted(TUNERS))
+every_tuner = pytest.mark.parametrize("name", sorted(TUNERS))
 
 
 def rows(count: int, seed: int) -> Feedback:
@@ -44,28 +44,28 @@ def serve(tuner: Tuner, batches: int, seed: int, until: int = EXITS - 1) -> np.n
     """Serve batches of 16 rows, feedback after each; returns the exit of every row."""
     taken = []
     for batch in range(batches):
-        told = rows(16, seed + batch)
+        found = rows(16, seed + batch)
         exit_ = np.full(16, EXITS - 1, dtype=np.int32)
-        labels, confidence = np.full_like(told.labels, -1), np.full_like(told.confidence, np.nan)
+        labels, confidence = np.full_like(found.labels, -1), np.full_like(found.confidence, np.nan)
         for e in range(until):
             if not tuner.active()[e]:
                 continue
-            labels[:, e], confidence[:, e] = told.labels[:, e], told.confidence[:, e]
+            labels[:, e], confidence[:, e] = found.labels[:, e], found.confidence[:, e]
             still = np.flatnonzero(exit_ == EXITS - 1)
             view = View(labels[still], confidence[still], np.zeros(len(still), dtype=np.int16))
             exit_[still[tuner.leaves(e, view)]] = e
-        labels[:, -1], confidence[:, -1] = told.labels[:, -1], told.confidence[:, -1]
+        labels[:, -1], confidence[:, -1] = found.labels[:, -1], found.confidence[:, -1]
         reason = np.where(exit_ < EXITS - 1, Reason.EARLY, Reason.FULL).astype(np.int8)
         ones, yes = np.ones(16, dtype=np.float32), np.ones(16, dtype=bool)
         tuner.answered(Answered(reason, exit_, np.zeros(16, dtype=np.int16), ones, yes, yes))
         tuner.learn(
             dataclasses.replace(
-                told,
+                found,
                 labels=labels,
                 confidence=confidence,
                 exit=exit_,
                 reason=reason,
-                answer=told.labels[np.arange(16), exit_],
+                answer=found.labels[np.arange(16), exit_],
                 tuner_version=np.full(16, tuner.version),
             )
         )
@@ -80,12 +80,12 @@ def view_of(feedback: Feedback) -> View:
     return View(feedback.labels, feedback.confidence, feedback.service_class)
 
 
-@each_tuner
+@every_tuner
 def test_every_tuner_lets_somebody_leave_in_the_end(name: str) -> None:
     assert (serve(make_tuner(setup(name)), batches=40, seed=0)[320:] < EXITS - 1).any()
 
 
-@each_tuner
+@every_tuner
 def test_the_last_exit_is_always_active(name: str) -> None:
     tuner = make_tuner(setup(name))
     for seed in range(5):
@@ -93,7 +93,7 @@ def test_the_last_exit_is_always_active(name: str) -> None:
         assert tuner.active()[-1]
 
 
-@each_tuner
+@every_tuner
 def test_inputs_are_left_untouched(name: str) -> None:
     tuner = make_tuner(setup(name))
     feedback = rows(64, seed=3)
@@ -104,13 +104,13 @@ def test_inputs_are_left_untouched(name: str) -> None:
         np.testing.assert_array_equal(getattr(feedback, field.name), getattr(before, field.name))
 
 
-@each_tuner
+@every_tuner
 def test_the_same_seed_makes_the_same_choices(name: str) -> None:
     one, two = (serve(make_tuner(setup(name)), batches=30, seed=5) for _ in range(2))
     np.testing.assert_array_equal(one, two)
 
 
-@each_tuner
+@every_tuner
 def test_state_survives_a_round_trip(name: str) -> None:
     first, second = make_tuner(setup(name)), make_tuner(setup(name))
     serve(first, batches=25, seed=11)
@@ -121,7 +121,7 @@ def test_state_survives_a_round_trip(name: str) -> None:
         np.testing.assert_array_equal(saved[key], again[key], err_msg=key)
 
 
-@each_tuner
+@every_tuner
 def test_tuners_restored_from_one_state_make_the_same_choices(name: str) -> None:
     first, second, third = (make_tuner(setup(name)) for _ in range(3))
     serve(first, batches=25, seed=11)
@@ -130,7 +130,7 @@ def test_tuners_restored_from_one_state_make_the_same_choices(name: str) -> None
     np.testing.assert_array_equal(serve(second, batches=25, seed=70), serve(third, batches=25, seed=70))
 
 
-@each_tuner
+@every_tuner
 def test_state_holds_what_a_file_can_keep(name: str) -> None:
     tuner = make_tuner(setup(name))
     serve(tuner, batches=10, seed=2)
@@ -140,23 +140,23 @@ def test_state_holds_what_a_file_can_keep(name: str) -> None:
     assert json.loads(json.dumps(rest)) == rest
 
 
-@each_tuner
+@every_tuner
 def test_nan_confidence_never_leaves(name: str) -> None:
     tuner = make_tuner(setup(name))
     serve(tuner, batches=30, seed=4)
-    told = rows(64, seed=8)
-    blank = View(told.labels, np.full_like(told.confidence, np.nan), told.service_class)
+    found = rows(64, seed=8)
+    blank = View(found.labels, np.full_like(found.confidence, np.nan), found.service_class)
     assert not any(tuner.leaves(exit_, blank).any() for exit_ in range(EXITS - 1))
 
 
-@each_tuner
+@every_tuner
 def test_a_cold_start_without_calibration_lets_nobody_leave(name: str) -> None:
     tuner = make_tuner(setup(name, calibration_rows=0))
     left = [tuner.leaves(exit_, view_of(rows(64, seed=1))).any() for exit_ in range(EXITS - 1)]
     assert any(left) == (name in NEEDS_NO_CALIBRATION)
 
 
-@each_tuner
+@every_tuner
 def test_decisions_and_thresholds_have_the_promised_shapes(name: str) -> None:
     tuner = make_tuner(setup(name))
     assert tuner.thresholds().shape == tuner.active().shape == (EXITS,)
@@ -166,7 +166,7 @@ def test_decisions_and_thresholds_have_the_promised_shapes(name: str) -> None:
         assert leaves.shape == (count,) and leaves.dtype == bool
 
 
-@each_tuner
+@every_tuner
 def test_the_version_grows_whenever_thresholds_or_active_exits_change(name: str) -> None:
     tuner = make_tuner(setup(name))
     for seed in range(0, 60, 2):
@@ -179,7 +179,7 @@ def test_the_version_grows_whenever_thresholds_or_active_exits_change(name: str)
         assert same or tuner.version > version
 
 
-@each_tuner
+@every_tuner
 def test_what_a_tuner_hands_out_is_not_its_own_memory(name: str) -> None:
     tuner = make_tuner(setup(name))
     tuner.thresholds()[:] = 1.0
@@ -188,21 +188,21 @@ def test_what_a_tuner_hands_out_is_not_its_own_memory(name: str) -> None:
     assert not (tuner.thresholds()[:-1] == 1.0).all()
 
 
-@each_tuner
+@every_tuner
 def test_risk_is_a_probability_for_every_confidence(name: str) -> None:
     tuner = make_tuner(setup(name))
     risk = tuner.risk(0, np.linspace(0, 1, 11, dtype=np.float32))
     assert risk.shape == (11,) and ((risk >= 0) & (risk <= 1)).all()
 
 
-@each_tuner
+@every_tuner
 def test_metrics_are_finite_numbers(name: str) -> None:
     tuner = make_tuner(setup(name))
     serve(tuner, batches=10, seed=0)
     assert all(np.isfinite(value) for value in tuner.metrics().values())
 
 
-@each_tuner
+@every_tuner
 def test_one_exit_is_enough(name: str) -> None:
     alone = Costs(np.array([1000.0]), np.array([0.0]))
     one = Feedback.observed(np.zeros((32, 1), dtype=int), np.ones((32, 1)))
@@ -215,17 +215,17 @@ def test_one_exit_is_enough(name: str) -> None:
     assert tuner.active().tolist() == [True]
 
 
-@each_tuner
+@every_tuner
 def test_an_unknown_option_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(ConfigError, match="no_such_option"):
         make_tuner(setup(name, no_such_option=1))
 
 
-@each_tuner
+@every_tuner
 def test_a_state_of_another_bag_is_refused_or_ignored(name: str) -> None:
     two = Costs(np.array([1000.0, 2000.0]), np.array([10.0, 0.0]))
-    told = Feedback.observed(np.zeros((8, 2), dtype=int), np.ones((8, 2)))
-    other = make_tuner(Setup(two, Settings(tuner=name), told)).state()
+    found = Feedback.observed(np.zeros((8, 2), dtype=int), np.ones((8, 2)))
+    other = make_tuner(Setup(two, Settings(tuner=name), found)).state()
     tuner = make_tuner(setup(name))
     with contextlib.suppress(ValueError):
         tuner.restore(other, clean=True)

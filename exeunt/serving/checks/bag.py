@@ -23,7 +23,7 @@ def bag_problems(bag: ServedBag, models: Mapping[str, Model]) -> Iterator[Proble
     for name in expected_models(manifest):
         if name not in models:
             yield Problem(f"{name}/{CONFIG_FILE}", "", f"no such file; bag {manifest.bag!r} has this model", AGAIN)
-    for name, inputs, outputs in _told(manifest):
+    for name, inputs, outputs in _declared(manifest):
         if name in models:
             yield from _ports_problems(models[name], inputs, outputs)
     if contract.exit_model(manifest.bag) in models:
@@ -59,7 +59,7 @@ def _port(tensor: Tensor) -> TensorPort:
     return TensorPort(tensor.name, triton_type(tensor.dtype), tensor.dims)
 
 
-def _told(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
+def _declared(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
     """(model, inputs, outputs) as the manifest has them."""
     yield manifest.bag, list(manifest.public_inputs), list(manifest.answers)
     if manifest.preprocess is not None:
@@ -73,8 +73,8 @@ def _told(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]
 
 def _ports_problems(model: Model, inputs: list[Tensor], outputs: list[Tensor]) -> Iterator[Problem]:
     where = f"{model.name}/{CONFIG_FILE}"
-    for kind, told, wanted in (("input", model.config.inputs, inputs), ("output", model.config.outputs, outputs)):
-        present = {port.name: port for port in told}
+    for kind, declared, wanted in (("input", model.config.inputs, inputs), ("output", model.config.outputs, outputs)):
+        present = {port.name: port for port in declared}
         for tensor in wanted:
             key, should = f"{kind} {tensor.name!r}", _port(tensor)
             if tensor.name not in present:

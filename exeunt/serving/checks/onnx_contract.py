@@ -75,14 +75,16 @@ class ModelConfig:
     parameters: dict[str, str]
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> ModelConfig:
+    def from_json(cls, config: Mapping[str, Any]) -> ModelConfig:
         """Read the JSON form that Triton hands to a Python backend; protobuf's `MessageToDict` writes the same."""
         return cls(
-            name=told["name"],
-            max_batch_size=int(told.get("max_batch_size", 0)),
-            inputs=tuple(_port(each) for each in told.get("input", ())),
-            outputs=tuple(_port(each) for each in told.get("output", ())),
-            parameters={key: each.get("string_value", "") for key, each in told.get("parameters", {}).items()},
+            name=config["name"],
+            max_batch_size=int(config.get("max_batch_size", 0)),
+            inputs=tuple(_port(tensor) for tensor in config.get("input", ())),
+            outputs=tuple(_port(tensor) for tensor in config.get("output", ())),
+            parameters={
+                key: parameter.get("string_value", "") for key, parameter in config.get("parameters", {}).items()
+            },
         )
 
 
@@ -118,9 +120,9 @@ def disagreements(
     if len(config.inputs) != len(inputs):
         there = f"the ONNX file has {len(inputs)} ({_names(inputs)})"
         yield "input", f"holds {len(config.inputs)} tensors ({_names(config.inputs)}), {there}"
-    for kind, told, present in (("input", config.inputs, inputs), ("output", config.outputs, outputs)):
+    for kind, declared, present in (("input", config.inputs, inputs), ("output", config.outputs, outputs)):
         by_name = {port.name: port for port in present}
-        for port in told:
+        for port in declared:
             key = f"{kind} {port.name!r}"
             if port.name not in by_name:
                 yield key, f"is not in the ONNX file, which has {_names(present)}"
@@ -129,16 +131,16 @@ def disagreements(
                 yield key, what
 
 
-def _port_disagreements(told: TensorPort, present: TensorPort, max_batch_size: int, loose: bool) -> Iterator[str]:
-    if told.type != present.type:
-        yield f"is {told.type}, the ONNX file has {present.type}"
+def _port_disagreements(declared: TensorPort, present: TensorPort, max_batch_size: int, loose: bool) -> Iterator[str]:
+    if declared.type != present.type:
+        yield f"is {declared.type}, the ONNX file has {present.type}"
     if max_batch_size > 0 and (not present.dims or present.dims[0] != -1):
         yield (
             f"can have no batch of {max_batch_size}: its first dimension in the ONNX file, {list(present.dims)}, is "
             "fixed; export with a dynamic batch, or set max_batch_size: 0"
         )
         return
-    full = (-1, *told.dims) if max_batch_size > 0 else told.dims
+    full = (-1, *declared.dims) if max_batch_size > 0 else declared.dims
     # a free dimension of the file takes any size; of an output the reader must know
     fits = len(full) == len(present.dims) and all(
         there in ((here, -1) if loose else (here,)) for here, there in zip(full, present.dims, strict=True)

@@ -24,5 +24,5 @@ class Problem:
     cure: str
 
     def __str__(self) -> str:
-        place = ": ".join(each for each in (self.file, self.key) if each)
+        place = ": ".join(part for part in (self.file, self.key) if part)
         return f"{place}: {self.what}; {self.cure}" if place else f"{self.what}; {self.cure}"

@@ -96,9 +96,9 @@ class _Wiring:
         """Steps that wait for each other: whatever is left when every step that can run has run."""
         known = {port.name for port in self._config.inputs}
         waiting = self._steps
-        while runnable := [each for each in waiting if set(each[1].input_map.values()) <= known]:
+        while runnable := [step_ for step_ in waiting if set(step_[1].input_map.values()) <= known]:
             known |= {tensor for _, step in runnable for tensor in step.output_map.values()}
-            waiting = [each for each in waiting if each not in runnable]
+            waiting = [step_ for step_ in waiting if step_ not in runnable]
         for key, step in waiting:
             if set(step.input_map.values()) <= set(self._made):
                 yield key, "waits, through other steps, for itself"

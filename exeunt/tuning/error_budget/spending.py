@@ -70,10 +70,10 @@ def _price(loss: np.ndarray, latency: np.ndarray, up: float, debt: int) -> np.nd
     """
     times: list[float] = []
     spent: list[float] = []
-    for level, (rate, each) in enumerate(zip(loss.tolist(), latency.tolist(), strict=True)):
+    for level, (rate, cost) in enumerate(zip(loss.tolist(), latency.tolist(), strict=True)):
         again = slice(max(0, level - debt), level)
         times.append((1.0 + rate * sum(times[again])) / up)
-        spent.append((each + rate * sum(spent[again])) / up)
+        spent.append((cost + rate * sum(spent[again])) / up)
     average = spent[-1] / times[-1]  # at the top, a cycle from the highest level back to it
     extra = np.append(0.0, np.cumsum(np.array(spent) - average * np.array(times)))
     levels = np.arange(len(loss))

@@ -139,47 +139,47 @@ _CHOICES = ("mode", "vote", "schedule", "seed", "quantize")
 _TOP = ("name", "labels", "samples", "inputs", "preprocess", *_CHOICES, "member", "cuts", "serving", "exit")
 
 
-def _bag(told: Mapping[str, Any], path: Path) -> BagFile:
+def _bag(table: Mapping[str, Any], path: Path) -> BagFile:
     where, folder = str(path), path.parent
-    for key in told:
+    for key in table:
         if key not in _TOP:
             raise unknown("key", key, _TOP, where)
     for key in ("name", "samples", "member"):
-        if key not in told:
+        if key not in table:
             raise ConfigError(f"{where}: {key} is missing; a bag file has at least name, samples and [[member]]")
-    members = told["member"]
-    if not isinstance(members, list) or not all(isinstance(each, dict) for each in members):
+    members = table["member"]
+    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
         raise ConfigError(f"{where}: member = {members!r}; allowed: one [[member]] table for each")
     bag = BagFile(
         where=where,
-        name=told["name"],
-        members=tuple(read_member(each, number, where, folder) for number, each in enumerate(members)),
-        samples=read_path(told["samples"], f"{where}: samples", folder),
-        labels=_labels(told.get("labels"), where, folder),
-        inputs=_inputs(told.get("inputs", []), where),
-        preprocess=read_path(told["preprocess"], f"{where}: preprocess", folder) if told.get("preprocess") else None,
-        cuts=read_table(Cuts, told.get("cuts", {}), f"{where}: [cuts]"),
-        serving=read_table(Serving, told.get("serving", {}), f"{where}: [serving]"),
-        settings=Settings.from_mapping(is_table(told.get("exit", {}), f"{where}: [exit]"), f"{where}: [exit]"),
-        **{key: told[key] for key in _CHOICES if key in told},
+        name=table["name"],
+        members=tuple(read_member(member, number, where, folder) for number, member in enumerate(members)),
+        samples=read_path(table["samples"], f"{where}: samples", folder),
+        labels=_labels(table.get("labels"), where, folder),
+        inputs=_inputs(table.get("inputs", []), where),
+        preprocess=read_path(table["preprocess"], f"{where}: preprocess", folder) if table.get("preprocess") else None,
+        cuts=read_table(Cuts, table.get("cuts", {}), f"{where}: [cuts]"),
+        serving=read_table(Serving, table.get("serving", {}), f"{where}: [serving]"),
+        settings=Settings.from_mapping(is_table(table.get("exit", {}), f"{where}: [exit]"), f"{where}: [exit]"),
+        **{key: table[key] for key in _CHOICES if key in table},
     )
     bag.check()
     return bag
 
 
-def _inputs(told: Any, where: str) -> tuple[str, ...]:
-    names = told if isinstance(told, list) else [None]
-    if not all(isinstance(each, str) and each for each in names) or len(set(names)) != len(names):
-        raise ConfigError(f"{where}: inputs = {told!r}; allowed: a list of the public inputs' names, each once")
+def _inputs(value: Any, where: str) -> tuple[str, ...]:
+    names = value if isinstance(value, list) else [None]
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+        raise ConfigError(f"{where}: inputs = {value!r}; allowed: a list of the public inputs' names, each once")
     return tuple(names)
 
 
-def _labels(told: Any, where: str, folder: Path) -> tuple[str, ...] | None:
-    if told is None:
+def _labels(value: Any, where: str, folder: Path) -> tuple[str, ...] | None:
+    if value is None:
         return None
-    if isinstance(told, list) and all(isinstance(each, str) for each in told):
-        return tuple(told)
-    file = read_path(told, f"{where}: labels", folder)
+    if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+        return tuple(value)
+    file = read_path(value, f"{where}: labels", folder)
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:

@@ -79,7 +79,7 @@ def count_rows(samples: Mapping[str, np.ndarray], where: str) -> int:
     Raises:
         ConfigError: arrays of different lengths, or too few rows.
     """
-    counts = {name: len(each) for name, each in samples.items()}
+    counts = {name: len(sample) for name, sample in samples.items()}
     rows = next(iter(counts.values()), 0)
     if len(set(counts.values())) > 1:
         raise ConfigError(f"{where}: arrays of different lengths {counts}; each holds one row per sample")

@@ -54,11 +54,11 @@ class BagMember:
             raise ConfigError(f"{where}: weight = {self.weight!r}; allowed: a number above 0")
         if self.scores not in SCORES:
             raise unknown("scores", self.scores, SCORES, where)
-        if not all(isinstance(each, str) and each for each in self.exits):
+        if not all(isinstance(exit_, str) and exit_ for exit_ in self.exits):
             raise ConfigError(f"{where}: exits = {list(self.exits)!r}; allowed: a list of outputs in depth order")
         if self.quantize not in ("", *QUANTIZE):
             raise unknown("quantize", self.quantize, QUANTIZE, where)
-        if not all(isinstance(each, str) and each for each in self.inputs.values()):
+        if not all(isinstance(input_, str) and input_ for input_ in self.inputs.values()):
             raise ConfigError(f'{where}: inputs = {dict(self.inputs)!r}; allowed: its own name = "public name"')
 
 
@@ -115,28 +115,28 @@ class Serving:
             raise unknown("kind", self.kind, KINDS, where)
 
 
-def read_member(told: Mapping[str, Any], number: int, where: str, folder: Path) -> BagMember:
+def read_member(table: Mapping[str, Any], number: int, where: str, folder: Path) -> BagMember:
     """A [[member]]; ConfigError for a key that is unknown or missing. Paths are relative to `folder`."""
-    keys = [each.name for each in dataclasses.fields(BagMember)]
-    where = f"{where}: member {told.get('name', number)}"
-    for key in told:
+    keys = [field_.name for field_ in dataclasses.fields(BagMember)]
+    where = f"{where}: member {table.get('name', number)}"
+    for key in table:
         if key not in keys:
             raise unknown("key", key, keys, where)
     for key in ("name", "file"):
-        if key not in told:
+        if key not in table:
             raise ConfigError(f"{where}: {key} is missing; a member has at least name and file")
-    paths = {key: read_path(told[key], f"{where}: {key}", folder) for key in ("file", "preprocess") if told.get(key)}
-    tables = {"inputs": is_table(told["inputs"], f"{where}: inputs")} if "inputs" in told else {}
-    exits = told.get("exits", [])
+    paths = {key: read_path(table[key], f"{where}: {key}", folder) for key in ("file", "preprocess") if table.get(key)}
+    tables = {"inputs": is_table(table["inputs"], f"{where}: inputs")} if "inputs" in table else {}
+    exits = table.get("exits", [])
     lists = {"exits": tuple(exits) if isinstance(exits, list) else (exits,)}
-    return BagMember(**{**told, "preprocess": None, **paths, **tables, **lists})
+    return BagMember(**{**table, "preprocess": None, **paths, **tables, **lists})
 
 
-def read_table(kind: type[Any], told: Any, where: str) -> Any:
+def read_table(kind: type[Any], table: Any, where: str) -> Any:
     """A table whose keys are the fields of `kind`; ConfigError for an unknown key or a value of a wrong type."""
-    fields = {each.name: each for each in dataclasses.fields(kind)}
+    fields = {field_.name: field_ for field_ in dataclasses.fields(kind)}
     values = {}
-    for key, value in is_table(told, where).items():
+    for key, value in is_table(table, where).items():
         if key not in fields:
             raise unknown("key", key, fields, where)
         wanted = type(fields[key].default)
@@ -147,25 +147,25 @@ def read_table(kind: type[Any], told: Any, where: str) -> Any:
     return kind(**values)
 
 
-def is_table(told: Any, where: str) -> Mapping[str, Any]:
-    """`told`, if it is a table."""
-    if not isinstance(told, Mapping):
-        raise ConfigError(f"{where}: {told!r}; allowed: a table")
-    return told
+def is_table(table: Any, where: str) -> Mapping[str, Any]:
+    """`table`, if it is a table."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: {table!r}; allowed: a table")
+    return table
 
 
-def read_path(told: Any, where: str, folder: Path) -> Path:
+def read_path(name: Any, where: str, folder: Path) -> Path:
     """A file name relative to `folder`."""
-    if not isinstance(told, str):
-        raise ConfigError(f"{where} = {told!r}; allowed: a file name")
-    return folder / told
+    if not isinstance(name, str):
+        raise ConfigError(f"{where} = {name!r}; allowed: a file name")
+    return folder / name
 
 
-def check_name(told: Any, where: str) -> None:
-    """Raise ConfigError, naming `where`, unless `told` can be part of a Triton model's name."""
-    if not (isinstance(told, str) and _NAME.fullmatch(told)):
+def check_name(name: Any, where: str) -> None:
+    """Raise ConfigError, naming `where`, unless `name` can be part of a Triton model's name."""
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise ConfigError(
-            f"{where} = {told!r}; allowed: letters, digits, - and _, since Triton models are named after it"
+            f"{where} = {name!r}; allowed: letters, digits, - and _, since Triton models are named after it"
         )
 
 

@@ -65,7 +65,7 @@ class Chain:
         files: list[np.ndarray] = []
         probabilities = []
         for part in chunks(count, batch):
-            made = self.run({name: each[part] for name, each in rows.items()})
+            made = self.run({name: row[part] for name, row in rows.items()})
             for depth, outputs in enumerate(made[:-1]):
                 if depth == len(files):
                     path = folder / f"{self.name}_{depth + 1}.npy"

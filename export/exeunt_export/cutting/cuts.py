@@ -95,9 +95,9 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
 def candidates(found: list[Boundary], max_width: int) -> list[Boundary]:
     """The boundaries that may be cuts: usable, at most `max_width` wide, with work before and after them."""
     return [
-        each
-        for each in found
-        if not each.usable and each.width <= max_width and _LEAST_SHARE <= each.share <= 1 - _LEAST_SHARE
+        boundary
+        for boundary in found
+        if not boundary.usable and boundary.width <= max_width and _LEAST_SHARE <= boundary.share <= 1 - _LEAST_SHARE
     ]
 
 
@@ -112,7 +112,7 @@ def lazy_order(graph: ir.Graph, free: set[ir.Value]) -> list[ir.Node]:
 
     def visit(node: ir.Node) -> Iterator[ir.Node]:
         inputs = [value for value in _needs(graph, node) if value not in free]
-        for value in sorted(inputs, key=lambda each: -depth.get(each, 0)):
+        for value in sorted(inputs, key=lambda item: -depth.get(item, 0)):
             producer = value.producer()
             if producer is not None and producer not in placed:
                 yield producer
@@ -169,9 +169,9 @@ def _needs(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
 
 def _learns(graph: ir.Graph, node: ir.Node, free: set[ir.Value]) -> bool:
     """Whether a node may hold what was learnt: it reads constants of many numbers, is a tree, or has bodies."""
-    if node.domain.startswith("ai.onnx.ml") or any(each.type in _BODIES for each in node.attributes.values()):
+    if node.domain.startswith("ai.onnx.ml") or any(attribute.type in _BODIES for attribute in node.attributes.values()):
         return True
-    front, seen = [each for each in _needs(graph, node) if each in free], set[ir.Value]()
+    front, seen = [need for need in _needs(graph, node) if need in free], set[ir.Value]()
     while front:  # up to the constants that it is made of
         value = front.pop()
         seen.add(value)
@@ -179,7 +179,7 @@ def _learns(graph: ir.Graph, node: ir.Node, free: set[ir.Value]) -> bool:
             if value.const_value.size > 1 and _may_be_weights(value.const_value.dtype):
                 return True
         elif (producer := value.producer()) is not None:
-            front += [each for each in producer.inputs if each is not None and each not in seen]
+            front += [input_ for input_ in producer.inputs if input_ is not None and input_ not in seen]
     return False
 
 
@@ -224,10 +224,10 @@ def _boundary(
     else:
         tensors = tuple(costs.tensors[value.name or ""] for value in live)
         readers = max((left[value] for value in live), default=1)
-        if any(each.dtype not in _CARRIED or not each.dims for each in tensors):
+        if any(tensor.dtype not in _CARRIED or not tensor.dims for tensor in tensors):
             usable = "a tensor's type cannot be carried between models"
         elif not any(
-            integers.as_pooled(value, each).dtype in _POOLED for value, each in zip(live, tensors, strict=True)
+            integers.as_pooled(value, tensor).dtype in _POOLED for value, tensor in zip(live, tensors, strict=True)
         ):
             usable = "nothing to pool"
         elif any(integers.tears_a_group(value) for value in live):

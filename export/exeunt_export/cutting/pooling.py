@@ -49,10 +49,10 @@ def layout_of(value: ir.Value, rank: int) -> str:
         value: the tensor.
         rank: its number of axes, the batch included.
     """
-    told = _told_by_producers(value, rank) or _told_by_consumers(value)
-    if rank == 3 and told is None:
+    found = _known_by_producers(value, rank) or _known_by_consumers(value)
+    if rank == 3 and found is None:
         return "tokens"
-    return told or "channels_first"
+    return found or "channels_first"
 
 
 def features_of(tensor: Tensor, layout: str, grid: int) -> int:
@@ -69,7 +69,7 @@ def features_of(tensor: Tensor, layout: str, grid: int) -> int:
 def choose_grid(tensors: Sequence[Tensor], layouts: Sequence[str], classes: int, grids: Sequence[int]) -> int:
     """The finest of `grids` whose ramp stays small: at most 4096 features and 8 MiB of weights; else the coarsest."""
     for grid in sorted(grids, reverse=True):
-        features = sum(features_of(each, layout, grid) for each, layout in zip(tensors, layouts, strict=True))
+        features = sum(features_of(tensor, layout, grid) for tensor, layout in zip(tensors, layouts, strict=True))
         if features <= MAX_FEATURES and 4 * features * classes <= _MAX_WEIGHT_BYTES:
             return grid
     return min(grids)
@@ -156,7 +156,7 @@ class _Appender:
         windows = _windows(spatial, grid)
         if all(cells == 1 for _, _, cells in windows):
             return self.node("Flatten", [self.node("GlobalAveragePool", [value])], axis=1)
-        kernel, stride = [each[0] for each in windows], [each[1] for each in windows]
+        kernel, stride = [window[0] for window in windows], [window[1] for window in windows]
         return self.node("Flatten", [self.node("AveragePool", [value], kernel_shape=kernel, strides=stride)], axis=1)
 
     def _flat(self, value: ir.Value, features: int) -> ir.Value:
@@ -190,7 +190,7 @@ def _mixes_last_axis(node: ir.Node) -> bool:
     return weights is not None and weights.is_initializer()
 
 
-def _told_by_producers(value: ir.Value, rank: int) -> str | None:
+def _known_by_producers(value: ir.Value, rank: int) -> str | None:
     front, seen = [value], 0
     while front and seen < _LOOKED_AT:
         node = front.pop(0).producer()
@@ -205,11 +205,11 @@ def _told_by_producers(value: ir.Value, rank: int) -> str | None:
         if rank == 4 and _mixes_last_axis(node):
             return "channels_last"
         if node.op_type in _ANY_LAYOUT:
-            front += [each for each in node.inputs if each is not None and not each.is_initializer()]
+            front += [input_ for input_ in node.inputs if input_ is not None and not input_.is_initializer()]
     return None
 
 
-def _told_by_consumers(value: ir.Value) -> str | None:
+def _known_by_consumers(value: ir.Value) -> str | None:
     front, seen = [value], 0
     while front and seen < _LOOKED_AT:
         for node in front.pop(0).consumers():

@@ -83,7 +83,7 @@ def make_cut(member: MemberGraph, boundary: Boundary, classes: int, grids: Seque
     """A cut at `boundary` with the finest grid of `grids` whose ramp stays small."""
     values = ir.convenience.create_value_mapping(member.model.graph, include_subgraphs=False)
     layouts = tuple(pooling.layout_of(values[t.name], len(t.dims) + 1) for t in boundary.tensors)
-    pooled = tuple(floats.carried(integers.as_pooled(values[each.name], each)) for each in boundary.tensors)
+    pooled = tuple(floats.carried(integers.as_pooled(values[tensor_.name], tensor_)) for tensor_ in boundary.tensors)
     grid = pooling.choose_grid(pooled, layouts, classes, grids)
     pairs = zip(pooled, layouts, strict=True)
     tokens = next((tensor.dims[0] for tensor, layout in pairs if layout == "tokens" and len(tensor.dims) == 2), None)
@@ -108,18 +108,18 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
     values = ir.convenience.create_value_mapping(graph, include_subgraphs=False)
     made: set[str] = set()
     pieces: list[SegmentGraph] = []
-    known = {tensor.name: tensor for tensor in (*member.inputs, *(each for cut in tensors for each in cut))}
+    known = {tensor.name: tensor for tensor in (*member.inputs, *(cut_ for cut in tensors for cut_ in cut))}
     before: tuple[Tensor, ...] = ()
     for cut, live in zip(cuts, tensors, strict=True):
-        new = tuple(each for each in live if each.name not in made)
-        made.update(each.name for each in new)
+        new = tuple(tensor_ for tensor_ in live if tensor_.name not in made)
+        made.update(tensor_.name for tensor_ in new)
         name = f"{FEATURES}_{len(pieces) + 1}"
         if cut.own:
             features = _own_features(graph, values[cut.own], name)
         else:
             seen = [
-                integers.dequantised(graph, values[each.name], each, f"{name}_floats_{number}")
-                for number, each in enumerate(live)
+                integers.dequantised(graph, values[tensor_.name], tensor_, f"{name}_floats_{number}")
+                for number, tensor_ in enumerate(live)
             ]
             features = pooling.append_pooling(
                 graph, seen, cut.pooled, cut.layouts, cut.grid, name, values.get(cut.mask)
@@ -143,10 +143,10 @@ def _rename_cut_tensors(model: ir.Model, cuts: Sequence[Cut]) -> list[tuple[Tens
     names: dict[str, str] = {}
     found = []
     for depth, cut in enumerate(cuts, start=1):
-        new = [each.name for each in cut.boundary.tensors if each.name not in names]
+        new = [tensor.name for tensor in cut.boundary.tensors if tensor.name not in names]
         names.update({name: f"CUT{depth}_{number}" for number, name in enumerate(new)})
-        crossing = [floats.carried(each) for each in cut.boundary.tensors]
-        found.append(tuple(Tensor(names[each.name], each.dtype, each.dims) for each in crossing))
+        crossing = [floats.carried(tensor) for tensor in cut.boundary.tensors]
+        found.append(tuple(Tensor(names[tensor_.name], tensor_.dtype, tensor_.dims) for tensor_ in crossing))
     for old, new_name in names.items():
         rename(model, values[old], new_name)
         floats.widen_crossing(model.graph, values[old])
@@ -162,8 +162,8 @@ def _piece(
     known: dict[str, Tensor],
 ) -> SegmentGraph:
     """The part of the graph between the tensors of one cut and those of the next."""
-    starts = [value.name or "" for value in model.graph.inputs] + [each.name for each in before]
-    ends = [each.name for each in new] + ([features.name or ""] if features is not None else [])
+    starts = [value.name or "" for value in model.graph.inputs] + [tensor.name for tensor in before]
+    ends = [tensor.name for tensor in new] + ([features.name or ""] if features is not None else [])
     try:
         graph = ir.convenience.extract(model.graph, starts, ends)
     except ValueError as error:  # a cut that does not separate: ours, not the operator's
@@ -171,7 +171,7 @@ def _piece(
     unused = [value for value in graph.inputs if not value.uses() and value not in graph.outputs]
     for value in unused:
         graph.inputs.remove(value)
-    _type_ends(graph, {**known, **{each.name: each for each in new}})
+    _type_ends(graph, {**known, **{tensor.name: tensor for tensor in new}})
     if features is not None:
         graph.outputs[-1].name = FEATURES
         graph.outputs[-1].shape = ir.Shape(["rows", width])

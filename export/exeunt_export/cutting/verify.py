@@ -34,7 +34,7 @@ def verify(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray]) -> flo
     Raises:
         ServingError: a tensor differs; names member, segment, tensor, batch and the difference.
     """
-    feeds = [{name: np.resize(each, (batch, *each.shape[1:])) for name, each in rows.items()} for batch in BATCHES]
+    feeds = [{name: np.resize(row, (batch, *row.shape[1:])) for name, row in rows.items()} for batch in BATCHES]
     whole = _unsplit(chain, reference, feeds)
     worst = 0.0
     for batch, fed, expected in zip(BATCHES, feeds, whole, strict=True):
@@ -73,10 +73,10 @@ def verify_labels(chain: Chain, reference: Path, rows: Mapping[str, np.ndarray])
     feeds = []
     for start in (*range(0, _SINGLE_ROWS), *range(_SINGLE_ROWS, count, BATCHES[-1])):
         size = BATCHES[0] if start < _SINGLE_ROWS else BATCHES[-1]
-        feeds.append({name: each[start : start + size] for name, each in rows.items()})
+        feeds.append({name: row[start : start + size] for name, row in rows.items()})
     worst, same, compared = 0.0, 0, 0
     whole = _unsplit(chain, reference, feeds, (PROBABILITIES,))
-    for fed, (expected,) in zip(feeds, (each.values() for each in whole), strict=True):
+    for fed, (expected,) in zip(feeds, (array.values() for array in whole), strict=True):
         found = chain.run(fed)[-1][PROBABILITIES]
         worst = max(worst, _apart(found, expected))
         same += int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
@@ -105,8 +105,8 @@ def _unsplit(
     session = onnxfiles.open_session(reference)
     found = []
     for fed in feeds:
-        told = onnxfiles.run(session, fed, f"{chain.name}, unsplit")
-        found.append({name: each for name, each in told.items() if name in names or not names})
+        result = onnxfiles.run(session, fed, f"{chain.name}, unsplit")
+        found.append({name: array for name, array in result.items() if name in names or not names})
     return found
 
 

@@ -41,21 +41,21 @@ def place_cuts(candidates: Sequence[Boundary], member_us: float, wanted_us: Sequ
         if member_us <= wanted + _LATE * step:
             break
         near = [
-            each
-            for each in candidates
-            if wanted - _EARLY * step < each.share * member_us <= wanted + _LATE * step
-            and (not placed or each.share > placed[-1].share)
+            candidate
+            for candidate in candidates
+            if wanted - _EARLY * step < candidate.share * member_us <= wanted + _LATE * step
+            and (not placed or candidate.share > placed[-1].share)
         ]
         if near:
-            placed.append(min(near, key=lambda each: abs(each.share * member_us - wanted) / step + price(each)))
+            placed.append(min(near, key=lambda item: abs(item.share * member_us - wanted) / step + price(item)))
     return placed
 
 
-def price(each: Boundary) -> float:
+def price(boundary: Boundary) -> float:
     """What a cut costs beside its place, in steps: width, bytes, readers."""
-    readers = min(max(each.readers, 2), _MOST_READERS) - 2
-    bytes_ = math.log2(max(each.bytes_per_row, 1))
-    return _WIDTH_PENALTY * (each.width - 1) + _BYTES_PENALTY * bytes_ + _READER_PENALTY * readers
+    readers = min(max(boundary.readers, 2), _MOST_READERS) - 2
+    bytes_ = math.log2(max(boundary.bytes_per_row, 1))
+    return _WIDTH_PENALTY * (boundary.width - 1) + _BYTES_PENALTY * bytes_ + _READER_PENALTY * readers
 
 
 def align(reached_us: Sequence[Sequence[float]], wanted_us: Sequence[float]) -> list[tuple[int, ...]]:

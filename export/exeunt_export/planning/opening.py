@@ -47,7 +47,7 @@ class Opened:
 
     def rows_of(self, member: MemberGraph) -> dict[str, np.ndarray]:
         """The samples that a member takes; public input -> [rows, ...]."""
-        return {each.name: self.samples[each.name] for each in member.inputs}
+        return {input_.name: self.samples[input_.name] for input_ in member.inputs}
 
 
 def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
@@ -66,27 +66,29 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     """
     _check_files(bag)
     where = f"{bag.where}: samples"
-    told = "samples"
+    message = "samples"
     if given is None:
         if bag.samples is None:
             raise ConfigError(f"{where} is missing; it names a file of unlabelled inputs")
         given = sampling.load(bag.samples, where)
-        told = f"samples = {bag.samples}"
+        message = f"samples = {bag.samples}"
     samples = {"": given} if isinstance(given, np.ndarray) else dict(given)
     shared = None
     if bag.preprocess is not None:
-        sampling.check_finite(samples, f"{bag.where}: {told}")
-        shared = preprocess(bag.name, bag.preprocess, samples, f"{bag.where}: preprocess", told)
+        sampling.check_finite(samples, f"{bag.where}: {message}")
+        shared = preprocess(bag.name, bag.preprocess, samples, f"{bag.where}: preprocess", message)
         samples = shared.samples
     if "" in samples and len(bag.inputs) == 1:
         samples = {bag.inputs[0]: samples[""]}
-    drafts, samples = _read(bag, samples, told, stages)
+    drafts, samples = _read(bag, samples, message, stages)
     graphs = _run(bag, drafts, stages)
     inputs = _agree(bag, graphs)
     labels = _in_one_order(bag, graphs)
-    samples = as_columns({each.name: samples[each.name] for each in inputs}, {each.name: each for each in inputs})
+    samples = as_columns(
+        {input_.name: samples[input_.name] for input_ in inputs}, {input_.name: input_ for input_ in inputs}
+    )
     rows = sampling.count_rows(samples, where)
-    sampling.check_finite(samples, f"{bag.where}: {told}")
+    sampling.check_finite(samples, f"{bag.where}: {message}")
     parts = sampling.divide(rows, bag.seed)
     return Opened(bag, _measure(bag, graphs, samples, stages), inputs, samples, parts, labels, shared)
 
@@ -100,20 +102,20 @@ def _check_files(bag: BagFile) -> None:
 
 
 def _read(
-    bag: BagFile, samples: dict[str, np.ndarray], told: str, stages: Stages
+    bag: BagFile, samples: dict[str, np.ndarray], text: str, stages: Stages
 ) -> tuple[list[Draft], dict[str, np.ndarray]]:
     """All members as their files declare them, and the samples under the public names."""
     drafts: list[Draft] = []
     stages.at("read members", 0, len(bag.members))
     for member in bag.members:
         with _naming(bag, member.name):
-            draft = draft_member(member, samples, told)
+            draft = draft_member(member, samples, text)
             _check_names(draft)
         if "" in samples:  # one array without a name is the one input of the first member
             samples = {draft.model.graph.inputs[0].name or "": samples[""]}
         drafts.append(draft)
         stages.at("read members", len(drafts), len(bag.members))
-    declared = [each for each in drafts if each.classes is not None]
+    declared = [draft_ for draft_ in drafts if draft_.classes is not None]
     _same_classes(declared)
     if declared:
         _labels(bag, declared[0])
@@ -157,7 +159,9 @@ def _measure(
     measured: list[Measured] = []
     stages.at("time nodes", 0, len(graphs))
     for graph in graphs:
-        costs = nodecosts.measure(graph.model, {each.name: samples[each.name] for each in graph.inputs}, graph.where)
+        costs = nodecosts.measure(
+            graph.model, {input_.name: samples[input_.name] for input_ in graph.inputs}, graph.where
+        )
         with _naming(bag, graph.name):
             measured.append(own_exits.measured(graph, costs))
         stages.at("time nodes", len(measured), len(graphs))
@@ -183,10 +187,10 @@ def _agree(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
 
 
 def _same_classes(members: Sequence[Draft] | Sequence[MemberGraph]) -> None:
-    for each in members:
-        if each.classes != members[0].classes:
+    for member in members:
+        if member.classes != members[0].classes:
             raise ConfigError(
-                f"{each.where}: member {each.name} has {each.classes} classes, {members[0].where} has "
+                f"{member.where}: member {member.name} has {member.classes} classes, {members[0].where} has "
                 f"{members[0].classes}; members of a bag vote on the same classes in the same order"
             )
 

@@ -49,9 +49,9 @@ def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
     Raises:
         ConfigError: exits at which the member cannot be cut.
     """
-    each = Measured.of(member, costs)
+    measured = Measured.of(member, costs)
     if not member.exits:
-        return each
+        return measured
     known = list(itertools.accumulate((_nodes_before(member, name) for name in member.exits), operator.or_))
     shares = [
         sum(costs.share.get(node, 0.0) for node in nodes) or 1e-6 * number
@@ -59,7 +59,7 @@ def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
     ]
     whole = sum(costs.share.get(node, 0.0) for node in known[-1] | _nodes_before(member, PROBABILITIES)) or 1.0
     own = [_own_boundary(member, costs, number, share / whole) for number, share in enumerate(shares)]
-    return dataclasses.replace(each, boundaries=(*each.boundaries, *own))
+    return dataclasses.replace(measured, boundaries=(*measured.boundaries, *own))
 
 
 def _nodes_before(member: MemberGraph, value: str) -> set[str]:
@@ -74,20 +74,20 @@ def _own_boundary(member: MemberGraph, costs: NodeCosts, number: int, share: flo
     model = member.model.clone()
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
     name = member.exits[number]
-    model.graph.outputs[:] = [*(values[each] for each in member.exits[number:]), *model.graph.outputs]
+    model.graph.outputs[:] = [*(values[exit_] for exit_ in member.exits[number:]), *model.graph.outputs]
     found = boundaries(dataclasses.replace(member, model=model), costs)
-    here = next(each for each in found if each.after == name)
+    here = next(boundary for boundary in found if boundary.after == name)
     if here.usable:
         raise ConfigError(f"{member.where}: exits: cannot cut where number {number + 1} is computed: {here.usable}")
-    kept = tuple(each for each in here.tensors if each.name != name)
+    kept = tuple(tensor for tensor in here.tensors if tensor.name != name)
     own_bytes = max(0, here.bytes_per_row - 4 * member.classes)
     return dataclasses.replace(here, width=len(kept), tensors=kept, bytes_per_row=own_bytes, share=share, usable=_OWN)
 
 
-def own_cuts(each: Measured) -> tuple[Cut, ...]:
+def own_cuts(measured: Measured) -> tuple[Cut, ...]:
     """The cuts at a member's own exits, in depth order; none where it has none."""
-    places = {boundary.after: boundary for boundary in each.boundaries if boundary.usable == _OWN}
-    return tuple(Cut(places[name], (), 0, own=name, classes=each.member.classes) for name in each.member.exits)
+    places = {boundary.after: boundary for boundary in measured.boundaries if boundary.usable == _OWN}
+    return tuple(Cut(places[name], (), 0, own=name, classes=measured.member.classes) for name in measured.member.exits)
 
 
 def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: str) -> ExitPlan:
@@ -99,14 +99,14 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
         classes: number of classes.
         where: the bag file, for messages.
     """
-    own = [own_cuts(each) for each in members]
-    work_us = sum(each.costs.total_us for each in members)
+    own = [own_cuts(member) for member in members]
+    work_us = sum(member.costs.total_us for member in members)
     times = _times(members, own)
-    prices, warnings = RampPrices(classes), [remark for each in members for remark in each.member.remarks]
+    prices, warnings = RampPrices(classes), [remark for member in members for remark in member.member.remarks]
     cuts = own
     ramp_us = 0.0
     for grid in sorted(wished.grid, reverse=True):
-        cuts = [cut or _placed(each, times, wished, classes, grid) for each, cut in zip(members, own, strict=True)]
+        cuts = [cut or _placed(member, times, wished, classes, grid) for member, cut in zip(members, own, strict=True)]
         ramp_us = _trained_us(cuts, prices)
         if ramp_us <= wished.ramp_budget * work_us:
             break
@@ -118,17 +118,20 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
         cuts, ramp_us = own, 0.0
     exits = _aligned(reached(members, cuts), times)
     used = [{depths[number] for depths in exits} for number in range(len(members))]
-    cuts = [tuple(cut for d, cut in enumerate(each, start=1) if d in on) for each, on in zip(cuts, used, strict=True)]
+    cuts = [
+        tuple(cut for d, cut in enumerate(member_cuts, start=1) if d in on)
+        for member_cuts, on in zip(cuts, used, strict=True)
+    ]
     exits = _aligned(reached(members, cuts), times)
     return ExitPlan(tuple(map(tuple, cuts)), tuple(exits), ramp_us, work_us, tuple(warnings))
 
 
 def _times(members: Sequence[Measured], own: Sequence[tuple[Cut, ...]]) -> list[float]:
     """When the bag votes: at every own exit, those of different members at about the same time together."""
-    whole = max(each.costs.total_us for each in members)
+    whole = max(member.costs.total_us for member in members)
     events = sorted(
-        (cut.boundary.share * each.costs.total_us, number)
-        for number, (each, cuts) in enumerate(zip(members, own, strict=True))
+        (cut.boundary.share * measured_.costs.total_us, number)
+        for number, (measured_, cuts) in enumerate(zip(members, own, strict=True))
         for cut in cuts
     )
     groups: list[list[tuple[float, int]]] = []
@@ -141,12 +144,12 @@ def _times(members: Sequence[Measured], own: Sequence[tuple[Cut, ...]]) -> list[
     return [group[-1][0] for group in groups]
 
 
-def _placed(each: Measured, times: Sequence[float], wished: Cuts, classes: int, grid: int) -> tuple[Cut, ...]:
+def _placed(measured: Measured, times: Sequence[float], wished: Cuts, classes: int, grid: int) -> tuple[Cut, ...]:
     """Cuts of a member without exits of its own, near the times of the others' exits."""
-    offered = candidates(list(each.boundaries), wished.max_cut_width)
+    offered = candidates(list(measured.boundaries), wished.max_cut_width)
     grids = [side for side in wished.grid if side <= grid]
-    placed = align.place_cuts(offered, each.costs.total_us, times)
-    return tuple(make_cut(each.member, boundary, classes, grids) for boundary in placed)
+    placed = align.place_cuts(offered, measured.costs.total_us, times)
+    return tuple(make_cut(measured.member, boundary, classes, grids) for boundary in placed)
 
 
 def _trained_us(cuts: Sequence[Sequence[Cut]], prices: RampPrices) -> float:
@@ -157,11 +160,11 @@ def _trained_us(cuts: Sequence[Sequence[Cut]], prices: RampPrices) -> float:
 
 def _aligned(reached_us: Sequence[Sequence[float]], times: Sequence[float]) -> list[tuple[int, ...]]:
     """Depths at each time, exactly as deep as reached: an own exit is never skipped for the next one."""
-    full = tuple(len(each) for each in reached_us)
+    full = tuple(len(reached_u) for reached_u in reached_us)
     exits: list[tuple[int, ...]] = []
     for time in times:
         slack = 1e-6 * time
-        depths = tuple(int(np.searchsorted(each, time + slack, side="right")) for each in reached_us)
+        depths = tuple(int(np.searchsorted(reached_u, time + slack, side="right")) for reached_u in reached_us)
         if any(depths) and depths != full and (not exits or depths != exits[-1]):
             exits.append(depths)
     return [*exits, full]

@@ -77,18 +77,18 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     Raises:
         ConfigError: exits are wanted and no member can be cut within the width.
     """
-    total_us = max(each.costs.total_us for each in members)
-    work_us = sum(each.costs.total_us for each in members)
-    offered = [candidates(list(each.boundaries), wished.max_cut_width) for each in members]
+    total_us = max(member.costs.total_us for member in members)
+    work_us = sum(member.costs.total_us for member in members)
+    offered = [candidates(list(member.boundaries), wished.max_cut_width) for member in members]
     warnings = [f"{where}: [cuts] exits = 0: the bag has no early exit; every answer waits for the full vote"]
     if wished.exits:
         warnings = _check_cuttable(members, offered, wished, where)
-    warnings += [remark for each in members for remark in each.member.remarks]
+    warnings += [remark for member in members for remark in member.member.remarks]
     prices = RampPrices(classes)
 
     def place(exits: int, grid: int) -> list[list[Cut]]:
         wanted = align.wanted_times(total_us, exits)
-        grids = [each for each in wished.grid if each <= grid]
+        grids = [depth for depth in wished.grid if depth <= grid]
         placed = [align.place_cuts(o, m.costs.total_us, wanted) for m, o in zip(members, offered, strict=True)]
         return [[make_cut(m.member, b, classes, grids) for b in p] for m, p in zip(members, placed, strict=True)]
 
@@ -136,8 +136,8 @@ def fit_budget(
 def reached(members: Sequence[Measured], cuts: Sequence[Sequence[Cut]]) -> list[list[float]]:
     """Per member the estimated times at which its depths are reached, microseconds."""
     return [
-        [*(cut.boundary.share * each.costs.total_us for cut in own), each.costs.total_us]
-        for each, own in zip(members, cuts, strict=True)
+        [*(cut.boundary.share * member.costs.total_us for cut in own), member.costs.total_us]
+        for member, own in zip(members, cuts, strict=True)
     ]
 
 
@@ -166,17 +166,17 @@ def _check_cuttable(
 ) -> list[str]:
     """Warnings about members that cannot be cut; an error if that is all of them and a wider cut would help."""
     warnings, cure = [], ""
-    for each, found in zip(members, offered, strict=True):
+    for member, found in zip(members, offered, strict=True):
         if found:
             continue
-        wider = candidates(list(each.boundaries), len(each.boundaries) + 1)
+        wider = candidates(list(member.boundaries), len(member.boundaries) + 1)
         if wider:
             cure = f"raise [cuts] max_cut_width to {min(b.width for b in wider)} (now {wished.max_cut_width})"
-            told = f"no cut of width <= {wished.max_cut_width}; {cure}"
+            message = f"no cut of width <= {wished.max_cut_width}; {cure}"
         else:
-            told = "no place where it can be cut"
-        warnings.append(f"{each.member.where}: member {each.member.name}: {told}; it votes when it has finished")
+            message = "no place where it can be cut"
+        warnings.append(f"{member.member.where}: member {member.member.name}: {message}; it votes when it has finished")
     if cure and len(warnings) == len(members):
-        names = ", ".join(each.member.where for each in members)
+        names = ", ".join(member.member.where for member in members)
         raise ConfigError(f"{where}: no cut within the width in {names}; {cure}, or set [cuts] exits = 0")
     return warnings

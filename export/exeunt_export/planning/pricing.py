@@ -36,8 +36,8 @@ class RampPrices:
         if cut not in self._pooling:
             tensors = cut.pooled
             model = _pooling_model(tensors, cut.layouts, cut.grid)
-            shapes = [tuple(d if d >= 0 else _FREE_LENGTH for d in each.dims) for each in tensors]
-            us = _median_us(model, shapes, [each.dtype for each in tensors])
+            shapes = [tuple(d if d >= 0 else _FREE_LENGTH for d in tensor.dims) for tensor in tensors]
+            us = _median_us(model, shapes, [tensor.dtype for tensor in tensors])
             self._pooling[cut] = max(us - self._start_us, 0.0)
         return self._pooling[cut]
 
@@ -58,10 +58,10 @@ def _pooling_model(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int)
     values = [
         ir.Value(
             name=f"tensor_{number}",
-            type=ir.TensorType(ir.DataType.from_numpy(np.dtype(each.dtype))),
-            shape=ir.Shape(["rows", *(d if d >= 0 else None for d in each.dims)]),
+            type=ir.TensorType(ir.DataType.from_numpy(np.dtype(tensor.dtype))),
+            shape=ir.Shape(["rows", *(d if d >= 0 else None for d in tensor.dims)]),
         )
-        for number, each in enumerate(tensors)
+        for number, tensor in enumerate(tensors)
     ]
     graph = ir.Graph(values, [], nodes=[], opset_imports={"": OPSET}, name="pooling")
     graph.outputs.append(pooling.append_pooling(graph, values, tensors, layouts, grid, FEATURES))
@@ -72,5 +72,5 @@ def _median_us(model: ir.Model, dims: Sequence[tuple[int, ...]], dtypes: Sequenc
     session = onnxfiles.open_in_memory(model, "ramp")
     rng = np.random.default_rng(0)
     names = [value.name or "" for value in model.graph.inputs]
-    feeds = {name: rng.random((1, *each)).astype(dtype) for name, each, dtype in zip(names, dims, dtypes, strict=True)}
+    feeds = {name: rng.random((1, *dim)).astype(dtype) for name, dim, dtype in zip(names, dims, dtypes, strict=True)}
     return min(onnxfiles.median_us(session, feeds, _TIMING_BUDGET_S, "ramp") for _ in range(_ROUNDS))

@@ -63,21 +63,21 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
         ConfigError: onnxruntime cannot quantise a member, or it is quantised already.
     """
     wanted = [
-        number for number, each in enumerate(opened.bag.members) if (each.quantize or opened.bag.quantize) == INT8
+        number for number, member in enumerate(opened.bag.members) if (member.quantize or opened.bag.quantize) == INT8
     ]
     if not wanted:
         return opened, {}
     members, before = list(opened.members), {}
     stages.at("quantize", 0, len(wanted))
     for done, number in enumerate(wanted, start=1):
-        each = members[number]
-        rows = opened.rows_of(each.member)
-        before[each.member.name] = Compressed(
-            _probabilities(each.member, {name: array[opened.parts.report] for name, array in rows.items()}),
-            onnxfiles.weight_bytes(each.member.model),
-            each.costs.total_us,
+        measured = members[number]
+        rows = opened.rows_of(measured.member)
+        before[measured.member.name] = Compressed(
+            _probabilities(measured.member, {name: array[opened.parts.report] for name, array in rows.items()}),
+            onnxfiles.weight_bytes(measured.member.model),
+            measured.costs.total_us,
         )
-        made = quantised(each.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
+        made = quantised(measured.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
         members[number] = Measured.of(made, nodecosts.measure(made.model, rows, made.where))
         stages.at("quantize", done, len(wanted))
     return dataclasses.replace(opened, members=tuple(members)), before
@@ -124,9 +124,9 @@ def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGrap
                     nodes_to_exclude=_last_layer(prepared),
                 )
         except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError, AssertionError) as error:
-            told = onnxfiles.first_line(error)
+            found = onnxfiles.first_line(error)
             raise ConfigError(
-                f"{member.where}: onnxruntime cannot quantise this member: {told}; leave quantize out for it"
+                f"{member.where}: onnxruntime cannot quantise this member: {found}; leave quantize out for it"
             ) from error
         model = graph.read(made)
         _load_weights(model)
@@ -149,7 +149,7 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, rows: Mapping[str, np.ndarray]) -> None:
         count = min(_MOST_ROWS, len(next(iter(rows.values()))))
         self._parts: Iterator[dict[str, np.ndarray]] = (
-            {name: each[part] for name, each in rows.items()} for part in chunks(count, _BATCH)
+            {name: row[part] for name, row in rows.items()} for part in chunks(count, _BATCH)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
@@ -168,7 +168,7 @@ def _probabilities(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> np.nd
     session = onnxfiles.open_in_memory(member.model, member.where)
     count = len(next(iter(rows.values())))
     parts = [
-        onnxfiles.run(session, {name: each[part] for name, each in rows.items()}, member.where)[PROBABILITIES]
+        onnxfiles.run(session, {name: row[part] for name, row in rows.items()}, member.where)[PROBABILITIES]
         for part in chunks(count, _BATCH)
     ]
     return np.concatenate(parts)

@@ -23,27 +23,29 @@ from exeunt_export.planning.plan import Measured
 from exeunt_export.profile import latency
 
 
-def refine(each: Measured, cuts: Sequence[Cut], rows: Mapping[str, np.ndarray]) -> Measured:
+def refine(measured: Measured, cuts: Sequence[Cut], rows: Mapping[str, np.ndarray]) -> Measured:
     """The member with the shares and the whole time that its segments really have.
 
     Args:
-        each: the member, measured node by node.
+        measured: the member, measured node by node.
         cuts: where the first plan would cut it; without any nothing changes.
         rows: public input -> real rows.
     """
     if not cuts:
-        return each
+        return measured
     with tempfile.TemporaryDirectory() as folder:
         files = []
-        for number, piece in enumerate(split(each.member, cuts).pieces):
+        for number, piece in enumerate(split(measured.member, cuts).pieces):
             files.append(Path(folder) / f"s{number}" / "model.onnx")
             onnxfiles.save(piece.model, files[-1])
-        chain = Chain(each.member.name, files)
+        chain = Chain(measured.member.name, files)
         times = [cost[1] for cost in latency.profile_chain(chain, rows, [1], lambda: None)]
     reached = list(accumulate(times))
     known = [0.0, *(cut.boundary.share for cut in cuts), 1.0]
-    costs = dataclasses.replace(each.costs, total_us=reached[-1])
-    return dataclasses.replace(each, costs=costs, boundaries=move_shares(each.boundaries, known, [0.0, *reached]))
+    costs = dataclasses.replace(measured.costs, total_us=reached[-1])
+    return dataclasses.replace(
+        measured, costs=costs, boundaries=move_shares(measured.boundaries, known, [0.0, *reached])
+    )
 
 
 def move_shares(
@@ -57,5 +59,7 @@ def move_shares(
         reached_us: the times measured there, from 0 to the whole.
     """
     measured = np.asarray(reached_us) / reached_us[-1]
-    moved = np.interp([each.share for each in boundaries], known, measured)
-    return tuple(dataclasses.replace(each, share=float(share)) for each, share in zip(boundaries, moved, strict=True))
+    moved = np.interp([boundary.share for boundary in boundaries], known, measured)
+    return tuple(
+        dataclasses.replace(boundary, share=float(share)) for boundary, share in zip(boundaries, moved, strict=True)
+    )

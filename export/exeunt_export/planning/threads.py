@@ -38,14 +38,17 @@ def chosen(opened: Opened, cut: Sequence[CutMember], stages: Stages) -> tuple[Op
     if not settings.intra_op_threads and opened.bag.mode == "engine" and settings.providers.startswith(CPU):
         candidates = powers_of_two(len(os.sched_getaffinity(0)))
         latency_us: dict[int, float] = {}
-        for each in candidates:
+        for candidate in candidates:
             stages.at("threads", len(latency_us), len(candidates))
-            latency_us[each] = _latency_us(opened, cut, each)
+            latency_us[candidate] = _latency_us(opened, cut, candidate)
         stages.at("threads", len(candidates), len(candidates))
         threads = fewest_worth(latency_us)
     ready = list(cut)
     if threads > 1:
-        ready = [dataclasses.replace(each, chain=Chain(each.chain.name, each.files, threads)) for each in cut]
+        ready = [
+            dataclasses.replace(member_cut, chain=Chain(member_cut.chain.name, member_cut.files, threads))
+            for member_cut in cut
+        ]
     bag = dataclasses.replace(opened.bag, settings=dataclasses.replace(settings, intra_op_threads=threads))
     return dataclasses.replace(opened, bag=bag), ready
 
@@ -67,9 +70,9 @@ def fewest_worth(latency_us: dict[int, float]) -> int:
 def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int) -> float:
     """Of the full ensemble for one row, alone on this machine."""
     segments_us = []
-    for measured, each in zip(opened.members, cut, strict=True):
-        each.chain.close()  # weights are large: a member's are in memory once
-        chain = Chain(each.chain.name, each.files, threads)
+    for measured, member_cut in zip(opened.members, cut, strict=True):
+        member_cut.chain.close()  # weights are large: a member's are in memory once
+        chain = Chain(member_cut.chain.name, member_cut.files, threads)
         costs = latency.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
         segments_us.append([cost[1] for cost in costs])
     full = tuple(len(own) for own in segments_us)

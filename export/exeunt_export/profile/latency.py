@@ -42,7 +42,7 @@ def profile_chain(
     costs: list[dict[int, float]] = [{} for _ in chain.sessions]
     for _ in range(ROUNDS):
         for size in sizes:
-            at_hand = {name: _resized(each, size) for name, each in rows.items()}
+            at_hand = {name: _resized(row, size) for name, row in rows.items()}
             for cost, session in zip(costs, chain.sessions, strict=True):
                 us = onnxfiles.median_us(session, at_hand, _TIMING_BUDGET_S, chain.name)
                 cost[size] = min(us, cost.get(size, us))
@@ -69,7 +69,7 @@ def profile_heads(
     cost: dict[int, float] = {}
     for _ in range(ROUNDS):
         for size in sizes:
-            fed = {name: _resized(each, size) for name, each in features.items()}
+            fed = {name: _resized(feature, size) for name, feature in features.items()}
             us = onnxfiles.median_us(session, fed, _TIMING_BUDGET_S, str(file))
             cost[size] = min(us, cost.get(size, us))
         advance()

@@ -127,8 +127,8 @@ def _groups(features: Mapping[Key, np.ndarray], classes: int, chunk_rows: int, m
     """Ramps that are trained side by side: as many as the memory set aside for it holds, in order."""
     found: list[list[Key]] = []
     used = 0
-    for key, each in features.items():
-        held = 4 * each.shape[1] * (min(chunk_rows, each.shape[0]) + 4 * len(_WEIGHT_DECAYS) * classes)
+    for key, feature in features.items():
+        held = 4 * feature.shape[1] * (min(chunk_rows, feature.shape[0]) + 4 * len(_WEIGHT_DECAYS) * classes)
         if not found or used + held > most_bytes:
             found.append([])
             used = 0
@@ -225,7 +225,7 @@ def _descend_chunk(
     for chosen in torch.randperm(len(target), generator=generator).split(_BATCH):
         optimiser.zero_grad(set_to_none=True)
         goal = target[chosen]
-        losses = [fit.losses(each[chosen], goal).sum() for fit, each in zip(fits, rows, strict=True)]
+        losses = [fit.losses(row[chosen], goal).sum() for fit, row in zip(fits, rows, strict=True)]
         torch.stack(losses).sum().backward()
         optimiser.step()
         _decay(fits, optimiser)

@@ -45,13 +45,13 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
     fixed = {s[0] for s, r in shapes if len(s) == r.ndim and isinstance(s[0], int)}
     if len(inputs) < len(model.graph.inputs) or len(fixed) > 1:
         return model, ""  # told by who reads the inputs
-    given = {value.name or "": rows for value, rows in inputs}
+    table = {value.name or "": rows for value, rows in inputs}
     if not fixed:
-        return _freed_inside(model, given, where)
+        return _freed_inside(model, table, where)
     (batch,) = fixed
-    _check_rows_out(model, given, int(batch), where)
+    _check_rows_out(model, table, int(batch), where)
     freed = _freed(_folded(model), int(batch))
-    problem = _differs(model, freed, given, int(batch), where)
+    problem = _differs(model, freed, table, int(batch), where)
     if not problem:
         return freed, ""
     if batch != 1:
@@ -86,7 +86,7 @@ def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str
             if value.shape is not None and len(value.shape):  # what an exporter took from its example
                 value.shape = ir.Shape(["rows", *value.shape[1:]])
         return model, ""
-    problem, running = "", [each for each in suspects if _rows_out(session, samples, each, where) == {each}]
+    problem, running = "", [suspect for suspect in suspects if _rows_out(session, samples, suspect, where) == {suspect}]
     for batch in running:
         freed = _freed(_folded(model), batch)
         problem = _differs(model, freed, samples, batch, where)
@@ -116,11 +116,11 @@ def _leading_numbers(model: ir.Model) -> list[int]:
             found.update(shape[0] for shape in map(_constant_shape, node.inputs) if len(shape) > 2)
         if node.op_type in ("Reshape", "Expand") and node.inputs[0] in fed and node.inputs[1] is not None:
             maker = node.inputs[1].producer()
-            told = maker.inputs[0] if maker is not None and maker.op_type == "Concat" else node.inputs[1]
-            target = told.const_value if told is not None else None
+            entry = maker.inputs[0] if maker is not None and maker.op_type == "Concat" else node.inputs[1]
+            target = entry.const_value if entry is not None else None
             if target is not None and target.size:
                 found.add(int(target.numpy().reshape(-1)[0]))
-    sizes = {each for each in found if isinstance(each, int) and each > 0}
+    sizes = {node_ for node_ in found if isinstance(node_, int) and node_ > 0}
     return sorted(sizes | {1}) if sizes else []  # of an example of one row, the 1 may stand elsewhere
 
 
@@ -132,11 +132,11 @@ def _rows_out(
         found = onnxfiles.run(session, _resized(samples, rows), where)
     except ConfigError:
         return None
-    return {len(each) if each.ndim else 0 for each in found.values()}
+    return {len(node) if node.ndim else 0 for node in found.values()}
 
 
 def _resized(samples: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    return {name: np.resize(each, (rows, *each.shape[1:])) for name, each in samples.items()}
+    return {name: np.resize(sample, (rows, *sample.shape[1:])) for name, sample in samples.items()}
 
 
 def _folded(model: ir.Model) -> ir.Model:
@@ -168,10 +168,10 @@ def _freed(model: ir.Model, batch: int) -> ir.Model:
 
 def _free_target(graph: ir.Graph, node: ir.Node, batch: int) -> None:
     """Let a constant target shape that starts with the batch follow the tensor's own first dimension."""
-    told = node.inputs[1].const_value if node.inputs[1] is not None else None
-    if told is None or told.size < 2 or int(told.numpy()[0]) != batch:
+    const_value = node.inputs[1].const_value if node.inputs[1] is not None else None
+    if const_value is None or const_value.size < 2 or int(const_value.numpy()[0]) != batch:
         return
-    target = told.numpy().copy()
+    target = const_value.numpy().copy()
     target[0] = 1 if node.op_type == "Expand" else 0 if (target == -1).any() else -1
     if node.op_type == "Expand" and batch != 1:
         return  # it would have to repeat; the comparison tells
@@ -199,8 +199,8 @@ def _constant_shape(value: ir.Value | None) -> tuple[int, ...]:
     producer = value.producer() if value is not None else None
     if producer is not None and producer.op_type == "Expand":
         value = producer.inputs[0]
-    told = value.const_value if value is not None else None
-    return tuple(int(each) for each in told.shape.numpy()) if told is not None else ()
+    const_value = value.const_value if value is not None else None
+    return tuple(int(size) for size in const_value.shape.numpy()) if const_value is not None else ()
 
 
 def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> str:
@@ -210,10 +210,10 @@ def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray]
     parts = []
     session = onnxfiles.open_in_memory(model, where)
     for start in range(0, count, batch):
-        parts.append(onnxfiles.run(session, {n: each[start : start + batch] for n, each in rows.items()}, where))
+        parts.append(onnxfiles.run(session, {n: row[start : start + batch] for n, row in rows.items()}, where))
     try:
         session = onnxfiles.open_in_memory(freed, where)
-        one, many = (onnxfiles.run(session, {n: each[:some] for n, each in rows.items()}, where) for some in (1, count))
+        one, many = (onnxfiles.run(session, {n: row[:some] for n, row in rows.items()}, where) for some in (1, count))
     except ConfigError as error:
         return str(error)
     for name, first in parts[0].items():

@@ -95,7 +95,7 @@ class Draft:
         where: its file, for messages.
         model: inputs carry the public names, constants are folded in; outputs are the scores, and after them the exits.
         samples: public input -> real rows, as they were given.
-        told: key and file of the samples, for messages.
+        samples_key: key and file of the samples, for messages.
         scores: what the output holds, or "auto".
         class_names: the file's own names of its classes, in the order of its columns; None where it has none.
     """
@@ -104,7 +104,7 @@ class Draft:
     where: str
     model: ir.Model
     samples: Mapping[str, np.ndarray]
-    told: str = "samples"
+    samples_key: str = "samples"
     scores: str = "auto"
     class_names: tuple[str, ...] | None = None
 
@@ -112,12 +112,12 @@ class Draft:
     def classes(self) -> int | None:
         """As many as the output declares; None where it does not."""
         shape = self.model.graph.outputs[0].shape
-        if shape is None or len(shape) < 2 or not isinstance(shape[1], int) or any(each != 1 for each in shape[2:]):
+        if shape is None or len(shape) < 2 or not isinstance(shape[1], int) or any(size != 1 for size in shape[2:]):
             return None
         return max(2, shape[1])
 
 
-def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], told: str = "samples") -> Draft:
+def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], samples_key: str = "samples") -> Draft:
     """Read a member, and refuse what its file shows to be no classifier of these samples, before it is run.
 
     Args:
@@ -125,7 +125,7 @@ def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], told: str
         samples: public input -> real rows, [rows, ...]. A member with one input takes the bag's one input whatever
             its own name for it; where that has no name yet (""), the member's name for it stays. An array whose
             shape is that of an input without batch dimension is folded in as a constant.
-        told: key and file of the samples, for messages.
+        samples_key: key and file of the samples, for messages.
 
     Raises:
         ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
@@ -144,8 +144,8 @@ def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], told: str
         samples = {model.graph.inputs[0].name or "": samples[""]}
     elif len(samples) == len(model.graph.inputs) == 1:
         rename(model, model.graph.inputs[0], next(iter(samples)))
-    _check_inputs(model, samples, where, told)
-    return Draft(member.name, where, model, samples, told, member.scores, names)
+    _check_inputs(model, samples, where, samples_key)
+    return Draft(member.name, where, model, samples, samples_key, member.scores, names)
 
 
 def finish_member(draft: Draft) -> MemberGraph:
@@ -154,14 +154,14 @@ def finish_member(draft: Draft) -> MemberGraph:
     Raises:
         ConfigError: see `draft_member`.
     """
-    where, told, samples = draft.where, draft.told, draft.samples
+    where, samples_key, samples = draft.where, draft.samples_key, draft.samples
     exits = len(draft.model.graph.outputs) - 1
     model, remark = with_free_batch(draft.model, samples, where)
     tensors = tuple(_public(value, where) for value in model.graph.inputs)
-    samples = naming.as_columns(samples, {each.name: each for each in tensors})
+    samples = naming.as_columns(samples, {tensor_.name: tensor_ for tensor_ in tensors})
     for tensor in tensors:
-        _check_samples(tensor, samples[tensor.name], where, told)
-    rows = {each.name: samples[each.name] for each in tensors}
+        _check_samples(tensor, samples[tensor.name], where, samples_key)
+    rows = {tensor_.name: samples[tensor_.name] for tensor_ in tensors}
     classes = to_probabilities(model, rows, where, draft.scores)
     check_apart(model, rows, where)
     own = tuple(exit_name(number) for number in range(1, exits + 1))
@@ -227,7 +227,7 @@ def _drop_unread_inputs(model: ir.Model) -> None:
             model.graph.inputs.remove(value)
 
 
-def _check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, told: str) -> None:
+def _check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, text: str) -> None:
     """Refuse inputs that have no samples, or samples that cannot be rows of what they declare."""
     found = list(model.graph.inputs)
     if not found:
@@ -235,7 +235,7 @@ def _check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str
     for value in found:
         if value.name not in samples:
             raise ConfigError(
-                f"{where}: input {value.name!r}: {told} hold no array of that name, only {sorted(samples)}; "
+                f"{where}: input {value.name!r}: {text} hold no array of that name, only {sorted(samples)}; "
                 "write an .npz with one array per input, or say which of them it is: "
                 f'inputs = {{ {value.name} = "{next(iter(samples), "")}" }} in its [[member]]'
             )
@@ -243,7 +243,7 @@ def _check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str
         if value.shape is None or len(value.shape) != rows.ndim or not rows.ndim:
             continue  # rows alone, or no batch dimension, or wrong: told when it is run
         dims = tuple(d if isinstance(d, int) else -1 for d in value.shape[1:])
-        _check_samples(Tensor(value.name or "", _checked_dtype(value, where), dims), rows, where, told)
+        _check_samples(Tensor(value.name or "", _checked_dtype(value, where), dims), rows, where, text)
 
 
 def _public(value: ir.Value, where: str) -> Tensor:
@@ -252,7 +252,7 @@ def _public(value: ir.Value, where: str) -> Tensor:
         raise ConfigError(f"{where}: input {value.name!r} has no batch dimension; {CURE_BATCH}")
     if isinstance(value.shape[0], int):
         raise ConfigError(
-            f"{where}: input {value.name!r} has shape {_told(value.shape)}: its batch dimension is fixed at "
+            f"{where}: input {value.name!r} has shape {_sizes(value.shape)}: its batch dimension is fixed at "
             f"{value.shape[0]}; {CURE_BATCH}"
         )
     if len(value.shape) == 1:
@@ -267,7 +267,7 @@ def _checked_dtype(value: ir.Value, where: str) -> str:
     return dtype
 
 
-def _told(shape: ir.Shape) -> list[int | str]:
+def _sizes(shape: ir.Shape) -> list[int | str]:
     return [d if isinstance(d, int) else str(d) for d in shape]
 
 
@@ -275,11 +275,11 @@ def _numpy_name(dtype: ir.DataType) -> str:
     return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
 
 
-def _check_samples(tensor: Tensor, rows: np.ndarray, where: str, told: str) -> None:
+def _check_samples(tensor: Tensor, rows: np.ndarray, where: str, text: str) -> None:
     fits = rows.ndim == len(tensor.dims) + 1
     fits = fits and all(d in (-1, n) for d, n in zip(tensor.dims, rows.shape[1:], strict=True))
     if not fits or str(rows.dtype) != tensor.dtype:
         raise ConfigError(
             f"{where}: input {tensor.name!r} wants {tensor.dtype} of shape {['rows', *tensor.dims]}; "
-            f"{told} hold {rows.dtype} of shape {list(rows.shape)}"
+            f"{text} hold {rows.dtype} of shape {list(rows.shape)}"
         )

@@ -92,5 +92,5 @@ def tears_a_group(value: ir.Value) -> bool:
 
 def _single(pair: Sequence[ir.Value | None]) -> tuple[ir.Value, ir.Value] | None:
     """Scale and zero point if both are constants of one number."""
-    found = [each for each in pair if each is not None and each.const_value is not None and each.const_value.size == 1]
+    found = [node for node in pair if node is not None and node.const_value is not None and node.const_value.size == 1]
     return (found[0], found[1]) if len(found) == 2 else None

@@ -75,6 +75,6 @@ def as_columns(samples: Mapping[str, np.ndarray], inputs: Mapping[str, Tensor]) 
         inputs: name -> what is wanted.
     """
     return {
-        name: each[:, None] if each.ndim == 1 and name in inputs and inputs[name].dims == (1,) else each
-        for name, each in samples.items()
+        name: sample[:, None] if sample.ndim == 1 and name in inputs and inputs[name].dims == (1,) else sample
+        for name, sample in samples.items()
     }

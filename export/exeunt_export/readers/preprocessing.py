@@ -67,7 +67,7 @@ def _meeting(graph: ir.Graph, made: Sequence[ir.Value], path: Path, where: str) 
         return [(made[0], next(iter(wanted.values())))]
     for value in made:
         if value.name not in wanted:
-            names = ", ".join(repr(each) for each in wanted)
+            names = ", ".join(repr(name) for name in wanted)
             raise ConfigError(
                 f"{path}: output {value.name!r} is no input of {where}; allowed: {names}, or one output for one input"
             )

@@ -62,7 +62,7 @@ def check_graph(model: ir.Model, where: str, output: str = "", given: Collection
     _check_cache(inputs, where)
     _check_state(inputs, model.graph.outputs, where)
     if outputs and all(value.shape is not None and _is_dense(list(value.shape)) for value in outputs):
-        shape = [each if isinstance(each, int) else str(each) for each in outputs[0].shape or ()]
+        shape = [size if isinstance(size, int) else str(size) for size in outputs[0].shape or ()]
         raise ConfigError(f"{where}: output {outputs[0].name!r} {shape}: {why_dense(model, len(shape))}")
 
 
@@ -87,15 +87,15 @@ def why_dense(model: ir.Model, rank: int) -> str:
 
 
 def _is_dense(shape: Sequence[object]) -> bool:
-    return len(shape) > 2 and sum(each != 1 for each in shape[1:]) > 1
+    return len(shape) > 2 and sum(size != 1 for size in shape[1:]) > 1
 
 
 def _check_operators(model: ir.Model, where: str) -> None:
     schemas = get_all_operator_schema()
     known: dict[tuple[str, str], int] = {}
-    for each in schemas:
-        key = (each.domain, each.name)
-        known[key] = min(each.since_version, known.get(key, each.since_version))
+    for schema in schemas:
+        key = (schema.domain, schema.name)
+        known[key] = min(schema.since_version, known.get(key, schema.since_version))
     strange: dict[str, int] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         domain = "" if node.domain == "ai.onnx" else node.domain
@@ -104,9 +104,9 @@ def _check_operators(model: ir.Model, where: str) -> None:
             named = f"{domain or 'ai.onnx'}:{node.op_type} (opset {opset})"
             strange[named] = strange.get(named, 0) + 1
     if strange:
-        told = ", ".join(f"{name} x {count}" for name, count in sorted(strange.items()))
+        text = ", ".join(f"{name} x {count}" for name, count in sorted(strange.items()))
         raise ConfigError(
-            f"{where}: operators that onnxruntime does not know: {told}. Missing is the code to run them: custom "
+            f"{where}: operators that onnxruntime does not know: {text}. Missing is the code to run them: custom "
             "operators live in libraries that neither this export nor Triton's onnxruntime backend loads; export the "
             "model with standard operators only, or with its functions decomposed"
         )
@@ -140,9 +140,9 @@ def _refuse_operators(where: str, found: set[str], what: str, missing: str, why:
 def _check_cache(inputs: Sequence[ir.Value], where: str) -> None:
     cache = [value.name or "" for value in inputs if _CACHE.search(value.name or "")]
     if cache:
-        told = ", ".join(cache[:3]) + (", ..." if len(cache) > 3 else "")
+        text = ", ".join(cache[:3]) + (", ..." if len(cache) > 3 else "")
         raise ConfigError(
-            f"{where}: inputs {told}: a generative decoder with its cache. exeunt answers each row once, with one "
+            f"{where}: inputs {text}: a generative decoder with its cache. exeunt answers each row once, with one "
             "class; missing are a decision per token, and a cache that is filled for tokens that left early; "
             f"{_CURE_TOKENS}, without cache (use_cache = False)"
         )
@@ -163,7 +163,7 @@ def _check_state(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], where:
 def _stem(value: ir.Value) -> tuple[str, int | None, int]:
     """Name without the words for before and after, type and rank: what an input and output of one state share."""
     words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", value.name or "").lower())
-    kept = [each for each in words if each and not _STATE_WORDS.fullmatch(each)]
+    kept = [word for word in words if word and not _STATE_WORDS.fullmatch(word)]
     short = "_".join(kept)
     if len(short) == 2 and short[1] in "0n":  # torch's habit: h0 and hn, c0 and cn
         short = short[0]

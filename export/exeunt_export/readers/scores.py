@@ -80,10 +80,10 @@ def choose_output(model: ir.Model, output: str, where: str) -> ir.Value:
     fitting = [value for value in outputs.values() if len(outputs) == 1 or _may_hold_scores(value)]
     if len(fitting) == 1:
         return _without_zipmap(fitting[0])
-    told = "; ".join(f"{name}: {_described(value)}" for name, value in outputs.items())
+    text = "; ".join(f"{name}: {_described(value)}" for name, value in outputs.items())
     example = (fitting[0].name if fitting else next(iter(outputs), "")) or ""
     raise ConfigError(
-        f"{where}: {len(outputs)} outputs ({told}); say which holds the class scores: "
+        f"{where}: {len(outputs)} outputs ({text}); say which holds the class scores: "
         f'output = "{example}" in its [[member]]'
     )
 
@@ -103,10 +103,10 @@ def to_probabilities(model: ir.Model, rows: Mapping[str, np.ndarray], where: str
         ConfigError: the output is no classification, the graph fails on real rows, or exits have other classes.
     """
     measured = _scores_of(model, rows, where, (1, 7))
-    if kind == "auto" and any(each.size == len(each) for each in measured):
+    if kind == "auto" and any(range_.size == len(range_) for range_ in measured):
         measured = _scores_of(model, rows, where, (_MANY,))  # whether one score is a probability shows on many rows
     ends = list(model.graph.outputs)
-    made = [append_probabilities(model, *each, where, kind) for each in zip(ends, measured, strict=True)]
+    made = [append_probabilities(model, *end, where, kind) for end in zip(ends, measured, strict=True)]
     (value, classes), exits = made[0], made[1:]
     for number, (exit_, own) in enumerate(exits, start=1):
         if own != classes:
@@ -183,7 +183,7 @@ def _may_hold_scores(value: ir.Value) -> bool:
     if value.dtype is not None and value.dtype not in _FLOATS:
         return False
     shape = value.shape
-    return shape is None or len(shape) == 2 or (len(shape) > 2 and all(each == 1 for each in shape[2:]))
+    return shape is None or len(shape) == 2 or (len(shape) > 2 and all(size == 1 for size in shape[2:]))
 
 
 def _is_zipmap(value: ir.Value) -> bool:
@@ -205,7 +205,7 @@ def _described(value: ir.Value) -> str:
     kind = "of unknown type" if value.dtype is None else value.dtype.name.lower()
     if value.shape is None:
         return kind
-    return f"{kind} {[each if isinstance(each, int) else str(each) for each in value.shape]}"
+    return f"{kind} {[size if isinstance(size, int) else str(size) for size in value.shape]}"
 
 
 def _maker(value: ir.Value) -> str:
@@ -238,7 +238,7 @@ def _constant(model: ir.Model, array: np.ndarray) -> ir.Value:
 def _append(
     model: ir.Model, op_type: str, value: ir.Value, attributes: dict[str, int], *constants: np.ndarray
 ) -> ir.Value:
-    inputs = [value, *(_constant(model, each) for each in constants)]
+    inputs = [value, *(_constant(model, constant_) for constant_ in constants)]
     node = ir.node(op_type, inputs, attributes=attributes, name=f"{op_type.lower()}_of_{value.name}")
     node.outputs[0].name = f"{value.name}_{op_type.lower()}"
     model.graph.append(node)
@@ -251,14 +251,14 @@ def _scores_of(
     """Outputs on real rows, of the last count; runs the graph as it was read for each, to find a hidden fixed batch."""
     session = onnxfiles.open_in_memory(model, where)
     for count in counts:
-        found = onnxfiles.run(session, {key: each[:count] for key, each in rows.items()}, where)
-        given = min(count, *(len(each) for each in rows.values()))
+        found = onnxfiles.run(session, {key: row[:count] for key, row in rows.items()}, where)
+        given = min(count, *(len(row) for row in rows.values()))
         for scores in found.values():
             if scores.ndim and scores.shape[0] != given:
                 raise ConfigError(
                     f"{where}: {given} rows in, {scores.shape[0]} out: a fixed batch inside; {CURE_BATCH}"
                 )
-    return [np.asarray(each) for each in found.values()]
+    return [np.asarray(node) for node in found.values()]
 
 
 def _are_probabilities(scores: np.ndarray) -> bool:

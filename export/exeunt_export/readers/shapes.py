@@ -20,7 +20,7 @@ def rebase(member: MemberGraph, costs: NodeCosts) -> None:
     Nothing is done where an input has free dimensions besides the batch: sizes inside may follow them.
     """
     graph = member.model.graph
-    if any(dim < 0 for each in member.inputs for dim in each.dims):
+    if any(dim < 0 for input_ in member.inputs for dim in input_.dims):
         return
     for node in list(graph):
         value = node.inputs[0] if node.op_type == "Shape" and node.inputs else None

@@ -25,16 +25,16 @@ class Shared:
 
     Attributes:
         model: its graph.
-        told: what it takes and makes, for the manifest.
+        samples_key: what it takes and makes, for the manifest.
         samples: what it makes of the samples, and the samples that it does not take; input of the bag -> [rows, ...].
     """
 
     model: ir.Model
-    told: Preprocess
+    preprocess: Preprocess
     samples: dict[str, np.ndarray]
 
 
-def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: str, told: str) -> Shared:
+def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: str, samples_key: str) -> Shared:
     """Read a bag's preprocessing and run it on the samples.
 
     Args:
@@ -42,7 +42,7 @@ def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: s
         path: its ONNX file.
         samples: public input -> [rows, ...].
         where: file and key, for messages.
-        told: key and file of the samples, for messages.
+        samples_key: key and file of the samples, for messages.
 
     Raises:
         ConfigError: it cannot be read or run, the samples are not its inputs, or it has a fixed batch.
@@ -59,21 +59,21 @@ def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: s
     for name in names:
         if name not in samples:
             raise ConfigError(
-                f"{where}: {path}: input {name!r}: {told} hold no array of that name, only {sorted(samples)}"
+                f"{where}: {path}: input {name!r}: {samples_key} hold no array of that name, only {sorted(samples)}"
             )
     taken = {name: samples[name] for name in names}
     rows = len(next(iter(taken.values())))
     made: dict[str, list[np.ndarray]] = {}
     for start in range(0, rows, _BATCH):
-        part = {name: each[start : start + _BATCH] for name, each in taken.items()}
-        for name, each in onnxfiles.run(session, part, f"{where}: {path}").items():
-            if not each.ndim or len(each) != len(next(iter(part.values()))):
+        part = {name: item[start : start + _BATCH] for name, item in taken.items()}
+        for name, item in onnxfiles.run(session, part, f"{where}: {path}").items():
+            if not item.ndim or len(item) != len(next(iter(part.values()))):
                 raise ConfigError(f"{where}: {path}: output {name!r} has no row for each row in; {CURE_BATCH}")
-            made.setdefault(name, []).append(each)
-    joined = {name: np.concatenate(each) for name, each in made.items()}
+            made.setdefault(name, []).append(item)
+    joined = {name: np.concatenate(item) for name, item in made.items()}
     inputs = tuple(_tensor(value, samples[value.name or ""]) for value in model.graph.inputs)
     outputs = tuple(_tensor(value, joined[value.name or ""]) for value in model.graph.outputs)
-    passed = {name: each for name, each in samples.items() if name not in taken and name not in joined}
+    passed = {name: sample for name, sample in samples.items() if name not in taken and name not in joined}
     return Shared(model, Preprocess(contract.preprocess_model(bag), inputs, outputs), passed | joined)
 
 

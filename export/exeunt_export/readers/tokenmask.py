@@ -18,9 +18,9 @@ def mask_of(member: MemberGraph, tokens: int) -> str:
     """
     values = {value.name: value for value in member.model.graph.inputs}
     found = [
-        each.name
-        for each in member.inputs
-        if each.dtype in _NUMBERS and each.dims == (tokens,) and not _chooses(values[each.name])
+        input_.name
+        for input_ in member.inputs
+        if input_.dtype in _NUMBERS and input_.dims == (tokens,) and not _chooses(values[input_.name])
     ]
     named = [name for name in found if "mask" in name.lower()]
     return found[0] if len(found) == 1 else named[0] if len(named) == 1 else ""
@@ -30,9 +30,9 @@ def _chooses(value: ir.Value) -> bool:
     """Whether a value is an index into a table, as it is or in another shape."""
     front, seen = [value], set[ir.Value]()
     while front:
-        each = front.pop()
-        seen.add(each)
-        for user, place in each.uses():
+        value = front.pop()
+        seen.add(value)
+        for user, place in value.uses():
             if (user.op_type in ("Gather", "GatherND", "GatherElements") and place == 1) or user.op_type == "OneHot":
                 return True
             if user.op_type in _SAME and place == 0:

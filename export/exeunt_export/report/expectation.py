@@ -72,8 +72,8 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
     found = []
     for max_loss in LOSSES:
         fixed = best_fixed(seen, costs, max_loss, lossless=False)
-        runs = [answer_fixed(each, fixed, costs, lossless=False) for each in (seen, unseen)]
-        lost = [each.wrong[np.arange(len(each)), run.exit] for each, run in zip((seen, unseen), runs, strict=True)]
+        runs = [answer_fixed(rows_, fixed, costs, lossless=False) for rows_ in (seen, unseen)]
+        lost = [rows_.wrong[np.arange(len(rows_)), run.exit] for rows_, run in zip((seen, unseen), runs, strict=True)]
         found.append(
             Expected(
                 max_loss=max_loss,
@@ -90,7 +90,7 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
 
 
 def _stream(manifest: Manifest, known: Known, rows: np.ndarray) -> VoteStream:
-    feedback = exits_of({votes_name(*key): each[rows] for key, each in known.items()}, manifest)
+    feedback = exits_of({votes_name(*key): votes_[rows] for key, votes_ in known.items()}, manifest)
     never = np.full(len(rows), feedback.exits - 1, dtype=np.int32)
     return stream_of("samples", feedback, certain=never)
 
@@ -111,13 +111,13 @@ def _idle_ramps(manifest: Manifest, expected: Sequence[Expected]) -> list[str]:
     """Ramps at whose exits nobody leaves at any of the losses, exit by exit."""
     if not expected:
         return []
-    idle = [not any(each.leaves[e] for each in expected) for e in range(len(manifest.exits))]
-    most = max(each.max_loss for each in expected)
+    idle = [not any(point.leaves[e] for point in expected) for e in range(len(manifest.exits))]
+    most = max(point.max_loss for point in expected)
     found = []
     for number, exit_ in enumerate(manifest.exits[:-1]):
         ramps = []
         for place, (member, depth) in enumerate(zip(manifest.members, exit_.depths, strict=True)):
-            where = [e for e, each in enumerate(manifest.exits) if each.depths[place] == depth]
+            where = [e for e, exit2 in enumerate(manifest.exits) if exit2.depths[place] == depth]
             if 0 < depth < member.depth and all(idle[e] for e in where):
                 ramps.append(f"{member.name} after segment {depth}")
         if ramps:
@@ -132,14 +132,14 @@ def _idle_members(manifest: Manifest, known: Known, rows: np.ndarray) -> list[st
     """Members without which the vote has the same label on every row."""
     if len(manifest.members) == 1:
         return []
-    told = [known[member.name, member.depth][rows] for member in manifest.members]
+    items = [known[member.name, member.depth][rows] for member in manifest.members]
     weights = [member.weight for member in manifest.members]
-    full = votes.labels(votes.vote(told, weights, manifest.vote))
+    full = votes.labels(votes.vote(items, weights, manifest.vote))
     work_us = [sum(segment.cost_us[1] for segment in member.segments) for member in manifest.members]
     found = []
     for number, member in enumerate(manifest.members):
-        others = [n for n in range(len(told)) if n != number]
-        vote = votes.vote([told[n] for n in others], [weights[n] for n in others], manifest.vote)
+        others = [n for n in range(len(items)) if n != number]
+        vote = votes.vote([items[n] for n in others], [weights[n] for n in others], manifest.vote)
         if (votes.labels(vote) == full).all():
             found.append(
                 f"member {member.name} never matters: on all {len(rows)} rows looked at the others' vote has the same "

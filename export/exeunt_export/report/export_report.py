@@ -105,17 +105,21 @@ class ExportReport:
 
     def to_mapping(self) -> dict[str, Any]:
         """Everything but the manifest, as JSON takes it."""
-        told = asdict(self)
-        del told["output"], told["manifest"]
-        told["members"] = [
-            {"name": each.name, "weight": each.weight, "segments_us": [segment.cost_us[1] for segment in each.segments]}
-            for each in self.manifest.members
+        table = asdict(self)
+        del table["output"], table["manifest"]
+        table["members"] = [
+            {
+                "name": member.name,
+                "weight": member.weight,
+                "segments_us": [segment.cost_us[1] for segment in member.segments],
+            }
+            for member in self.manifest.members
         ]
-        told["exits"] = [
-            {"depths": list(each.depths), "elapsed_us": each.elapsed_us, "agreement": each.agreement}
-            for each in self.manifest.exits
+        table["exits"] = [
+            {"depths": list(exit_.depths), "elapsed_us": exit_.elapsed_us, "agreement": exit_.agreement}
+            for exit_ in self.manifest.exits
         ]
-        return told
+        return table
 
     def save(self, folder: Path) -> None:
         """Write report.json."""
@@ -133,12 +137,12 @@ class ExportReport:
             f"{self.ramp_share:.1%} of the bag's work (budget {self.ramp_budget:.0%})",
             f"{'exit':>4}  {'time':>6}  {'agrees':>7}  depths",
         ]
-        for number, each in enumerate(manifest.exits):
+        for number, exit_ in enumerate(manifest.exits):
             depths = ", ".join(
                 f"{name} {depth}/{member.depth}"
-                for name, member, depth in zip(names, manifest.members, each.depths, strict=True)
+                for name, member, depth in zip(names, manifest.members, exit_.depths, strict=True)
             )
-            lines.append(f"{number:>4}  {each.elapsed_us[1] / full_us:>6.0%}  {each.agreement:>7.1%}  {depths}")
+            lines.append(f"{number:>4}  {exit_.elapsed_us[1] / full_us:>6.0%}  {exit_.agreement:>7.1%}  {depths}")
         for expected in self.expected:
             lines.append(
                 f"at {expected.max_loss:.1%} loss: {expected.latency_us / full_us:.0%} of the full ensemble's time on "
@@ -146,4 +150,4 @@ class ExportReport:
                 f"{expected.unseen_loss:.1%} loss on {self.parts['report']} others"
             )
         lines += map(str, self.quantised)
-        return "\n".join(lines + [f"warning: {each}" for each in self.warnings])
+        return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])

@@ -37,8 +37,8 @@ class Inspection:
     def table(self, max_width: int) -> str:
         """The possible cuts of at most `max_width`, one a line."""
         found = candidates(list(self.boundaries), max_width)
-        widest = max((len(each.after) for each in found), default=0)
-        longest = max(8, *(len(each.op_type) for each in found), 8)
+        widest = max((len(node.after) for node in found), default=0)
+        longest = max(8, *(len(node.op_type) for node in found), 8)
         lines = [
             f"{self.file}: {self.classes} classes, {self.total_us:.0f} us a row on one thread; {len(found)} of "
             f"{len(self.boundaries)} boundaries can be cuts of width <= {max_width}"
@@ -47,14 +47,14 @@ class Inspection:
             lines.append(
                 f"{'share':>6}  {'width':>5}  {'bytes':>9}  {'after':<{widest}}  operator   tensors of one row"
             )
-        for each in found:
-            shapes = ", ".join(f"{tensor.dtype} {list(tensor.dims)}" for tensor in each.tensors)
+        for node in found:
+            shapes = ", ".join(f"{tensor.dtype} {list(tensor.dims)}" for tensor in node.tensors)
             lines.append(
-                f"{each.share:>6.1%}  {each.width:>5}  {each.bytes_per_row:>9}  {each.after:<{widest}}  "
-                f"{each.op_type:<{longest}}  {shapes}"
+                f"{node.share:>6.1%}  {node.width:>5}  {node.bytes_per_row:>9}  {node.after:<{widest}}  "
+                f"{node.op_type:<{longest}}  {shapes}"
             )
         if not found:
-            narrowest = min((each.width for each in candidates(list(self.boundaries), 1 << 30)), default=None)
+            narrowest = min((candidate.width for candidate in candidates(list(self.boundaries), 1 << 30)), default=None)
             lines.append(f"the narrowest has width {narrowest}" if narrowest else "it can be cut nowhere")
         return "\n".join(lines)
 
@@ -83,7 +83,7 @@ def _random_rows(model: ir.Model, path: Path) -> Mapping[str, np.ndarray]:
     rng = np.random.default_rng(0)
     rows = {}
     for value in model.graph.inputs:
-        dims = [each for each in value.shape[1:] if isinstance(each, int)] if value.shape is not None else []
+        dims = [size for size in value.shape[1:] if isinstance(size, int)] if value.shape is not None else []
         if value.dtype is None or value.shape is None or len(dims) != len(value.shape) - 1:
             raise ConfigError(f"{path}: input {value.name!r} has free dimensions; give real inputs with --samples")
         made = rng.normal(size=(_ROWS, *dims))

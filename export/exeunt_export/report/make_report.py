@@ -50,7 +50,7 @@ def make_report(
     parts = opened.parts
     rows = parts.report
     full = votes.labels(assembling.exit_votes(opened, manifest.exits[-1].depths, known))[rows]
-    agrees = {key: float((votes.labels(each)[rows] == full).mean()) for key, each in known.items()}
+    agrees = {key: float((votes.labels(votes_)[rows] == full).mean()) for key, votes_ in known.items()}
     expected = expectation.expect(manifest, known, parts.calibration, rows)
     doubts = expectation.warn(manifest, known, np.concatenate([parts.calibration, rows]), expected)
     small = _quantised(opened, known, before, manifest)
@@ -63,7 +63,7 @@ def make_report(
         parts=parts.sizes,
         ramp_share=plan.ramp_share,
         ramp_budget=opened.bag.cuts.ramp_budget,
-        worst_difference={m.name: each.difference for m, each in zip(opened.bag.members, cut, strict=True)},
+        worst_difference={m.name: member_cut.difference for m, member_cut in zip(opened.bag.members, cut, strict=True)},
         seconds=dict(stages.seconds),
         warnings=(*plan.warnings, *_batch_quantised(opened), *_slower(small), *doubts),
         expected=expected,
@@ -76,18 +76,18 @@ def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float]) -> tuple[
         CutReport(
             member=member.name,
             depth=depth,
-            after=each.boundary.after,
-            width=each.boundary.width,
-            bytes_per_row=each.boundary.bytes_per_row,
-            share=each.boundary.share,
-            grid=each.grid,
-            features=each.features,
+            after=cut_.boundary.after,
+            width=cut_.boundary.width,
+            bytes_per_row=cut_.boundary.bytes_per_row,
+            share=cut_.boundary.share,
+            grid=cut_.grid,
+            features=cut_.features,
             agreement=agrees[member.name, depth],
             exits=tuple(number for number, depths in enumerate(plan.exits) if depths[place] == depth),
-            ramp_bytes=4 * (each.features + 1) * len(opened.labels),
+            ramp_bytes=4 * (cut_.features + 1) * len(opened.labels),
         )
         for place, (member, own) in enumerate(zip(opened.bag.members, plan.cuts, strict=True))
-        for depth, each in enumerate(own, start=1)
+        for depth, cut_ in enumerate(own, start=1)
     )
 
 
@@ -98,13 +98,13 @@ def _quantised(
     rows = opened.parts.report
     weights = [member.weight for member in manifest.members]
     after = {member.name: known[member.name, member.depth][rows] for member in manifest.members}
-    floats = {name: before[name].probabilities if name in before else each for name, each in after.items()}
+    floats = {name: before[name].probabilities if name in before else votes_ for name, votes_ in after.items()}
     votes_before, votes_after = (
-        votes.labels(votes.vote(list(each.values()), weights, manifest.vote)) for each in (floats, after)
+        votes.labels(votes.vote(list(votes_.values()), weights, manifest.vote)) for votes_ in (floats, after)
     )
     found = []
-    for each, told in zip(opened.members, manifest.members, strict=True):
-        name = each.member.name
+    for measured, exported in zip(opened.members, manifest.members, strict=True):
+        name = measured.member.name
         if name not in before:
             continue
         old, new = votes.labels(floats[name]), votes.labels(after[name])
@@ -116,9 +116,9 @@ def _quantised(
                 agreement_after=float((new == votes_after).mean()),
                 same_vote=float((votes_before == votes_after).mean()),
                 bytes_before=before[name].weight_bytes,
-                bytes_after=onnxfiles.weight_bytes(each.member.model),
+                bytes_after=onnxfiles.weight_bytes(measured.member.model),
                 us_before=before[name].total_us,
-                us_after=sum(segment.cost_us[1] for segment in told.segments),
+                us_after=sum(segment.cost_us[1] for segment in exported.segments),
             )
         )
     return tuple(found)
@@ -126,17 +126,19 @@ def _quantised(
 
 def _slower(quantised: Sequence[QuantisedReport]) -> list[str]:
     return [
-        f"member {each.member} is slower in int8 on this machine ({each.us_after / each.us_before:.0%} of the time); "
+        f"member {change.member} is slower in int8 on this machine "
+        f"({change.us_after / change.us_before:.0%} of the time); "
         'set quantize = "none" for it'
-        for each in quantised
-        if each.us_after > _SLOWER * each.us_before
+        for change in quantised
+        if change.us_after > _SLOWER * change.us_before
     ]
 
 
 def _batch_quantised(opened: Opened) -> list[str]:
     return [
-        f"{each.member.where}: member {each.member.name} is quantised dynamically: its scales are taken over a whole "
-        "batch, so a row's probabilities depend a little on what it is batched with; quantise it statically to avoid it"
-        for each in opened.members
-        if integers.is_batch_quantised(each.member.model)
+        f"{member.member.where}: member {member.member.name} is quantised dynamically: its scales are taken over a "
+        "whole batch, so a row's probabilities depend a little on what it is batched with; "
+        "quantise it statically to avoid it"
+        for member in opened.members
+        if integers.is_batch_quantised(member.member.model)
     ]

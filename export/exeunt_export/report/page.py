@@ -56,7 +56,7 @@ def page(report: ExportReport) -> str:
         f"<p>{len(manifest.members)} member(s), {manifest.classes} classes, mode {manifest.mode}, schedule "
         f"{manifest.schedule}, {len(manifest.exits)} exits; written by {escape(manifest.exported_by)}.</p>",
         _tiles(report),
-        *(f'<div class="warning">{escape(each)}</div>' for each in report.warnings),
+        *(f'<div class="warning">{escape(warning)}</div>' for warning in report.warnings),
         "<h2>Members</h2>",
         f"<p>One row at a time, one thread of the exporting machine; every strip is drawn to the scale of the slowest "
         f"member. Below each cut: the exits at which its ramp votes, and how often the ramp alone says what the full "
@@ -81,8 +81,8 @@ def _tiles(report: ExportReport) -> str:
     tiles = [
         (_ms(full_us), "the full ensemble's answer to one row"),
         *(
-            (f"{each.latency_us / full_us:.0%}", f"of that time, expected at {each.max_loss:.1%} loss")
-            for each in report.expected
+            (f"{point.latency_us / full_us:.0%}", f"of that time, expected at {point.max_loss:.1%} loss")
+            for point in report.expected
         ),
         (f"{report.ramp_share:.1%}", f"is what the ramps add to the work; the budget is {report.ramp_budget:.0%}"),
     ]
@@ -94,7 +94,7 @@ def _members(report: ExportReport) -> Iterable[str]:
     manifest = report.manifest
     slowest_us = max(sum(segment.cost_us[1] for segment in member.segments) for member in manifest.members)
     for member, weight in zip(manifest.members, manifest.weights, strict=True):
-        cuts = [each for each in report.cuts if each.member == member.name]
+        cuts = [cut for cut in report.cuts if cut.member == member.name]
         costs_us = [segment.cost_us[1] for segment in member.segments]
         agreement = report.member_agreement[member.name]
         yield (
@@ -117,17 +117,17 @@ def _cuts(cuts: Sequence[CutReport]) -> str:
     )  # fmt: skip
     rows = [
         [
-            str(each.depth),
-            f"<code>{escape(each.after)}</code>",
-            str(each.width),
-            f"{each.bytes_per_row:,}",
-            f"{each.share:.0%}",
-            f"{each.grid} x {each.grid}" if each.grid else "own exit",
-            f"{each.features:,}",
-            f"{each.ramp_bytes / 1024:,.1f} KiB",
-            f"{each.agreement:.1%}",
+            str(cut.depth),
+            f"<code>{escape(cut.after)}</code>",
+            str(cut.width),
+            f"{cut.bytes_per_row:,}",
+            f"{cut.share:.0%}",
+            f"{cut.grid} x {cut.grid}" if cut.grid else "own exit",
+            f"{cut.features:,}",
+            f"{cut.ramp_bytes / 1024:,.1f} KiB",
+            f"{cut.agreement:.1%}",
         ]
-        for each in cuts
+        for cut in cuts
     ]
     return _table(head, rows)
 
@@ -137,7 +137,7 @@ def _exits(report: ExportReport) -> str:
     full_us = manifest.exits[-1].elapsed_us[1]
     head = (
         ("exit", "left"), ("segments that have run", "left"), ("time", ""), ("of the full", ""), ("agreement", ""),
-        *((f"leave at {each.max_loss:.1%}", "") for each in report.expected),
+        *((f"leave at {point.max_loss:.1%}", "") for point in report.expected),
     )  # fmt: skip
     rows = []
     for number, exit_ in enumerate(manifest.exits):
@@ -147,8 +147,8 @@ def _exits(report: ExportReport) -> str:
             if depth
         )
         time_us = exit_.elapsed_us[1]
-        told = [str(number), depths, _ms(time_us), f"{time_us / full_us:.0%}", f"{exit_.agreement:.1%}"]
-        rows.append([*told, *(f"{each.leaves[number]:.1%}" for each in report.expected)])
+        items = [str(number), depths, _ms(time_us), f"{time_us / full_us:.0%}", f"{exit_.agreement:.1%}"]
+        rows.append([*items, *(f"{point.leaves[number]:.1%}" for point in report.expected)])
     return _table(head, rows)
 
 
@@ -156,7 +156,7 @@ def _expected(report: ExportReport) -> str:
     if not report.expected:
         return "<p>The bag has no early exit: every answer waits for the full ensemble.</p>"
     full_us = report.manifest.exits[-1].elapsed_us[1]
-    told = (
+    message = (
         f"<p>Mean time of an answer with the best fixed thresholds for {report.expected[0].rows} calibration rows, at "
         f"batch 1 on an idle machine, heads of the offered exits included. The {report.parts['report']} other rows had "
         "no say in the thresholds: where their loss is above the one aimed at, fixed thresholds do not keep it; the "
@@ -168,16 +168,16 @@ def _expected(report: ExportReport) -> str:
     )  # fmt: skip
     rows = [
         [
-            f"{each.max_loss:.1%}",
-            _ms(each.latency_us),
-            f"{each.latency_us / full_us:.0%}",
-            f"{each.unseen_latency_us / full_us:.0%}",
-            f"{each.unseen_loss:.1%}",
-            _bar(each),
+            f"{point.max_loss:.1%}",
+            _ms(point.latency_us),
+            f"{point.latency_us / full_us:.0%}",
+            f"{point.unseen_latency_us / full_us:.0%}",
+            f"{point.unseen_loss:.1%}",
+            _bar(point),
         ]
-        for each in report.expected
+        for point in report.expected
     ]
-    return told + _table(head, rows)
+    return message + _table(head, rows)
 
 
 def _bar(expected: Expected) -> str:

@@ -30,10 +30,10 @@ _FLOAT16_FROM = 100  # classes above which calibration data are kept in half pre
 def votes_of_samples(opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, AnyRamp]) -> dict[Key, np.ndarray]:
     """(member, depth) -> its probabilities on every sample, float32 [rows, classes]; ramps and final outputs."""
     found = {}
-    for member, each in zip(opened.bag.members, cut, strict=True):
-        for depth, features in enumerate(each.features, start=1):
+    for member, member_cut in zip(opened.bag.members, cut, strict=True):
+        for depth, features in enumerate(member_cut.features, start=1):
             found[member.name, depth] = ramps[member.name, depth].probabilities(features)
-        found[member.name, len(each.pieces)] = each.probabilities
+        found[member.name, len(member_cut.pieces)] = member_cut.probabilities
     return found
 
 
@@ -84,18 +84,18 @@ def profile_bag(
 ) -> tuple[tuple[Member, ...], tuple[Exit, ...]]:
     """Time segments and heads, and describe members and exits for the manifest."""
     sizes = latency.batch_sizes(opened.bag.serving.max_batch_size)
-    total = latency.ROUNDS * (len(cut) + sum(each is not None for each in heads))
+    total = latency.ROUNDS * (len(cut) + sum(head_ is not None for head_ in heads))
     steps = iter(range(1, total + 1))
 
     def advance() -> None:
         stages.at("profile", next(steps), total)
 
     stages.at("profile", 0, total)
-    members = tuple(_member(opened, number, each, sizes, advance) for number, each in enumerate(cut))
+    members = tuple(_member(opened, number, member_cut, sizes, advance) for number, member_cut in enumerate(cut))
     features = {
-        features_name(member.name, depth): each
+        features_name(member.name, depth): feature
         for member, one in zip(members, cut, strict=True)
-        for depth, each in enumerate(one.features, start=1)
+        for depth, feature in enumerate(one.features, start=1)
     }
     exits = []
     weights = plan.weights or (None,) * len(plan.exits)
@@ -110,15 +110,15 @@ def profile_bag(
 
 
 def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], advance: latency.Advance) -> Member:
-    bag, told = opened.bag, opened.bag.members[number]
+    bag, member = opened.bag, opened.bag.members[number]
     rows = opened.rows_of(opened.members[number].member)
     costs = latency.profile_chain(cut.chain, rows, sizes, advance)
     segments = tuple(
         Segment(model, piece.inputs, piece.outputs, piece.features, cost)
         for model, piece, cost in zip(cut.models, cut.pieces, costs, strict=True)
     )
-    whole = contract.member_model(bag.name, told.name) if bag.serving.baseline else None
-    return Member(told.name, float(told.weight), segments, whole)
+    whole = contract.member_model(bag.name, member.name) if bag.serving.baseline else None
+    return Member(member.name, float(member.weight), segments, whole)
 
 
 def _elapsed(opened: Opened, members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int) -> list[float]:
@@ -143,5 +143,5 @@ def save_calibration(folder: Path, opened: Opened, known: Mapping[Key, np.ndarra
     """
     dtype = np.float16 if len(opened.labels) > _FLOAT16_FROM else np.float32
     rows = opened.parts.calibration
-    arrays = {votes_name(*key): each[rows].astype(dtype) for key, each in known.items()}
+    arrays = {votes_name(*key): votes_[rows].astype(dtype) for key, votes_ in known.items()}
     np.savez(folder / contract.CALIBRATION_FILE, **arrays)

@@ -54,13 +54,13 @@ def _warm_up(config: pb.ModelConfig) -> None:
 
     Not where a dimension is free: Triton wants all of them, and a model that fails on a made-up one would not load.
     """
-    if any(dim < 0 for each in config.input for dim in each.dims):
+    if any(dim < 0 for tensor in config.input for dim in tensor.dims):
         return
     row = config.model_warmup.add(name="one_row", batch_size=1)
-    for each in config.input:
-        row.inputs[each.name].data_type = each.data_type
-        row.inputs[each.name].dims.extend(each.dims)
-        row.inputs[each.name].zero_data = True
+    for tensor in config.input:
+        row.inputs[tensor.name].data_type = tensor.data_type
+        row.inputs[tensor.name].dims.extend(tensor.dims)
+        row.inputs[tensor.name].zero_data = True
 
 
 def exit_controller(
@@ -78,12 +78,12 @@ def exit_controller(
     if votes is None:
         config = _model("exit_controller", serving, inputs, outputs)
     else:
-        wide = next(each.dims for each in answers if each.name == contract.PROBABILITIES)
-        taps = [Tensor(contract.TICKET, "int64", (1,)), *(Tensor(each, "float32", wide) for each in votes)]
+        wide = next(answer.dims for answer in answers if answer.name == contract.PROBABILITIES)
+        taps = [Tensor(contract.TICKET, "int64", (1,)), *(Tensor(vote, "float32", wide) for vote in votes)]
         outputs.append(Tensor(contract.TAPPED, "int64", (1,)))
         config = _model("exit_controller", serving, [*inputs, *taps], outputs)
-        for each in config.input:
-            each.optional = True  # a request brings the public inputs, a tap its ticket and votes
+        for tensor in config.input:
+            tensor.optional = True  # a request brings the public inputs, a tap its ticket and votes
     config.instance_group.add(kind="KIND_CPU", count=1)  # a tap must reach the process that holds the ticket
     return config
 
@@ -92,12 +92,12 @@ def vote_model(
     serving: Serving, votes: Sequence[str], weights: Sequence[float], kind: str, classes: int
 ) -> pb.ModelConfig:
     """The baseline's vote: one input per member, in the bag's order."""
-    inputs = [Tensor(each, "float32", (classes,)) for each in votes]
+    inputs = [Tensor(vote, "float32", (classes,)) for vote in votes]
     outputs = [Tensor(contract.PROBABILITIES, "float32", (classes,)), Tensor(contract.LABEL, "int64", (1,))]
     config = _model("vote", serving, inputs, outputs)
     config.dynamic_batching.SetInParent()
     config.instance_group.add(kind="KIND_CPU", count=1)
-    config.parameters["weights"].string_value = ",".join(repr(float(each)) for each in weights)
+    config.parameters["weights"].string_value = ",".join(repr(float(weight)) for weight in weights)
     config.parameters["vote"].string_value = kind
     return config
 

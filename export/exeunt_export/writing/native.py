@@ -140,7 +140,7 @@ def shape_ranges(config: pb.ModelConfig) -> dict[str, str]:
     """TensorRT's range of batches: "min", "opt", "max" -> "INPUT:1x3x32x32,..."."""
     rows = {"min": 1, "opt": max(1, config.max_batch_size // _OPTIMAL_SHARE), "max": config.max_batch_size}
     return {
-        which: ",".join(f"{each.name}:{'x'.join(map(str, (batch, *each.dims)))}" for each in config.input)
+        which: ",".join(f"{tensor.name}:{'x'.join(map(str, (batch, *tensor.dims)))}" for tensor in config.input)
         for which, batch in rows.items()
     }
 

@@ -76,7 +76,7 @@ def check_output(output: Path, force: bool) -> None:
         return
     if not output.is_dir():
         raise ConfigError(f"{output}: is a file; choose a folder with -o")
-    if {each.name for each in output.iterdir()} <= _HARMLESS:
+    if {path.name for path in output.iterdir()} <= _HARMLESS:
         return
     if not any(output.glob(f"*/1/{contract.MANIFEST_FILE}")):
         raise ConfigError(f"{output}: holds something that exeunt did not write; choose another folder with -o")
@@ -89,9 +89,9 @@ def _exchange(new: Path, output: Path, old: Path) -> None:
     if not output.exists():
         new.rename(output)
         return
-    for each in output.iterdir():
-        if each.name in _HARMLESS - _OURS:
-            shutil.copy2(each, new / each.name)
+    for path in output.iterdir():
+        if path.name in _HARMLESS - _OURS:
+            shutil.copy2(path, new / path.name)
     output.rename(old)
     try:
         new.rename(output)
@@ -138,8 +138,8 @@ def tap_votes(manifest: Manifest) -> list[str]:
 def _public(root: Path, manifest: Manifest, serving: Serving) -> None:
     answers = manifest.answers
     ensemble = _ensemble(serving, manifest, answers)
-    names = {each.name: each.name for each in answers}
-    ensemble.step(contract.exit_model(manifest.bag), {each.name: each.name for each in manifest.inputs}, names)
+    names = {answer.name: answer.name for answer in answers}
+    ensemble.step(contract.exit_model(manifest.bag), {input_.name: input_.name for input_ in manifest.inputs}, names)
     _write_ensemble(root, manifest.bag, ensemble, manifest)
 
 
@@ -148,7 +148,7 @@ def _ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -
     ensemble = configs.Ensemble(serving, manifest.public_inputs, outputs)
     if manifest.preprocess is not None:
         tensors = (manifest.preprocess.inputs, manifest.preprocess.outputs)
-        ensemble.step(manifest.preprocess.model, *({each.name: each.name for each in some} for some in tensors))
+        ensemble.step(manifest.preprocess.model, *({tensor.name: tensor.name for tensor in some} for some in tensors))
     return ensemble
 
 
@@ -193,7 +193,7 @@ def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
     inputs = [*manifest.inputs, Tensor(TICKET, "int64", (1,))]
     taps = [Tensor(contract.tap_name(e), "int64", (1,)) for e in range(len(manifest.exits))]
     ensemble = configs.Ensemble(serving, inputs, taps)
-    public = {each.name for each in manifest.inputs}
+    public = {input_.name for input_ in manifest.inputs}
 
     def within(member: str, tensor: str, depth: int) -> str:
         """Name in the ensemble of a member's tensor: the public inputs are shared, all else is the member's own."""
@@ -208,8 +208,8 @@ def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
             made = [*segment.outputs, *([segment.features] if segment.features else [])]
             ensemble.step(
                 segment.model,
-                {each.name: within(member.name, each.name, depth) for each in segment.inputs},
-                {each.name: within(member.name, each.name, depth) for each in made},
+                {input_.name: within(member.name, input_.name, depth) for input_ in segment.inputs},
+                {model.name: within(member.name, model.name, depth) for model in made},
             )
     for number, exit_ in enumerate(manifest.exits):
         _add_exit(ensemble, manifest, number, exit_.depths, exit_.heads)
@@ -229,7 +229,7 @@ def _add_exit(
     if heads is not None:
         features = [features_name(manifest.members[m].name, d) for m, d in ramps]
         made = [votes_name(manifest.members[m].name, d) for m, d in ramps]
-        ensemble.step(heads, {each: each for each in features}, {each: votes[each] for each in made})
+        ensemble.step(heads, {feature: feature for feature in features}, {model: votes[model] for model in made})
     tap = {TICKET: TICKET, **votes}
     ensemble.step(contract.exit_model(manifest.bag), tap, {TAPPED: contract.tap_name(number)})
 
@@ -240,15 +240,15 @@ def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) 
     votes = [votes_name(member.name, member.depth) for member in manifest.members]
     for member, vote in zip(manifest.members, votes, strict=True):
         assert member.model is not None  # the baseline was asked for
-        taken = {each.name for segment in member.segments for each in segment.inputs}
-        inputs = [each for each in manifest.inputs if each.name in taken]
+        taken = {input_.name for segment in member.segments for input_ in segment.inputs}
+        inputs = [input_ for input_ in manifest.inputs if input_.name in taken]
         config = configs.onnx_model(serving, inputs, outputs[:1])
         _onnx(root, member.model, config, files.whole[member.model])
-        ensemble.step(member.model, {each.name: each.name for each in inputs}, {PROBABILITIES: vote})
+        ensemble.step(member.model, {input_.name: input_.name for input_ in inputs}, {PROBABILITIES: vote})
     name = contract.vote_model(manifest.bag)
     weights = [member.weight for member in manifest.members]
     configs.write(configs.vote_model(serving, votes, weights, manifest.vote, manifest.classes), root / name)
-    ensemble.step(name, {each: each for each in votes}, {each.name: each.name for each in outputs})
+    ensemble.step(name, {name_: name_ for name_ in votes}, {output.name: output.name for output in outputs})
     _write_ensemble(root, contract.full_model(manifest.bag), ensemble, manifest)
 
 

@@ -95,7 +95,7 @@ def _with_inputs(repository: Path, manifest: Manifest, rows: Mapping[str, np.nda
             yield segment.model, number, fed
         if member.model is not None:
             session = onnxfiles.open_session(repository / member.model / "1" / "model.onnx")
-            names = {each.name for each in session.get_inputs()}
+            names = {input_.name for input_ in session.get_inputs()}
             yield member.model, number, {name: public[name] for name in public if name in names}
     for number, exit_ in enumerate(manifest.exits):
         if exit_.heads is not None:

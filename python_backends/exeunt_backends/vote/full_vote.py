@@ -43,7 +43,7 @@ class FullVote:
             raise unknown("vote", kind, VOTES, where)
         text = config.parameters.get("weights", "")
         try:
-            weights = tuple(float(each) for each in text.split(","))
+            weights = tuple(float(part) for part in text.split(","))
         except ValueError:
             weights = ()
         if len(weights) != len(inputs) or not all(math.isfinite(weight) and weight > 0 for weight in weights):

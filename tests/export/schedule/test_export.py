@@ -26,7 +26,7 @@ def exported(request, tmp_path_factory):
 
 def run(file, given):
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
+    names = [input_.name for input_ in session.get_inputs()]
     return dict(
         zip([o.name for o in session.get_outputs()], session.run(None, {n: given[n] for n in names}), strict=True)
     )
@@ -44,18 +44,18 @@ def chain(manifest, folder, x):
         final[member.name] = tensors[PROBABILITIES]
     at_exits = []
     for number, exit_ in enumerate(manifest.exits):
-        told = run(folder / f"{exit_.heads}.onnx", features) if exit_.heads else {}
+        found = run(folder / f"{exit_.heads}.onnx", features) if exit_.heads else {}
         voting = [(m, d) for m, d in zip(manifest.members, exit_.depths, strict=True) if d]
-        given = [final[m.name] if d == m.depth else told[votes_name(m.name, d)] for m, d in voting]
-        at_exits.append(votes.vote(given, manifest.exit_weights(number), manifest.vote))
+        items = [final[m.name] if d == m.depth else found[votes_name(m.name, d)] for m, d in voting]
+        at_exits.append(votes.vote(items, manifest.exit_weights(number), manifest.vote))
     return at_exits
 
 
 def whole(manifest, folder, x):
     """The full vote of the unsplit members."""
     root = folder.parent.parent
-    given = [run(root / member.model / "1" / "model.onnx", {"IMAGE": x})[PROBABILITIES] for member in manifest.members]
-    return votes.vote(given, [member.weight for member in manifest.members], manifest.vote)
+    items = [run(root / member.model / "1" / "model.onnx", {"IMAGE": x})[PROBABILITIES] for member in manifest.members]
+    return votes.vote(items, [member.weight for member in manifest.members], manifest.vote)
 
 
 def test_with_all_exits_off_the_answer_is_the_vote_of_the_unsplit_members(exported):

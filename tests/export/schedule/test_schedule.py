@@ -84,7 +84,7 @@ def test_fitted_weights_are_never_worse_than_equal_ones(seed, members, bag):
     given_ = [rng.dirichlet(np.full(4, 0.3), 60).astype(np.float32) for _ in range(members)]
     full = rng.integers(0, 4, 60)
     weights = fitted_weights(given_, bag[:members], full)
-    assert all(each > 0 for each in weights)
+    assert all(weight > 0 for weight in weights)
 
     def agreement(by):
         return (votes.vote(given_, list(by)).argmax(axis=1) == full).mean()

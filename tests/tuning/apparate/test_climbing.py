@@ -70,7 +70,7 @@ def test_figure_9s_latency_wins_are_the_printed_ones() -> None:
     path = search_thresholds(rows, [0, 1], latency_us, allowed_loss=0.01).path
     active = np.ones(3, dtype=bool)
     wins = [
-        1 - rows.latency_us(rows.first_exit(np.array([*each, np.nan]), active), latency_us) / 16_400 for each in path
+        1 - rows.latency_us(rows.first_exit(np.array([*item, np.nan]), active), latency_us) / 16_400 for item in path
     ]
     assert np.allclose(wins, [-0.028, 0.001, 0.047, 0.194, 0.269, 0.304], atol=0.001)
 
@@ -101,10 +101,10 @@ def test_the_climb_ends_where_the_published_loop_ends(
     errors, wrong, weight = window
     ramps = errors.shape[1]
     latency_us = np.sort(elapsed_us)[: ramps + 1]
-    latency_ns = [round((each - latency_us[-1]) * 1000) for each in latency_us]
+    latency_ns = [round((latency_u - latency_us[-1]) * 1000) for latency_u in latency_us]
     records = Records((1.0 - errors).tolist(), wrong.tolist(), weight.tolist(), latency_ns)
-    told = evidence(1.0 - (1.0 - errors), wrong, weight)
-    assert search_thresholds(told, range(ramps), latency_us, allowed, rules).thresholds == plain_climb(
+    found = evidence(1.0 - (1.0 - errors), wrong, weight)
+    assert search_thresholds(found, range(ramps), latency_us, allowed, rules).thresholds == plain_climb(
         records, allowed, rules
     )
 
@@ -166,20 +166,20 @@ def test_an_inactive_exit_is_not_opened() -> None:
 
 
 def test_a_row_that_left_losslessly_leaves_there_under_every_threshold() -> None:
-    told = Feedback.observed(np.ones((4, 3), dtype=int), np.full((4, 3), 0.5))
-    told.reason[2], told.exit[2] = Reason.LOSSLESS, 1
-    first = Evidence.of(told).first_exit(np.zeros(3), np.ones(3, dtype=bool))
+    found = Feedback.observed(np.ones((4, 3), dtype=int), np.full((4, 3), 0.5))
+    found.reason[2], found.exit[2] = Reason.LOSSLESS, 1
+    first = Evidence.of(found).first_exit(np.zeros(3), np.ones(3, dtype=bool))
     assert first.tolist() == [2, 2, 1, 2]
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE, Reason.DEGRADED])
 def test_rows_outside_the_promise_are_no_evidence(reason: Reason) -> None:
-    told = Feedback.observed(np.ones((4, 3), dtype=int), np.full((4, 3), 0.5))
-    told.reason[0], told.never[1] = reason, True
-    assert len(Evidence.of(told)) == 2
+    found = Feedback.observed(np.ones((4, 3), dtype=int), np.full((4, 3), 0.5))
+    found.reason[0], found.never[1] = reason, True
+    assert len(Evidence.of(found)) == 2
 
 
 def test_a_sampled_row_counts_for_all_that_it_stands_for() -> None:
-    told = Feedback.observed(np.array([[0, 1], [1, 1]]), np.full((2, 2), 0.9))
-    told.q[0] = 0.25
-    assert Evidence.of(told).loss(np.zeros(2, dtype=int)) == 0.8
+    found = Feedback.observed(np.array([[0, 1], [1, 1]]), np.full((2, 2), 0.9))
+    found.q[0] = 0.25
+    assert Evidence.of(found).loss(np.zeros(2, dtype=int)) == 0.8

@@ -30,109 +30,109 @@ def good(count: int, error: float = 0.045) -> Feedback:
 
 def lost(count: int, exit_: int = 0, error: float = 0.045) -> Feedback:
     """Rows that left at `exit_` with another label than the full vote's; the other exits are right."""
-    told = good(count, error)
-    told.labels[:, exit_] = 1
+    found = good(count, error)
+    found.labels[:, exit_] = 1
     return dataclasses.replace(
-        told,
+        found,
         answer=np.ones(count, dtype=np.int32),
         exit=np.full(count, exit_, dtype=np.int32),
         reason=np.full(count, Reason.EARLY, dtype=np.int8),
     )
 
 
-def learn(told: HillClimb, feedback: Feedback) -> bool:
+def learn(climb: HillClimb, feedback: Feedback) -> bool:
     """Learn, and run the job that is due; True if there was one."""
-    told.learn(feedback)
-    job = told.retune()
+    climb.learn(feedback)
+    job = climb.retune()
     if job is None:
         return False
-    told.adopt(job())
+    climb.adopt(job())
     return True
 
 
 def opened(**options: object) -> HillClimb:
     """A tuner after its first adjustment, on rows that are all sure and right."""
-    told = tuner(**options)
-    assert learn(told, good(128))
-    return told
+    found = tuner(**options)
+    assert learn(found, good(128))
+    return found
 
 
 def test_thresholds_open_at_the_first_adjustment_after_128_rows() -> None:
-    told = tuner()
-    assert not learn(told, good(127))
-    assert told.thresholds()[:2].tolist() == [0, 0]
-    assert learn(told, good(1))
-    assert told.thresholds()[0] > 0.05
+    found = tuner()
+    assert not learn(found, good(127))
+    assert found.thresholds()[:2].tolist() == [0, 0]
+    assert learn(found, good(1))
+    assert found.thresholds()[0] > 0.05
 
 
 def test_a_loss_within_the_last_16_rows_triggers_a_search() -> None:
-    told = opened()
-    assert not learn(told, good(20))
-    assert learn(told, lost(1))
+    found = opened()
+    assert not learn(found, good(20))
+    assert learn(found, lost(1))
 
 
 def test_the_trigger_looks_back_exactly_16_rows() -> None:
-    told = opened()
-    assert learn(told, lost(1))
-    assert learn(told, good(15))
-    assert not learn(told, good(1))
+    found = opened()
+    assert learn(found, lost(1))
+    assert learn(found, good(15))
+    assert not learn(found, good(1))
 
 
 def test_the_trigger_allows_the_promised_loss() -> None:
-    told = opened(max_loss=2 / 16)
-    told.learn(good(14))
-    assert not learn(told, lost(2))
-    assert learn(told, lost(1))
+    found = opened(max_loss=2 / 16)
+    found.learn(good(14))
+    assert not learn(found, lost(2))
+    assert learn(found, lost(1))
 
 
 def test_a_search_closes_the_exit_that_loses() -> None:
-    told = opened()
-    learn(told, lost(16))
-    assert told.thresholds()[0] < 0.045 < told.thresholds()[1]
+    found = opened()
+    learn(found, lost(16))
+    assert found.thresholds()[0] < 0.045 < found.thresholds()[1]
 
 
 def test_as_published_nothing_reopens_before_the_period_ends() -> None:
-    told = opened(window=64)
-    assert learn(told, lost(16)) and not learn(told, good(111))
-    assert told.thresholds()[0] < 0.045
-    assert learn(told, good(1))
-    assert told.thresholds()[0] > 0.045
+    found = opened(window=64)
+    assert learn(found, lost(16)) and not learn(found, good(111))
+    assert found.thresholds()[0] < 0.045
+    assert learn(found, good(1))
+    assert found.thresholds()[0] > 0.045
 
 
 def test_rows_outside_the_promise_trigger_nothing() -> None:
-    told = opened()
+    found = opened()
     late = lost(16)
     late.reason[:] = Reason.DEADLINE
-    assert not learn(told, late)
+    assert not learn(found, late)
 
 
 def test_a_threshold_leaves_strictly_below() -> None:
-    told = opened()
-    threshold = np.float32(told.thresholds()[0])
+    found = opened()
+    threshold = np.float32(found.thresholds()[0])
     assert threshold == 1.0  # nothing ever erred: the published climb goes to the top
     view = View(np.zeros((2, 3), np.int32), np.array([[0.0] * 3, [1e-6] * 3], np.float32), np.zeros(2, np.int16))
-    assert told.leaves(0, view).tolist() == [False, True]
+    assert found.leaves(0, view).tolist() == [False, True]
 
 
 def test_the_strictest_class_of_service_holds_for_all() -> None:
     settings = Settings(max_loss=0.5, service_classes={"gold": 0.0})
-    told = HillClimb(Setup(COSTS, settings, NOTHING))
-    told.learn(good(16))
-    assert learn(told, lost(1))
+    found = HillClimb(Setup(COSTS, settings, NOTHING))
+    found.learn(good(16))
+    assert learn(found, lost(1))
 
 
 def test_another_promise_is_searched_for_at_once() -> None:
-    told = opened()
-    told.promise((0.0,))
-    assert told.retune() is not None
+    found = opened()
+    found.promise((0.0,))
+    assert found.retune() is not None
 
 
 def test_an_exit_switched_off_by_an_operator_does_not_stop_tuning() -> None:
-    told = tuner()
+    found = tuner()
     unseen = good(128)
     unseen.labels[:, 0], unseen.confidence[:, 0] = -1, np.nan
-    learn(told, unseen)
-    assert told.thresholds()[1] > 0.045
+    learn(found, unseen)
+    assert found.thresholds()[1] > 0.045
 
 
 def test_only_one_ramp_is_active_under_a_strict_budget_for_one() -> None:
@@ -149,25 +149,25 @@ def test_by_default_all_that_export_let_through_may_be_active() -> None:
 
 
 def test_a_ramp_that_never_pays_is_switched_off() -> None:
-    told = tuner(ramp_budget=1.0)
+    found = tuner(ramp_budget=1.0)
     hopeless = good(128)
     hopeless.confidence[:, 0] = 0.05
     hopeless.labels[:, 0] = 1
-    learn(told, hopeless)
-    assert told.active().tolist() == [False, True, True]
+    learn(found, hopeless)
+    assert found.active().tolist() == [False, True, True]
 
 
 def test_without_adjustment_ramps_stay_and_thresholds_still_open() -> None:
-    told = opened(adjust=False)
-    assert told.active().all() and told.thresholds()[0] > 0
+    found = opened(adjust=False)
+    assert found.active().all() and found.thresholds()[0] > 0
 
 
 def test_a_job_works_on_copies() -> None:
-    told = tuner()
-    told.learn(good(128))
-    job = told.retune()
+    found = tuner()
+    found.learn(good(128))
+    job = found.retune()
     assert job is not None
-    told.learn(lost(100))
+    found.learn(lost(100))
     alone = tuner()
     alone.learn(good(128))
     other = alone.retune()
@@ -176,41 +176,41 @@ def test_a_job_works_on_copies() -> None:
 
 
 def test_the_public_code_opens_after_its_first_batch() -> None:
-    told = tuner(constants="public_code")
-    assert learn(told, good(8))
-    assert told.thresholds()[0] > 0
+    found = tuner(constants="public_code")
+    assert learn(found, good(8))
+    assert found.thresholds()[0] > 0
 
 
 def test_the_public_codes_guard_closes_exits_that_erred_at_once() -> None:
-    told = tuner(constants="public_code")
-    learn(told, good(8))
-    version = told.version
-    told.learn(lost(8))
-    assert told.thresholds()[0] == 0 < told.thresholds()[1]
-    assert told.version == version + 1 and told.retune() is None
+    found = tuner(constants="public_code")
+    learn(found, good(8))
+    version = found.version
+    found.learn(lost(8))
+    assert found.thresholds()[0] == 0 < found.thresholds()[1]
+    assert found.version == version + 1 and found.retune() is None
 
 
 def test_an_outcome_older_than_the_guard_is_dropped_and_searched_again() -> None:
-    told = tuner(constants="public_code")
-    learn(told, good(8))
-    told.learn(good(8))
-    told._tune_due = True
-    job = told.retune()
-    told.learn(lost(8))
+    found = tuner(constants="public_code")
+    learn(found, good(8))
+    found.learn(good(8))
+    found._tune_due = True
+    job = found.retune()
+    found.learn(lost(8))
     assert job is not None
-    told.adopt(job())
-    assert told.thresholds()[0] == 0 and told.retune() is not None
+    found.adopt(job())
+    assert found.thresholds()[0] == 0 and found.retune() is not None
 
 
 def test_the_public_codes_window_is_four_batches() -> None:
-    told = tuner(constants="public_code")
-    learn(told, good(8))
-    learn(told, lost(2))
+    found = tuner(constants="public_code")
+    learn(found, good(8))
+    learn(found, lost(2))
     for _ in range(3):
-        told.learn(good(8))
-    told._tune_due = True
-    assert learn(told, good(8))
-    assert told.thresholds()[0] > 0.05
+        found.learn(good(8))
+    found._tune_due = True
+    assert learn(found, good(8))
+    assert found.thresholds()[0] > 0.05
 
 
 @pytest.mark.parametrize(
@@ -223,14 +223,14 @@ def test_a_bad_option_is_refused_by_its_name(option: str, value: object) -> None
 
 
 def test_a_restart_keeps_thresholds_window_and_counters() -> None:
-    told = opened()
-    learn(told, lost(4))
+    found = opened()
+    learn(found, lost(4))
     again = tuner()
-    again.restore(told.state(), clean=False)
-    assert again.version == told.version
-    np.testing.assert_array_equal(again.thresholds(), told.thresholds())
-    assert learn(again, lost(1)) and learn(told, lost(1))
-    np.testing.assert_array_equal(again.thresholds(), told.thresholds())
+    again.restore(found.state(), clean=False)
+    assert again.version == found.version
+    np.testing.assert_array_equal(again.thresholds(), found.thresholds())
+    assert learn(again, lost(1)) and learn(found, lost(1))
+    np.testing.assert_array_equal(again.thresholds(), found.thresholds())
 
 
 def test_a_saved_ramp_set_beyond_the_budget_is_not_taken_over() -> None:

@@ -167,16 +167,16 @@ def test_a_ramp_that_answers_no_sooner_than_the_full_model_is_never_offered() ->
 def test_the_budget_and_the_last_exit_hold_over_many_rounds(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
     exits = int(rng.integers(2, 12))
-    told = Costs(np.sort(rng.uniform(100, 1000, exits)), np.append(rng.uniform(0.5, 20, exits - 1), 0.0))
-    budget_us = share * told.elapsed_us[-1]
-    now = first_set(told, budget_us)
+    found = Costs(np.sort(rng.uniform(100, 1000, exits)), np.append(rng.uniform(0.5, 20, exits - 1), 0.0))
+    budget_us = share * found.elapsed_us[-1]
+    now = first_set(found, budget_us)
     for _ in range(8):
         rows = evidence(rng.beta(0.8, 2.0, (60, exits)))
 
         def tune(active: np.ndarray) -> np.ndarray:
             return np.append(np.where(active[:-1], 0.3, 0.0), np.nan)
 
-        now = adjust(rows, told, now, budget_us, tune)
+        now = adjust(rows, found, now, budget_us, tune)
         assert now.active[-1] and np.isnan(now.thresholds[-1])
-        assert told.head_us[now.ramps].sum() <= budget_us + 1e-9
+        assert found.head_us[now.ramps].sum() <= budget_us + 1e-9
         assert (now.thresholds[:-1][~now.active[:-1]] == 0).all()

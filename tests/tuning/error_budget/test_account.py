@@ -114,9 +114,9 @@ def test_a_class_keeps_its_share_of_the_room_while_it_is_in_use() -> None:
 
 def test_an_early_row_that_was_not_chosen_to_finish_does_not_wait() -> None:
     books = error_budget()
-    told = answers(4, q=0.5)
-    told.finishes[:] = False
-    books.answered(told)
+    found = answers(4, q=0.5)
+    found.finishes[:] = False
+    books.answered(found)
     assert books.classes[0].unconfirmed == 0.0
     assert books.classes[0].answered_rows == 4
 
@@ -164,6 +164,6 @@ def test_the_pace_slows_as_losses_near_the_most_of_a_window_and_recovers_when_th
 
 def test_more_may_be_saved_up_where_more_losses_are_promised() -> None:
     books = ErrorBudget(("", "bulk"), (0.01, 0.05), g=0.2, most_unconfirmed=10)
-    assert [each.capacity for each in books.classes] == pytest.approx([5.0, 25.0])
+    assert [class_.capacity for class_ in books.classes] == pytest.approx([5.0, 25.0])
     books.promise((0.001, 0.1))
-    assert [each.capacity for each in books.classes] == pytest.approx([5.0, 50.0])
+    assert [class_.capacity for class_ in books.classes] == pytest.approx([5.0, 50.0])

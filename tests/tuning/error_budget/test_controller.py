@@ -21,20 +21,20 @@ Votes = dict[tuple[int, int], np.ndarray]
 
 def bag(**settings: object) -> Manifest:
     options = {"g": 0.5, "window_rows": 256, "retune_rows": 64, "period_rows": 128}
-    told = {"tuner": "budget", "tuner_options": options, "max_loss": 0.05, "max_unconfirmed_rows": 12} | settings
-    return manifest(**told)
+    table = {"tuner": "budget", "tuner_options": options, "max_loss": 0.05, "max_unconfirmed_rows": 12} | settings
+    return manifest(**table)
 
 
 def like_a_bag(of: Manifest, rows: int, rng: np.random.Generator) -> Votes:
     """Probabilities that sharpen with depth around what the members finally say."""
     final = 2.5 * rng.standard_normal((rows, CLASSES))
-    told = {}
-    for member, each in enumerate(of.members):
-        for depth in range(1, each.depth + 1):
-            noise = 1.2 * (each.depth + 0.3 - depth) * rng.standard_normal((rows, CLASSES))
+    table = {}
+    for member, votes_ in enumerate(of.members):
+        for depth in range(1, votes_.depth + 1):
+            noise = 1.2 * (votes_.depth + 0.3 - depth) * rng.standard_normal((rows, CLASSES))
             scores = np.exp(final + noise)
-            told[member, depth] = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
-    return told
+            table[member, depth] = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    return table
 
 
 class Life:
@@ -43,13 +43,13 @@ class Life:
     def __init__(self, of: Manifest, seed: int, q: float = 1.0) -> None:
         self.rng = np.random.default_rng(seed)
         self.bag = of
-        told = like_a_bag(of, 100, self.rng)
-        each = [
-            votes.vote(list(at_exit(of, e, told).values()), of.weights[: len(at_exit(of, e, told))].tolist())
+        found = like_a_bag(of, 100, self.rng)
+        both = [
+            votes.vote(list(at_exit(of, e, found).values()), of.weights[: len(at_exit(of, e, found))].tolist())
             for e in range(len(of.exits))
         ]
-        labels = np.stack([votes.labels(one) for one in each], axis=1)
-        calibration = Feedback.observed(labels, np.stack([one.max(axis=1) for one in each], axis=1))
+        labels = np.stack([votes.labels(one) for one in both], axis=1)
+        calibration = Feedback.observed(labels, np.stack([one.max(axis=1) for one in both], axis=1))
         self.tuner = BudgetTuner(Setup(of.costs(), of.settings, calibration))
         self.controller = Controller(of, self.tuner, np.random.default_rng(seed))
         self.controller.finish_probability = q
@@ -58,21 +58,21 @@ class Life:
         self.reasons: set[int] = set()
         self.now_us = 0
 
-    def heard(self, releases: list[Release]) -> None:
-        for each in releases:
-            if each.answer is None:
+    def book(self, releases: list[Release]) -> None:
+        for release in releases:
+            if release.answer is None:
                 continue
-            reason = np.asarray(each.answer.reason).ravel()
+            reason = np.asarray(release.answer.reason).ravel()
             self.reasons |= set(reason.tolist())
             promised = reason <= Reason.LOSSLESS
             self.answers += int(promised.sum())
-            self.losses += int((np.asarray(each.answer.label).ravel() != self.truth[each.key])[promised].sum())
+            self.losses += int((np.asarray(release.answer.label).ravel() != self.truth[release.key])[promised].sum())
 
     def ticket(self, number: int) -> None:
         """One ticket from start to end, its taps in any order, or failing half way."""
         rows = int(self.rng.integers(1, 9))
-        told = like_a_bag(self.bag, rows, self.rng)
-        last = at_exit(self.bag, len(self.bag.exits) - 1, told)
+        found = like_a_bag(self.bag, rows, self.rng)
+        last = at_exit(self.bag, len(self.bag.exits) - 1, found)
         self.truth[number] = votes.labels(votes.vote(list(last.values()), self.bag.weights.tolist()))
         options = ParsedOptions(max_risk=0.02) if self.rng.random() < 0.1 else ParsedOptions()
         self.controller.offer(Request(number, rows, options), self.now_us)
@@ -82,9 +82,9 @@ class Life:
         for exit_ in taps:
             self.now_us += 100
             if self.rng.random() < 0.03:
-                self.heard(self.controller.failed(ticket.id, ServingError("broken"), self.now_us))
+                self.book(self.controller.failed(ticket.id, ServingError("broken"), self.now_us))
                 return
-            self.heard(self.controller.arrived(ticket.id, at_exit(self.bag, int(exit_), told), self.now_us))
+            self.book(self.controller.arrived(ticket.id, at_exit(self.bag, int(exit_), found), self.now_us))
         job = self.tuner.retune()
         if job is not None:
             self.tuner.adopt(job())

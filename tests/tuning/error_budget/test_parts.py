@@ -63,8 +63,8 @@ def test_a_harder_label_gets_a_higher_risk() -> None:
     hard = labels[:, 0] == 2
     labels[hard, -1] = np.where(np.random.default_rng(0).random(hard.sum()) < 0.5, 3, labels[hard, -1])
     calibration = calibrate(labels, confidence, weights, prior(4))
-    told = calibration.risk(0, np.full(4, 0.9), np.arange(4))
-    assert told.argmax() == 2
+    found = calibration.risk(0, np.full(4, 0.9), np.arange(4))
+    assert found.argmax() == 2
 
 
 def test_an_exit_that_no_row_has_seen_keeps_its_prior() -> None:

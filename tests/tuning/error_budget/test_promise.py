@@ -33,7 +33,7 @@ def live(world: World, seed: int, rows: int, classes: int, *, cunning: float, lo
         came += size
         labels, confidence = stream(rng, size, exits)
         service_class = rng.integers(0, classes, size).astype(np.int16)
-        saved = min(each.lambda_ for each in world.tuner.budget.classes) < 0.1
+        saved = min(class_.lambda_ for class_ in world.tuner.budget.classes) < 0.1
         if rng.random() < cunning and (saved or not patient):  # the patient one waits for a full reserve
             labels[:, -1] = strike(world, labels, confidence, service_class)
         elif cunning:

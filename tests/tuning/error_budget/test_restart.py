@@ -25,13 +25,13 @@ def lived(batches: int = 40) -> World:
     return world
 
 
-def reborn(state: State, tmp_path: Path, clean: bool, **told: object) -> BudgetTuner:
+def reborn(state: State, tmp_path: Path, clean: bool, **options: object) -> BudgetTuner:
     """A new tuner from a state that went through a file."""
     file = StateFile(tmp_path, "bag")
     file.save(state, tuner="budget", clean=clean)
     loaded = file.load("budget")
     assert loaded is not None
-    another = tuner(**({"eps": 0.1} | told))  # type: ignore[arg-type]
+    another = tuner(**({"eps": 0.1} | options))  # type: ignore[arg-type]
     another.restore(*loaded)
     return another
 

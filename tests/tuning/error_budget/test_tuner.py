@@ -15,12 +15,12 @@ from exeunt.tuning.tuner import Setup, View
 from tests.tuning.error_budget.world import World, costs, stream, tuner
 
 
-def lived(world: World, batches: int = 60, seed: int = 0, **told: object) -> World:
+def lived(world: World, batches: int = 60, seed: int = 0, **options: object) -> World:
     """Some life, with feedback one batch late."""
     rng = np.random.default_rng(seed)
     for _ in range(batches):
         labels, confidence = stream(rng, 8, world.tuner.setup.exits)
-        world.admit(labels, confidence, **told)  # type: ignore[arg-type]
+        world.admit(labels, confidence, **options)  # type: ignore[arg-type]
         while len(world.flying) > 1:
             world.finish()
     return world
@@ -102,8 +102,8 @@ def test_a_stricter_class_of_service_leaves_later() -> None:
     for _ in range(200):
         labels, confidence = stream(rng, 8, 4)
         classes = rng.integers(0, 2, 8)
-        for each, exit_ in zip(classes.tolist(), world.admit(labels, confidence, classes).tolist(), strict=True):
-            left[each].append(exit_)
+        for class_, exit_ in zip(classes.tolist(), world.admit(labels, confidence, classes).tolist(), strict=True):
+            left[class_].append(exit_)
         world.finish()
     assert np.mean(left[0]) < np.mean(left[1])
 
@@ -208,9 +208,9 @@ def test_a_flood_of_noise_outside_the_promise_costs_others_at_most_a_tenth_of_th
             world.finish()
             if flooded and number % 5 == 0:
                 labels = noise.integers(0, 4, (64, world.tuner.setup.exits))
-                told = Feedback.observed(labels, noise.random(labels.shape))
-                told.never[:] = True
-                world.tuner.learn(told)
+                found = Feedback.observed(labels, noise.random(labels.shape))
+                found.never[:] = True
+                world.tuner.learn(found)
         return int(np.count_nonzero(np.array(world.exits) < world.tuner.setup.exits - 1))
 
     assert early(flooded=True) >= 0.9 * early(flooded=False) > 0

@@ -36,11 +36,11 @@ def stream(rng: np.random.Generator, rows: int, exits: int, classes: int = 4) ->
 
 
 def tuner(
-    exits: int = 4, calibration_rows: int = 64, most_unconfirmed: int = 16, eps: float = 0.05, **told: object
+    exits: int = 4, calibration_rows: int = 64, most_unconfirmed: int = 16, eps: float = 0.05, **options: object
 ) -> BudgetTuner:
-    """A small `budget` tuner; `told` are its options and `service_classes`."""
-    classes = told.pop("service_classes", {})
-    head_us = told.pop("head_us", 0.0)
+    """A small `budget` tuner; `options` are its options and `service_classes`."""
+    classes = options.pop("service_classes", {})
+    head_us = options.pop("head_us", 0.0)
     options = {
         "g": 0.5,
         "window_rows": 128,
@@ -48,7 +48,7 @@ def tuner(
         "retune_rows": 64,
         "calibrate_rows": 128,
         "period_rows": 0,
-    } | told
+    } | options
     settings = Settings(
         tuner="budget",
         tuner_options=options,
@@ -104,30 +104,30 @@ class World:
             finishes[gone] = self.rng.random(len(gone)) < self.q
             self._answered(left[gone], classes[gone], finishes[gone], labels[gone, exit_] != labels[gone, -1])
         shown[:, -1], scores[:, -1] = labels[:, -1], confidence[:, -1]
-        told = Feedback.observed(shown, scores)
-        told.exit[:] = left
-        told.answer[:] = labels[np.arange(rows), left]
-        told.reason[:] = np.where(left < exits - 1, Reason.EARLY, Reason.FULL)
-        told.q[:] = np.where(left < exits - 1, self.q, 1.0)
-        told.service_class[:] = classes
-        self.flying.append(told.rows(finishes))
+        found = Feedback.observed(shown, scores)
+        found.exit[:] = left
+        found.answer[:] = labels[np.arange(rows), left]
+        found.reason[:] = np.where(left < exits - 1, Reason.EARLY, Reason.FULL)
+        found.q[:] = np.where(left < exits - 1, self.q, 1.0)
+        found.service_class[:] = classes
+        self.flying.append(found.rows(finishes))
         return left
 
     def finish(self, number: int = 0) -> None:
         """The full vote of a flying batch arrives."""
-        told = self.flying.pop(number)
-        full = told.rows(told.reason == Reason.FULL)
+        found = self.flying.pop(number)
+        full = found.rows(found.reason == Reason.FULL)
         self._answered(full.exit, full.service_class, np.ones(len(full), dtype=bool), np.zeros(len(full), dtype=bool))
-        if len(told):
-            self.tuner.learn(told)
+        if len(found):
+            self.tuner.learn(found)
         job = self.tuner.retune()
         if job is not None:
             self.tuner.adopt(job())
 
     def drop(self, number: int = 0) -> None:
         """The full vote of a flying batch will never come."""
-        told = self.flying.pop(number)
-        early = told.rows(told.reason == Reason.EARLY)
+        found = self.flying.pop(number)
+        early = found.rows(found.reason == Reason.EARLY)
         if len(early):
             self.tuner.abandoned(_answers(early.exit, early.service_class, np.ones(len(early), dtype=bool), early.q))
 
@@ -152,8 +152,8 @@ class World:
         q = np.where(exits < last, self.q, 1.0).astype(np.float32)
         self.tuner.answered(_answers(exits, classes, finishes, q, last))
         self.exits += exits.tolist()
-        for each, bad in zip(classes.tolist(), lost.tolist(), strict=True):
-            self.lost.setdefault(each, []).append(bool(bad))
+        for class_, bad in zip(classes.tolist(), lost.tolist(), strict=True):
+            self.lost.setdefault(class_, []).append(bool(bad))
 
 
 def _answers(
