@@ -20,6 +20,7 @@ from rich.console import Console
 from exeunt.demo.data import drifting_stream
 from exeunt.demo.prepare import prepare
 from exeunt.manifest_check import MODES
+from exeunt.serving.bags import CONFIG_FILE, model_files
 
 SEED = 0
 REPLAY_ROWS = 2000
@@ -38,7 +39,7 @@ def fill(volume: Path, mode: str, cache: Path | None, console: Console) -> Path:
         the repository.
     """
     repository = volume / "repository"
-    models = len(list(repository.glob("*/config.pbtxt")))
+    models = len(model_files(repository, CONFIG_FILE))
     if models:
         console.print(f"{repository}: kept, it holds {models} models")
         return repository
@@ -52,7 +53,7 @@ def fill(volume: Path, mode: str, cache: Path | None, console: Console) -> Path:
     (making / "replay.npz").replace(volume / "replay.npz")
     prepared.repository.replace(repository)
     shutil.rmtree(making)
-    models = len(list(repository.glob("*/config.pbtxt")))
+    models = len(model_files(repository, CONFIG_FILE))
     console.print(f"{repository}: written, bag {manifest.bag} in mode {mode}, {models} models")
     return repository
 

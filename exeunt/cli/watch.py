@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ def add_parser(subparsers: Any) -> None:
         "watch",
         help="watch a running server in the terminal",
         description="Show once a second who leaves where, how many, and whether the promise is kept, from the status "
-        "file in the server's state_dir. Ctrl-C ends.",
-        epilog="Example: exeunt watch digits",
+        "file in the server's state_dir. Ctrl-C ends. Into a pipe or a file it prints one view below the other.",
+        epilog="Examples: exeunt watch digits | exeunt watch digits --looks 60 > minute.txt",
     )
     parser.add_argument("name", help="name of the bag")
     parser.add_argument(
@@ -42,24 +43,40 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: no status of that bag.
     """
+    from rich.console import Console
     from rich.live import Live
 
-    from exeunt.hosting.control import default_state_dir, find_status
+    from exeunt.hosting.control import default_state_dir
 
     if not args.every_s > 0:
         raise ConfigError(f"--every-s {args.every_s:g}; allowed: a number above 0")
-    state_dir = args.state_dir or default_state_dir()
-    earlier = find_status(state_dir, args.name)
-    looks = 0
-    with Live(view(earlier, earlier, time.time()), auto_refresh=False) as live:
-        while not args.looks or looks < args.looks:
-            time.sleep(args.every_s)
-            now = find_status(state_dir, args.name)
-            if now.pid != earlier.pid or now.written_unix_s < earlier.written_unix_s:
-                earlier = now  # the server has started anew: its counts too
-            live.update(view(earlier, now, time.time()), refresh=True)
-            earlier, looks = now, looks + 1
+    views = _views(args, args.state_dir or default_state_dir())
+    console = Console()
+    if not console.is_terminal:  # a pipe or a file: one view below the other, and no later than it was seen
+        for seen in views:
+            console.print(seen)
+            console.file.flush()
+        return 0
+    with Live(next(views), console=console, auto_refresh=False) as live:
+        for seen in views:
+            live.update(seen, refresh=True)
     return 0
+
+
+def _views(args: argparse.Namespace, state_dir: Path) -> Iterator[RenderableType]:
+    """The view at once, then after every pause."""
+    from exeunt.hosting.control import find_status
+
+    earlier = find_status(state_dir, args.name)
+    yield view(earlier, earlier, time.time())
+    looks = 0
+    while not args.looks or looks < args.looks:
+        time.sleep(args.every_s)
+        now = find_status(state_dir, args.name)
+        if now.pid != earlier.pid or now.written_unix_s < earlier.written_unix_s:
+            earlier = now  # the server has started anew: its counts too
+        yield view(earlier, now, time.time())
+        earlier, looks = now, looks + 1
 
 
 def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:

@@ -5,6 +5,7 @@ Needs numpy only, so that the server's image can use it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from exeunt.serving.pbtxt import Message, parse
 from exeunt.settings import Settings
 
 CONFIG_FILE = "config.pbtxt"
+_FALSE = {"false", "False", "f", "0"}  # how protobuf's text format spells it; anything else may switch a cache on
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,7 @@ def bag_names(repository: Path) -> list[str]:
         ConfigError: no such folder, no permission to look into it, or no bag in it.
     """
     suffix = exit_model("")
-    try:
-        names = [path.parent.parent.name.removesuffix(suffix) for path in _manifests(repository)]
-    except PermissionError as error:
-        raise ConfigError(f"{error.filename}: cannot be read by this user; mind who owns the repository") from None
+    names = [path.parent.parent.name.removesuffix(suffix) for path in _manifests(repository)]
     if not names:
         raise ConfigError(f"{repository}: holds no bag (no */1/{MANIFEST_FILE}); `exeunt export` writes one")
     return names
@@ -117,17 +116,47 @@ def refuse_response_caches(repository: Path) -> None:
     """
     if not _manifests(repository):
         return
-    for path in sorted(repository.glob(f"*/{CONFIG_FILE}")):
+    for path in model_files(repository, CONFIG_FILE):
         for cache in _config(path).get("response_cache", []):
-            if isinstance(cache, dict) and "true" in (cache.get("enable") or []):
+            if not isinstance(cache, dict) or not set(cache.get("enable", [])) <= _FALSE:
                 raise ConfigError(
                     f"{path}: response_cache {{ enable: true }}; allowed: none. Triton's cache does not see request "
                     'parameters, and would hand early answers to requests with exit = "never"'
                 )
 
 
+def model_files(repository: Path, name: str) -> list[Path]:
+    """A file of every model that has it, by model; nothing is read.
+
+    Args:
+        repository: folder of model folders; one that does not exist has none.
+        name: of the file, relative to the model's folder.
+
+    Raises:
+        ConfigError: this user may not look into the repository or a model's folder. (A glob would say "none" there,
+            and a check that finds nothing to look at passes.)
+    """
+    try:
+        with os.scandir(repository) as entries:
+            folders = sorted(Path(entry.path) for entry in entries if entry.is_dir())
+        return [folder / name for folder in folders if _exists(folder / name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        raise ConfigError(f"{error.filename}: cannot be read by this user; mind who owns the repository") from None
+
+
+def _exists(path: Path) -> bool:
+    """As `Path.exists`, but a folder that may not be searched raises PermissionError in every version of Python."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _manifests(repository: Path) -> list[Path]:
-    return sorted(repository.glob(f"*/1/{MANIFEST_FILE}"))
+    return model_files(repository, f"1/{MANIFEST_FILE}")
 
 
 def _bag(path: Path) -> ServedBag:

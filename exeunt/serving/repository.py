@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exeunt.errors import ConfigError
-from exeunt.serving.bags import CONFIG_FILE
+from exeunt.serving.bags import CONFIG_FILE, model_files
 from exeunt.serving.checks.onnx_contract import ModelConfig
 
 
@@ -45,11 +45,11 @@ def model_folders(repository: Path) -> list[Path]:
     """Folders of a repository's models, by name.
 
     Raises:
-        ConfigError: no such folder, or no model in it.
+        ConfigError: no such folder, no permission to look into it, or no model in it.
     """
     if not repository.is_dir():
         raise ConfigError(f"{repository}: no such folder; `exeunt export BAG.toml -o {repository}` writes one")
-    found = sorted(path.parent for path in repository.glob(f"*/{CONFIG_FILE}"))
+    found = [path.parent for path in model_files(repository, CONFIG_FILE)]
     if not found:
         raise ConfigError(f"{repository}: holds no model (no */{CONFIG_FILE}); `exeunt export` writes some")
     return found

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from exeunt.errors import ConfigError, ExeuntError, ServingError
+from exeunt.serving.bags import model_files
 
 TRTEXEC = Path("/usr/src/tensorrt/bin/trtexec")
 RECIPE_FILE, SAMPLE_FILE, PLAN_FILE, ONNX_FILE = "engine.json", "sample.npz", "model.plan", "model.onnx"
@@ -154,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="build all anew")
     args = parser.parse_args(argv)
     try:
-        recipes = [Recipe.read(path) for path in sorted(args.repository.glob(f"*/1/{RECIPE_FILE}"))]
+        recipes = [Recipe.read(path) for path in model_files(args.repository, f"1/{RECIPE_FILE}")]
         if not recipes:
             print(f"{args.repository}: no engines asked for (no */1/{RECIPE_FILE})")
         for recipe in recipes:

@@ -1,6 +1,8 @@
 """`exeunt watch`: what it shows of a status file."""
 
 import dataclasses
+import subprocess
+import sys
 import time
 
 import pytest
@@ -78,3 +80,25 @@ def test_it_ends_after_the_looks_asked_for(tmp_path, capsys):
 def test_what_cannot_be_watched_is_said(tmp_path, capsys, extra, message):
     assert main(["watch", "digits", f"--state-dir={tmp_path}", *extra]) == 78
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def piped(tmp_path):
+    """A watch whose output is a pipe; its server writes no more."""
+    write_status(status_path(tmp_path, "abc"), dataclasses.replace(STATUS, written_unix_s=time.time()))
+    line = [sys.executable, "-m", "exeunt.cli.main", "watch", "digits", f"--state-dir={tmp_path}", "--every-s=0.01"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        yield watching
+        watching.kill()
+
+
+def test_a_reader_of_a_pipe_gets_the_views_as_they_are_seen(piped):
+    heads = [line for line in (piped.stdout.readline() for _ in range(30)) if line.startswith("digits")]
+    assert len(heads) >= 2 and piped.poll() is None
+
+
+def test_it_ends_when_its_reader_does(piped):
+    piped.stdout.readline()
+    piped.stdout.close()
+    assert piped.wait(timeout=60) != 0
+    assert piped.stderr.read() == ""

@@ -1,6 +1,10 @@
 """The one reader of a repository."""
 
+import itertools
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
@@ -13,6 +17,7 @@ from exeunt.serving.bags import bag_names, bag_of, refuse_response_caches, serve
 from exeunt.serving.container import command, options
 from exeunt.serving.pbtxt import parse
 from exeunt.serving.pip_server import serve
+from exeunt.serving.repository import model_folders
 
 
 @pytest.fixture
@@ -60,7 +65,68 @@ def test_what_is_not_the_text_format_is_refused_by_file_and_line(tmp_path, text)
         parse("ok: 1\n" + text, tmp_path / "config.pbtxt")
 
 
+NOBODY = 65534
+
+
+@pytest.fixture
+def as_nobody(tiny_exported):
+    """A readable copy, and every look at it by a user who owns nothing; root itself may read everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        copied = Path(shutil.copytree(tiny_exported, Path(folder) / "repository"))
+        if os.geteuid() == 0:
+            os.seteuid(NOBODY)
+        try:
+            yield copied
+        finally:
+            if os.getuid() == 0:
+                os.seteuid(0)
+
+
+def close(folder):
+    """Nobody but root may look into the folder."""
+    effective = os.geteuid()
+    if os.getuid() == 0:
+        os.seteuid(0)
+    folder.chmod(0)
+    if os.getuid() == 0:
+        os.seteuid(effective)
+
+
+@pytest.mark.parametrize(
+    ("look", "closed"),
+    [
+        *itertools.product([bag_names, served_bags, refuse_response_caches], ["", "tiny_exit", "tiny_exit/1"]),
+        *itertools.product([model_folders], ["", "tiny_exit"]),
+    ],
+)
+def test_a_repository_that_may_not_be_read_is_not_one_without_bags(as_nobody, look, closed):
+    close(as_nobody / closed)
+    with pytest.raises(ConfigError, match="cannot be read by this user"):
+        look(as_nobody)
+
+
 CACHE = "response_cache { enable: true }\n"
+
+
+@pytest.mark.parametrize("spelling", ["0x1", "01", "yes"])
+def test_what_no_reader_of_ours_takes_for_false_is_one_too(repository, spelling):
+    config = repository / "tiny" / "config.pbtxt"
+    config.write_text(config.read_text() + CACHE.replace("true", spelling))
+    with pytest.raises(ConfigError, match="response_cache"):
+        refuse_response_caches(repository)
+
+
+@pytest.mark.parametrize("spelling", ["true", "True", "t", "1", "false", "False", "f", "0"])
+def test_whatever_protobuf_takes_for_true_is_a_response_cache(repository, spelling):
+    config = repository / "tiny" / "config.pbtxt"
+    config.write_text(config.read_text() + CACHE.replace("true", spelling))
+    on = text_format.Parse(config.read_text(), model_config_pb2.ModelConfig()).response_cache.enable
+    if not on:
+        refuse_response_caches(repository)
+        return
+    with pytest.raises(ConfigError, match="response_cache"):
+        refuse_response_caches(repository)
 
 
 @pytest.mark.parametrize("model", ["tiny", "tiny_exit", "tiny_bag"])
