@@ -48,6 +48,7 @@ class Member:
     weight: float
     segments: tuple[Segment, ...]
     model: str | None  # the unsplit member as a Triton model, where the baseline was exported
+    difference: float = 0.0  # largest of a probability between the segments in sequence and the unsplit member
 
     @property
     def depth(self) -> int:
@@ -158,6 +159,7 @@ class Manifest:
         if found["preprocess"] is None:  # bags without it keep what they learnt before there was any
             del found["preprocess"]
         for member in found["members"]:
+            del member["difference"]  # measured, as times are
             for segment in member["segments"]:
                 segment["cost_us"] = {}
         for exit_ in found["exits"]:
@@ -243,7 +245,11 @@ def _manifest(table: dict[str, Any]) -> Manifest:
         max_batch_size=int(table["max_batch_size"]),
         members=tuple(
             Member(
-                member["name"], float(member["weight"]), tuple(_segment(s) for s in member["segments"]), member["model"]
+                member["name"],
+                float(member["weight"]),
+                tuple(_segment(s) for s in member["segments"]),
+                member["model"],
+                float(member.get("difference", 0.0)),
             )
             for member in table["members"]
         ),

@@ -14,6 +14,7 @@ from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest
 from exeunt_export import onnxfiles
 from exeunt_export.bagfile.bagfile import BagFile
+from exeunt_export.counting import COUNTED
 from exeunt_export.planning import own_exits, threads
 from exeunt_export.planning.cut_members import CutMember, cut_members
 from exeunt_export.planning.opening import Opened, open_bag
@@ -67,11 +68,17 @@ def export_bag(
 
 
 def _plan(opened: Opened, stages: Stages) -> tuple[Opened, ExitPlan]:
-    """ExitPlan twice: by the node profile, then by the times that the first plan's segments really take."""
+    """ExitPlan twice: by the node profile, then by the times that the first plan's segments really take.
+
+    Counted times are what they are, so that one plan does.
+    """
     bag, classes = opened.bag, len(opened.labels)
     stages.at("plan", 0, len(opened.members) + 1)
     planner = own_exits.make_plan if any(member.member.exits for member in opened.members) else make_plan
     first = planner(opened.members, bag.cuts, classes, bag.where)
+    if bag.cuts.times == COUNTED:
+        stages.at("plan", len(opened.members) + 1, len(opened.members) + 1)
+        return opened, first
     members = []
     for member, cuts in zip(opened.members, first.cuts, strict=True):
         members.append(refine(member, cuts, opened.rows_of(member.member)))

@@ -18,7 +18,8 @@ import numpy as np
 import onnx_ir as ir
 
 from exeunt.manifest import Tensor
-from exeunt_export import onnxfiles
+from exeunt_export import counting, onnxfiles
+from exeunt_export.counting import COUNTED, MEASURED
 
 _RUNS = 7  # of the profile; the median counts
 _TIMING_BUDGET_S = 0.1
@@ -42,27 +43,50 @@ class NodeCosts:
     total_us: float
 
 
-def measure(model: ir.Model, rows: Mapping[str, np.ndarray], where: str) -> NodeCosts:
+def measure(model: ir.Model, rows: Mapping[str, np.ndarray], where: str, times: str = MEASURED) -> NodeCosts:
     """Profile a graph.
 
     Args:
         model: nodes named uniquely.
         rows: public input -> at least one real row, [rows, ...]; repeated to 3 where there are fewer.
         where: for messages.
+        times: "measured", or "counted" from the shapes (see `counting`).
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnxfiles.save(model, path)
         one, three = (_rows(rows, count) for count in (1, 3))
-        events = [_profile(path, one, _RUNS, where), _profile(path, three, 1, where)]
-        session = onnxfiles.open_session(path)
-        total_us = min(onnxfiles.median_us(session, one, _TIMING_BUDGET_S, where) for _ in range(_ROUNDS))
+        counted = times == COUNTED
+        events = [_profile(path, one, 1 if counted else _RUNS, where), _profile(path, three, 1, where)]
+        cost = _counted(model, events[0]) if counted else _medians(model, events[0])
+        whole = sum(cost.values())
+        total_us = whole if counted else _whole_us(path, one, where)
+    share = {name: us / (whole or 1.0) for name, us in cost.items()}
+    return NodeCosts(share, _tensors(model, events), total_us)
+
+
+def _whole_us(path: Path, feeds: Mapping[str, np.ndarray], where: str) -> float:
+    session = onnxfiles.open_session(path)
+    return min(onnxfiles.median_us(session, feeds, _TIMING_BUDGET_S, where) for _ in range(_ROUNDS))
+
+
+def _medians(model: ir.Model, events: list[dict[str, Any]]) -> dict[str, float]:
+    """Node name -> median time of its runs."""
     times: dict[str, list[float]] = defaultdict(list)
-    for event in events[0]:
+    for event in events:
         times[event["name"]].append(float(event["dur"]))
-    cost = {node.name or "": float(np.median(times.get(node.name or "", [0.0]))) for node in model.graph}
-    whole = sum(cost.values()) or 1.0
-    return NodeCosts({name: us / whole for name, us in cost.items()}, _tensors(model, events), total_us)
+    return {node.name or "": float(np.median(times.get(node.name or "", [0.0]))) for node in model.graph}
+
+
+def _counted(model: ir.Model, events: list[dict[str, Any]]) -> dict[str, float]:
+    """Node name -> counted time of one run."""
+    shapes = {event["name"]: event["args"] for event in events}
+    cost = {}
+    for node in model.graph:
+        run = shapes.get(node.name or "", {})
+        ends = [[next(iter(s.values())) for s in run.get(f"{end}_type_shape", ())] for end in ("input", "output")]
+        cost[node.name or ""] = counting.node_us(node, *ends)
+    return cost
 
 
 def _rows(rows: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:

@@ -78,12 +78,15 @@ def weight_bytes(model: ir.Model) -> int:
     )
 
 
-def open_session(path: Path, *, threads: int = 1, profile_prefix: str | None = None) -> ort.InferenceSession:
+def open_session(
+    path: Path, *, threads: int = 1, optimised: bool = True, profile_prefix: str | None = None
+) -> ort.InferenceSession:
     """An onnxruntime session on the CPU.
 
     Args:
         path: the ONNX file.
         threads: within one run.
+        optimised: whether onnxruntime may fuse nodes and change their layout.
         profile_prefix: where given, graph optimisation is off and onnxruntime writes a node profile to this prefix.
 
     Raises:
@@ -96,6 +99,7 @@ def open_session(path: Path, *, threads: int = 1, profile_prefix: str | None = N
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
+    if profile_prefix is not None or not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

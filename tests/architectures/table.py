@@ -32,7 +32,7 @@ def export_entry(entry: Entry, folder: Path) -> tuple[Path, ExportReport]:
         members=(BagMember("m", file, output=entry.output, exits=entry.exits),),
         samples=None,
         mode="engine",
-        cuts=Cuts(max_cut_width=entry.width, ramp_budget=10.0),
+        cuts=Cuts(max_cut_width=entry.width, ramp_budget=10.0, times="counted"),
         serving=Serving(max_batch_size=16, baseline=False),
     )
     return file, export_bag(bag, folder / f"{entry.name}_repository", samples=samples(entry.kind))

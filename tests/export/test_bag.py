@@ -127,6 +127,7 @@ def test_ramps_agree_more_often_than_chance(exported: ExportReport) -> None:
 def bag_of(tmp_path: Path, files: dict[str, Path], cuts: str = "ramp_budget = 10", top: str = "") -> Path:
     np.save(tmp_path / "samples.npy", noise_rows(80, 0))
     members = "".join(f'[[member]]\nname = "{name}"\nfile = "{file}"\n' for name, file in files.items())
+    cuts = f'times = "counted"\n{cuts}'
     text = f'name = "bag"\nsamples = "samples.npy"\n{top}\n{members}[cuts]\n{cuts}\n[serving]\nmax_batch_size = 2\n'
     (tmp_path / "bag.toml").write_text(text, encoding="utf-8")
     return tmp_path / "bag.toml"

@@ -137,7 +137,7 @@ def mixed_bag(folder: Path, top: str = "", second: str = "") -> Path:
     lines = ['name = "mixed"', 'samples = "samples.npz"', 'mode = "engine"', top]
     lines += ["[[member]]", 'name = "plain"', 'file = "plain.onnx"', 'preprocess = "scale.onnx"']
     lines += ["[[member]]", 'name = "aged"', 'file = "aged.onnx"', 'preprocess = "scale.onnx"', second]
-    lines += ["[cuts]", "exits = 1", "ramp_budget = 10", "[serving]", "max_batch_size = 2"]
+    lines += ["[cuts]", "exits = 1", "ramp_budget = 10", 'times = "counted"', "[serving]", "max_batch_size = 2"]
     (folder / "bag.toml").write_text("\n".join(lines), encoding="utf-8")
     return folder / "bag.toml"
 

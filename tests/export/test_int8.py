@@ -164,7 +164,8 @@ def bag_file(
     tables = "".join(
         f'[[member]]\nname = "{name}"\nfile = "{file}"\n{more}\n' for name, (file, more) in members.items()
     )
-    text = f'name = "{name}"\nsamples = "samples.npy"\n{top}\n{tables}[cuts]\nramp_budget = 10\nexits = 2\n'
+    cuts = '[cuts]\nramp_budget = 10\nexits = 2\ntimes = "counted"\n'
+    text = f'name = "{name}"\nsamples = "samples.npy"\n{top}\n{tables}{cuts}'
     (folder / "bag.toml").write_text(text + f"[serving]\nmax_batch_size = 4\n{more}", encoding="utf-8")
     return folder / "bag.toml"
 

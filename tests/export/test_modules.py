@@ -38,7 +38,7 @@ def test_a_bag_of_modules_is_exported(tmp_path: Path) -> None:
         tmp_path / "repository",
         weights={"wide": 2.0},
         labels=tuple("abcde"),
-        cuts=Cuts(exits=2, ramp_budget=10.0),
+        cuts=Cuts(exits=2, ramp_budget=10.0, times="counted"),
         serving=Serving(max_batch_size=2, baseline=False),
     )
     manifest = report.manifest

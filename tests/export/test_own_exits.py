@@ -44,7 +44,16 @@ def branchy_net(path: Path, exits: int = 2, classes: int = CLASSES) -> Path:
 def bag_of(folder: Path, *members: str, mode: str = "ensemble", exit_table: str = "") -> Path:
     np.save(folder / "samples.npy", noise_rows(80, 0))
     lines = ['name = "tiny"', 'samples = "samples.npy"', f'mode = "{mode}"', *members]
-    lines += ["[cuts]", "exits = 3", "ramp_budget = 10", "[serving]", "max_batch_size = 4", "[exit]", exit_table]
+    lines += [
+        "[cuts]",
+        "exits = 3",
+        "ramp_budget = 10",
+        'times = "counted"',
+        "[serving]",
+        "max_batch_size = 4",
+        "[exit]",
+        exit_table,
+    ]
     (folder / "bag.toml").write_text("\n".join(lines), encoding="utf-8")
     return folder / "bag.toml"
 

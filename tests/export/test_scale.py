@@ -66,7 +66,15 @@ def bag_of(
     for number in range(members):
         file = aged_net(folder / f"m{number}.onnx", number, classes, blocks)
         lines += ["[[member]]", f'name = "m{number}"', f'file = "{file.name}"']
-    lines += ["[cuts]", f"exits = {exits}", "ramp_budget = 100", "[serving]", f"max_batch_size = {batch}", serving]
+    lines += [
+        "[cuts]",
+        f"exits = {exits}",
+        "ramp_budget = 100",
+        'times = "counted"',
+        "[serving]",
+        f"max_batch_size = {batch}",
+        serving,
+    ]
     (folder / "bag.toml").write_text("\n".join(lines), encoding="utf-8")
     return folder / "bag.toml"
 

@@ -35,7 +35,7 @@ def shared_bag(folder: Path, mode: str, samples: dict[str, np.ndarray] | None = 
     lines = ['name = "both"', 'samples = "samples.npz"', f'mode = "{mode}"', 'preprocess = "scale.onnx"']
     for name in MEMBERS:
         lines += ["[[member]]", f'name = "{name}"', f'file = "{name}.onnx"']
-    lines += ["[cuts]", "exits = 1", "ramp_budget = 100", "[serving]", "max_batch_size = 4"]
+    lines += ["[cuts]", "exits = 1", "ramp_budget = 100", 'times = "counted"', "[serving]", "max_batch_size = 4"]
     (folder / "bag.toml").write_text("\n".join(lines), encoding="utf-8")
     return folder / "bag.toml"
 

@@ -34,7 +34,16 @@ def tiny_bag(
         residual_net(tmp_path / f"{name}.onnx", number, seed, CLASSES, SIDE)
         lines += ["[[member]]", f'name = "{name}"', f'file = "{name}.onnx"', f"weight = {1.0 + 0.25 * number}"]
     # nets this small cannot keep 2 %: starting the heads alone costs more than that
-    lines += ["[cuts]", "ramp_budget = 10", cuts, "[serving]", "max_batch_size = 16", "[exit]", exit_table]
+    lines += [
+        "[cuts]",
+        "ramp_budget = 10",
+        'times = "counted"',
+        cuts,
+        "[serving]",
+        "max_batch_size = 16",
+        "[exit]",
+        exit_table,
+    ]
     path = tmp_path / "bag.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

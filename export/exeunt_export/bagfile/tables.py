@@ -11,6 +11,7 @@ from typing import Any
 
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest_check import MOST_BATCH_ROWS
+from exeunt_export.counting import COUNTED, MEASURED
 
 KINDS = ("auto", "cpu", "gpu")
 SCORES = ("auto", "logits", "probabilities")
@@ -71,12 +72,14 @@ class Cuts:
         max_cut_width: most tensors that a cut may have.
         ramp_budget: share of the bag's work that all ramps together may add.
         grid: side lengths of the pooling grid that may be chosen.
+        times: where cuts are placed by: times "measured" on this machine, or operations "counted", the same everywhere.
     """
 
     exits: int = 3
     max_cut_width: int = 2
     ramp_budget: float = 0.02
     grid: tuple[int, ...] = (4, 2, 1)
+    times: str = MEASURED
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless every value is allowed."""
@@ -86,6 +89,8 @@ class Cuts:
             raise ConfigError(f"{where}: ramp_budget = {self.ramp_budget!r}; allowed: a number from 0, 0.02 for 2 %")
         if not self.grid or any(side not in GRIDS for side in self.grid):
             raise ConfigError(f"{where}: grid = {list(self.grid)!r}; allowed: a list of some of {GRIDS}")
+        if self.times not in (MEASURED, COUNTED):
+            raise unknown("times", self.times, (MEASURED, COUNTED), where)
 
 
 @dataclass(frozen=True, slots=True)

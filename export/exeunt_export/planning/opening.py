@@ -159,9 +159,8 @@ def _measure(
     measured: list[Measured] = []
     stages.at("time nodes", 0, len(graphs))
     for graph in graphs:
-        costs = nodecosts.measure(
-            graph.model, {input_.name: samples[input_.name] for input_ in graph.inputs}, graph.where
-        )
+        rows = {input_.name: samples[input_.name] for input_ in graph.inputs}
+        costs = nodecosts.measure(graph.model, rows, graph.where, bag.cuts.times)
         with _naming(bag, graph.name):
             measured.append(own_exits.measured(graph, costs))
         stages.at("time nodes", len(measured), len(graphs))

@@ -102,7 +102,10 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     own = [own_cuts(member) for member in members]
     work_us = sum(member.costs.total_us for member in members)
     times = _times(members, own)
-    prices, warnings = RampPrices(classes), [remark for member in members for remark in member.member.remarks]
+    prices, warnings = (
+        RampPrices(classes, wished.times),
+        [remark for member in members for remark in member.member.remarks],
+    )
     cuts = own
     ramp_us = 0.0
     for grid in sorted(wished.grid, reverse=True):

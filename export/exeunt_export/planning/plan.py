@@ -84,7 +84,7 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     if wished.exits:
         warnings = _check_cuttable(members, offered, wished, where)
     warnings += [remark for member in members for remark in member.member.remarks]
-    prices = RampPrices(classes)
+    prices = RampPrices(classes, wished.times)
 
     def place(exits: int, grid: int) -> list[list[Cut]]:
         wanted = align.wanted_times(total_us, exits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,8 @@ import onnx_ir as ir
 
 from exeunt.contract import FEATURES
 from exeunt.manifest import Tensor
-from exeunt_export import onnxfiles
+from exeunt_export import counting, onnxfiles
+from exeunt_export.counting import COUNTED, MEASURED
 from exeunt_export.cutting import pooling
 from exeunt_export.cutting.split import Cut
 from exeunt_export.onnxfiles import IR_VERSION, OPSET
@@ -22,17 +24,25 @@ _FREE_LENGTH = 32  # stands for a dimension that the model leaves free
 
 
 class RampPrices:
-    """Measured costs of pooling and heads at batch 1 on this machine, each measured once."""
+    """Costs of pooling and heads at batch 1, each measured once on this machine; or counted.
 
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
+    Args:
+        classes: number of classes.
+        times: "measured" or "counted".
+    """
+
+    def __init__(self, classes: int, times: str = MEASURED) -> None:
+        self._classes, self._counted = classes, times == COUNTED
         self._pooling: dict[Cut, float] = {}
         self._heads: dict[tuple[int, ...], float] = {}
         # starting any graph costs something, and pooling runs inside a segment that has been started already
-        self._start_us = _median_us(_pooling_model((Tensor("x", "float32", (1,)),), ("",), 1), [(1,)], ["float32"])
+        one = (Tensor("x", "float32", (1,)),)
+        self._start_us = 0.0 if self._counted else _median_us(_pooling_model(one, ("",), 1), [(1,)], ["float32"])
 
     def pooling_us(self, cut: Cut) -> float:
         """Time that pooling adds to the segment that ends at a cut."""
+        if self._counted:
+            return counting.operations_us(sum(math.prod(map(abs, tensor.dims)) for tensor in cut.pooled))
         if cut not in self._pooling:
             tensors = cut.pooled
             model = _pooling_model(tensors, cut.layouts, cut.grid)
@@ -44,6 +54,8 @@ class RampPrices:
     def heads_us(self, cuts: Sequence[Cut]) -> float:
         """Time of one run of an exit's heads."""
         widths = tuple(cut.features for cut in cuts)
+        if self._counted:
+            return counting.heads_us(widths, self._classes)
         if widths not in self._heads:
             blank = {
                 (str(number), 1): Ramp(np.zeros((f, self._classes), np.float32), np.zeros(self._classes, np.float32))

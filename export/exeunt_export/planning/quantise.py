@@ -78,7 +78,8 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
             measured.costs.total_us,
         )
         made = quantised(measured.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
-        members[number] = Measured.of(made, nodecosts.measure(made.model, rows, made.where))
+        times = opened.bag.cuts.times
+        members[number] = Measured.of(made, nodecosts.measure(made.model, rows, made.where, times))
         stages.at("quantize", done, len(wanted))
     return dataclasses.replace(opened, members=tuple(members)), before
 

@@ -118,7 +118,7 @@ def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], a
         for model, piece, cost in zip(cut.models, cut.pieces, costs, strict=True)
     )
     whole = contract.member_model(bag.name, member.name) if bag.serving.baseline else None
-    return Member(member.name, float(member.weight), segments, whole)
+    return Member(member.name, float(member.weight), segments, whole, cut.difference)
 
 
 def _elapsed(opened: Opened, members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int) -> list[float]:
