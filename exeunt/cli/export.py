@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exeunt.cli.init import add_wish, asked, wish_of
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
     from exeunt.manifest import Manifest
+    from exeunt_export.bagfile.bagfile import BagFile
     from exeunt_export.writing.native import Native
 
 
@@ -23,9 +25,12 @@ def add_parser(subparsers: Any) -> None:
         "train ramps against the full vote, measure, and write a Triton model repository: all of it or nothing.",
         epilog="Example: exeunt export BAG.toml -o model_repository",
     )
-    parser.add_argument("bag", type=Path, help="bag file: members, weights, labels, samples, exit settings")
+    parser.add_argument("bag", type=Path, nargs="?", help="bag file: members, weights, labels, samples, exit settings")
     parser.add_argument("-o", "--output", type=Path, default=Path("model_repository"), help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace a repository that exeunt wrote")
+    plain = parser.add_argument_group("without a bag file", "with the defaults; `exeunt init` writes a file to change")
+    plain.add_argument("--member", type=Path, action="append", default=[], help="ONNX file of a member; once for each")
+    add_wish(plain, required=False)
     native = parser.add_argument_group("native backends", "for NVIDIA's server images; see docs/production.md")
     native.add_argument("--format", default="onnx", help="onnx, or tensorrt: engines, built by exeunt.serving.tensorrt")
     native.add_argument("--accelerator", default="none", help="none, or tensorrt: engines are built at the first start")
@@ -52,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     from exeunt_export.writing.native import Native, adapt
     from exeunt_export.writing.readme import PAGE_FILE
 
+    options = _native(args)
+    bag = _bag(args)
     columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
@@ -61,18 +68,35 @@ def run(args: argparse.Namespace) -> int:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
-        options = _native(args)
-        report = export_bag(args.bag, args.output, force=args.force, progress=show)
+        report = export_bag(bag, args.output, force=args.force, progress=show)
         if options != Native():
             adapt(report.output, report.manifest, options)
         if options.format == "tensorrt":
-            _recipes(args.bag, report.output, report.manifest, options)
+            _recipes(bag, report.output, report.manifest, options)
     page = report.output / PAGE_FILE
     if args.json:
         print(json.dumps({"output": str(report.output), "page": str(page), **report.to_mapping()}))
     else:
         print(f"{report.summary()}\nas a page: {page}")
     return 0
+
+
+def _bag(args: argparse.Namespace) -> BagFile:
+    """The bag file, or one made of the options.
+
+    Raises:
+        ConfigError: neither, or both.
+    """
+    from exeunt_export.bagfile.bagfile import BagFile
+
+    if args.bag is not None:
+        if args.member:
+            raise ConfigError(f"--member and {args.bag}: members of a bag file stand in it")
+        return BagFile.read(args.bag)
+    if not args.member:
+        raise ConfigError("nothing to export: a bag file, or --member FILE.onnx (once for each) and --samples FILE")
+    text = asked(wish_of(args, args.member, Path.cwd(), strict=True))
+    return BagFile.parse(text, "command line", Path.cwd())
 
 
 def _native(args: argparse.Namespace) -> Native:
@@ -88,18 +112,16 @@ def _native(args: argparse.Namespace) -> Native:
     return options
 
 
-def _recipes(bag: Path, repository: Path, manifest: Manifest, options: Native) -> None:
+def _recipes(bag: BagFile, repository: Path, manifest: Manifest, options: Native) -> None:
     """Ask for engines, with the bag's own samples to compare them by."""
-    from exeunt.cli.infer import read_inputs
-    from exeunt_export.bagfile.bagfile import BagFile
+    from exeunt_export.bagfile import samples as sampling
     from exeunt_export.readers.shared import preprocess
     from exeunt_export.writing.tensorrt import SAMPLE_ROWS, prepare
 
-    bag_file = BagFile.read(bag)
-    assert bag_file.samples is not None  # a bag file names its samples
-    rows = read_inputs(bag_file.samples, SAMPLE_ROWS)
-    if bag_file.preprocess is not None:
-        given = rows if isinstance(rows, dict) else {"": rows}
-        rows = preprocess(bag_file.name, bag_file.preprocess, given, f"{bag}: preprocess", "samples").samples
-    named = rows if isinstance(rows, dict) else {manifest.inputs[0].name: rows}
+    assert bag.samples is not None  # a bag file names its samples
+    loaded = sampling.load(bag.samples, f"{bag.where}: samples", bag.inputs, bag.images)
+    rows = {name: array[:SAMPLE_ROWS] for name, array in loaded.items()}
+    if bag.preprocess is not None:
+        rows = preprocess(bag.name, bag.preprocess, rows, f"{bag.where}: preprocess", "samples").samples
+    named = {name or manifest.inputs[0].name: array for name, array in rows.items()}
     prepare(repository, manifest, named, options.precision, options.gpus)

@@ -20,7 +20,7 @@ import exeunt
 from exeunt import cli
 
 ORDER = (
-    *("demo", "export", "inspect", "check", "serve", "infer", "bench", "perf", "profile"),
+    *("demo", "init", "export", "inspect", "check", "serve", "infer", "bench", "perf", "profile"),
     *("replay", "control", "watch", "dashboard"),
 )
 INTERNAL_ERROR = 70  # sysexits.h: EX_SOFTWARE
@@ -37,6 +37,7 @@ EXTRAS = {
     "geventhttpclient": "client",
     "google": "client",
     "grpc": "client",
+    "PIL": "export",
     "matplotlib": "plot",
     "onnx": "export",
     "onnx_ir": "export",

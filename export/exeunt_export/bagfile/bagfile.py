@@ -26,6 +26,7 @@ from exeunt.errors import ConfigError, unknown
 from exeunt.manifest_check import MODES, VOTES
 from exeunt.reading import reading, unprintable
 from exeunt.settings import Settings
+from exeunt_export.bagfile.pictures import ImageInput
 from exeunt_export.bagfile.tables import (
     QUANTIZE,
     BagMember,
@@ -51,12 +52,22 @@ class BagFile:
 
     Attributes:
         where: the file it was read from, for messages.
-        labels: names of the classes; None to count them.
-        samples: .npy or .npz file of unlabelled inputs, [rows, ...] each; None where the caller passes arrays.
+        name: of the bag and of the model that clients call: letters, digits, - and _.
+        members: at least one.
+        samples: .npy, .npz, .csv or .parquet file of unlabelled inputs, [rows, ...] each, or a folder of images; None
+            where the caller passes arrays.
+        labels: names of the classes; None to take those of the members' files, or to count them.
+        mode: "ensemble": Triton runs the segments; "engine": the controller's own workers do, for CPUs.
+        vote: "soft" is the mean of probabilities, "hard" counts each member's label.
+        schedule: "parallel": members side by side; "cascade" and "auto" in engine mode only.
         seed: of splits and ramp training.
         inputs: names of the bag's inputs in their order; empty for all that members take.
         preprocess: ONNX file of what is done before, once for all members; its inputs are then the public ones.
         quantize: "int8" quantises every member that does not say otherwise.
+        images: public input -> how an image of the samples becomes a row of it.
+        cuts: where to cut.
+        serving: how it is served.
+        settings: how answers may leave.
     """
 
     where: str
@@ -74,6 +85,7 @@ class BagFile:
     cuts: Cuts = field(default_factory=Cuts)
     serving: Serving = field(default_factory=Serving)
     settings: Settings = field(default_factory=Settings)
+    images: Mapping[str, ImageInput] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path | str) -> BagFile:
@@ -87,10 +99,28 @@ class BagFile:
             raise ConfigError(f"{path}: no such file; a bag file names the bag and its members")
         with reading(path, "bag file"):
             try:
-                table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                text = path.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
                 raise ConfigError(f"{path}: not TOML: {error}") from None
-            return _bag(table, path)
+            return cls.parse(text, str(path), path.parent)
+
+    @classmethod
+    def parse(cls, text: str, where: str, folder: Path) -> BagFile:
+        """Take a bag file's text.
+
+        Args:
+            text: TOML.
+            where: its file, for messages.
+            folder: that its paths are relative to.
+
+        Raises:
+            ConfigError: as for `read`.
+        """
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{where}: not TOML: {error}") from None
+        return _bag(table, where, folder)
 
     def check(self) -> None:
         """Raise ConfigError, naming file and key, unless every value is allowed."""
@@ -124,6 +154,8 @@ class BagFile:
         self.cuts.check(f"{where}: [cuts]")
         self.serving.check(f"{where}: [serving]")
         self.settings.check(f"{where}: [exit]")
+        for name, image in self.images.items():
+            image.check(f"{where}: [images.{name}]")
 
     def _check_distinct(self) -> None:
         names = [member.name for member in self.members]
@@ -131,16 +163,20 @@ class BagFile:
             if names.count(name) > 1:
                 raise ConfigError(f"{self.where}: two members are named {name!r}; allowed: each name once")
         for name in names:
-            if _TAKEN.fullmatch(name):
+            if taken(name):
                 raise ConfigError(f"{self.where}: member name {name!r} is taken by a model of the bag; choose another")
 
 
+def taken(name: str) -> bool:
+    """Whether a member of this name would have the name of another model of the bag."""
+    return _TAKEN.fullmatch(name) is not None
+
+
 _CHOICES = ("mode", "vote", "schedule", "seed", "quantize")
-_TOP = ("name", "labels", "samples", "inputs", "preprocess", *_CHOICES, "member", "cuts", "serving", "exit")
+_TOP = ("name", "labels", "samples", "inputs", "preprocess", *_CHOICES, "member", "cuts", "serving", "exit", "images")
 
 
-def _bag(table: Mapping[str, Any], path: Path) -> BagFile:
-    where, folder = str(path), path.parent
+def _bag(table: Mapping[str, Any], where: str, folder: Path) -> BagFile:
     for key in table:
         if key not in _TOP:
             raise unknown("key", key, _TOP, where)
@@ -160,6 +196,10 @@ def _bag(table: Mapping[str, Any], path: Path) -> BagFile:
         preprocess=read_path(table["preprocess"], f"{where}: preprocess", folder) if table.get("preprocess") else None,
         cuts=read_table(Cuts, table.get("cuts", {}), f"{where}: [cuts]"),
         serving=read_table(Serving, table.get("serving", {}), f"{where}: [serving]"),
+        images={
+            name: read_table(ImageInput, item, f"{where}: [images.{name}]")
+            for name, item in is_table(table.get("images", {}), f"{where}: [images]").items()
+        },
         settings=Settings.from_mapping(is_table(table.get("exit", {}), f"{where}: [exit]"), f"{where}: [exit]"),
         **{key: table[key] for key in _CHOICES if key in table},
     )

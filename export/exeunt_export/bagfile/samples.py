@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from exeunt.errors import ConfigError
 from exeunt.reading import reading
+from exeunt_export.bagfile import pictures, tabular
 
 _SHARES = (0.5, 0.35)  # ramps, calibration; the rest is for the report
 LEAST_ROWS = 50
@@ -29,12 +30,16 @@ class Parts:
         return {"ramps": len(self.ramps), "calibration": len(self.calibration), "report": len(self.report)}
 
 
-def load(path: Path, where: str) -> dict[str, np.ndarray]:
+def load(
+    path: Path, where: str, inputs: Sequence[str] = (), images: Mapping[str, pictures.ImageInput] | None = None
+) -> dict[str, np.ndarray]:
     """Read sample inputs.
 
     Args:
-        path: .npy with one array, or .npz with one per public input.
+        path: .npy with one array, .npz with one per public input, a table (.csv, .tsv, .parquet), a folder of images.
         where: file and key, for messages.
+        inputs: public inputs where the bag file names them, for tables.
+        images: public input -> how an image becomes a row of it.
 
     Returns:
         public input -> [rows, ...]. A bare array has the name "".
@@ -42,8 +47,14 @@ def load(path: Path, where: str) -> dict[str, np.ndarray]:
     Raises:
         ConfigError: no such file, or not such a file.
     """
+    if path.is_dir():
+        return pictures.load_images(path, images or {}, where)
     if not path.is_file():
-        raise ConfigError(f"{where}: {path}: no such file; it holds unlabelled sample inputs (.npy or .npz)")
+        raise ConfigError(
+            f"{where}: {path}: no such file; it holds unlabelled sample inputs (.npy, .npz, .csv, .parquet, or images)"
+        )
+    if path.suffix.lower() in tabular.SUFFIXES:
+        return tabular.load_table(path, inputs, where)
     with reading(path, "file of samples, .npy or .npz"):
         try:
             arrays = _arrays(path)

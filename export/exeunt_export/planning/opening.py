@@ -70,7 +70,7 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     if given is None:
         if bag.samples is None:
             raise ConfigError(f"{where} is missing; it names a file of unlabelled inputs")
-        given = sampling.load(bag.samples, where)
+        given = sampling.load(bag.samples, where, bag.inputs, bag.images)
         message = f"samples = {bag.samples}"
     samples = {"": given} if isinstance(given, np.ndarray) else dict(given)
     shared = None
@@ -112,7 +112,8 @@ def _read(
             draft = draft_member(member, samples, text)
             _check_names(draft)
         if "" in samples:  # one array without a name is the one input of the first member
-            samples = {draft.model.graph.inputs[0].name or "": samples[""]}
+            samples = {}
+        samples |= draft.samples  # in the types that members declare
         drafts.append(draft)
         stages.at("read members", len(drafts), len(bag.members))
     declared = [draft_ for draft_ in drafts if draft_.classes is not None]

@@ -94,10 +94,11 @@ class Draft:
         name: the member's name.
         where: its file, for messages.
         model: inputs carry the public names, constants are folded in; outputs are the scores, and after them the exits.
-        samples: public input -> real rows, as they were given.
+        samples: public input -> real rows, in the types that the file declares.
         samples_key: key and file of the samples, for messages.
         scores: what the output holds, or "auto".
         class_names: the file's own names of its classes, in the order of its columns; None where it has none.
+        notes: what was done to the samples.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Draft:
     samples_key: str = "samples"
     scores: str = "auto"
     class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int | None:
@@ -144,8 +146,9 @@ def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], samples_k
         samples = {model.graph.inputs[0].name or "": samples[""]}
     elif len(samples) == len(model.graph.inputs) == 1:
         rename(model, model.graph.inputs[0], next(iter(samples)))
+    samples, notes = naming.as_declared(model, samples)
     _check_inputs(model, samples, where, samples_key)
-    return Draft(member.name, where, model, samples, samples_key, member.scores, names)
+    return Draft(member.name, where, model, samples, samples_key, member.scores, names, tuple(notes))
 
 
 def finish_member(draft: Draft) -> MemberGraph:
@@ -166,7 +169,8 @@ def finish_member(draft: Draft) -> MemberGraph:
     check_apart(model, rows, where)
     own = tuple(exit_name(number) for number in range(1, exits + 1))
     names = draft.class_names if draft.class_names is not None and len(draft.class_names) == classes else None
-    return MemberGraph(draft.name, where, model, tensors, classes, own, (remark,) if remark else (), names)
+    remarks = (*draft.notes, *([remark] if remark else []))
+    return MemberGraph(draft.name, where, model, tensors, classes, own, remarks, names)
 
 
 def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], **more: Any) -> MemberGraph:

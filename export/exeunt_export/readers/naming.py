@@ -9,7 +9,10 @@ import onnx_ir as ir
 
 from exeunt.errors import unknown
 from exeunt.manifest import Tensor
+from exeunt_export.features import chunks, unnamed
 from exeunt_export.readers.constants import constant
+
+_CAST_ROWS = 64  # at a time
 
 
 def name_inputs(model: ir.Model, names: Mapping[str, str], where: str) -> None:
@@ -65,6 +68,42 @@ def widen_flat_inputs(model: ir.Model) -> None:
         model.graph.inputs.remove(value)
         model.graph.inputs.insert(number, wide)
         model.graph.insert_before(next(iter(model.graph)), flatten)
+
+
+def as_declared(model: ir.Model, samples: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Samples in the types that a member declares, where nothing is lost by that; and what was done, in words.
+
+    Floats become floats of another width, whole numbers become floats or other whole numbers, and floats whole numbers
+    where they are. Bytes stay: a member of floats that is shown bytes lacks the scaling of its pixels.
+
+    Args:
+        model: its inputs carry the public names.
+        samples: public input -> [rows, ...].
+    """
+    cast, notes = dict(samples), []
+    for value in model.graph.inputs:
+        rows = cast.get(value.name or "")
+        if rows is None or value.dtype is None or value.dtype == ir.DataType.STRING:
+            continue
+        wanted = np.dtype(value.dtype.numpy())
+        made = _cast(rows, wanted) if rows.dtype != wanted else None
+        if made is not None:
+            cast[value.name or ""] = made
+            notes.append(f"samples of input {value.name!r} were {rows.dtype}; they are taken as {wanted}")
+    return cast, notes
+
+
+def _cast(rows: np.ndarray, wanted: np.dtype[np.generic]) -> np.ndarray | None:
+    """The same numbers in another type, in a mapped file; None where they would be others."""
+    if rows.dtype == np.uint8 or wanted.kind not in "fiu":
+        return None
+    made = unnamed(rows.shape, wanted)
+    for part in chunks(len(rows), _CAST_ROWS):
+        with np.errstate(invalid="ignore", over="ignore"):
+            made[part] = rows[part].astype(wanted)
+        if wanted.kind in "iu" and not np.array_equal(made[part], rows[part]):
+            return None
+    return made
 
 
 def as_columns(samples: Mapping[str, np.ndarray], inputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -1,0 +1,181 @@
+"""A bag file from ONNX files and samples that somebody has on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from exeunt.errors import ConfigError
+from exeunt_export.bagfile import samples as sampling
+from exeunt_export.bagfile import tabular
+from exeunt_export.bagfile.bagfile import BagMember, taken
+from exeunt_export.bagfile.pictures import NORMALISATIONS, ImageInput
+from exeunt_export.bagfile.template import bag_text
+from exeunt_export.readers import graph
+from exeunt_export.readers.normalisation import normalisation_of
+
+_SIDE = 224  # pixels, where a member leaves them free
+PUBLIC = "IMAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is known of a bag.
+
+    Attributes:
+        name: of the bag.
+        members: ONNX files.
+        samples: their samples, in any of the forms that a bag file takes.
+        folder: that paths in the bag file are relative to.
+        labels: file of labels; None for those that the files know.
+        mode: "engine" or "ensemble".
+        normalise: of images, a key of NORMALISATIONS; "" to read it from the files.
+        strict: whether a file that is no classifier of these samples is an error, or is left out.
+    """
+
+    name: str
+    members: Sequence[Path]
+    samples: Path
+    folder: Path
+    labels: Path | None = None
+    mode: str = "engine"
+    normalise: str = ""
+    strict: bool = True
+
+
+class UnknownScalingError(ConfigError):
+    """Nothing says how pixels become numbers for a member; `--normalise` does."""
+
+
+def write_bag(wish: Wish) -> str:
+    """The text of a bag file.
+
+    Raises:
+        ConfigError: no members, samples that cannot be read, a member that cannot be used (where the wish is strict),
+            or images whose normalisation nothing tells (UnknownScalingError).
+    """
+    if not wish.members:
+        raise ConfigError(f"{wish.folder}: no ONNX files; a bag has at least one member")
+    files: list[Path] = list(wish.members)
+    images: dict[Path, ImageInput] = {}
+    left_out: list[str] = []
+    if wish.samples.is_dir():
+        images = _image_inputs(wish, left_out)
+        files = list(images)
+    public = _public_names(list(images.values()))
+    arrays = _arrays(wish, public)
+    members = []
+    for name, file in zip(_names(files), files, strict=True):
+        inputs = {_own_input(file): public[images[file]]} if len(public) > 1 else {}
+        try:
+            graph.finish_member(graph.draft_member(BagMember(name, file, inputs=inputs), arrays, "--samples"))
+        except ConfigError as error:
+            if wish.strict:
+                raise
+            left_out.append(str(error))
+            continue
+        members.append({"name": name, "file": _path(file, wish.folder)} | ({"inputs": inputs} if inputs else {}))
+    if not members:
+        raise ConfigError(f"{wish.folder}: no file there is a classifier of {wish.samples}: {'; '.join(left_out)}")
+    values = {"name": wish.name, "samples": _path(wish.samples, wish.folder), "mode": wish.mode}
+    if wish.labels is not None:
+        values["labels"] = _path(wish.labels, wish.folder)
+    columns = _columns(wish)
+    more = {"inputs": columns} if columns else {}
+    return bag_text(values | more, members, {name: image for image, name in public.items()}, left_out)
+
+
+def _image_inputs(wish: Wish, left_out: list[str]) -> dict[Path, ImageInput]:
+    """How each file wants its images; what takes none is added to `left_out`."""
+    found = {}
+    for file in wish.members:
+        try:
+            found[file] = _image_input(file, wish.normalise)
+        except UnknownScalingError:
+            raise
+        except ConfigError as error:
+            if wish.strict:
+                raise
+            left_out.append(str(error))
+    return found
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """Members' names after their files', each once."""
+    found: list[str] = []
+    for file in files:
+        name = re.sub(r"[^A-Za-z0-9_-]+", "_", file.stem).strip("_-") or "member"
+        name = f"{name}_member" if taken(name) else name
+        number, free = 2, name
+        while free in found:
+            number, free = number + 1, f"{name}_{number}"
+        found.append(free)
+    return found
+
+
+def _path(file: Path, folder: Path) -> str:
+    """As a bag file in `folder` names it: relative where it lies in or below it."""
+    whole, base = Path(os.path.abspath(file)), Path(os.path.abspath(folder))
+    return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)
+
+
+def _arrays(wish: Wish, public: dict[ImageInput, str]) -> dict[str, np.ndarray]:
+    """The samples, or one blank row of images: members are only held against their shapes here."""
+    if public:
+        return {name: np.zeros((1, *image.dims), image.dtype) for image, name in public.items()}
+    return sampling.load(wish.samples, "--samples", _columns(wish))
+
+
+def _columns(wish: Wish) -> list[str]:
+    """Inputs that are columns of a table: those of members that take several."""
+    if wish.samples.suffix.lower() not in tabular.SUFFIXES:
+        return []
+    names = dict.fromkeys(value.name or "" for file in wish.members for value in graph.read(file).graph.inputs)
+    return list(names) if len(names) > len(wish.members) else []
+
+
+def _public_names(images: Sequence[ImageInput]) -> dict[ImageInput, str]:
+    """A public input for each way in which members want images."""
+    kinds = list(dict.fromkeys(images))
+    return {kind: PUBLIC if len(kinds) == 1 else f"{PUBLIC}_{number}" for number, kind in enumerate(kinds, start=1)}
+
+
+def _own_input(file: Path) -> str:
+    return graph.read(file).graph.inputs[0].name or ""
+
+
+def _image_input(file: Path, normalise: str) -> ImageInput:
+    """How a member wants its images: by the shape of its input, and by what is beside or in its file."""
+    model = graph.read(file)
+    value = model.graph.inputs[0]
+    shape = [size if isinstance(size, int) else 0 for size in value.shape or ()]
+    if len(model.graph.inputs) != 1 or len(shape) != 4 or value.dtype is None:
+        raise ConfigError(f"{file}: samples are images, but it does not take one input [rows, channels, height, width]")
+    layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
+    channels, *size = shape[1:] if layout == "NCHW" else (shape[3], shape[1], shape[2])
+    if channels not in (0, 1, 3):
+        raise ConfigError(f"{file}: input {value.name!r} has {channels} channels; images have 1 or 3")
+    kind = ImageInput(
+        size=tuple(side or _SIDE for side in size),
+        layout=layout,
+        channels="gray" if channels == 1 else "rgb",
+        dtype=str(value.dtype.numpy()),
+    )
+    return _normalised(kind, model, file, normalise)
+
+
+def _normalised(kind: ImageInput, model: ir.Model, file: Path, normalise: str) -> ImageInput:
+    found = {"normalise": normalise} if normalise else normalisation_of(model, file)
+    if found is None:
+        raise UnknownScalingError(
+            f"{file}: nothing in it or beside it says how pixels become numbers; --normalise "
+            f"{' or '.join(NORMALISATIONS)} (0 to 255; 0 to 1; -1 to 1; ImageNet's mean and deviation) says it, as "
+            "the member was trained"
+        )
+    return replace(kind, **found)
