@@ -17,6 +17,7 @@ TUNERS = ("static", "patience", "hill_climb", "budget")
 CONFIDENCES = ("margin", "max_probability", "entropy")
 ON_FAILURE = ("error", "best_vote")
 FEEDBACK = ("all", "auto")
+GEARS = ("auto", "exits", "plain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Settings:
         least_finish_probability: where answered inputs are tossed, the lowest probability with which one is finished.
         feedback: which answered inputs are finished, so that the tuner learns from them: "all", a share of them (at
             least least_finish_probability), or "auto": as many as the tuner needs.
+        gear: whether batches ask for the exits; one of GEARS. "auto": while that answers sooner, by measurement.
         drain_s: how long a stop waits for answers in flight.
         state_dir: folder of learnt state, status and control files; "" keeps nothing.
         records_dir: folder of recorded feedback (Parquet); "" records nothing.
@@ -68,6 +70,7 @@ class Settings:
     providers: str = "CPUExecutionProvider"
     least_finish_probability: float = 0.1
     feedback: float | str = "all"
+    gear: str = "auto"
     drain_s: float = 10.0
     state_dir: str = ""
     records_dir: str = ""
@@ -120,7 +123,7 @@ class Settings:
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, key, value and what is allowed, unless every value is allowed."""
-        for key, allowed in (("tuner", TUNERS), ("confidence", CONFIDENCES), ("on_failure", ON_FAILURE)):
+        for key, allowed in (("tuner", TUNERS), ("confidence", CONFIDENCES), ("on_failure", ON_FAILURE), ("gear", GEARS)):
             if getattr(self, key) not in allowed:
                 raise unknown(key, getattr(self, key), allowed, where)
         self._check_shares(where)

@@ -20,6 +20,7 @@ from exeunt.deciding import votes
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.decisions import Decisions, ExitVotes, Listener
+from exeunt.deciding.gears import Gear, Gears
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.request_queue import RequestQueue
 from exeunt.deciding.ticket import Ticket, failed, too_late, waited_long
@@ -44,6 +45,7 @@ class Controller:
         decisions: the decision core.
         counters: counters since start.
         tickets: those that are not over, by id.
+        gears: whether tickets ask for the exits.
     """
 
     def __init__(self, manifest: Manifest, tuner: Tuner, rng: np.random.Generator) -> None:
@@ -53,6 +55,7 @@ class Controller:
         self.counters = self.decisions.counters
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
+        self.gears = Gears(full_us_of(manifest), rng.spawn(1)[0])
         self._queue = RequestQueue(
             manifest.max_batch_size,
             self.settings.max_waiting_rows,
@@ -143,13 +146,11 @@ class Controller:
         in_flight = len(self._unanswered if self.manifest.mode == "engine" else self.tickets)
         if max(in_flight, at_work) >= self.settings.max_tickets or not len(self._queue):
             return None
-        shadow = self.settings.shadow_share > 0 and self._rng.random() < self.settings.shadow_share
-        wanted = np.ones(len(self._voters), dtype=bool) if shadow else self.active()
         requests = self._queue.take(now_us, self._most_requests)
-        ticket = Ticket(self._next_ticket_id, requests, wanted, self.manifest.classes)
+        wanted, gear = self._wanted(requests)
+        ticket = Ticket(self._next_ticket_id, requests, wanted, self.manifest.classes, gear, now_us)
         self._next_ticket_id += 1
         self.counters.tickets += 1
-        self.counters.shadow_tickets += int(shadow)
         self.tickets[ticket.id] = ticket
         self._unanswered.add(ticket.id)
         return ticket
@@ -269,6 +270,24 @@ class Controller:
             left += self._released(ticket, now_us, error)
         return left
 
+    def _wanted(self, requests: tuple[Request, ...]) -> tuple[np.ndarray, Gear | None]:
+        """Which exits a new ticket asks for, bool [exits]; and its gear, None where that was no choice."""
+        settings = self.settings
+        if settings.shadow_share > 0 and self._rng.random() < settings.shadow_share:
+            self.counters.shadow_tickets += 1
+            return np.ones(len(self._voters), dtype=bool), None
+        wanted = self.active()
+        gear = None
+        if any(request.options.deadline_us is not None for request in requests):
+            pass  # any vote may be its best so far
+        elif settings.gear == "plain" or all(request.options.never for request in requests):
+            wanted[:-1] = False
+        elif settings.gear == "auto" and wanted[:-1].any():
+            gear = self.gears.choose(self.counters.finished_rows)
+            wanted[:-1] &= gear == Gear.EXITS
+        self.counters.plain_tickets += not wanted[:-1].any()
+        return wanted, gear
+
     def _toss(self, batch: Batch, rows: np.ndarray, q: float) -> tuple[float, np.ndarray] | None:
         """Which of the answered rows (indices) are finished, each with probability q."""
         return None if q >= 1.0 else (q, self._rng.random(len(rows)) < q)
@@ -306,7 +325,21 @@ class Controller:
                 self.counters.released(release.latency_us, int(release.answer.exit.max()))
         if not ticket.unreleased_requests:
             self._unanswered.discard(ticket.id)
+            if ticket.gear is not None and error is None and not ticket.has_deadline:
+                self.gears.took(ticket.gear, ticket.rows, now_us - ticket.admitted_us)
         return due
+
+
+def full_us_of(manifest: Manifest) -> Callable[[int], float]:
+    """The full ensemble's latency by number of rows, microseconds: as profiled, interpolated, beyond in proportion."""
+    profile = manifest.exits[-1].elapsed_us
+    sizes = sorted(profile)
+    times = [profile[size] for size in sizes]
+
+    def full_us(rows: int) -> float:
+        return max(1.0, float(np.interp(rows, sizes, times)) * max(1.0, rows / sizes[-1]))
+
+    return full_us
 
 
 def max_wait_us_of(manifest: Manifest) -> float:

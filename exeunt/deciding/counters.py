@@ -64,7 +64,8 @@ class Counters:
         losses: early rows that differed from the full vote, each counted 1/q.
         seen_losses: the same, each counted 1.
         expected_losses: summed risk of the early rows at their release.
-        tickets: tickets admitted; `shadow_tickets` those of them that asked for every tap.
+        tickets: tickets admitted; `shadow_tickets` those of them that asked for every tap, `plain_tickets`
+            those that asked for the full vote only.
     """
 
     def __init__(self, exits: int, classes: int = 1) -> None:
@@ -83,6 +84,7 @@ class Counters:
         self.abandoned_rows = 0
         self.tickets = 0
         self.shadow_tickets = 0
+        self.plain_tickets = 0
 
     def answered(
         self, exit_: int, reason: Reason, answered: Answered, risk: float, class_losses: tuple[float, ...]

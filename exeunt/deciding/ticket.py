@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from exeunt.deciding.batch import Batch
+from exeunt.deciding.gears import Gear
 from exeunt.deciding.request import AnswerArrays, Release, Request
 from exeunt.errors import ExeuntError, OverloadedError
 
@@ -20,15 +21,25 @@ class Ticket(Batch):
         requests: the merged requests.
         wanted: bool [exits], exits whose votes are asked for; the last always.
         classes: number of classes.
+        gear: that was chosen for it; None where there was no choice.
+        admitted_us: when it was admitted.
 
     Attributes:
         probabilities: (member, depth) -> float32 [rows, classes], valid on the rows that were running.
         best: float32 [rows, classes], the vote at the deepest exit.
-        released: for parsed request, whether it has been released; `unreleased_requests` is how many have not.
+        released: for each request, whether it has been released; `unreleased_requests` is how many have not.
         has_deadline: some request has one.
     """
 
-    def __init__(self, id_: int, requests: tuple[Request, ...], wanted: np.ndarray, classes: int) -> None:
+    def __init__(
+        self,
+        id_: int,
+        requests: tuple[Request, ...],
+        wanted: np.ndarray,
+        classes: int,
+        gear: Gear | None = None,
+        admitted_us: int = 0,
+    ) -> None:
         options = [request.options for request in requests]
         counts = [request.rows for request in requests]
         super().__init__(
@@ -41,6 +52,8 @@ class Ticket(Batch):
         )
         self.requests = requests
         self.wanted = wanted
+        self.gear = gear
+        self.admitted_us = admitted_us
         self.has_deadline = any(parsed.deadline_us is not None for parsed in options)
         self.probabilities: dict[tuple[int, int], np.ndarray] = {}
         self.best = np.empty((0, classes), dtype=np.float32)
@@ -108,7 +121,7 @@ class Ticket(Batch):
 
 
 def _by_row(values: list[Any], counts: list[int], dtype: np.dtype[Any]) -> np.ndarray:
-    """Each request's value for parsed of its rows."""
+    """Each request's value for each of its rows."""
     if len(values) == 1:
         return np.full(counts[0], values[0], dtype=dtype)
     return np.repeat(np.array(values, dtype=dtype), counts)

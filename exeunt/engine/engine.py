@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -225,7 +226,7 @@ class Engine:
             self._drop(host, run.pieces[0].progress.ticket.id, error)
             return
         for piece in run.pieces:
-            self._run(host, SegmentRun(run.member, run.depth, run.kind, [piece]))
+            self._run(host, replace(run, pieces=[piece]))
 
     def _drop(self, host: Host, ticket_id: int, error: Exception) -> None:
         if not isinstance(error, ExeuntError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from exeunt.engine.plan import RunCosts
 from exeunt.engine.progress import WorkItem
 
 WORTH_SPLITTING = 0.85  # a shard must take less than this share of the whole's time
 
 
 def companions(
-    piece: WorkItem, others: Iterable[WorkItem], costs: RunCosts, waiting: int, workers: int
+    piece: WorkItem,
+    others: Iterable[WorkItem],
+    run_us: Callable[[int], float],
+    most_rows: int,
+    waiting: int,
+    workers: int,
 ) -> list[WorkItem]:
     """Unanswered tickets that had better share a run, since that lowers the summed waiting.
 
@@ -21,7 +25,8 @@ def companions(
     Args:
         piece: the most urgent one.
         others: ready pieces at the same segment, most urgent first.
-        costs: of runs.
+        run_us: time of the run by number of rows.
+        most_rows: of a run.
         waiting: unanswered tickets beside `piece`'s.
         workers: number of workers.
 
@@ -30,13 +35,13 @@ def companions(
     """
     chosen: list[WorkItem] = []
     rows = len(piece)
-    alone_us = costs.run_us(piece.member, piece.depth, rows)
+    alone_us = run_us(rows)
     for other in others:
         more = len(other)
-        if rows + more > costs.most_rows:
+        if rows + more > most_rows:
             continue
-        other_us = costs.run_us(piece.member, piece.depth, more)
-        joint_us = costs.run_us(piece.member, piece.depth, rows + more)
+        other_us = run_us(more)
+        joint_us = run_us(rows + more)
         saved_us = alone_us + other_us - joint_us
         newcomer_us = alone_us / workers + other_us - joint_us
         behind = max(0, waiting - len(chosen) - 1)
@@ -47,28 +52,30 @@ def companions(
     return chosen
 
 
-def fillers(piece: WorkItem, others: Iterable[WorkItem], costs: RunCosts, most_rows: int) -> list[WorkItem]:
+def fillers(
+    piece: WorkItem, others: Iterable[WorkItem], run_us: Callable[[int], float], most_rows: int
+) -> list[WorkItem]:
     """Answered tickets that share a run of feedback: whatever saves worker time, up to `most_rows` rows."""
     chosen: list[WorkItem] = []
     rows = len(piece)
-    alone_us = costs.run_us(piece.member, piece.depth, rows)
+    alone_us = run_us(rows)
     for other in others:
         more = len(other)
         if rows + more > most_rows:
             continue
-        joint_us = costs.run_us(piece.member, piece.depth, rows + more)
-        if joint_us < alone_us + costs.run_us(piece.member, piece.depth, more):
+        joint_us = run_us(rows + more)
+        if joint_us < alone_us + run_us(more):
             chosen.append(other)
             rows, alone_us = rows + more, joint_us
     return chosen
 
 
-def shards(piece: WorkItem, free_workers: int, costs: RunCosts) -> int:
+def shards(piece: WorkItem, free_workers: int, run_us: Callable[[int], float]) -> int:
     """Into how many parts a piece is split so that free workers share its work; 1 = not at all."""
     rows = len(piece)
     parts = min(free_workers + 1, rows)
     if parts < 2:
         return 1
-    whole_us = costs.run_us(piece.member, piece.depth, rows)
-    part_us = costs.run_us(piece.member, piece.depth, -(-rows // parts))
+    whole_us = run_us(rows)
+    part_us = run_us(-(-rows // parts))
     return parts if part_us < WORTH_SPLITTING * whole_us else 1

@@ -28,6 +28,12 @@ class RunCosts:
         """Time of the segment that starts at `depth` with `rows` rows, 1 to max_batch_size."""
         return self._us[member][depth][rows]
 
+    def chain_us(self, member: int, depth: int, end: int, rows: int) -> float:
+        """Time of the segments from `depth` up to `end`, one after the other, with `rows` rows."""
+        if end == depth + 1:
+            return self._us[member][depth][rows]
+        return sum(segment[rows] for segment in self._us[member][depth:end])
+
     def longest_us(self) -> float:
         """Time of the longest segment with one row."""
         return max(segment[1] for member in self._us for segment in member)
@@ -61,12 +67,14 @@ class RunPlan:
         exits: numbers of the wanted exits, ascending; the last is the full ensemble.
         depths: by place in `exits`, the members' depths.
         pairs: (member, depth) whose votes some wanted exit takes.
+        plain: nothing but the full vote is wanted: a member's segments run as one.
     """
 
     def __init__(self, manifest: Manifest, costs: RunCosts, wanted: np.ndarray, workers: int) -> None:
         self.exits = [int(exit_) for exit_ in np.flatnonzero(wanted)]
         self.depths = [manifest.exits[exit_].depths for exit_ in self.exits]
         self.pairs = {(number, depth) for depths in self.depths for number, depth in enumerate(depths) if depth}
+        self.plain = len(self.exits) == 1
         segments_us = [
             [costs.run_us(number, depth, 1) for depth in range(member.depth)]
             for number, member in enumerate(manifest.members)

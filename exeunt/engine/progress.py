@@ -1,4 +1,4 @@
-"""How far a ticket has come: its pieces, their runs, and what the members have told so far."""
+"""How far a ticket has come: its pieces, their runs, and the votes of the members so far."""
 
 from __future__ import annotations
 
@@ -204,12 +204,14 @@ class SegmentRun:
         depth: where the segment starts.
         kind: class of work when it was handed out.
         pieces: whose rows it takes, concatenated in this order.
+        end: depth after the run: the segment's, or the member's where nothing in between is asked for.
     """
 
     member: int
     depth: int
     kind: Kind
     pieces: list[WorkItem]
+    end: int
 
     @property
     def rows(self) -> int:

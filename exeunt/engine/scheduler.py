@@ -19,8 +19,9 @@ once in that ticket's life, when it is at the head of the queue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -152,7 +153,7 @@ class Scheduler:
         touched: dict[Progress, None] = {}
         for piece in run.pieces:
             piece.busy = False
-            piece.depth += 1
+            piece.depth = run.end
             if piece.progress.over:
                 piece.tensors = {}
                 continue
@@ -200,11 +201,21 @@ class Scheduler:
         pieces = [head]
         free = idle_workers - len(self._queue)
         if free > 0:
-            self._split(head, merging.shards(head, free, self.costs))
+            self._split(head, merging.shards(head, free, self._run_us(head)))
         elif not idle_workers:
-            others = self._queue.companions(head, kind)
-            pieces += merging.companions(head, others, self.costs, self.open_tickets - 1, self.workers)
-        return self._handed_out(SegmentRun(head.member, head.depth, kind, pieces))
+            plain = head.progress.plan.plain
+            others = [item for item in self._queue.companions(head, kind) if item.progress.plan.plain == plain]
+            most_rows, waiting = self.costs.most_rows, self.open_tickets - 1
+            pieces += merging.companions(head, others, self._run_us(head), most_rows, waiting, self.workers)
+        return self._handed_out(SegmentRun(head.member, head.depth, kind, pieces, self._end(head)))
+
+    def _end(self, head: WorkItem) -> int:
+        """Depth after the next run of a piece."""
+        return self.member_depths[head.member] if head.progress.plan.plain else head.depth + 1
+
+    def _run_us(self, head: WorkItem) -> Callable[[int], float]:
+        """Time of the next run of a piece by number of rows."""
+        return partial(self.costs.chain_us, head.member, head.depth, self._end(head))
 
     def _feedback(self, head: WorkItem) -> SegmentRun:
         """A run of feedback, short enough to delay nobody by more than a segment."""
@@ -216,9 +227,9 @@ class Scheduler:
             self.counters.split_pieces += 1
         elif len(head) < most:
             others = self._queue.companions(head, Kind.FEEDBACK)
-            pieces += merging.fillers(head, others, self.costs, most)
+            pieces += merging.fillers(head, others, partial(self.costs.run_us, head.member, head.depth), most)
         self.counters.feedback_runs += 1
-        return self._handed_out(SegmentRun(head.member, head.depth, Kind.FEEDBACK, pieces))
+        return self._handed_out(SegmentRun(head.member, head.depth, Kind.FEEDBACK, pieces, head.depth + 1))
 
     def _handed_out(self, run: SegmentRun) -> SegmentRun:
         for piece in run.pieces[1:]:

@@ -37,8 +37,9 @@ class Step:
         session: its model.
         public: inputs that are the bag's own.
         hidden: inputs that an earlier segment of the member made.
-        outputs: to be asked for; the told one first.
+        outputs: what a run asks for, FEATURES or PROBABILITIES first.
         tells: the first output is FEATURES or PROBABILITIES, not a cut tensor.
+        cut: the cut tensors alone, which is what a run asks for that goes on at once.
         keeps: hidden tensors, old and new, that later segments take.
     """
 
@@ -53,8 +54,18 @@ class Step:
         cut = [output.name for output in segment.outputs]
         found = cut if last else ([segment.features.name] if segment.features else [])
         self.tells = bool(found)
-        self.outputs = found if last else found + [name for name in cut if name in later]
+        self.cut = [name for name in cut if name in later]
+        self.outputs = found if last else found + self.cut
         self.keeps = later - own
+
+    def run(self, tensors: Mapping[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
+        """Run the model with those of `tensors` that it takes; its outputs by name.
+
+        Raises:
+            ServingError: the model failed.
+        """
+        feed = {name: tensors[name] for name in (*self.public, *self.hidden)}
+        return dict(zip(outputs, self.session.run(outputs, feed), strict=True))
 
 
 class Segments:
@@ -90,24 +101,29 @@ class Segments:
         return self._steps[run.member][run.depth].session.model
 
     def run(self, run: SegmentRun) -> None:
-        """SegmentRun a segment for its pieces and keep what they and their exits need of its outputs.
+        """Run a segment, or the rest of a member, for its pieces and keep what they and their exits need of its outputs.
 
         Raises:
             ServingError: the model failed; no piece has changed.
         """
-        step, pieces = self._steps[run.member][run.depth], run.pieces
+        pieces = run.pieces
         for piece in pieces:
             piece.narrow()
-        feed = {name: _joined([_public(piece, name) for piece in pieces]) for name in step.public}
-        for name in step.hidden:
-            feed[name] = _joined([piece.tensors[name] for piece in pieces])
-        outputs = dict(zip(step.outputs, step.session.run(step.outputs, feed), strict=True))
+        steps = self._steps[run.member][run.depth : run.end]
+        public = {name: _joined([_public(piece, name) for piece in pieces]) for step in steps for name in step.public}
+        kept = pieces[0].tensors.keys() & {name for step in steps for name in step.hidden}
+        hidden = {name: _joined([piece.tensors[name] for piece in pieces]) for name in kept}
+        for step in steps[:-1]:
+            hidden |= step.run({**public, **hidden}, step.cut)
+            hidden = {name: array for name, array in hidden.items() if name in step.keeps}
+        step = steps[-1]
+        outputs = step.run({**public, **hidden}, step.outputs)
         first = 0
         for piece in pieces:
             rows = slice(first, first + len(piece))
             first = rows.stop
             given = outputs if len(pieces) == 1 else {name: array[rows] for name, array in outputs.items()}
-            self._hand_out(step, piece, (run.member, run.depth + 1), given)
+            self._hand_out(step, piece, (run.member, run.end), given)
 
     @staticmethod
     def _hand_out(step: Step, piece: WorkItem, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:

@@ -34,6 +34,7 @@ COUNTERS = {
     "exeunt_tickets_total": "Batches admitted",
     "exeunt_thread_faults_total": "Errors that a background thread or a reply survived, by name",
     "exeunt_refused_taps_total": "Calls with votes that this server did not ask for: somebody calls internal models",
+    "exeunt_plain_tickets_total": "Batches that asked for the full vote only",
     "exeunt_shadow_tickets_total": "Batches that asked for every exit so that inactive ones have data",
 }
 GAUGES = {
@@ -45,6 +46,7 @@ GAUGES = {
     "exeunt_class_allowed_losses": "Losses within the promise so far, by class: eps T + P, and luck where q < 1",
     "exeunt_max_unconfirmed_rows": "Most early rows that may await their full vote: the constant of the promise",
     "exeunt_feedback_probability": "Probability with which an answered row is finished for feedback",
+    "exeunt_gear": "Numbers of the gears, by name: plain is 1 where exits do not pay and are left out",
     "exeunt_tuner": "The tuner's own numbers, by name",
     "exeunt_runner": "The runner's own numbers, by name",
     "exeunt_records": "Rows recorded, dropped and failed, by name",
@@ -68,7 +70,7 @@ def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) 
         numbers: family -> name -> value, what others tell.
     """
     bag = ("bag", controller.manifest.bag)
-    found = _families(controller, {**numbers, "exeunt_tuner": controller.tuner.metrics()})
+    found = _families(controller, {**numbers, "exeunt_gear": controller.gears.metrics(), "exeunt_tuner": controller.tuner.metrics()})
     return [MetricSample(family, (bag, *labels), value) for family, labels, value in found]
 
 
@@ -92,6 +94,7 @@ def _families(
         ("exeunt_errors_total", counters.errors),
         ("exeunt_tickets_total", counters.tickets),
         ("exeunt_shadow_tickets_total", counters.shadow_tickets),
+        ("exeunt_plain_tickets_total", counters.plain_tickets),
         ("exeunt_tickets_in_flight", len(controller.tickets)),
         ("exeunt_waiting_rows", controller.waiting_rows),
         ("exeunt_promised_loss", controller.tuner.class_losses[0]),

@@ -69,6 +69,11 @@ class Feedback:
         """True on the rows that the promise counts: no `never`, no deadline, no fault; bool [rows]."""
         return ~self.never & (self.reason <= LOSSLESS)
 
+    @property
+    def of_full_votes_only(self) -> bool:
+        """Whether no exit before the last was seen on any row: then nothing about exits can be learnt."""
+        return not (self.labels[:, :-1] != NEVER_SEEN).any()
+
     def rows(self, chosen: np.ndarray | slice) -> Feedback:
         """The chosen rows (mask, indices or slice) as feedback of their own."""
         return Feedback(*(getattr(self, column.name)[chosen] for column in fields(self)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Ran:
         kind: class of work.
         member: index of the member.
         depth: where the segment started.
+        end: depth after it.
         rows: ticket's id -> indices of the rows that were in it.
     """
 
@@ -42,6 +43,7 @@ class Ran:
     kind: Kind
     member: int
     depth: int
+    end: int
     rows: dict[int, tuple[int, ...]]
 
 
@@ -108,7 +110,7 @@ class Simulation:
             self.releases += [(now_us, release) for release in self._controller.failed(ticket_id, error, int(now_us))]
         else:
             for piece in run.pieces:
-                self._end(SegmentRun(run.member, run.depth, run.kind, [piece]), now_us)
+                self._end(replace(run, pieces=[piece]), now_us)
 
     def _expect(self, at_us: float, event: Request | tuple[int, SegmentRun] | None) -> None:
         self._count += 1
@@ -127,12 +129,12 @@ class Simulation:
             if run is None:
                 return
             worker = heapq.heappop(self._free)
-            end_us = now_us + self.scheduler.costs.run_us(run.member, run.depth, run.rows)
+            end_us = now_us + self.scheduler.costs.chain_us(run.member, run.depth, run.end, run.rows)
             rows = {
                 ticket: tuple(row for piece in run.pieces if piece.progress.ticket.id == ticket for row in _rows(piece))
                 for ticket in dict.fromkeys(piece.progress.ticket.id for piece in run.pieces)
             }
-            self.ran.append(Ran(worker, now_us, end_us, run.kind, run.member, run.depth, rows))
+            self.ran.append(Ran(worker, now_us, end_us, run.kind, run.member, run.depth, run.end, rows))
             self._expect(end_us, (worker, run))
 
     def _decide(self, due: CompletedExit, now_us: float) -> None:

@@ -219,3 +219,16 @@ def test_a_fault_of_the_scheduler_fails_its_tickets_and_the_workers_go_on(bag, f
         desk.ask("lucky", rows(3, 2))
         assert desk.answers(2)["lucky"].answer is not None
         assert desk.engine.metrics()["faults_total"] == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_plain_answer_is_bit_for_bit_the_full_vote_of_a_ticket_that_was_asked_for_every_exit(tmp_path, count):
+    x = rows(count, seed=5)
+    answers = []
+    for gear in ("exits", "plain"):
+        bag = written(tmp_path, ((1, 1), (2, 1), (3, 2)), gear=gear)
+        with Desk(bag, tmp_path, OFF) as desk:
+            desk.ask("a", x)
+            answers.append(desk.answers(1)["a"].answer)
+            assert desk.controller.counters.plain_tickets == (gear == "plain")
+    np.testing.assert_array_equal(answers[0].probabilities, answers[1].probabilities)

@@ -82,6 +82,21 @@ def simulated(scene, sampling=None, watch=None):
     return of, simulation
 
 
+@settings(max_examples=60, deadline=None)
+@given(scenes())
+def test_a_plain_ticket_runs_every_member_in_one_go_and_never_beside_one_with_exits(scene):
+    bag, arrivals, _, _, _ = scene
+    of, simulation = simulated(scene)
+    only_one = len(bag.exits) == 1
+    plain = {number for number, (_, request) in enumerate(arrivals, start=1) if request.options.never or only_one}
+    for ran in simulation.ran:
+        whole = ran.depth == 0 and ran.end == bag.members[ran.member].depth
+        if plain & set(ran.rows):
+            assert whole and plain >= set(ran.rows)
+        else:
+            assert ran.end == ran.depth + 1
+
+
 def ready(scheduler):
     """Every piece that could run now, found without the queue."""
     return [
@@ -199,10 +214,11 @@ def test_the_segments_of_a_member_run_in_order_and_once_for_every_row(scene):
             for row in rows:
                 steps = seen.setdefault((ticket, ran.member, row), [])
                 assert not steps or steps[-1][0] <= ran.start_us
-                steps.append((ran.end_us, ran.depth))
+                steps.append((ran.end_us, ran.depth, ran.end))
     for (_, member, _), steps in seen.items():
-        assert [depth for _, depth in steps] == list(range(len(steps)))
-        assert len(steps) <= bag.members[member].depth
+        depths = [depth for _, start, end in steps for depth in range(start, end)]
+        assert depths == list(range(len(depths)))
+        assert len(depths) <= bag.members[member].depth
 
 
 @settings(max_examples=40, deadline=None)
@@ -210,7 +226,7 @@ def test_the_segments_of_a_member_run_in_order_and_once_for_every_row(scene):
 def test_with_full_feedback_every_row_runs_every_segment(scene):
     bag, arrivals, _, _, _ = scene
     _, simulation = simulated(scene)
-    runs = sum(len(rows) for ran in simulation.ran for rows in ran.rows.values())
+    runs = sum(len(rows) * (ran.end - ran.depth) for ran in simulation.ran for rows in ran.rows.values())
     assert runs == sum(request.rows for _, request in arrivals) * sum(member.depth for member in bag.members)
 
 
@@ -373,19 +389,19 @@ def test_the_member_that_the_exit_waits_for_longest_goes_first():
     assert [scheduler.next_run().member for _ in range(3)] == [1, 0, 2]  # 12, 10, 9 ms to go
 
 
-def runs_until_a_vote(**options):
+def exit_of_the_first_vote(**options):
     uneven = engine_bag([[1000], [5000, 5000, 5000]], ((1, 1), (1, 3)))
     of = controller(uneven, [0.0, 0.0])
     scheduler = Scheduler(uneven, workers=1)
     scheduler.start(of.tickets[admit(of, never=True, **options)], {})
-    while not scheduler.done(scheduler.next_run()):
+    while not (dues := scheduler.done(scheduler.next_run())):
         pass
-    return scheduler.counters.runs
+    return dues[0].exit_
 
 
 def test_a_ticket_with_a_deadline_gets_a_vote_at_every_exit_also_where_it_never_leaves_early():
-    assert runs_until_a_vote(deadline_us=5) == 2  # one segment of each
-    assert runs_until_a_vote() == 4  # the long member first
+    assert exit_of_the_first_vote(deadline_us=5) == 0
+    assert exit_of_the_first_vote() == 1
 
 
 def test_tickets_share_a_run_where_that_is_cheaper():

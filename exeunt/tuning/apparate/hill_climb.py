@@ -86,7 +86,7 @@ class HillClimb(Tuner):
     def learn(self, feedback: Feedback) -> None:
         """Keep the rows, and note whether a search or an adjustment is due."""
         kept = feedback.rows(feedback.promised)
-        if not len(kept):
+        if not len(kept) or kept.of_full_votes_only:
             return
         self._window.add(kept)
         self._sizes.append(len(kept))

@@ -150,6 +150,8 @@ class BudgetTuner(Tuner):
     def learn(self, feedback: Feedback) -> None:
         """Book losses, keep the rows for the next retuning."""
         self.budget.learn(feedback)
+        if feedback.of_full_votes_only:
+            return
         feedback = self._fair_share(feedback)
         if not len(feedback):
             return

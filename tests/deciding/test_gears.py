@@ -1,0 +1,123 @@
+"""Gears: the one that answers sooner is taken, whatever the load does to both."""
+
+import numpy as np
+import pytest
+
+from exeunt.deciding.gears import EVIDENCE, LEARNT_ROWS, LEAST_OFTEN, MOST_OFTEN, Gear, Gears
+from tests.deciding.controller_bag import admit, at_exit, controller, manifest, votes_of
+
+FULL_US = 1000.0
+ENOUGH = 40_000
+
+
+def gears(seed=0):
+    return Gears(lambda rows: FULL_US * rows, np.random.default_rng(seed))
+
+
+def driven(of, tickets, exits_us, plain_us, load=lambda number: 1.0, learnt=LEARNT_ROWS):
+    """Answer tickets one after the other; how many were plain."""
+    plain = 0
+    for number in range(tickets):
+        gear = of.choose(learnt)
+        of.took(gear, 1, load(number) * (plain_us if gear == Gear.PLAIN else exits_us))
+        plain += gear == Gear.PLAIN
+    return plain
+
+
+def test_where_exits_cost_more_than_they_give_tickets_become_plain():
+    of = gears()
+    driven(of, ENOUGH, exits_us=1400, plain_us=1100)
+    assert of.gear == Gear.PLAIN
+
+
+def test_where_exits_pay_nobody_is_ever_sent_the_plain_way():
+    assert driven(gears(), ENOUGH, exits_us=600, plain_us=1000) == 0
+
+
+def test_a_difference_within_the_margin_changes_nothing():
+    of = gears()
+    driven(of, ENOUGH, exits_us=1030, plain_us=1000)
+    assert of.gear == Gear.EXITS
+
+
+def test_plain_is_left_again_when_exits_have_come_to_pay():
+    of = gears()
+    driven(of, ENOUGH, exits_us=1400, plain_us=1100)
+    driven(of, ENOUGH, exits_us=500, plain_us=1100)
+    assert of.gear == Gear.EXITS
+
+
+def test_a_load_that_rises_and_falls_does_not_look_like_a_difference():
+    of = gears()
+    swings = lambda number: 1.5 + np.sin(number / 700)  # noqa: E731 - a curve
+    changes, before = 0, of.gear
+    for _ in range(40):
+        driven(of, 1000, exits_us=1200, plain_us=1200, load=swings)
+        changes, before = changes + (of.gear != before), of.gear
+    assert changes == 0
+
+
+def test_a_stall_of_a_second_does_not_decide():
+    of = gears()
+    driven(of, ENOUGH, exits_us=1200, plain_us=1190, load=lambda number: 1000.0 if number % 5000 == 0 else 1.0)
+    assert of.gear == Gear.EXITS
+
+
+def test_a_tuner_that_has_not_learnt_yet_is_given_time():
+    assert driven(gears(), ENOUGH, exits_us=1400, plain_us=1100, learnt=LEARNT_ROWS - 1) == 0
+
+
+def test_probes_become_rare_where_the_gear_in_use_is_clearly_better_and_never_end():
+    of = gears()
+    driven(of, 20 * ENOUGH, exits_us=2000, plain_us=4000)  # under a load that makes both slower than the profile
+    assert of.gear == Gear.EXITS and of.probe_share == LEAST_OFTEN > 0
+    assert driven(of, ENOUGH, exits_us=2000, plain_us=4000) == pytest.approx(LEAST_OFTEN * ENOUGH, rel=0.3)
+
+
+def test_probes_are_tossed_with_their_probability():
+    of = gears()
+    assert driven(of, EVIDENCE * 8, exits_us=1100, plain_us=1090) == pytest.approx(EVIDENCE * 8 * MOST_OFTEN, rel=0.5)
+
+
+def test_tickets_of_any_size_are_compared():
+    of = gears()
+    for number in range(ENOUGH):
+        gear, rows = of.choose(LEARNT_ROWS), 1 + number % 8
+        of.took(gear, rows, rows * (1100 if gear == Gear.PLAIN else 1400))
+    assert of.gear == Gear.PLAIN
+
+
+EVERYBODY, NOBODY = [1.1, 1.1, 0.0], [0.0, 0.0, 0.0]
+
+
+def wanted(of):
+    (ticket,) = of.tickets.values()
+    return ticket.wanted.tolist()
+
+
+@pytest.mark.parametrize(("gear", "asked"), [("plain", [False, False, True]), ("exits", [True, True, True])])
+def test_the_setting_overrules_the_measurement(gear, asked):
+    of = controller(manifest(gear=gear), EVERYBODY)
+    admit(of)
+    assert wanted(of) == asked
+
+
+def test_who_never_leaves_early_asks_for_the_full_vote_only():
+    of = controller(manifest(), EVERYBODY)
+    admit(of, never=True)
+    assert wanted(of) == [False, False, True] and of.counters.plain_tickets == 1
+
+
+@pytest.mark.parametrize("options", [{"never": True, "deadline_us": 5}, {"deadline_us": 5}])
+def test_who_has_a_deadline_asks_for_every_exit_since_any_vote_may_be_the_best_so_far(options):
+    of = controller(manifest(gear="plain"), EVERYBODY)
+    admit(of, **options)
+    assert wanted(of) == [True, True, True]
+
+
+def test_a_plain_ticket_is_answered_by_the_full_vote_under_the_promise():
+    bag = manifest(gear="plain")
+    of = controller(bag, EVERYBODY)
+    (release,) = of.arrived(admit(of, rows=2), at_exit(bag, 2, votes_of(bag, 2)), 5)
+    assert release.answer.exit.tolist() == [2, 2]
+    assert of.counters.promised_rows == 2 and of.idle
