@@ -32,6 +32,7 @@ class Taps:
     """Hands in random votes exit by exit, under a secret, as NAME_bag's taps do."""
 
     at_work = 0
+    plain_tickets = None
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest

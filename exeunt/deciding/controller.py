@@ -20,7 +20,7 @@ from exeunt.deciding import votes
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.decisions import Decisions, ExitVotes, Listener
-from exeunt.deciding.gears import Gear, Gears
+from exeunt.deciding.gears import Gear, Gears, PlainTickets
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.request_queue import RequestQueue
 from exeunt.deciding.ticket import Ticket, failed, too_late, waited_long
@@ -46,6 +46,7 @@ class Controller:
         counters: counters since start.
         tickets: those that are not over, by id.
         gears: whether tickets ask for the exits.
+        plain_tickets: how the runner wants tickets that do not; None = like all others. Set before the first request.
     """
 
     def __init__(self, manifest: Manifest, tuner: Tuner, rng: np.random.Generator) -> None:
@@ -56,6 +57,7 @@ class Controller:
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
         self.gears = Gears(full_us_of(manifest), rng.spawn(1)[0])
+        self.plain_tickets: PlainTickets | None = None
         self._queue = RequestQueue(
             manifest.max_batch_size,
             self.settings.max_waiting_rows,
@@ -144,9 +146,14 @@ class Controller:
             now_us: time of the admission.
         """
         in_flight = len(self._unanswered if self.manifest.mode == "engine" else self.tickets)
-        if max(in_flight, at_work) >= self.settings.max_tickets or not len(self._queue):
+        plain = self._plain_tickets()
+        places = self.settings.max_tickets if plain is None else min(plain.at_a_time, self.settings.max_tickets)
+        if max(in_flight, at_work) >= places or not len(self._queue):
             return None
-        requests = self._queue.take(now_us, self._most_requests)
+        if plain is None:
+            requests = self._queue.take(now_us, self._most_requests)
+        else:
+            requests = self._queue.take(now_us, None, plain.most_rows)
         wanted, gear = self._wanted(requests)
         ticket = Ticket(self._next_ticket_id, requests, wanted, self.manifest.classes, gear, now_us)
         self._next_ticket_id += 1
@@ -270,8 +277,13 @@ class Controller:
             left += self._released(ticket, now_us, error)
         return left
 
+    def _plain_tickets(self) -> PlainTickets | None:
+        """How the tickets of the present block are made, if otherwise than those with exits."""
+        gear = self.settings.gear
+        return self.plain_tickets if gear == "plain" or (gear == "auto" and self.gears.block_gear == Gear.PLAIN) else None
+
     def _wanted(self, requests: tuple[Request, ...]) -> tuple[np.ndarray, Gear | None]:
-        """Which exits a new ticket asks for, bool [exits]; and its gear, None where that was no choice."""
+        """Which exits a new ticket asks for, bool [exits]; and its gear, None where its latency does not tell of it."""
         settings = self.settings
         if settings.shadow_share > 0 and self._rng.random() < settings.shadow_share:
             self.counters.shadow_tickets += 1
@@ -283,8 +295,9 @@ class Controller:
         elif settings.gear == "plain" or all(request.options.never for request in requests):
             wanted[:-1] = False
         elif settings.gear == "auto" and wanted[:-1].any():
-            gear = self.gears.choose(self.counters.finished_rows)
-            wanted[:-1] &= gear == Gear.EXITS
+            chosen, counts = self.gears.choose(self.counters.finished_rows)
+            wanted[:-1] &= chosen == Gear.EXITS
+            gear = chosen if counts else None
         self.counters.plain_tickets += not wanted[:-1].any()
         return wanted, gear
 
@@ -323,10 +336,11 @@ class Controller:
                 self.counters.errors += 1
             else:
                 self.counters.released(release.latency_us, int(release.answer.exit.max()))
+                if ticket.gear is not None and error is None:
+                    in_flight_us = now_us - ticket.admitted_us
+                    self.gears.took(ticket.gear, len(release.answer.exit), release.latency_us, in_flight_us)
         if not ticket.unreleased_requests:
             self._unanswered.discard(ticket.id)
-            if ticket.gear is not None and error is None and not ticket.has_deadline:
-                self.gears.took(ticket.gear, ticket.rows, now_us - ticket.admitted_us)
         return due
 
 

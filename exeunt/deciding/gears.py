@@ -1,26 +1,48 @@
-"""Gears: whether a ticket asks for the schedule's exits, or plainly for the full vote.
+"""Gears: whether tickets ask for the schedule's exits, or plainly for the full vote.
 
 Where exits do not pay (small bags, nobody leaves), asking for them costs time and gives none back. Then tickets take
-the plain gear: whole members, no ramps, one vote. Which gear pays is measured, not assumed: the gear that is not in use
-is probed with a known probability, by a coin that knows nothing of the rows, so both gears see the same traffic and the
-same load, and the one with the lower mean latency is kept (with a margin, so that it does not swing).
+the plain gear: whole members, no ramps, one vote. Which gear pays is measured, not assumed. Tickets come in blocks of
+one gear, since a ticket also delays those beside it: the gear that is not in use gets a block now and then, by a coin
+that knows nothing of the rows, and the gear with the lower mean latency is kept (with a margin, so that it does not
+swing). The mean is geometric, so that one stall decides nothing. Under load latency tells of throughput too, since
+whoever waits or is in flight is slowed down by the work of all; but a request that waited much longer than it was in
+flight tells of earlier blocks, and does not count.
 
 The promise is not touched: a plain ticket's answers are full votes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
+BLOCK, WARM_UP = 48, 16  # tickets of a block; the first of them still run beside the other gear's, and do not count
+BLOCKS = 8  # of the gear that is probed, before both are compared
 MARGIN = 0.05  # how much less latency the other gear must have before it is taken
-CLEAR = 0.7  # a gear that has this share of the other's latency is asked about less and less
-EVIDENCE = 128  # probes on which a comparison is based
-DAMPED = 8.0  # longest latency that is believed, in times of the full ensemble's: one stall must not decide
-MOST_OFTEN, LEAST_OFTEN = 1 / 16, 1 / 256  # probability of a probe
-LEARNT_ROWS = 1000  # finished rows before the plain gear may be taken: a tuner that knows nothing lets nobody leave
+OWN_US = 200.0  # what asking for exits costs a ticket, roughly: where that is little beside the members, probes are rare
+MOST_OFTEN, LEAST_OFTEN = 1 / 4, 1 / 256  # probability that a block is a probe
+LEARNT_ROWS = 500  # finished rows before the plain gear may be taken: a tuner that knows nothing lets nobody leave
+RECENT = 1 / 256  # weight of the newest ticket in the latency with exits
+
+
+MOST_WAITING = 4.0  # longest wait of a request that counts, in times of its time in flight
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTickets:
+    """How a runner wants plain tickets where a request costs more to handle than to run.
+
+    Attributes:
+        at_a_time: tickets in flight; what comes meanwhile shares the next one.
+        most_rows: of a ticket of several requests.
+    """
+
+    at_a_time: int
+    most_rows: int
 
 
 class Gear(IntEnum):
@@ -40,63 +62,77 @@ class Gears:
 
     Attributes:
         gear: the one in use.
-        probe_share: probability with which a ticket takes the other one.
+        block_gear: the one of the present block; another than `gear` in a probe.
+        probe_share: probability with which a block is a probe.
     """
 
     def __init__(self, full_us: Callable[[int], float], rng: np.random.Generator) -> None:
-        self.gear = Gear.EXITS
-        self.probe_share = MOST_OFTEN
+        self.gear = self.block_gear = Gear.EXITS
+        self.probe_share = self._first_share = min(MOST_OFTEN, max(LEAST_OFTEN, OWN_US / full_us(1)))
         self._full_us = full_us
         self._rng = rng
+        self._place = 0  # in the block
+        self._recent = math.inf  # logarithm of the latency of tickets with exits, in times of the full ensemble's
         self._begin()
 
-    def choose(self, learnt_rows: int) -> Gear:
-        """The gear of a ticket that is admitted now.
+    def choose(self, learnt_rows: int) -> tuple[Gear, bool]:
+        """The gear of a ticket that is admitted now, and whether its latency counts.
 
         Args:
             learnt_rows: finished rows from which the tuner has learnt.
         """
-        if self.gear == Gear.EXITS and (learnt_rows < LEARNT_ROWS or not self._may_be_slower()):
-            return self.gear
-        return Gear(1 - self.gear) if self._rng.random() < self.probe_share else self.gear
+        if self._place == BLOCK:
+            self._place = 0
+            probe = learnt_rows >= LEARNT_ROWS and not self._exits_pay() and self._rng.random() < self.probe_share
+            self._blocks += probe
+            self.block_gear = Gear(1 - self.gear) if probe else self.gear
+            if not probe and self._blocks >= BLOCKS:
+                self._compare()
+        self._place += 1
+        return self.block_gear, self._place > WARM_UP
 
-    def took(self, gear: Gear, rows: int, latency_us: float) -> None:
-        """A ticket without deadline was answered.
+    def took(self, gear: Gear, rows: int, latency_us: float, in_flight_us: float) -> None:
+        """A request of a ticket that counts was answered.
 
         Args:
-            gear: its own.
-            rows: how many.
-            latency_us: from its admission to its last answer.
+            gear: the ticket's.
+            rows: of the request.
+            latency_us: from its arrival to its answer.
+            in_flight_us: from the admission of its ticket to its answer.
         """
-        self._tickets[gear] += 1
-        # every ticket of the gear in use weighs as little as it must for the mean to cover the same time as the probes
-        weight = max(1 / self._tickets[gear], 1 / EVIDENCE * (1.0 if gear != self.gear else self.probe_share))
-        latency = min(latency_us / self._full_us(rows), DAMPED)
-        self._latency[gear] += weight * (latency - self._latency[gear])
-        other = Gear(1 - self.gear)
-        if gear == other and self._tickets[other] >= EVIDENCE and self._tickets[self.gear] >= EVIDENCE:
-            self._compare(self._latency[self.gear], self._latency[other])
+        if latency_us > (1.0 + MOST_WAITING) * in_flight_us:
+            return
+        logarithm = math.log(max(1.0, latency_us) / self._full_us(rows))
+        self._requests[gear] += 1
+        self._summed[gear] += logarithm
+        if gear == Gear.EXITS:
+            known = math.isfinite(self._recent)
+            self._recent = self._recent + RECENT * (logarithm - self._recent) if known else logarithm
 
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; latencies in times of the profiled full ensemble's."""
         names = {Gear.EXITS: "latency_with_exits", Gear.PLAIN: "latency_plain"}
-        numbers = {name: self._latency[gear] for gear, name in names.items() if self._tickets[gear]}
+        numbers = {name: self._mean(gear) for gear, name in names.items() if self._requests[gear]}
         return {"plain": float(self.gear == Gear.PLAIN), "probe_share": self.probe_share, **numbers}
 
-    def _may_be_slower(self) -> bool:
-        """Whether a plain ticket could be faster than those with exits; if not, a probe would cost and tell nothing."""
-        return self._tickets[Gear.EXITS] >= EVIDENCE and self._latency[Gear.EXITS] >= 1.0 - MARGIN
+    def _mean(self, gear: Gear) -> float:
+        return math.exp(self._summed[gear] / self._requests[gear])
 
-    def _compare(self, used: float, other: float) -> None:
-        if other < (1.0 - MARGIN) * used:
-            self.gear = Gear(1 - self.gear)
-            self.probe_share = MOST_OFTEN
-            self._begin()
-        elif used < CLEAR * other:
-            self.probe_share = max(LEAST_OFTEN, self.probe_share / 2)
-            self._begin()
+    def _exits_pay(self) -> bool:
+        """Whether tickets with exits are faster than any plain one could be; then probes would cost and tell nothing."""
+        return self.gear == Gear.EXITS and self._recent < math.log(1.0 - MARGIN)
+
+    def _compare(self) -> None:
+        """Take the other gear where it is clearly faster; else ask again later, and less often."""
+        other = Gear(1 - self.gear)
+        if self._requests[self.gear] and self._mean(other) < (1.0 - MARGIN) * self._mean(self.gear):
+            self.gear = self.block_gear = other
+            self.probe_share = self._first_share
+        self.probe_share = max(LEAST_OFTEN, self.probe_share / 2)
+        self._begin()
 
     def _begin(self) -> None:
         """Forget: what is compared next is measured from now on."""
-        self._tickets = {gear: 0 for gear in Gear}
-        self._latency = {gear: 0.0 for gear in Gear}
+        self._blocks = 0
+        self._requests = {gear: 0 for gear in Gear}
+        self._summed = {gear: 0.0 for gear in Gear}

@@ -129,12 +129,13 @@ class RequestQueue:
         """Refuse newcomers from now on."""
         self._closed = True
 
-    def take(self, now_us: int, most: int | None = None) -> tuple[Request, ...]:
+    def take(self, now_us: int, most: int | None = None, most_rows: int | None = None) -> tuple[Request, ...]:
         """The request whose turn it is and those behind it that fit one ticket together with it.
 
         Args:
             now_us: the time.
             most: requests of one ticket; None = any number.
+            most_rows: of a ticket of several requests; None = as many as a batch holds.
 
         Returns:
             requests of equal `free_dims`, in the order of their turns; the first that would be too many rows ends it.
@@ -143,10 +144,11 @@ class RequestQueue:
         taken: list[Request] = []
         passed_over: list[tuple[Request, bool]] = []  # their free dimensions differ; taken from the newest end?
         rows = 0
+        room = self._max_batch_size if most_rows is None else min(most_rows, self._max_batch_size)
         while len(taken) != most and (number := self._next_class()) is not None:
             newest = self._is_late(self._classes[number][0], now_us)
             request = self._classes[number][-1 if newest else 0]
-            if rows + request.rows > self._max_batch_size:
+            if taken and rows + request.rows > room:
                 break
             self._classes[number].pop() if newest else self._classes[number].popleft()
             self._count(request, -1)

@@ -21,7 +21,7 @@ class Ticket(Batch):
         requests: the merged requests.
         wanted: bool [exits], exits whose votes are asked for; the last always.
         classes: number of classes.
-        gear: that was chosen for it; None where there was no choice.
+        gear: that was chosen for it; None where its latency does not tell of that.
         admitted_us: when it was admitted.
 
     Attributes:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from exeunt.deciding.gears import PlainTickets
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.progress import CompletedExit, SegmentRun
 from exeunt.engine.sampling import FinishProbability
@@ -24,6 +25,7 @@ from exeunt.settings import Settings
 
 BOUND_SHARE = 0.25  # of max_unconfirmed_rows: the backlog up to which every answered row is finished
 LEAST_BOUND = 16.0  # rows
+PLAIN_TICKET_US = 3000.0  # longest plain ticket of several requests, on one worker
 GPU_LANES = 4  # streams by default: each holds the members' weights once more
 
 log = logging.getLogger(__name__)
@@ -118,6 +120,12 @@ class Engine:
     def at_work(self) -> int:
         """See exeunt.hosting.host.Runner: answered tickets finish in idle time and take nobody's place."""
         return 0
+
+    @property
+    def plain_tickets(self) -> PlainTickets | None:
+        """See exeunt.hosting.host.Runner: short ones go one to a worker, and share what handling a request costs."""
+        rows = self._scheduler.costs.rows_together(PLAIN_TICKET_US)
+        return PlainTickets(self.threads, rows) if rows > 1 else None
 
     def close(self) -> None:
         """Let the workers end after their present runs and join them; tickets that are left are forgotten."""

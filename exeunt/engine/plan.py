@@ -34,6 +34,15 @@ class RunCosts:
             return self._us[member][depth][rows]
         return sum(segment[rows] for segment in self._us[member][depth:end])
 
+    def together_us(self, rows: int) -> float:
+        """Time of the whole ensemble with `rows` rows on one worker."""
+        return sum(segment[rows] for member in self._us for segment in member)
+
+    def rows_together(self, limit_us: float) -> int:
+        """Most rows with which the whole ensemble takes up to `limit_us` on one worker; 0 = none."""
+        fitting = [rows for rows in range(1, self.most_rows + 1) if self.together_us(rows) <= limit_us]
+        return max(fitting, default=0)
+
     def longest_us(self) -> float:
         """Time of the longest segment with one row."""
         return max(segment[1] for member in self._us for segment in member)

@@ -101,6 +101,7 @@ class Progress:
         inputs: public inputs by name, first axis = the ticket's rows.
         plan: what its wanted exits need.
         order: in which it works towards them.
+        in_series: its members run one after the other, so that one worker is woken; else side by side.
         number: order of arrival.
         pieces: by member.
         told: (member, depth) -> list of (rows or None, array): FEATURES, or PROBABILITIES of a finished member.
@@ -115,13 +116,20 @@ class Progress:
     """
 
     def __init__(
-        self, ticket: Ticket, inputs: Mapping[str, np.ndarray], plan: RunPlan, order: RunOrder, members: int
+        self,
+        ticket: Ticket,
+        inputs: Mapping[str, np.ndarray],
+        plan: RunPlan,
+        order: RunOrder,
+        members: int,
+        in_series: bool = False,
     ) -> None:
         self.ticket = ticket
         self.inputs = inputs
         self.plan = plan
         self.order = order
         self.number = ticket.id
+        self.in_series = in_series
         self.pieces = [[WorkItem(self, member)] for member in range(members)]
         self.votes: dict[tuple[int, int], list[tuple[np.ndarray | None, np.ndarray]]] = {}
         self.due = 0

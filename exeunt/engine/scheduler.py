@@ -36,6 +36,7 @@ URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overta
 SPARE_SHARE = 0.0625  # of max_unconfirmed_rows: with a smaller backlog the last idle worker takes no feedback
 WORTH_SPECULATING = 0.5  # least probability that the segment is needed
 LEAVING_MEMORY = 1 / 32  # weight of the newest ticket in the share of rows that leave at an exit
+IN_SERIES_US = 3000.0  # longest plain ticket whose members are not worth waking other workers for
 FEEDBACK_RUN = 1.5  # longest run of feedback, in times of the longest segment with one row
 
 
@@ -72,6 +73,7 @@ class Scheduler:
         self._manifest = manifest
         self._urgent_at = URGENT_SHARE * manifest.settings.max_unconfirmed_rows
         self._spare_below = SPARE_SHARE * manifest.settings.max_unconfirmed_rows
+        self._rows_in_series = self.costs.rows_together(IN_SERIES_US)
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
         self._leaving = [0.0] * len(manifest.exits)  # share of the rows that come to an exit open and leave there
         self._plans: dict[bytes, RunPlan] = {}
@@ -86,10 +88,11 @@ class Scheduler:
     def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
         """Take a ticket in."""
         plan = self._plan(ticket.wanted)
-        progress = Progress(ticket, inputs, plan, self._order(ticket, plan), len(self.member_depths))
+        short = plan.plain and ticket.rows <= self._rows_in_series
+        progress = Progress(ticket, inputs, plan, self._order(ticket, plan), len(self.member_depths), short)
         self.tickets[ticket.id] = progress
         self.open_tickets += 1
-        for pieces in progress.pieces:
+        for pieces in progress.pieces[:1] if short else progress.pieces:
             self._queue.add(pieces[0], self.kind(pieces[0]))
 
     def expect_leaving(self, shares: Sequence[float]) -> None:
@@ -160,6 +163,9 @@ class Scheduler:
             touched[piece.progress] = None
             if piece.depth < self.member_depths[piece.member]:
                 self._queue.add(piece, self.kind(piece))
+            elif piece.progress.in_series and piece.member + 1 < len(self.member_depths):
+                following = piece.progress.pieces[piece.member + 1][0]
+                self._queue.add(following, self.kind(following))
         return [CompletedExit(progress, exit_) for progress in touched for exit_ in progress.complete()]
 
     def decided(self, due: CompletedExit) -> None:
@@ -200,7 +206,7 @@ class Scheduler:
         self._take(head)
         pieces = [head]
         free = idle_workers - len(self._queue)
-        if free > 0:
+        if free > 0 and not head.progress.in_series:
             self._split(head, merging.shards(head, free, self._run_us(head)))
         elif not idle_workers:
             plain = head.progress.plan.plain

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from exeunt.deciding.controller import Controller
+from exeunt.deciding.gears import PlainTickets
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.ticket import Ticket
 from exeunt.errors import ExeuntError, ServingError
@@ -32,6 +33,10 @@ class Runner(Protocol):
     @property
     def at_work(self) -> int:
         """Tickets whose work has not ended, those included that are over for the controller."""
+
+    @property
+    def plain_tickets(self) -> PlainTickets | None:
+        """How it wants tickets that ask for the full vote only; None = like all others."""
 
     def attach(self, host: ControllerHost) -> None:
         """Learn where votes and failures go; called once, before `start`."""
@@ -84,6 +89,7 @@ class ControllerHost:
             threading.Thread(target=self._watch_deadlines, name="exeunt-deadlines", daemon=True),
             threading.Thread(target=self._tune, name="exeunt-tuning", daemon=True),
         ]
+        controller.plain_tickets = runner.plain_tickets
         runner.attach(self)
 
     def start(self) -> None:

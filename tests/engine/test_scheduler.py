@@ -22,7 +22,7 @@ LEAST_Q = 0.25
 
 def engine_bag(costs, exits, shrink=0.9, **kept):
     """A bag in engine mode: `costs[m][d]` is the time of one row, `shrink` what a batch saves."""
-    bag = manifest(depths=exits, weights=(1.0,) * len(costs), **kept)
+    bag = manifest(depths=exits, weights=(1.0,) * len(costs), **({"gear": "exits"} | kept))
     members = tuple(
         dataclasses.replace(
             member,
@@ -104,8 +104,14 @@ def ready(scheduler):
         for progress in scheduler.tickets.values()
         for pieces in progress.pieces
         for piece in pieces
-        if not piece.busy and piece.depth < scheduler.member_depths[piece.member]
+        if not piece.busy and piece.depth < scheduler.member_depths[piece.member] and _has_its_turn(scheduler, piece)
     ]
+
+
+def _has_its_turn(scheduler, piece):
+    """Members of a short plain ticket run one after the other."""
+    earlier = [p for pieces in piece.progress.pieces[: piece.member] for p in pieces]
+    return not piece.progress.in_series or all(p.depth == scheduler.member_depths[p.member] for p in earlier)
 
 
 def unanswered(piece):
@@ -423,7 +429,7 @@ def test_tickets_do_not_share_a_run_where_that_saves_nothing():
 
 
 def test_idle_lanes_share_a_large_batch():
-    bag = engine_bag([[10.0]], ((1,),), shrink=1.0)
+    bag = engine_bag([[1000.0]], ((1,),), shrink=1.0)
     of = controller(bag, [0.0])
     scheduler = Scheduler(bag, workers=3)
     scheduler.start(of.tickets[admit(of, rows=8)], {})
@@ -433,7 +439,7 @@ def test_idle_lanes_share_a_large_batch():
 
 
 def test_the_exit_of_a_split_batch_is_due_when_its_last_part_is_done():
-    bag = engine_bag([[10.0]], ((1,),), shrink=1.0)
+    bag = engine_bag([[1000.0]], ((1,),), shrink=1.0)
     of = controller(bag, [0.0])
     scheduler = Scheduler(bag, workers=2)
     scheduler.start(of.tickets[admit(of, rows=8)], {})
@@ -543,3 +549,17 @@ def test_more_lanes_never_answer_later_on_an_empty_machine():
         simulation.run([(0.0, Request("a", 1))])
         answered.append(simulation.releases[0][0])
     assert answered == [31_000, 17_000, 12_000]
+
+
+def test_a_short_plain_ticket_is_one_workers_and_offers_nothing_to_others():
+    bag = engine_bag([[10.0, 10.0], [10.0], [10.0]], ((1, 0, 0), (2, 1, 1)))
+    of = controller(bag, [0.0, 0.0])
+    scheduler = Scheduler(bag, workers=3)
+    scheduler.start(of.tickets[admit(of, rows=8, never=True)], {})
+    for member in range(3):
+        assert scheduler.ready_pieces == 1
+        run = scheduler.next_run(idle_workers=2)
+        assert (run.member, run.rows, run.end) == (member, 8, bag.members[member].depth)
+        assert scheduler.ready_pieces == 0 and scheduler.next_run(idle_workers=1) is None
+        dues = scheduler.done(run)
+    assert [due.exit_ for due in dues] == [1]

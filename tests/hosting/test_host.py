@@ -22,6 +22,7 @@ class PoolRunner:
         self.fail_with = None
 
     at_work = 0
+    plain_tickets = None
 
     def attach(self, host):
         self.host = host

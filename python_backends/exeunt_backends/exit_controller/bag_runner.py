@@ -32,6 +32,8 @@ class BagRunner:
         """See exeunt.hosting.host.Runner."""
         return len(self._at_work)
 
+    plain_tickets = None  # see exeunt.hosting.host.Runner
+
     def attach(self, host):
         """See exeunt.hosting.host.Runner."""
         self._host = host
