@@ -123,7 +123,12 @@ class Settings:
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, key, value and what is allowed, unless every value is allowed."""
-        for key, allowed in (("tuner", TUNERS), ("confidence", CONFIDENCES), ("on_failure", ON_FAILURE), ("gear", GEARS)):
+        for key, allowed in (
+            ("tuner", TUNERS),
+            ("confidence", CONFIDENCES),
+            ("on_failure", ON_FAILURE),
+            ("gear", GEARS),
+        ):
             if getattr(self, key) not in allowed:
                 raise unknown(key, getattr(self, key), allowed, where)
         self._check_shares(where)

@@ -17,20 +17,16 @@ from typing import Any
 import numpy as np
 
 from exeunt.deciding import votes
+from exeunt.deciding.admission import Admission
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.decisions import Decisions, ExitVotes, Listener
-from exeunt.deciding.gears import Gear, Gears, PlainTickets
 from exeunt.deciding.request import Release, Request
-from exeunt.deciding.request_queue import RequestQueue
 from exeunt.deciding.ticket import Ticket, failed, too_late, waited_long
 from exeunt.errors import ExeuntError, OverloadedError
 from exeunt.manifest import Manifest
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.tuner import Tuner
-
-LEAST_WAIT_US = 500_000.0  # the default of max_wait_ms, unless the bag is slow
-WAIT_IN_FULL_RUNS = 10.0  # and then in times of the full ensemble's latency, as its p99 under load is
 
 
 class Controller:
@@ -45,8 +41,7 @@ class Controller:
         decisions: the decision core.
         counters: counters since start.
         tickets: those that are not over, by id.
-        gears: whether tickets ask for the exits.
-        plain_tickets: how the runner wants tickets that do not; None = like all others. Set before the first request.
+        admission: the requests that wait, and which exits their tickets ask for.
     """
 
     def __init__(self, manifest: Manifest, tuner: Tuner, rng: np.random.Generator) -> None:
@@ -56,17 +51,8 @@ class Controller:
         self.counters = self.decisions.counters
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
-        self.gears = Gears(full_us_of(manifest), rng.spawn(1)[0])
-        self.plain_tickets: PlainTickets | None = None
-        self._queue = RequestQueue(
-            manifest.max_batch_size,
-            self.settings.max_waiting_rows,
-            max_wait_us_of(manifest),
-            len(self.settings.classes_of_service),
-        )
+        self.admission = Admission(manifest, self.counters, rng)
         self._next_ticket_id = 1
-        # the engine merges tickets at every segment by itself: there a ticket is one request
-        self._most_requests = 1 if manifest.mode == "engine" else None
         self._unanswered: set[int] = set()  # tickets with requests that have not been released
         self._score = SCORES[self.settings.confidence]
         self._voters = [votes.ExitVoters(manifest, number) for number in range(len(manifest.exits))]
@@ -112,12 +98,12 @@ class Controller:
     @property
     def waiting_rows(self) -> int:
         """Rows that wait for a ticket."""
-        return self._queue.waiting_rows
+        return self.admission.queue.waiting_rows
 
     @property
     def idle(self) -> bool:
         """True when nobody waits and nothing is in flight."""
-        return not self.tickets and not len(self._queue)
+        return not self.tickets and not len(self.admission.queue)
 
     def active(self) -> np.ndarray:
         """Exits offered now, bool [exits]; the last always."""
@@ -131,7 +117,7 @@ class Controller:
             OverloadedError: full, or stopping.
         """
         try:
-            self._queue.offer(request, now_us)
+            self.admission.queue.offer(request, now_us)
         except OverloadedError:
             self.counters.refused += 1
             raise
@@ -146,16 +132,10 @@ class Controller:
             now_us: time of the admission.
         """
         in_flight = len(self._unanswered if self.manifest.mode == "engine" else self.tickets)
-        plain = self._plain_tickets()
-        places = self.settings.max_tickets if plain is None else min(plain.at_a_time, self.settings.max_tickets)
-        if max(in_flight, at_work) >= places or not len(self._queue):
+        admitted = self.admission.next(max(in_flight, at_work), self.active, now_us)
+        if admitted is None:
             return None
-        if plain is None:
-            requests = self._queue.take(now_us, self._most_requests)
-        else:
-            requests = self._queue.take(now_us, None, plain.most_rows)
-        wanted, gear = self._wanted(requests)
-        ticket = Ticket(self._next_ticket_id, requests, wanted, self.manifest.classes, gear, now_us)
+        ticket = Ticket(self._next_ticket_id, admitted, self.manifest.classes, now_us)
         self._next_ticket_id += 1
         self.counters.tickets += 1
         self.tickets[ticket.id] = ticket
@@ -233,8 +213,8 @@ class Controller:
 
         What has waited so long that its caller is hardly there any more is UNAVAILABLE, too.
         """
-        late = [too_late(request, now_us) for request in self._queue.overdue(now_us)]
-        late += [waited_long(request, now_us) for request in self._queue.given_up(now_us)]
+        late = [too_late(request, now_us) for request in self.admission.queue.overdue(now_us)]
+        late += [waited_long(request, now_us) for request in self.admission.queue.given_up(now_us)]
         self.counters.errors += len(late)
         for ticket in self._with_deadline():
             for request in ticket.unreleased():
@@ -248,7 +228,7 @@ class Controller:
         """The earliest deadline of anybody who still waits for an answer, or None."""
         unanswered = chain.from_iterable(ticket.unreleased() for ticket in self._with_deadline())
         due = [request.deadline_us for request in unanswered if request.deadline_us is not None]
-        waiting_us = self._queue.next_deadline_us()
+        waiting_us = self.admission.queue.next_deadline_us()
         return min(due if waiting_us is None else [*due, waiting_us], default=None)
 
     def retune(self) -> Callable[[], Any] | None:
@@ -265,41 +245,17 @@ class Controller:
 
     def close(self) -> None:
         """Refuse newcomers from now on."""
-        self._queue.close()
+        self.admission.queue.close()
 
     def give_up(self, now_us: int) -> list[Release]:
         """Answer everybody who is left UNAVAILABLE and forget all tickets."""
         error = OverloadedError("the server stopped before the answer was ready; come again")
-        left = [failed(request, error, now_us) for request in self._queue.clear()]
+        left = [failed(request, error, now_us) for request in self.admission.queue.clear()]
         self.counters.errors += len(left)
         for ticket in list(self.tickets.values()):
             self.decisions.give_up(ticket)
             left += self._released(ticket, now_us, error)
         return left
-
-    def _plain_tickets(self) -> PlainTickets | None:
-        """How the tickets of the present block are made, if otherwise than those with exits."""
-        gear = self.settings.gear
-        return self.plain_tickets if gear == "plain" or (gear == "auto" and self.gears.block_gear == Gear.PLAIN) else None
-
-    def _wanted(self, requests: tuple[Request, ...]) -> tuple[np.ndarray, Gear | None]:
-        """Which exits a new ticket asks for, bool [exits]; and its gear, None where its latency does not tell of it."""
-        settings = self.settings
-        if settings.shadow_share > 0 and self._rng.random() < settings.shadow_share:
-            self.counters.shadow_tickets += 1
-            return np.ones(len(self._voters), dtype=bool), None
-        wanted = self.active()
-        gear = None
-        if any(request.options.deadline_us is not None for request in requests):
-            pass  # any vote may be its best so far
-        elif settings.gear == "plain" or all(request.options.never for request in requests):
-            wanted[:-1] = False
-        elif settings.gear == "auto" and wanted[:-1].any():
-            chosen, counts = self.gears.choose(self.counters.finished_rows)
-            wanted[:-1] &= chosen == Gear.EXITS
-            gear = chosen if counts else None
-        self.counters.plain_tickets += not wanted[:-1].any()
-        return wanted, gear
 
     def _toss(self, batch: Batch, rows: np.ndarray, q: float) -> tuple[float, np.ndarray] | None:
         """Which of the answered rows (indices) are finished, each with probability q."""
@@ -338,26 +294,7 @@ class Controller:
                 self.counters.released(release.latency_us, int(release.answer.exit.max()))
                 if ticket.gear is not None and error is None:
                     in_flight_us = now_us - ticket.admitted_us
-                    self.gears.took(ticket.gear, len(release.answer.exit), release.latency_us, in_flight_us)
+                    self.admission.gears.took(ticket.gear, len(release.answer.exit), release.latency_us, in_flight_us)
         if not ticket.unreleased_requests:
             self._unanswered.discard(ticket.id)
         return due
-
-
-def full_us_of(manifest: Manifest) -> Callable[[int], float]:
-    """The full ensemble's latency by number of rows, microseconds: as profiled, interpolated, beyond in proportion."""
-    profile = manifest.exits[-1].elapsed_us
-    sizes = sorted(profile)
-    times = [profile[size] for size in sizes]
-
-    def full_us(rows: int) -> float:
-        return max(1.0, float(np.interp(rows, sizes, times)) * max(1.0, rows / sizes[-1]))
-
-    return full_us
-
-
-def max_wait_us_of(manifest: Manifest) -> float:
-    """Longest time that a request may be expected to wait for a ticket: as the settings say, or by the bag's costs."""
-    if manifest.settings.max_wait_ms:
-        return 1000.0 * manifest.settings.max_wait_ms
-    return max(LEAST_WAIT_US, WAIT_IN_FULL_RUNS * float(manifest.costs().elapsed_us[-1]))

@@ -23,7 +23,9 @@ import numpy as np
 BLOCK, WARM_UP = 48, 16  # tickets of a block; the first of them still run beside the other gear's, and do not count
 BLOCKS = 8  # of the gear that is probed, before both are compared
 MARGIN = 0.05  # how much less latency the other gear must have before it is taken
-OWN_US = 200.0  # what asking for exits costs a ticket, roughly: where that is little beside the members, probes are rare
+OWN_US = (
+    200.0  # what asking for exits costs a ticket, roughly: where that is little beside the members, probes are rare
+)
 MOST_OFTEN, LEAST_OFTEN = 1 / 4, 1 / 256  # probability that a block is a probe
 LEARNT_ROWS = 500  # finished rows before the plain gear may be taken: a tuner that knows nothing lets nobody leave
 RECENT = 1 / 256  # weight of the newest ticket in the latency with exits
@@ -119,7 +121,7 @@ class Gears:
         return math.exp(self._summed[gear] / self._requests[gear])
 
     def _exits_pay(self) -> bool:
-        """Whether tickets with exits are faster than any plain one could be; then probes would cost and tell nothing."""
+        """Whether tickets with exits are faster than any plain one could be: a probe would cost and tell nothing."""
         return self.gear == Gear.EXITS and self._recent < math.log(1.0 - MARGIN)
 
     def _compare(self) -> None:

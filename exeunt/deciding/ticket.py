@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from exeunt.deciding.admission import Admitted
 from exeunt.deciding.batch import Batch
-from exeunt.deciding.gears import Gear
 from exeunt.deciding.request import AnswerArrays, Release, Request
 from exeunt.errors import ExeuntError, OverloadedError
 
@@ -18,10 +18,8 @@ class Ticket(Batch):
 
     Args:
         id_: number of the ticket.
-        requests: the merged requests.
-        wanted: bool [exits], exits whose votes are asked for; the last always.
+        admitted: what it is made of.
         classes: number of classes.
-        gear: that was chosen for it; None where its latency does not tell of that.
         admitted_us: when it was admitted.
 
     Attributes:
@@ -31,15 +29,8 @@ class Ticket(Batch):
         has_deadline: some request has one.
     """
 
-    def __init__(
-        self,
-        id_: int,
-        requests: tuple[Request, ...],
-        wanted: np.ndarray,
-        classes: int,
-        gear: Gear | None = None,
-        admitted_us: int = 0,
-    ) -> None:
+    def __init__(self, id_: int, admitted: Admitted, classes: int, admitted_us: int = 0) -> None:
+        requests, wanted = admitted.requests, admitted.wanted
         options = [request.options for request in requests]
         counts = [request.rows for request in requests]
         super().__init__(
@@ -52,7 +43,7 @@ class Ticket(Batch):
         )
         self.requests = requests
         self.wanted = wanted
-        self.gear = gear
+        self.gear = admitted.gear
         self.admitted_us = admitted_us
         self.has_deadline = any(parsed.deadline_us is not None for parsed in options)
         self.probabilities: dict[tuple[int, int], np.ndarray] = {}

@@ -113,7 +113,7 @@ class Engine:
             inputs: the bag's inputs by name, first axis = the ticket's rows; not changed by anybody from now on.
         """
         with self._changed:
-            self._scheduler.start(ticket, inputs)
+            self._scheduler.start(ticket, inputs, self._idle)
             self._wake()
 
     @property

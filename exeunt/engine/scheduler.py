@@ -85,10 +85,16 @@ class Scheduler:
         """Segments that could run now."""
         return len(self._queue)
 
-    def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
-        """Take a ticket in."""
+    def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray], idle_workers: int = 0) -> None:
+        """Take a ticket in.
+
+        Args:
+            ticket: the controller's.
+            inputs: by name, first axis = the ticket's rows.
+            idle_workers: workers that have nothing to do; with none to share it, a short plain ticket is one worker's.
+        """
         plan = self._plan(ticket.wanted)
-        short = plan.plain and ticket.rows <= self._rows_in_series
+        short = plan.plain and not idle_workers and ticket.rows <= self._rows_in_series
         progress = Progress(ticket, inputs, plan, self._order(ticket, plan), len(self.member_depths), short)
         self.tickets[ticket.id] = progress
         self.open_tickets += 1

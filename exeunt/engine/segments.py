@@ -101,7 +101,7 @@ class Segments:
         return self._steps[run.member][run.depth].session.model
 
     def run(self, run: SegmentRun) -> None:
-        """Run a segment, or the rest of a member, for its pieces and keep what they and their exits need of its outputs.
+        """Run a segment, or the rest of a member, for its pieces; keep what they and their exits need of its outputs.
 
         Raises:
             ServingError: the model failed; no piece has changed.

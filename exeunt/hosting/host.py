@@ -89,7 +89,7 @@ class ControllerHost:
             threading.Thread(target=self._watch_deadlines, name="exeunt-deadlines", daemon=True),
             threading.Thread(target=self._tune, name="exeunt-tuning", daemon=True),
         ]
-        controller.plain_tickets = runner.plain_tickets
+        controller.admission.plain_tickets = runner.plain_tickets
         runner.attach(self)
 
     def start(self) -> None:

@@ -70,7 +70,8 @@ def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) 
         numbers: family -> name -> value, what others tell.
     """
     bag = ("bag", controller.manifest.bag)
-    found = _families(controller, {**numbers, "exeunt_gear": controller.gears.metrics(), "exeunt_tuner": controller.tuner.metrics()})
+    own = {"exeunt_gear": controller.admission.gears.metrics(), "exeunt_tuner": controller.tuner.metrics()}
+    found = _families(controller, {**numbers, **own})
     return [MetricSample(family, (bag, *labels), value) for family, labels, value in found]
 
 

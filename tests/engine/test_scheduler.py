@@ -86,7 +86,7 @@ def simulated(scene, sampling=None, watch=None):
 @given(scenes())
 def test_a_plain_ticket_runs_every_member_in_one_go_and_never_beside_one_with_exits(scene):
     bag, arrivals, _, _, _ = scene
-    of, simulation = simulated(scene)
+    _, simulation = simulated(scene)
     only_one = len(bag.exits) == 1
     plain = {number for number, (_, request) in enumerate(arrivals, start=1) if request.options.never or only_one}
     for ran in simulation.ran:

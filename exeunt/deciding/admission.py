@@ -1,0 +1,122 @@
+"""Admission: which waiting requests become the next ticket, and which exits it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.deciding.counters import Counters
+from exeunt.deciding.gears import Gear, Gears, PlainTickets
+from exeunt.deciding.request import Request
+from exeunt.deciding.request_queue import RequestQueue
+from exeunt.manifest import Manifest
+
+LEAST_WAIT_US = 500_000.0  # the default of max_wait_ms, unless the bag is slow
+WAIT_IN_FULL_RUNS = 10.0  # and then in times of the full ensemble's latency, as its p99 under load is
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What a ticket is made of.
+
+    Attributes:
+        requests: its requests.
+        wanted: bool [exits], exits whose votes are asked for; the last always.
+        gear: that was chosen for it; None where its latency does not tell of that.
+    """
+
+    requests: tuple[Request, ...]
+    wanted: np.ndarray
+    gear: Gear | None
+
+
+class Admission:
+    """The requests that wait, and the choice of a gear for those whose turn it is.
+
+    Args:
+        manifest: the bag; its settings rule.
+        counters: shadow and plain tickets are counted there.
+        rng: for the shadow coins, and for the gears'.
+
+    Attributes:
+        queue: requests that wait for a ticket.
+        gears: whether tickets ask for the exits.
+        plain_tickets: how the runner wants tickets that do not; None = like all others. Set before the first request.
+    """
+
+    def __init__(self, manifest: Manifest, counters: Counters, rng: np.random.Generator) -> None:
+        self.queue = RequestQueue(
+            manifest.max_batch_size,
+            manifest.settings.max_waiting_rows,
+            max_wait_us_of(manifest),
+            len(manifest.settings.classes_of_service),
+        )
+        self.gears = Gears(full_us_of(manifest), rng.spawn(1)[0])
+        self.plain_tickets: PlainTickets | None = None
+        self._settings = manifest.settings
+        self._counters = counters
+        self._rng = rng
+        # the engine merges tickets at every segment by itself: there a ticket is one request
+        self._most_requests = 1 if manifest.mode == "engine" else None
+
+    def next(self, in_flight: int, active: Callable[[], np.ndarray], now_us: int) -> Admitted | None:
+        """What the next ticket is made of; None where nobody waits or every place is taken.
+
+        Args:
+            in_flight: tickets that take a place.
+            active: gives the exits that are offered now, bool [exits]; the array is the caller's.
+            now_us: the time.
+        """
+        plain = self._plain_tickets()
+        places = self._settings.max_tickets if plain is None else min(plain.at_a_time, self._settings.max_tickets)
+        if in_flight >= places or not len(self.queue):
+            return None
+        if plain is None:
+            requests = self.queue.take(now_us, self._most_requests)
+        else:
+            requests = self.queue.take(now_us, None, plain.most_rows)
+        return self._admitted(requests, active)
+
+    def _plain_tickets(self) -> PlainTickets | None:
+        """How the tickets of the present block are made, if otherwise than those with exits."""
+        gear = self._settings.gear
+        plain = gear == "plain" or (gear == "auto" and self.gears.block_gear == Gear.PLAIN)
+        return self.plain_tickets if plain else None
+
+    def _admitted(self, requests: tuple[Request, ...], active: Callable[[], np.ndarray]) -> Admitted:
+        settings = self._settings
+        if settings.shadow_share > 0 and self._rng.random() < settings.shadow_share:
+            self._counters.shadow_tickets += 1
+            return Admitted(requests, np.ones_like(active()), None)
+        wanted, gear = active(), None
+        if any(request.options.deadline_us is not None for request in requests):
+            pass  # any vote may be its best so far
+        elif settings.gear == "plain" or all(request.options.never for request in requests):
+            wanted[:-1] = False
+        elif settings.gear == "auto" and wanted[:-1].any():
+            chosen, counts = self.gears.choose(self._counters.finished_rows)
+            wanted[:-1] &= chosen == Gear.EXITS
+            gear = chosen if counts else None
+        self._counters.plain_tickets += not wanted[:-1].any()
+        return Admitted(requests, wanted, gear)
+
+
+def full_us_of(manifest: Manifest) -> Callable[[int], float]:
+    """The full ensemble's latency by number of rows, microseconds: as profiled, interpolated, beyond in proportion."""
+    profile = manifest.exits[-1].elapsed_us
+    sizes = sorted(profile)
+    times = [profile[size] for size in sizes]
+
+    def full_us(rows: int) -> float:
+        return max(1.0, float(np.interp(rows, sizes, times)) * max(1.0, rows / sizes[-1]))
+
+    return full_us
+
+
+def max_wait_us_of(manifest: Manifest) -> float:
+    """Longest time that a request may be expected to wait for a ticket: as the settings say, or by the bag's costs."""
+    if manifest.settings.max_wait_ms:
+        return 1000.0 * manifest.settings.max_wait_ms
+    return max(LEAST_WAIT_US, WAIT_IN_FULL_RUNS * float(manifest.costs().elapsed_us[-1]))
