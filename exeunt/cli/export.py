@@ -50,24 +50,14 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: the bag cannot be exported as it is described.
         ServingError: segments do not equal their member.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
+    from exeunt.cli.progress import progress
     from exeunt_export.export_bag import export_bag
     from exeunt_export.writing.native import Native, adapt
     from exeunt_export.writing.readme import PAGE_FILE
 
     options = _native(args)
     bag = _bag(args)
-    columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
+    with progress() as show:
         report = export_bag(bag, args.output, force=args.force, progress=show)
         if options != Native():
             adapt(report.output, report.manifest, options)

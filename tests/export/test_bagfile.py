@@ -94,7 +94,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ('["zero", "one"]', '["zero", "zero"]', "labels: each label once"),
         ('["zero", "one"]', '"none.txt"', r"labels: .*none\.txt: no such file"),
         ('name = "wide"', 'name = "wide"\ninputs = { x = 1 }', r"member wide: inputs = \{'x': 1\}; allowed: its own"),
-        ('name = "wide"', 'name = "wide"\nscores = "odds"', r"member wide: unknown scores 'odds'.*auto, logits, prob"),
+        (
+            'name = "wide"',
+            'name = "wide"\nscores = "odds"',
+            r"unknown scores 'odds'.*auto, logits, one_vs_rest, prob",
+        ),
         ('mode = "engine"', 'inputs = ["A", "A"]', r"inputs = \['A', 'A'\]; allowed: a list of .* each once"),
         ("[cuts]", "[cuts", "not TOML"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,13 @@ import numpy as np
 
 from exeunt.errors import ConfigError
 from exeunt.reading import reading
-from exeunt_export.bagfile import pictures, tabular
+from exeunt_export.bagfile import objects, pictures, tabular
+from exeunt_export.features import chunks, unnamed
 
 _SHARES = (0.5, 0.35)  # ramps, calibration; the rest is for the report
 LEAST_ROWS = 50
+_MAPPED_FROM_BYTES = 1 << 26
+_READ_BYTES = 1 << 24  # at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +61,7 @@ def load(
     if path.suffix.lower() in tabular.SUFFIXES:
         return tabular.load_table(path, inputs, where)
     with reading(path, "file of samples, .npy or .npz"):
-        try:
-            arrays = _arrays(path)
-        except ValueError as error:
-            if "Object arrays" not in str(error):
-                raise
-            raise ConfigError(
-                f"{where}: {path}: holds Python objects, as `.values` of a table with columns of several kinds does; "
-                "save numbers only: array.astype(numpy.float32)"
-            ) from None
+        arrays = _arrays(path, where)
         for name, array in arrays.items():
             if array.ndim == 0 or array.dtype.kind not in "biuf":
                 kind = f"{array.dtype} {list(array.shape)}"
@@ -72,12 +69,40 @@ def load(
         return arrays
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    stored = np.load(path, allow_pickle=False)
-    if isinstance(stored, np.ndarray):
-        return {"": stored}
-    with stored:
-        return {name: stored[name] for name in stored.files}
+def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
+    """Arrays of a file; a bare one is mapped, so that it needs no memory of its own."""
+    if not zipfile.is_zipfile(path):
+        try:
+            return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+        except ValueError as error:
+            if "Python objects in dtype" not in str(error) and "Object arrays" not in str(error):
+                raise
+        with path.open("rb") as file:
+            return {"": objects.read_objects(file, path, where)}
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.namelist():
+            found[entry.removesuffix(".npy")] = _entry(archive, entry, path, where)
+    return found
+
+
+def _entry(archive: zipfile.ZipFile, entry: str, path: Path, where: str) -> np.ndarray:
+    """One array of an .npz file, in a mapped file of its own where it is large."""
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read_header(file)
+        bytes_ = math.prod(shape) * dtype.itemsize
+        if bytes_ > _MAPPED_FROM_BYTES and not by_columns and not dtype.hasobject:
+            array = unnamed(shape, dtype)
+            flat = array.reshape(-1).view(np.uint8)
+            for part in chunks(bytes_, _READ_BYTES):
+                flat[part] = np.frombuffer(file.read(part.stop - part.start), np.uint8)
+            return array
+    with archive.open(entry) as file:
+        if dtype.hasobject:
+            return objects.read_objects(file, path, f"{where}: array {entry.removesuffix('.npy')!r}")
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def count_rows(samples: Mapping[str, np.ndarray], where: str) -> int:

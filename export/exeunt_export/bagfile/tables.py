@@ -14,7 +14,8 @@ from exeunt.manifest_check import MOST_BATCH_ROWS
 from exeunt_export.counting import COUNTED, MEASURED
 
 KINDS = ("auto", "cpu", "gpu")
-SCORES = ("auto", "logits", "probabilities")
+ONE_VS_REST = "one_vs_rest"
+SCORES = ("auto", "logits", "probabilities", ONE_VS_REST)
 QUANTIZE = ("none", "int8")
 GRIDS = (8, 4, 2, 1)
 MOST = 2**31 - 1
@@ -31,7 +32,8 @@ class BagMember:
         file: its ONNX file.
         weight: in the vote, any scale.
         output: which of several outputs holds the class scores; "" where there is one.
-        scores: whether it holds "logits" or "probabilities"; "auto" finds out.
+        scores: what it holds: "logits", "probabilities", or "one_vs_rest", a probability of each class by itself of
+            which the largest counts; "auto" finds out.
         inputs: its own (or its preprocessing's) name of an input -> the public one, where they differ.
         preprocess: ONNX file of what is done to the inputs before.
         exits: outputs that are exits of its own, in depth order.

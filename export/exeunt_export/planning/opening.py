@@ -109,7 +109,7 @@ def _read(
     stages.at("read members", 0, len(bag.members))
     for member in bag.members:
         with _naming(bag, member.name):
-            draft = draft_member(member, samples, text)
+            draft = draft_member(member, samples, text, None if bag.labels is None else len(bag.labels))
             _check_names(draft)
         if "" in samples:  # one array without a name is the one input of the first member
             samples = {}

@@ -43,7 +43,8 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
     if shapes and len(shapes) == len(model.graph.inputs) and all(len(s) == r.ndim - 1 for s, r in shapes):
         return _scanned(model, False), f"{where}: no batch dimension: it runs row by row, whole"
     fixed = {s[0] for s, r in shapes if len(s) == r.ndim and isinstance(s[0], int)}
-    if len(inputs) < len(model.graph.inputs) or len(fixed) > 1:
+    some_free = any(len(s) == r.ndim and not isinstance(s[0], int) for s, r in shapes)
+    if len(inputs) < len(model.graph.inputs) or len(fixed) > 1 or (some_free and fixed - {1}):
         return model, ""  # told by who reads the inputs
     table = {value.name or "": rows for value, rows in inputs}
     if not fixed:
@@ -63,12 +64,29 @@ def _check_rows_out(model: ir.Model, samples: Mapping[str, np.ndarray], batch: i
     """Refuse a file that makes several answers of one row, as a labeller of sequences does."""
     session = onnxfiles.open_in_memory(model, where)
     for name, array in onnxfiles.run(session, _resized(samples, batch), where).items():
+        _check_not_transposed(name, array, batch, where)
         if array.ndim >= 2 and array.shape[0] > batch:
             raise ConfigError(
                 f"{where}: {batch} row{'s' * (batch > 1)} in, {array.shape[0]} out (output {name!r}, shape "
                 f"{list(array.shape)}): it answers parts of an input, as a labeller of sequences does; allowed: "
                 "classifiers, one answer for each row"
             )
+
+
+def _check_not_transposed(name: str, array: np.ndarray, rows: int, where: str) -> None:
+    if array.ndim == 2 and array.shape[1] == rows < array.shape[0]:
+        raise ConfigError(
+            f"{where}: {rows} row{'s' * (rows > 1)} in, an output {name!r} of {list(array.shape)}: classes stand where "
+            "rows should; transpose it to [rows, classes]"
+        )
+
+
+def _check_outputs_not_transposed(session: ort.InferenceSession, samples: Mapping[str, np.ndarray], where: str) -> None:
+    """Refuse outputs whose second axis follows the rows, and whose first does not."""
+    rows_out = _rows_out(session, samples, 1, where)
+    if rows_out is not None and rows_out == _rows_out(session, samples, _ROWS, where):
+        for name, array in onnxfiles.run(session, _resized(samples, 1), where).items():
+            _check_not_transposed(name, array, 1, where)
 
 
 def _remark(where: str) -> str:
@@ -86,6 +104,7 @@ def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str
             if value.shape is not None and len(value.shape):  # what an exporter took from its example
                 value.shape = ir.Shape(["rows", *value.shape[1:]])
         return model, ""
+    _check_outputs_not_transposed(session, samples, where)
     problem, running = "", [suspect for suspect in suspects if _rows_out(session, samples, suspect, where) == {suspect}]
     for batch in running:
         freed = _freed(_folded(model), batch)

@@ -20,10 +20,11 @@ from exeunt_export.readers import floats, naming, preprocessing, refusals
 from exeunt_export.readers.batching import with_free_batch
 from exeunt_export.readers.class_names import names_in
 from exeunt_export.readers.mates import check_apart
-from exeunt_export.readers.scores import CURE_BATCH, choose_outputs, exit_name, rename, to_probabilities
+from exeunt_export.readers.outputs import choose_outputs
+from exeunt_export.readers.public import check_inputs, check_samples, public_tensor
+from exeunt_export.readers.scores import exit_name, rename, to_probabilities
 
 LEAST_IR_VERSION = 8
-_NUMBERS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,12 @@ class Draft:
         return max(2, shape[1])
 
 
-def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], samples_key: str = "samples") -> Draft:
+def draft_member(
+    member: BagMember,
+    samples: Mapping[str, np.ndarray],
+    samples_key: str = "samples",
+    classes: int | None = None,
+) -> Draft:
     """Read a member, and refuse what its file shows to be no classifier of these samples, before it is run.
 
     Args:
@@ -128,6 +134,7 @@ def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], samples_k
             its own name for it; where that has no name yet (""), the member's name for it stays. An array whose
             shape is that of an input without batch dimension is folded in as a constant.
         samples_key: key and file of the samples, for messages.
+        classes: as many labels as the bag has, where it is known.
 
     Raises:
         ConfigError: not a classifier that can be served here; the message names file, tensor and cure.
@@ -140,14 +147,14 @@ def draft_member(member: BagMember, samples: Mapping[str, np.ndarray], samples_k
     naming.widen_flat_inputs(model)
     samples = _fold_constants(model, samples)
     refusals.check_graph(model, where, member.output, samples)
-    choose_outputs(model, member.output, member.exits, where)
+    choose_outputs(model, member.output, member.exits, where, classes)
     _drop_unread_inputs(model)
     if set(samples) == {""} and len(model.graph.inputs) == 1:
         samples = {model.graph.inputs[0].name or "": samples[""]}
     elif len(samples) == len(model.graph.inputs) == 1:
         rename(model, model.graph.inputs[0], next(iter(samples)))
     samples, notes = naming.as_declared(model, samples)
-    _check_inputs(model, samples, where, samples_key)
+    check_inputs(model, samples, where, samples_key)
     return Draft(member.name, where, model, samples, samples_key, member.scores, names, tuple(notes))
 
 
@@ -160,10 +167,10 @@ def finish_member(draft: Draft) -> MemberGraph:
     where, samples_key, samples = draft.where, draft.samples_key, draft.samples
     exits = len(draft.model.graph.outputs) - 1
     model, remark = with_free_batch(draft.model, samples, where)
-    tensors = tuple(_public(value, where) for value in model.graph.inputs)
+    tensors = tuple(public_tensor(value, where, model.graph.inputs) for value in model.graph.inputs)
     samples = naming.as_columns(samples, {tensor_.name: tensor_ for tensor_ in tensors})
     for tensor in tensors:
-        _check_samples(tensor, samples[tensor.name], where, samples_key)
+        check_samples(tensor, samples[tensor.name], where, samples_key)
     rows = {tensor_.name: samples[tensor_.name] for tensor_ in tensors}
     classes = to_probabilities(model, rows, where, draft.scores)
     check_apart(model, rows, where)
@@ -229,61 +236,3 @@ def _drop_unread_inputs(model: ir.Model) -> None:
     for value in list(model.graph.inputs)[::-1]:
         if not value.uses() and value not in model.graph.outputs and len(model.graph.inputs) > 1:
             model.graph.inputs.remove(value)
-
-
-def _check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, text: str) -> None:
-    """Refuse inputs that have no samples, or samples that cannot be rows of what they declare."""
-    found = list(model.graph.inputs)
-    if not found:
-        raise ConfigError(f"{where}: the graph has no input")
-    for value in found:
-        if value.name not in samples:
-            raise ConfigError(
-                f"{where}: input {value.name!r}: {text} hold no array of that name, only {sorted(samples)}; "
-                "write an .npz with one array per input, or say which of them it is: "
-                f'inputs = {{ {value.name} = "{next(iter(samples), "")}" }} in its [[member]]'
-            )
-        rows = samples[value.name or ""]
-        if value.shape is None or len(value.shape) != rows.ndim or not rows.ndim:
-            continue  # rows alone, or no batch dimension, or wrong: told when it is run
-        dims = tuple(d if isinstance(d, int) else -1 for d in value.shape[1:])
-        _check_samples(Tensor(value.name or "", _checked_dtype(value, where), dims), rows, where, text)
-
-
-def _public(value: ir.Value, where: str) -> Tensor:
-    dtype = _checked_dtype(value, where)
-    if value.shape is None or len(value.shape) == 0:
-        raise ConfigError(f"{where}: input {value.name!r} has no batch dimension; {CURE_BATCH}")
-    if isinstance(value.shape[0], int):
-        raise ConfigError(
-            f"{where}: input {value.name!r} has shape {_sizes(value.shape)}: its batch dimension is fixed at "
-            f"{value.shape[0]}; {CURE_BATCH}"
-        )
-    if len(value.shape) == 1:
-        raise ConfigError(f"{where}: input {value.name!r} has nothing but a batch dimension; reshape it to [rows, 1]")
-    return Tensor(value.name or "", dtype, tuple(d if isinstance(d, int) else -1 for d in value.shape[1:]))
-
-
-def _checked_dtype(value: ir.Value, where: str) -> str:
-    dtype = "" if value.dtype is None else _numpy_name(value.dtype)
-    if dtype not in _NUMBERS:
-        raise ConfigError(f"{where}: input {value.name!r} is of type {value.dtype}; allowed: {', '.join(_NUMBERS)}")
-    return dtype
-
-
-def _sizes(shape: ir.Shape) -> list[int | str]:
-    return [d if isinstance(d, int) else str(d) for d in shape]
-
-
-def _numpy_name(dtype: ir.DataType) -> str:
-    return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
-
-
-def _check_samples(tensor: Tensor, rows: np.ndarray, where: str, text: str) -> None:
-    fits = rows.ndim == len(tensor.dims) + 1
-    fits = fits and all(d in (-1, n) for d, n in zip(tensor.dims, rows.shape[1:], strict=True))
-    if not fits or str(rows.dtype) != tensor.dtype:
-        raise ConfigError(
-            f"{where}: input {tensor.name!r} wants {tensor.dtype} of shape {['rows', *tensor.dims]}; "
-            f"{text} hold {rows.dtype} of shape {list(rows.shape)}"
-        )

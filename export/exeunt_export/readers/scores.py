@@ -1,4 +1,4 @@
-"""A member's class scores: which output holds them, and how they become PROBABILITIES.
+"""A member's class scores, and how they become PROBABILITIES.
 
 Taken as they come: scores or probabilities [rows, classes]; the same with trailing dimensions of 1, as fully
 convolutional nets give them; [rows, 1] or [rows] of a binary classifier; the list of dictionaries (ZipMap) in which
@@ -7,15 +7,15 @@ skl2onnx hands out probabilities by default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
 from exeunt.contract import PROBABILITIES
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError
 from exeunt_export import onnxfiles
+from exeunt_export.bagfile.tables import ONE_VS_REST
 from exeunt_export.readers import refusals
 from exeunt_export.readers.constants import constant
 
@@ -24,68 +24,19 @@ CURE_BATCH = (
     "tf2onnx: an input signature of [None, ...])"
 )
 _MANY = 64  # rows
+_ENOUGH = 8  # rows that show a range
+_LINEAR = ("Gemm", "MatMul", "Add", "Sub", "Conv", "Mul", "Div", "FusedMatMul")  # their numbers have no bounds
+_LEAST_SHARE = 1e-9
+_ROUNDING = 1e-6
+_REDUCE_SUM_BY_INPUT = 13  # opset from which ReduceSum takes its axes as an input
 _ROW_SUM_ATOL = 1e-3  # float16 probabilities sum to 1 within this
 _SIGMOIDS = ("Sigmoid", "HardSigmoid")
 _UNCHANGED = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout")  # values stay
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16)
 
 
 def exit_name(number: int) -> str:
     """Value of a member's own exit, counted from 1."""
     return f"EXIT{number}"
-
-
-def choose_outputs(model: ir.Model, output: str, exits: Sequence[str], where: str) -> None:
-    """Leave a model the output that holds the class scores, and after it its own exits in depth order.
-
-    Args:
-        model: changed in place.
-        output: see `choose_output`.
-        exits: names of the outputs that are exits.
-        where: file, for messages.
-
-    Raises:
-        ConfigError: no such output, one that is named twice, or several that could hold the scores.
-    """
-    outputs = {value.name or "": value for value in model.graph.outputs}
-    for name in exits:
-        if name not in outputs:
-            raise unknown("output", name, outputs, f"{where}: exits")
-        if list(exits).count(name) > 1 or name == output:
-            raise ConfigError(f"{where}: exits: {name!r} is named twice; allowed: each output once, the last apart")
-    branches = [outputs[name] for name in exits]
-    model.graph.outputs[:] = [value for value in model.graph.outputs if value not in branches]
-    model.graph.outputs[:] = [choose_output(model, output, where), *map(_without_zipmap, branches)]
-    passes.RemoveUnusedNodesPass()(model)
-
-
-def choose_output(model: ir.Model, output: str, where: str) -> ir.Value:
-    """The output that holds the class scores.
-
-    Without a name the one output, or the only one that can hold them: floating, [rows, classes] or a ZipMap.
-
-    Args:
-        model: of the member.
-        output: its name; "" where it must be found.
-        where: file, for messages.
-
-    Raises:
-        ConfigError: no such output, or several that could be meant.
-    """
-    outputs = {value.name or "": value for value in model.graph.outputs}
-    if output:
-        if output not in outputs:
-            raise unknown("output", output, outputs, where)
-        return _without_zipmap(outputs[output])
-    fitting = [value for value in outputs.values() if len(outputs) == 1 or _may_hold_scores(value)]
-    if len(fitting) == 1:
-        return _without_zipmap(fitting[0])
-    text = "; ".join(f"{name}: {_described(value)}" for name, value in outputs.items())
-    example = (fitting[0].name if fitting else next(iter(outputs), "")) or ""
-    raise ConfigError(
-        f"{where}: {len(outputs)} outputs ({text}); say which holds the class scores: "
-        f'output = "{example}" in its [[member]]'
-    )
 
 
 def to_probabilities(model: ir.Model, rows: Mapping[str, np.ndarray], where: str, kind: str = "auto") -> int:
@@ -97,14 +48,15 @@ def to_probabilities(model: ir.Model, rows: Mapping[str, np.ndarray], where: str
         model: changed in place; from `choose_outputs`.
         rows: real inputs by the names in the graph.
         where: file, for messages.
-        kind: "logits" or "probabilities" where it is known; "auto" looks at the last operator and at real rows.
+        kind: "logits", "probabilities" or "one_vs_rest" where it is known; "auto" looks at the last operator and at
+            real rows.
 
     Raises:
         ConfigError: the output is no classification, the graph fails on real rows, or exits have other classes.
     """
     measured = _scores_of(model, rows, where, (1, 7))
-    if kind == "auto" and any(range_.size == len(range_) for range_ in measured):
-        measured = _scores_of(model, rows, where, (_MANY,))  # whether one score is a probability shows on many rows
+    if kind == "auto" and any(range_.size == len(range_) or _in_unit(range_) for range_ in measured):
+        measured = _scores_of(model, rows, where, (_MANY,))  # whether scores are probabilities shows on many rows
     ends = list(model.graph.outputs)
     made = [append_probabilities(model, *end, where, kind) for end in zip(ends, measured, strict=True)]
     (value, classes), exits = made[0], made[1:]
@@ -147,17 +99,39 @@ def append_probabilities(
         value = _append(model, "Flatten", value, {"axis": 1})
     if measured.dtype != np.float32:
         value = _append(model, "Cast", value, {"to": ir.DataType.FLOAT.value})
-    if flat.shape[1] == 1:
-        value = _both_classes(model, value, last, flat, kind)
-    elif last == "LogSoftmax" and kind == "auto":
-        value = _append(model, "Exp", value, {})
-    elif kind == "logits" or (kind == "auto" and last != "Softmax" and not _are_probabilities(flat)):
-        value = _append(model, "Softmax", value, {"axis": 1})
+    value = _by_kind(model, value, scores.name or "", last, flat, kind, where)
     classes = max(2, flat.shape[1])
     if value is scores and len(model.graph.outputs) > 1:  # exits and what follows may read each other's values
         value = _append(model, "Identity", value, {})
     value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", classes])
     return value, classes
+
+
+def _by_kind(
+    model: ir.Model, value: ir.Value, name: str, last: str, flat: np.ndarray, kind: str, where: str
+) -> ir.Value:
+    """What turns scores [rows, classes] of a kind into probabilities.
+
+    Args:
+        model: changed in place.
+        value: the scores.
+        name: of the output that they come from.
+        last: operator that made it.
+        flat: the scores measured.
+        kind: see `to_probabilities`.
+        where: file, for messages.
+    """
+    if flat.shape[1] == 1:
+        return _both_classes(model, value, last, flat, kind)
+    if last == "LogSoftmax" and kind == "auto":
+        return _append(model, "Exp", value, {})
+    if kind == ONE_VS_REST:
+        return _shares(model, value, flat, where)
+    if kind != "logits":
+        if last == "Softmax" or _are_probabilities(flat):
+            return value
+        _check_scale(name, flat, last, kind, where)
+    return _append(model, "Softmax", value, {"axis": 1})
 
 
 def rename(model: ir.Model, value: ir.Value, name: str) -> None:
@@ -175,37 +149,6 @@ def rename(model: ir.Model, value: ir.Value, name: str) -> None:
 
 def _why(model: ir.Model, measured: np.ndarray) -> str:
     return f". It holds {refusals.why_dense(model, measured.ndim)}" if measured.ndim > 2 else ""
-
-
-def _may_hold_scores(value: ir.Value) -> bool:
-    if _is_zipmap(value):
-        return True
-    if value.dtype is not None and value.dtype not in _FLOATS:
-        return False
-    shape = value.shape
-    return shape is None or len(shape) == 2 or (len(shape) > 2 and all(size == 1 for size in shape[2:]))
-
-
-def _is_zipmap(value: ir.Value) -> bool:
-    producer = value.producer()
-    return producer is not None and producer.op_type == "ZipMap"
-
-
-def _without_zipmap(value: ir.Value) -> ir.Value:
-    """The tensor that a ZipMap takes apart: a server deals in tensors."""
-    producer = value.producer()
-    if producer is None or not _is_zipmap(value) or producer.inputs[0] is None:
-        return value
-    return producer.inputs[0]
-
-
-def _described(value: ir.Value) -> str:
-    if _is_zipmap(value):
-        return "a list of dictionaries, class -> probability"
-    kind = "of unknown type" if value.dtype is None else value.dtype.name.lower()
-    if value.shape is None:
-        return kind
-    return f"{kind} {[size if isinstance(size, int) else str(size) for size in value.shape]}"
 
 
 def _maker(value: ir.Value) -> str:
@@ -228,6 +171,47 @@ def _both_classes(model: ir.Model, value: ir.Value, last: str, measured: np.ndar
     both.outputs[0].name = f"{value.name}_both"
     model.graph.append(both)
     return both.outputs[0]
+
+
+def _shares(model: ir.Model, value: ir.Value, measured: np.ndarray, where: str) -> ir.Value:
+    """Probabilities of each class by itself, as shares of their sum in a row."""
+    if not _in_unit(measured):
+        raise ConfigError(
+            f'{where}: scores = "{ONE_VS_REST}", but they leave 0..1 (from {measured.min():.3g} to '
+            f'{measured.max():.3g}); allowed: scores = "logits" for these'
+        )
+    value = _append(model, "Add", value, {}, np.array(_LEAST_SHARE, np.float32))  # a row of zeros has no label either
+    total = _append(model, "ReduceSum", value, {"keepdims": 1}, np.array([1], np.int64))
+    if model.graph.opset_imports.get("", 0) < _REDUCE_SUM_BY_INPUT:
+        node = total.producer()
+        assert node is not None
+        node.resize_inputs(1)
+        node.attributes["axes"] = ir.AttrInt64s("axes", [1])
+    node = ir.node("Div", [value, total], name=f"shares_of_{value.name}")
+    node.outputs[0].name = f"{value.name}_shares"
+    model.graph.append(node)
+    return node.outputs[0]
+
+
+def _check_scale(name: str, measured: np.ndarray, last: str, kind: str, where: str) -> None:
+    """Refuse to take numbers for logits that were meant as something else."""
+    if kind == "probabilities":
+        sums = measured.astype(np.float64).sum(axis=1)
+        raise ConfigError(
+            f'{where}: scores = "probabilities", but rows of output {name!r} sum to {sums.min():.3g} to '
+            f'{sums.max():.3g}; allowed: 1. Probabilities of each class by itself are scores = "{ONE_VS_REST}"'
+        )
+    if last in _SIGMOIDS or (last not in _LINEAR and len(measured) >= _ENOUGH and _in_unit(measured)):
+        why = f"ends in {last}" if last in _SIGMOIDS else "lies in 0..1"
+        raise ConfigError(
+            f"{where}: output {name!r} {why}, and rows do not sum to 1: each class has a probability by itself. A bag "
+            "gives one label a row: several at once (multi-label) cannot be served; where just one is right, "
+            f'scores = "{ONE_VS_REST}" in its [[member]] takes the largest, and scores = "logits" reads them as logits'
+        )
+
+
+def _in_unit(scores: np.ndarray) -> bool:
+    return bool(((scores >= 0) & (scores <= 1 + _ROUNDING)).all())
 
 
 def _constant(model: ir.Model, array: np.ndarray) -> ir.Value:

@@ -21,6 +21,7 @@ from exeunt.replay.stream import VoteStream, stream_of
 LOSSES = (0.005, 0.01, 0.02)
 _MOST_ROWS = (1000, 300)  # rows that thresholds are searched on: of bags of up to 5 exits, of others; seconds at most
 _FEW_EXITS = 5
+_MOST_NAMES = 6  # in one warning
 
 Known = Mapping[tuple[str, int], np.ndarray]  # (member, depth) -> probabilities on every sample
 
@@ -108,24 +109,31 @@ def warn(manifest: Manifest, known: Known, rows: np.ndarray, expected: Sequence[
 
 
 def _idle_ramps(manifest: Manifest, expected: Sequence[Expected]) -> list[str]:
-    """Ramps at whose exits nobody leaves at any of the losses, exit by exit."""
+    """Ramps at whose exits nobody leaves at any of the losses, in one warning."""
     if not expected:
         return []
     idle = [not any(point.leaves[e] for point in expected) for e in range(len(manifest.exits))]
     most = max(point.max_loss for point in expected)
-    found = []
+    exits, ramps = [], dict[str, None]()
     for number, exit_ in enumerate(manifest.exits[:-1]):
-        ramps = []
         for place, (member, depth) in enumerate(zip(manifest.members, exit_.depths, strict=True)):
             where = [e for e, exit2 in enumerate(manifest.exits) if exit2.depths[place] == depth]
             if 0 < depth < member.depth and all(idle[e] for e in where):
-                ramps.append(f"{member.name} after segment {depth}")
-        if ramps:
-            found.append(
-                f"exit {number}: its ramps ({', '.join(ramps)}) never pay: at a loss of up to {most:.0%} no "
-                "calibration row should leave there"
-            )
-    return found
+                ramps[f"{member.name} after segment {depth}"] = None
+                exits += [number] if number not in exits else []
+    if not ramps:
+        return []
+    places = f"exit {exits[0]}: its" if len(exits) == 1 else f"exits {', '.join(map(str, exits))}: their"
+    return [
+        f"{places} ramps ({_some(list(ramps))}) never pay: at a loss of up to {most:.0%} no calibration row should "
+        "leave there"
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names, the first of many only."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _idle_members(manifest: Manifest, known: Known, rows: np.ndarray) -> list[str]:
@@ -136,13 +144,18 @@ def _idle_members(manifest: Manifest, known: Known, rows: np.ndarray) -> list[st
     weights = [member.weight for member in manifest.members]
     full = votes.labels(votes.vote(items, weights, manifest.vote))
     work_us = [sum(segment.cost_us[1] for segment in member.segments) for member in manifest.members]
-    found = []
-    for number, member in enumerate(manifest.members):
+    idle = []
+    for number in range(len(items)):
         others = [n for n in range(len(items)) if n != number]
         vote = votes.vote([items[n] for n in others], [weights[n] for n in others], manifest.vote)
         if (votes.labels(vote) == full).all():
-            found.append(
-                f"member {member.name} never matters: on all {len(rows)} rows looked at the others' vote has the same "
-                f"label; without it the bag does {work_us[number] / sum(work_us):.0%} less work"
-            )
-    return found
+            idle.append(number)
+    if not idle:
+        return []
+    names = _some([manifest.members[number].name for number in idle])
+    cheapest = max(idle, key=lambda number: work_us[number])
+    each = f"member {names} never matters" if len(idle) == 1 else f"members {names}: each alone never matters"
+    return [
+        f"{each}: on all {len(rows)} rows looked at the others' vote has the same label; without "
+        f"{manifest.members[cheapest].name} the bag does {work_us[cheapest] / sum(work_us):.0%} less work"
+    ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
 from exeunt.deciding import votes
-from exeunt.manifest import Manifest
+from exeunt.manifest import Manifest, Member
 from exeunt_export import onnxfiles
 from exeunt_export.planning.cut_members import CutMember
 from exeunt_export.planning.opening import Opened
@@ -18,6 +19,7 @@ from exeunt_export.ramps.train import Key
 from exeunt_export.readers import integers
 from exeunt_export.report import expectation
 from exeunt_export.report.export_report import CutReport, ExportReport, QuantisedReport
+from exeunt_export.report.oddities import oddities
 from exeunt_export.stages import Stages
 from exeunt_export.writing import assembling
 
@@ -54,24 +56,27 @@ def make_report(
     expected = expectation.expect(manifest, known, parts.calibration, rows)
     doubts = expectation.warn(manifest, known, np.concatenate([parts.calibration, rows]), expected)
     small = _quantised(opened, known, before, manifest)
+    finished = {member.name: known[member.name, member.depth] for member in manifest.members}
+    odd = oddities(opened.samples, finished, opened.labels)
     stages.at("report", 1, 1)
     return ExportReport(
         output=output,
         manifest=manifest,
-        cuts=_cuts(opened, plan, agrees),
+        cuts=_cuts(opened, plan, agrees, manifest),
         member_agreement={member.name: agrees[member.name, member.depth] for member in manifest.members},
         parts=parts.sizes,
         ramp_share=plan.ramp_share,
         ramp_budget=opened.bag.cuts.ramp_budget,
         worst_difference={m.name: member_cut.difference for m, member_cut in zip(opened.bag.members, cut, strict=True)},
         seconds=dict(stages.seconds),
-        warnings=(*plan.warnings, *_batch_quantised(opened), *_slower(small), *doubts),
+        warnings=(*plan.warnings, *odd, *_batch_quantised(opened), *_slower(small), *doubts),
         expected=expected,
         quantised=small,
     )
 
 
-def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float]) -> tuple[CutReport, ...]:
+def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float], manifest: Manifest) -> tuple[CutReport, ...]:
+    reached = {member.name: _reached(member) for member in manifest.members}
     return tuple(
         CutReport(
             member=member.name,
@@ -79,7 +84,7 @@ def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float]) -> tuple[
             after=cut_.boundary.after,
             width=cut_.boundary.width,
             bytes_per_row=cut_.boundary.bytes_per_row,
-            share=cut_.boundary.share,
+            share=reached[member.name][depth - 1],
             grid=cut_.grid,
             features=cut_.features,
             agreement=agrees[member.name, depth],
@@ -89,6 +94,12 @@ def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float]) -> tuple[
         for place, (member, own) in enumerate(zip(opened.bag.members, plan.cuts, strict=True))
         for depth, cut_ in enumerate(own, start=1)
     )
+
+
+def _reached(member: Member) -> list[float]:
+    """Share of a member's measured time after each of its segments: that of the strip, not of the plan."""
+    costs_us = [segment.cost_us[1] for segment in member.segments]
+    return [us / sum(costs_us) for us in accumulate(costs_us)]
 
 
 def _quantised(

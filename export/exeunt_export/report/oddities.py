@@ -1,0 +1,60 @@
+"""Samples and members with which something is probably wrong, in one warning for each kind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+_FEW = 0.5  # share of rows that differ from all others below which samples are told of
+_LEAST_APART = 1e-6  # probabilities that move less than this over the samples do not move
+
+
+def oddities(
+    samples: Mapping[str, np.ndarray], finished: Mapping[str, np.ndarray], labels: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Warnings about samples that repeat, members without votes, and members that always say the same.
+
+    Args:
+        samples: public input -> [rows, ...].
+        finished: member -> its probabilities on all samples, float32 [rows, classes].
+        labels: names of the classes.
+    """
+    found = [*_repeated(samples)]
+    silent, constant = [], []
+    for name, votes in finished.items():
+        lost = int((~np.isfinite(votes).all(axis=1)).sum())
+        said = votes[np.isfinite(votes).all(axis=1)]
+        if lost:
+            silent.append(f"{name} on {lost} of {len(votes)}")
+        if len(said) > 1 and float(np.ptp(said, axis=0).max()) < _LEAST_APART:
+            constant.append(f"{name} ({labels[int(said[0].argmax())]!r} on all {len(said)})")
+    if silent:
+        found.append(
+            f"no finite probabilities on sample rows: {', '.join(silent)}; there the other members vote alone. Look "
+            "for inputs out of the range that it was trained on"
+        )
+    if constant:
+        found.append(
+            f"the same answer to every sample: {', '.join(constant)}; it adds work and no knowledge. Look for inputs "
+            "scaled otherwise than in training"
+        )
+    return tuple(found)
+
+
+def _repeated(samples: Mapping[str, np.ndarray]) -> list[str]:
+    """A warning where most rows are copies of others."""
+    rows = len(next(iter(samples.values())))
+    seen = set()
+    for row in range(rows):
+        digest = hashlib.blake2b(digest_size=16)
+        for array in samples.values():
+            digest.update(np.ascontiguousarray(array[row]).tobytes())
+        seen.add(digest.digest())
+    if len(seen) >= _FEW * rows:
+        return []
+    what = "are all the same" if len(seen) == 1 else f"are only {len(seen)} different ones"
+    return [
+        f"the {rows} samples {what}: ramps and calibration learn nothing from copies; give real inputs as they come"
+    ]
