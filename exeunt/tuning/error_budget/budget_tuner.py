@@ -150,13 +150,12 @@ class BudgetTuner(Tuner):
     def learn(self, feedback: Feedback) -> None:
         """Book losses, keep the rows for the next retuning."""
         self.budget.learn(feedback)
-        if feedback.of_full_votes_only:
-            return
         feedback = self._fair_share(feedback)
         if not len(feedback):
             return
-        self._window.add(feedback)
-        self._knowledge += (summed_weight(feedback.q), summed_weight(np.square(feedback.q)))
+        if not feedback.of_full_votes_only:
+            self._window.add(feedback)
+            self._knowledge += (summed_weight(feedback.q), summed_weight(np.square(feedback.q)))
         self._until_retune -= len(feedback)
         self._until_calibrate -= len(feedback)
         self._until_period -= len(feedback)
