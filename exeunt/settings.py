@@ -151,11 +151,15 @@ class Settings:
         if not 0 < self.least_finish_probability <= 1:
             wrong = f"{where}: least_finish_probability = {self.least_finish_probability!r}"
             raise ConfigError(f"{wrong}; allowed: a number above 0 and up to 1")
-        least = self.least_finish_probability
-        fits = self.feedback in FEEDBACK if isinstance(self.feedback, str) else least <= self.feedback <= 1
-        if not fits:
-            allowed = f'"all", "auto", or a number from {least:g} (least_finish_probability) to 1'
-            raise ConfigError(f"{where}: feedback = {self.feedback!r}; allowed: {allowed}")
+        check_feedback(self.feedback, self.least_finish_probability, where)
+
+
+def check_feedback(feedback: object, least: float, where: str) -> None:
+    """Raise ConfigError, naming `where`, unless `feedback` is what the setting of that name may be."""
+    number = isinstance(feedback, int | float) and not isinstance(feedback, bool) and least <= feedback <= 1
+    if not (number and feedback) and feedback not in FEEDBACK:
+        allowed = f'"all", "auto", or a number from {least:g} (least_finish_probability) to 1'
+        raise ConfigError(f"{where}: feedback = {feedback!r}; allowed: {allowed}")
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outside of all of them

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from exeunt.errors import ConfigError, ServingError
 
 if TYPE_CHECKING:
-    from exeunt.hosting.control import Control, Status
+    from exeunt.hosting.control import Control
+    from exeunt.hosting.status import Status
 
 OBEYED_WITHIN_S = 5.0
 STALE_S = 10.0
@@ -23,8 +24,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "control",
         help="show or change a running server",
-        description="Show the state of a running server, change its promised loss, switch exits off and on. Works "
-        "through files in the server's state_dir, not through its inference port.",
+        description="Show the state of a running server, change its promised loss or its share of feedback, "
+        "switch exits off and on. Works through files in the server's state_dir, not through its inference port.",
         epilog="Example: exeunt control digits --exits-off all    (nobody leaves early until --exits-on all)",
     )
     parser.add_argument("name", help="name of the bag")
@@ -38,6 +39,11 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         metavar="NAME=SHARE",
         help="promise this loss to a class of service; may be repeated",
+    )
+    parser.add_argument(
+        "--feedback",
+        metavar="ALL|AUTO|SHARE",
+        help="which answered inputs are finished so that the tuner learns: all, auto (as many as it needs), or a share",
     )
     parser.add_argument("--exits-off", metavar="EXITS", help="exits to switch off: numbers with commas, or all")
     parser.add_argument("--exits-on", metavar="EXITS", help="exits to switch on again: numbers with commas, or all")
@@ -53,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: no such server, or a value that is not allowed.
         ServingError: the server did not obey in time.
     """
-    from exeunt.hosting.control import control_path, default_state_dir, find_status, read_control, write_control
+    from exeunt.hosting.control import control_path, read_control, write_control
+    from exeunt.hosting.state_files import default_state_dir
+    from exeunt.hosting.status import find_status
 
     state_dir = args.state_dir or default_state_dir()
     status = find_status(state_dir, args.name)
@@ -81,6 +89,8 @@ def _changed(args: argparse.Namespace, before: Control, status: Status) -> Contr
     if args.service_class:
         table = dict(map(_class_loss, args.service_class))
         control = dataclasses.replace(control, service_classes=(control.service_classes or {}) | table)
+    if args.feedback is not None:
+        control = dataclasses.replace(control, feedback=_feedback(args.feedback))
     early = set(range(status.exits - 1))
     switched_off, switched_on = _exits("--exits-off", args.exits_off, early), _exits("--exits-on", args.exits_on, early)
     if both := switched_off & switched_on:
@@ -93,6 +103,13 @@ def _changed(args: argparse.Namespace, before: Control, status: Status) -> Contr
     killed = (killed or args.exits_off == "all") and args.exits_on is None
     off = (off | switched_off) - switched_on
     return dataclasses.replace(control, exits_off="all" if killed else tuple(sorted(off)))
+
+
+def _feedback(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.lower()
 
 
 def _class_loss(text: str) -> tuple[str, float]:
@@ -117,7 +134,7 @@ def _exits(option: str, text: str | None, early: set[int]) -> set[int]:
 
 
 def _obeyed(state_dir: Path, name: str, version: int) -> Status:
-    from exeunt.hosting.control import find_status
+    from exeunt.hosting.status import find_status
 
     until_s = time.monotonic() + OBEYED_WITHIN_S
     while True:
@@ -149,7 +166,8 @@ def _show(status: Status) -> None:
     console.print(f"[bold]{escape(status.bag)}[/bold]  {alive}, {process}, tuner {escape(status.tuner)}")
     losses = status.service_classes.items()
     classes = "".join(f", {escape(name)} {loss:.3%}" for name, loss in losses)
-    console.print(f"promised loss {status.max_loss:.3%}{classes}; control version {status.control_version}")
+    console.print(f"promised loss {status.max_loss:.3%}{classes}; feedback {status.feedback}")
+    console.print(f"control version {status.control_version}")
     console.print(f"tickets in flight {status.tickets_in_flight}, rows waiting {status.waiting_rows}")
     if status.control_error:
         console.print(f"[red]control file not obeyed: {escape(status.control_error)}[/red]")

@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: no status of that bag, or the port is taken.
     """
-    from exeunt.hosting.control import default_state_dir, find_status
+    from exeunt.hosting.state_files import default_state_dir
+    from exeunt.hosting.status import find_status
     from exeunt.serving.dashboard import dashboard_server
 
     state_dir = args.state_dir or default_state_dir()

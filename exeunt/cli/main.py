@@ -53,9 +53,12 @@ EXTRAS = {
 }
 
 
+HELPERS = ("main", "progress")  # modules beside the verbs
+
+
 def verbs() -> list[str]:
     """Names of the verbs that exist, in the order of their use."""
-    found = [module.name for module in pkgutil.iter_modules(cli.__path__) if module.name != "main"]
+    found = [module.name for module in pkgutil.iter_modules(cli.__path__) if module.name not in HELPERS]
     return sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
@@ -70,9 +73,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name in verbs():
-        module = importlib.import_module(f"exeunt.cli.{name}")
-        if hasattr(module, "add_parser"):  # the others are helpers of verbs
-            module.add_parser(subparsers)
+        importlib.import_module(f"exeunt.cli.{name}").add_parser(subparsers)
     for verb in subparsers.choices.values():
         verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return top

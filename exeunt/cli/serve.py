@@ -132,7 +132,7 @@ def _public(repository: Path) -> list[str]:
 def _runtime(args: argparse.Namespace) -> tuple[Callable[..., AbstractContextManager[Any]], Path | None]:
     """What serves, and the state folder it is given."""
     if args.runtime == "docker":
-        from exeunt.hosting.control import default_state_dir
+        from exeunt.hosting.state_files import default_state_dir
         from exeunt.serving.docker_runtime import serve_docker
 
         return serve_docker, args.state_dir or default_state_dir()
@@ -143,7 +143,7 @@ def _runtime(args: argparse.Namespace) -> tuple[Callable[..., AbstractContextMan
 
 def _state_dir(asked: Path | None, repository: Path) -> Path | None:
     """The folder asked for; else the one that the bags name (then None); else the user's."""
-    from exeunt.hosting.control import default_state_dir
+    from exeunt.hosting.state_files import default_state_dir
     from exeunt.serving.bags import named_state_dir, served_bags
 
     if asked is not None or named_state_dir(served_bags(repository)) is not None:

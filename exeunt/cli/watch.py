@@ -13,7 +13,7 @@ from exeunt.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from exeunt.hosting.control import Status
+    from exeunt.hosting.status import Status
 
 STALE_S = 5.0  # a running server writes its status each second
 BAR_CELLS = 30
@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         help="watch a running server in the terminal",
         description="Show once a second who leaves where, how many, and whether the promise is kept, from the status "
         "file in the server's state_dir. Ctrl-C ends. Into a pipe or a file it prints one view below the other.",
-        epilog="Examples: exeunt watch digits | exeunt watch digits --looks 60 > minute.txt",
+        epilog="Example: exeunt watch digits --looks 60 > minute.txt",
     )
     parser.add_argument("name", help="name of the bag")
     parser.add_argument(
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from exeunt.hosting.control import default_state_dir
+    from exeunt.hosting.state_files import default_state_dir
 
     if not args.every_s > 0:
         raise ConfigError(f"--every-s {args.every_s:g}; allowed: a number above 0")
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _views(args: argparse.Namespace, state_dir: Path) -> Iterator[RenderableType]:
     """The view at once, then after every pause."""
-    from exeunt.hosting.control import find_status
+    from exeunt.hosting.status import find_status
 
     earlier = find_status(state_dir, args.name)
     yield view(earlier, earlier, time.time())

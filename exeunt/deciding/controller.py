@@ -20,7 +20,7 @@ from exeunt.deciding import votes
 from exeunt.deciding.admission import Admission
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.confidence import SCORES
-from exeunt.deciding.decisions import Decisions, ExitVotes, Listener
+from exeunt.deciding.decisions import Decisions, Listener
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.ticket import Ticket, failed, too_late, waited_long
 from exeunt.errors import ExeuntError, OverloadedError
@@ -70,7 +70,7 @@ class Controller:
     @property
     def finish_probability(self) -> float:
         """Probability with which rows answered from now on are finished (q); the engine lowers it under load."""
-        return self.decisions.finish_probability
+        return self.decisions.coins.finish_probability
 
     @finish_probability.setter
     def finish_probability(self, q: float) -> None:
@@ -271,7 +271,7 @@ class Controller:
             finished = [ticket.probabilities[pair][rows] for pair in voters.finished]
             return votes.cannot_change(finished, voters.finished_weights, voters.missing, self.manifest.vote)
 
-        said = ExitVotes(votes.labels(vote), self._score(vote), non_finite, certain if voters.finished else None)
+        said = votes.ExitVotes(votes.labels(vote), self._score(vote), non_finite, certain if voters.finished else None)
         decided = self.decisions.complete(ticket, exit_, said)
         if ticket.deepest == exit_:
             ticket.best = vote

@@ -17,14 +17,15 @@ Pure: chance is an argument, there is no clock, the caller holds one lock around
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.deciding.batch import Batch
+from exeunt.deciding.coins import Coins, Toss
 from exeunt.deciding.counters import Counters
+from exeunt.deciding.votes import ExitVotes
 from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.feedback import Feedback
 from exeunt.settings import Settings
@@ -33,41 +34,19 @@ from exeunt.tuning.tuner import Tuner, View
 NOBODY = np.zeros(0, dtype=np.intp)
 NO_RISK = np.zeros(1, dtype=np.float32)
 Listener = Callable[[DecidedRows, list[Event]], None]
-Toss = Callable[[Batch, np.ndarray, float], tuple[np.ndarray | float, np.ndarray] | None]
-"""(batch, rows, q wanted) -> (q of the rows, bool [rows]: which finish); None where all finish with q = 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExitVotes:
-    """What the vote at an exit says about the rows of a batch.
-
-    Attributes:
-        labels: int32 [rows].
-        confidence: float32 [rows].
-        non_finite: bool [rows], some member's output is not finite; None = nowhere.
-        certain: gives, for rows (indices), whether the full vote's label is certain already, bool; None = nowhere.
-    """
-
-    labels: np.ndarray
-    confidence: np.ndarray
-    non_finite: np.ndarray | None = None
-    certain: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class Decisions:
     """Decides for every row when its answer leaves, and keeps the accounts.
 
     Args:
-        settings: `lossless`, `on_failure`, `feedback` and `least_finish_probability` are used here.
+        settings: `lossless` and `on_failure` are used here.
         exits: number of exits, the full ensemble included.
         tuner: who may leave.
         toss: the coins that say which answered rows finish.
 
     Attributes:
-        finish_probability: what the runner's load allows q to be, from now on; 1 = full feedback.
-        feedback: see Settings.feedback.
-        late_thinning: the runner tosses answered rows by `thin`, when it is about to run them; else each is tossed when
-            it is answered.
+        coins: say which answered rows finish.
         exits_off: bool [exits], exits that an operator has switched off.
         counters: counters since start.
         on_feedback: called with every batch of Feedback, after the tuner.
@@ -77,14 +56,11 @@ class Decisions:
     def __init__(self, settings: Settings, exits: int, tuner: Tuner, toss: Toss) -> None:
         self.settings = settings
         self.tuner = tuner
-        self.finish_probability = 1.0
-        self.feedback = settings.feedback
-        self.late_thinning = False
+        self.coins = Coins(settings, toss, lambda: self.tuner.feedback_wanted())
         self.exits_off = np.zeros(exits, dtype=bool)
         self.counters = Counters(exits, len(settings.classes_of_service))
         self.on_feedback: list[Callable[[Feedback], None]] = []
         self.on_over: list[Listener] = []
-        self._toss = toss
         self._last = exits - 1
         self._full_votes_fail = False  # the last run failed: an early answer would likely never be confirmed
         self._next_moment = 0
@@ -97,16 +73,6 @@ class Decisions:
             active[:] = False
         active[self._last] = True
         return active
-
-    def toss_probability(self, load_q: float) -> float:
-        """Probability (q) for rows that are tossed now: what the load allows, and no more than `feedback` asks for.
-
-        It depends on nothing about the rows, and `feedback` never brings it below `least_finish_probability`.
-        """
-        if self.feedback == "all":
-            return load_q
-        wanted = self.tuner.feedback_wanted() if isinstance(self.feedback, str) else self.feedback
-        return min(load_q, max(self.settings.least_finish_probability, wanted))
 
     def complete(self, batch: Batch, exit_: int, votes: ExitVotes) -> np.ndarray:
         """All votes of an exit are there: note them, decide, and at the last exit learn.
@@ -184,13 +150,11 @@ class Decisions:
         rows = batch.untossed_rows()
         if not len(rows):
             return NOBODY
-        q = self.toss_probability(load_q)
+        q = self.coins.probability(load_q)
         moment = self._moment("tossed", [batch.id, q])
         batch.waits_for_toss[rows] = False
-        coins = self._toss(batch, rows, q)
-        if coins is None:
+        if not self.coins.toss(batch, rows, q):
             return NOBODY
-        batch.toss(rows, *coins)
         self.tuner.tossed(answered := batch.answered(rows))
         self.counters.tossed(answered)
         self._end_if_idle(batch, moment)
@@ -218,17 +182,17 @@ class Decisions:
     def set_finish_probability(self, q: float) -> None:
         """Rows answered from now on are finished with probability q, above 0."""
         self._moment("finish_probability", q)
-        self.finish_probability = q
+        self.coins.finish_probability = q
 
     def set_late_thinning(self, late: bool) -> None:
         """Whether rows answered from now on are tossed by `thin`, not when they are answered."""
         self._moment("late_thinning", late)
-        self.late_thinning = late
+        self.coins.late = late
 
     def set_feedback(self, feedback: str | float) -> None:
         """Another setting `feedback` from now on."""
         self._moment("feedback", feedback)
-        self.feedback = feedback
+        self.coins.feedback = feedback
 
     def set_exits_off(self, exits_off: np.ndarray) -> None:
         """Nobody leaves at these exits (bool [exits]) from now on."""
@@ -263,8 +227,7 @@ class Decisions:
                 self._decide(batch, certain_rows, exit_, Reason.LOSSLESS, NO_RISK, moment)
         if not len(rows):
             return certain_rows
-        q = 1.0 if self.late_thinning else self.toss_probability(self.finish_probability)
-        view = View(batch.labels[rows], batch.confidence[rows], batch.service_class[rows], q)
+        view = View(batch.labels[rows], batch.confidence[rows], batch.service_class[rows], self.coins.at_answer())
         leaves = self.tuner.leaves(exit_, view)
         if not leaves.any():
             return certain_rows
@@ -289,12 +252,8 @@ class Decisions:
             return
         batch.freeze(rows, exit_, reason, risk, moment)
         batch.tuner_version[rows] = self.tuner.version
-        if exit_ < self._last and self.late_thinning:
-            batch.waits_for_toss[rows] = True
-        elif exit_ < self._last:
-            coins = self._toss(batch, rows, self.toss_probability(self.finish_probability))
-            if coins is not None:
-                batch.toss(rows, *coins)
+        if exit_ < self._last:
+            self.coins.answered(batch, rows)
         self.tuner.answered(answered := batch.answered(rows))
         self.counters.answered(exit_, reason, answered, float(risk.sum()), self.tuner.class_losses)
 

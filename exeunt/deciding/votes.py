@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from exeunt.manifest import Manifest
 
 LOSSLESS_SLACK = 1e-6  # above the rounding of float32 sums of probabilities
+
+
+@dataclass(frozen=True, slots=True)
+class ExitVotes:
+    """What the vote at an exit says about the rows of a batch.
+
+    Attributes:
+        labels: int32 [rows].
+        confidence: float32 [rows].
+        non_finite: bool [rows], some member's output is not finite; None = nowhere.
+        certain: gives, for rows (indices), whether the full vote's label is certain already, bool; None = nowhere.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    non_finite: np.ndarray | None = None
+    certain: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def vote(probabilities: Sequence[np.ndarray], weights: Sequence[float], kind: str = "soft") -> np.ndarray:

@@ -44,7 +44,16 @@ class Host(Protocol):
         """Monotonic time."""
 
     def set_finish_probability(self, q: float) -> None:
-        """Rows answered from now on are finished with probability q."""
+        """The load allows answered rows to be finished with probability q, from now on."""
+
+    def toss_probability(self, load_q: float) -> float:
+        """With which probability answered rows are finished where the load allows `load_q`."""
+
+    def thin_late(self) -> None:
+        """Answered rows are tossed by `thin`, when they are about to run."""
+
+    def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
+        """Toss the answered rows of a ticket; those (indices) that need not run."""
 
 
 def workers_of(settings: Settings) -> int:
@@ -100,6 +109,7 @@ class Engine:
     def attach(self, host: Host) -> None:
         """Say who is told of votes and failures, and start the workers."""
         self._host = host
+        host.thin_late()
         for number in range(self.threads):
             worker = threading.Thread(target=self._serve, args=(host,), name=f"exeunt-worker-{number}", daemon=True)
             self._workers.append(worker)
@@ -153,6 +163,8 @@ class Engine:
                 "overtaking_runs_total": counters.overtaking_runs,
                 "split_pieces_total": counters.split_pieces,
                 "left_out_rows_total": counters.left_out_rows,
+                "work_us_total": counters.work_us,
+                "full_work_us_total": counters.full_work_us,
                 "faults_total": counters.faults,
             }
 
@@ -176,7 +188,6 @@ class Engine:
             counters.faults += 1
             self._scheduler = Scheduler(self._manifest, self.threads)
             self._scheduler.counters = counters
-            self._scheduler.finish_probability = self._sampling.q
         for progress in tickets:
             host.failed(progress.ticket.id, ServingError(f"the engine failed: {error!r}"))
 
@@ -199,7 +210,9 @@ class Engine:
 
     def _run(self, host: Host, run: SegmentRun) -> None:
         try:
-            self._segments.run(run)
+            wanted = self._tossed(host, run)
+            if wanted.pieces:
+                self._segments.run(wanted)
         except Exception as error:  # a worker is an edge too: whatever a run dies of must cost its own tickets only
             self._failed(host, run, error)
             return
@@ -209,27 +222,41 @@ class Engine:
         for exit_ in dict.fromkeys(due.exit_ for due in dues):
             self._tell(host, exit_, [due for due in dues if due.exit_ == exit_])
 
+    def _tossed(self, host: Host, run: SegmentRun) -> SegmentRun:
+        """Toss the answered rows in a run that have not been; the run of those that are left, perhaps of nothing."""
+        untossed = [p for p in dict.fromkeys(piece.progress for piece in run.pieces) if p.ticket.waits_for_toss.any()]
+        if not untossed:
+            return run
+        for progress in untossed:
+            host.thin(progress.ticket.id, self._sampling.q)
+        with self._changed:
+            return self._scheduler.tossed(run, untossed)
+
     def _tell(self, host: Host, exit_: int, dues: list[CompletedExit]) -> None:
-        """SegmentRun the heads of an exit and pass the votes on."""
+        """Run the heads of an exit and pass the votes on."""
         try:
             found = self._segments.votes(exit_, dues)
             for result in found:
                 host.arrived(result.due.progress.ticket.id, result.votes, result.rows)
+                if self._sampling.q < 1.0:  # under load what will not run is let go of at once
+                    host.thin(result.due.progress.ticket.id, self._sampling.q)
         except Exception as error:  # as in `_run`
             for due in dues:
                 self._drop(host, due.progress.ticket.id, error)
             return
+        q = self._sampling.q
+        sampled = host.toss_probability(q)
         with self._changed:
             for due in dues:
                 self._scheduler.decided(due)
             changed = self._sampling.update(self._scheduler.backlog, host.now_us())
-            q = self._scheduler.finish_probability = self._sampling.q
+            self._scheduler.finish_probability, self._scheduler.saves_work = sampled, sampled < q
             self._wake()
         if changed:
-            host.set_finish_probability(q)
+            host.set_finish_probability(self._sampling.q)
 
     def _failed(self, host: Host, run: SegmentRun, error: Exception) -> None:
-        """SegmentRun merged pieces one by one, so that only the culprit's ticket fails."""
+        """Run merged pieces one by one, so that only the culprit's ticket fails."""
         if len(run.pieces) == 1:
             self._drop(host, run.pieces[0].progress.ticket.id, error)
             return

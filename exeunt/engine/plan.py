@@ -76,7 +76,7 @@ class RunPlan:
         exits: numbers of the wanted exits, ascending; the last is the full ensemble.
         depths: by place in `exits`, the members' depths.
         pairs: (member, depth) whose votes some wanted exit takes.
-        plain: nothing but the full vote is wanted: a member's segments run as one.
+        plain: nothing but the full vote is wanted.
     """
 
     def __init__(self, manifest: Manifest, costs: RunCosts, wanted: np.ndarray, workers: int) -> None:

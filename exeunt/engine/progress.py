@@ -101,6 +101,7 @@ class Progress:
         inputs: public inputs by name, first axis = the ticket's rows.
         plan: what its wanted exits need.
         order: in which it works towards them.
+        whole: nothing but the full vote of a few rows of a small bag is wanted: a member's segments run as one.
         in_series: its members run one after the other, so that one worker is woken; else side by side.
         number: order of arrival.
         pieces: by member.
@@ -122,6 +123,7 @@ class Progress:
         plan: RunPlan,
         order: RunOrder,
         members: int,
+        whole: bool = False,
         in_series: bool = False,
     ) -> None:
         self.ticket = ticket
@@ -129,6 +131,7 @@ class Progress:
         self.plan = plan
         self.order = order
         self.number = ticket.id
+        self.whole = whole
         self.in_series = in_series
         self.pieces = [[WorkItem(self, member)] for member in range(members)]
         self.votes: dict[tuple[int, int], list[tuple[np.ndarray | None, np.ndarray]]] = {}

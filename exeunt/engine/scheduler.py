@@ -8,7 +8,8 @@ RunOrder (the queue's key is class, ticket, exit, remaining time):
    answer soonest (`RunPlan.best`); one with a deadline works towards every exit, for any vote may be its best so far;
 2. speculative: segments that only a later exit of such a ticket needs, oldest ticket first, shallow exits first;
 3. feedback: segments of tickets whose rows are all answered, oldest first;
-4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain.
+4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain. Not even idle
+   workers run them where the operator has asked for less feedback, and so for less work.
 
 So answered inputs use idle workers only (while there are few of them, not the last idle worker, which a newcomer may
 take at once), and an unanswered one waits for feedback at most until the run that a worker has begun ends. One
@@ -20,14 +21,16 @@ once in that ticket's life, when it is at the head of the queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine import merging
-from exeunt.engine.plan import RunCosts, RunOrder, RunPlan
+from exeunt.engine.counters import SchedulerCounters
+from exeunt.engine.orders import Orders
+from exeunt.engine.plan import RunCosts
 from exeunt.engine.progress import CompletedExit, Kind, Progress, SegmentRun, WorkItem
 from exeunt.engine.queue import WorkQueue
 from exeunt.manifest import Manifest
@@ -35,22 +38,8 @@ from exeunt.manifest import Manifest
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overtake
 SPARE_SHARE = 0.0625  # of max_unconfirmed_rows: with a smaller backlog the last idle worker takes no feedback
 WORTH_SPECULATING = 0.5  # least probability that the segment is needed
-LEAVING_MEMORY = 1 / 32  # weight of the newest ticket in the share of rows that leave at an exit
 IN_SERIES_US = 3000.0  # longest plain ticket whose members are not worth waking other workers for
 FEEDBACK_RUN = 1.5  # longest run of feedback, in times of the longest segment with one row
-
-
-@dataclass(slots=True)
-class SchedulerCounters:
-    """What the scheduler has done since start."""
-
-    runs: int = 0
-    merged_runs: int = 0
-    split_pieces: int = 0
-    feedback_runs: int = 0
-    overtaking_runs: int = 0
-    left_out_rows: int = 0
-    faults: int = 0  # errors of the scheduler itself that the engine survived
 
 
 class Scheduler:
@@ -68,15 +57,14 @@ class Scheduler:
         self.backlog = 0.0  # answered rows that still run, each counted 1 / q
         self.unconfirmed = 0.0  # those of them that left on trust
         self.finish_probability = 1.0  # q of rows answered now; set by the caller
+        self.saves_work = False  # not even idle workers do what is likely in vain; set by the caller
         self.tickets: dict[int, Progress] = {}
         self.member_depths = [member.depth for member in manifest.members]
-        self._manifest = manifest
         self._urgent_at = URGENT_SHARE * manifest.settings.max_unconfirmed_rows
         self._spare_below = SPARE_SHARE * manifest.settings.max_unconfirmed_rows
         self._rows_in_series = self.costs.rows_together(IN_SERIES_US)
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
-        self._leaving = [0.0] * len(manifest.exits)  # share of the rows that come to an exit open and leave there
-        self._plans: dict[bytes, RunPlan] = {}
+        self.orders = Orders(manifest, self.costs, workers)
         self._queue = WorkQueue(self._current)
         self.open_tickets = 0  # with unanswered rows, as last looked up
 
@@ -93,31 +81,16 @@ class Scheduler:
             inputs: by name, first axis = the ticket's rows.
             idle_workers: workers that have nothing to do; with none to share it, a short plain ticket is one worker's.
         """
-        plan = self._plan(ticket.wanted)
-        short = plan.plain and not idle_workers and ticket.rows <= self._rows_in_series
-        progress = Progress(ticket, inputs, plan, self._order(ticket, plan), len(self.member_depths), short)
+        plan = self.orders.plan(ticket.wanted)
+        order = self.orders.of(ticket, not self.open_tickets)
+        whole = plan.plain and ticket.rows <= self._rows_in_series
+        in_series = whole and not idle_workers
+        progress = Progress(ticket, inputs, plan, order, len(self.member_depths), whole, in_series)
         self.tickets[ticket.id] = progress
         self.open_tickets += 1
-        for pieces in progress.pieces[:1] if short else progress.pieces:
+        self.counters.full_work_us += self.costs.together_us(1) * ticket.rows
+        for pieces in progress.pieces[:1] if in_series else progress.pieces:
             self._queue.add(pieces[0], self.kind(pieces[0]))
-
-    def expect_leaving(self, shares: Sequence[float]) -> None:
-        """Say what share of the rows that come to each exit open will leave there; learnt from then on."""
-        self._leaving = list(shares)
-
-    def order_of(self, wanted: np.ndarray) -> RunOrder:
-        """In which order a ticket that comes now and wants these exits (bool [exits]) would work towards them."""
-        return self._plan(wanted).best(self._leaving, 1 if self.open_tickets else self.workers)
-
-    def _order(self, ticket: Ticket, plan: RunPlan) -> RunOrder:
-        if ticket.has_deadline:
-            return plan.every()
-        return plan.straight() if ticket.never.all() else self.order_of(ticket.wanted)
-
-    def _plan(self, wanted: np.ndarray) -> RunPlan:
-        if (key := wanted.tobytes()) not in self._plans:
-            self._plans[key] = RunPlan(self._manifest, self.costs, wanted, self.workers)
-        return self._plans[key]
 
     def next_run(self, idle_workers: int = 0) -> SegmentRun | None:
         """Hand out the most urgent run.
@@ -137,7 +110,7 @@ class Scheduler:
         if (head := self._queue.head(Kind.FEEDBACK)) is not None:
             last_idle = idle_workers == 0 and self.workers > 1
             return None if last_idle and self.backlog < self._spare_below else self._feedback(head)
-        head = self._queue.head(Kind.UNLIKELY)
+        head = None if self.saves_work else self._queue.head(Kind.UNLIKELY)
         return None if head is None else self._serving(head, Kind.UNLIKELY, idle_workers)
 
     def kind(self, piece: WorkItem) -> Kind:
@@ -145,10 +118,8 @@ class Scheduler:
         progress = piece.progress
         kind = progress.kind(piece)
         if kind == Kind.SPECULATIVE and self.finish_probability < 1.0:
-            stays = 1.0
             needed_at, _ = progress.order.urgency(piece.member, piece.depth, progress.decided)
-            for place in range(progress.decided, needed_at):
-                stays *= 1.0 - self._leaving[progress.plan.exits[place]]
+            stays = self.orders.staying(progress.plan.exits[progress.decided : needed_at])
             if stays + (1.0 - stays) * self.finish_probability < WORTH_SPECULATING:
                 return Kind.UNLIKELY
         return kind
@@ -186,12 +157,27 @@ class Scheduler:
         before = progress.open_rows
         self._look(progress)
         if before:
-            left = (before - progress.open_rows) / before
-            self._leaving[due.exit_] += LEAVING_MEMORY * (left - self._leaving[due.exit_])
+            self.orders.learn(due.exit_, (before - progress.open_rows) / before)
         for pieces in progress.pieces:
             for piece in pieces:
                 if piece in self._queue and (kind := self.kind(piece)) in (Kind.CERTAIN, Kind.FEEDBACK):
                     self._queue.place(piece, kind)
+
+    def tossed(self, run: SegmentRun, tickets: Sequence[Progress]) -> SegmentRun:
+        """Answered rows of some tickets were tossed while a worker has a run of theirs: what is left of the run.
+
+        The run itself goes to `done`, whatever is left of it.
+        """
+        before_us = self._work_us(run)
+        for progress in tickets:
+            if not progress.over:
+                self._look(progress)
+        pieces = [piece for piece in run.pieces if not piece.progress.over]
+        for piece in pieces:
+            self.counters.left_out_rows += piece.compact()
+        left = replace(run, pieces=pieces)
+        self.counters.work_us += self._work_us(left) - before_us
+        return left
 
     def drop(self, ticket_id: int) -> None:
         """Forget a ticket, failed or ended; its runs under way come to nothing."""
@@ -215,15 +201,15 @@ class Scheduler:
         if free > 0 and not head.progress.in_series:
             self._split(head, merging.shards(head, free, self._run_us(head)))
         elif not idle_workers:
-            plain = head.progress.plan.plain
-            others = [item for item in self._queue.companions(head, kind) if item.progress.plan.plain == plain]
+            whole = head.progress.whole
+            others = [item for item in self._queue.companions(head, kind) if item.progress.whole == whole]
             most_rows, waiting = self.costs.most_rows, self.open_tickets - 1
             pieces += merging.companions(head, others, self._run_us(head), most_rows, waiting, self.workers)
         return self._handed_out(SegmentRun(head.member, head.depth, kind, pieces, self._end(head)))
 
     def _end(self, head: WorkItem) -> int:
         """Depth after the next run of a piece."""
-        return self.member_depths[head.member] if head.progress.plan.plain else head.depth + 1
+        return self.member_depths[head.member] if head.progress.whole else head.depth + 1
 
     def _run_us(self, head: WorkItem) -> Callable[[int], float]:
         """Time of the next run of a piece by number of rows."""
@@ -247,8 +233,13 @@ class Scheduler:
         for piece in run.pieces[1:]:
             self._take(piece)
         self.counters.runs += 1
+        self.counters.work_us += self._work_us(run)
         self.counters.merged_runs += len(run.pieces) > 1
         return run
+
+    def _work_us(self, run: SegmentRun) -> float:
+        """Time of a run as profiled."""
+        return self.costs.chain_us(run.member, run.depth, run.end, run.rows)
 
     def _split(self, piece: WorkItem, parts: int) -> None:
         while parts > 1:

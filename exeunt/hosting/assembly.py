@@ -15,11 +15,11 @@ from exeunt.contract import CALIBRATION_FILE, MANIFEST_FILE
 from exeunt.deciding.calibration import load_calibration
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Release
-from exeunt.hosting.control import STATE_DIR_VARIABLE
 from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import GIL_SWITCH_S, ControllerHost, Runner
 from exeunt.hosting.housekeeping import Housekeeping
 from exeunt.hosting.metrics import MetricSample
+from exeunt.hosting.state_files import STATE_DIR_VARIABLE
 from exeunt.manifest import Manifest
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup

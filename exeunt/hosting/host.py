@@ -138,6 +138,11 @@ class ControllerHost:
         self._send(releases)
         self._pump()
 
+    def toss_probability(self, load_q: float) -> float:
+        """With which probability answered rows are finished where the load allows `load_q`; see Coins."""
+        with self.lock:
+            return self.controller.decisions.coins.probability(load_q)
+
     def thin_late(self) -> None:
         """The runner tosses answered rows by `thin` when it is about to run them; said once, when it is attached."""
         with self.lock:

@@ -20,10 +20,11 @@ import numpy as np
 from exeunt.contract import Reason
 from exeunt.deciding.controller import Controller
 from exeunt.errors import ConfigError
-from exeunt.hosting.control import Control, ControlWatch, Status, control_path, status_path, write_status
+from exeunt.hosting.control import Control, ControlWatch, control_path
 from exeunt.hosting.host import ControllerHost
 from exeunt.hosting.metrics import MetricSample, samples
 from exeunt.hosting.state import StateFile
+from exeunt.hosting.status import Status, status_path, write_status
 from exeunt.reading import reading
 
 DRAIN_SUFFIX = ".drain"
@@ -74,7 +75,9 @@ class Housekeeping:
         self._watch = None
         if state_dir is not None:
             path = control_path(state_dir, self._hash)
-            self._watch = ControlWatch(path, len(manifest.exits), manifest.settings.service_classes)
+            settings = manifest.settings
+            least = settings.least_finish_probability
+            self._watch = ControlWatch(path, len(manifest.exits), settings.service_classes, least)
 
     def start(self) -> None:
         """Restore the learnt state, take over the control file, start the thread.
@@ -241,6 +244,7 @@ class Housekeeping:
             max_loss=losses[0],
             service_classes=dict(zip(names[1:], losses[1:], strict=True)),
             exits_off=self._control.exits_off,
+            feedback=controller.decisions.coins.feedback,
             active=tuple(bool(ticket) for ticket in controller.active()),
             thresholds=tuple(float(threshold) for threshold in controller.tuner.thresholds()),
             answers=tuple({r.name.lower(): int(row[r]) for r in Reason} for row in counters.answers),
@@ -266,5 +270,8 @@ def apply_control(controller: Controller, control: Control) -> None:
     wanted = (first, *(losses[name] for name in settings.service_classes))
     if wanted != controller.tuner.class_losses:
         controller.promise(wanted)
+    feedback = settings.feedback if control.feedback is None else control.feedback
+    if feedback != controller.decisions.coins.feedback:
+        controller.decisions.set_feedback(feedback)
     off = [control.is_off(exit_) for exit_ in range(len(controller.manifest.exits))]
     controller.exits_off = np.array(off, dtype=bool)

@@ -100,7 +100,7 @@ def _families(
         ("exeunt_waiting_rows", controller.waiting_rows),
         ("exeunt_promised_loss", controller.tuner.class_losses[0]),
         ("exeunt_max_unconfirmed_rows", controller.settings.max_unconfirmed_rows),
-        ("exeunt_feedback_probability", controller.decisions.toss_probability(controller.finish_probability)),
+        ("exeunt_feedback_probability", controller.decisions.coins.probability(controller.finish_probability)),
     ):
         yield family, (), float(value)
     names = controller.settings.classes_of_service

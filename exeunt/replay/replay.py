@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from exeunt.deciding.batch import Batch
-from exeunt.deciding.decisions import Decisions, ExitVotes
+from exeunt.deciding.decisions import Decisions
+from exeunt.deciding.votes import ExitVotes
 from exeunt.manifest import Costs
 from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.feedback import Feedback

@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from exeunt.errors import ExeuntError, ServingError
-from exeunt.hosting.control import STATE_DIR_VARIABLE
+from exeunt.hosting.state_files import STATE_DIR_VARIABLE
 from exeunt.serving.bags import ServedBag, refuse_response_caches, some_bags
 from exeunt.serving.drain import Drain, drain_all, hold
 from exeunt.serving.launch import EXIT_TIMEOUT_S, SPARE_THREADS, rate_flags, shut_flags

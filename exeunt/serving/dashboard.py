@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from exeunt.errors import ConfigError
-from exeunt.hosting.control import find_status
+from exeunt.hosting.status import find_status
 from exeunt.serving.launch import HOST
 
 PAGE = "dashboard.html"

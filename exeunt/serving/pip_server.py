@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from exeunt.errors import ConfigError, ServingError
-from exeunt.hosting.control import STATE_DIR_VARIABLE
+from exeunt.hosting.state_files import STATE_DIR_VARIABLE
 from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.bags import ServedBag, named_state_dir, refuse_response_caches, served_bags
 from exeunt.serving.drain import Drain, drain_all, hold

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from exeunt.cli.infer import _print_table
-from exeunt.hosting.control import Status, status_path, write_status
+from exeunt.hosting.status import Status, status_path, write_status
 from exeunt.measuring.tables import accuracy_table
 from exeunt_client.answers import Answers
 

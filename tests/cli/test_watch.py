@@ -10,7 +10,7 @@ from rich.console import Console
 
 from exeunt.cli.main import main
 from exeunt.cli.watch import promise, view
-from exeunt.hosting.control import Status, status_path, write_status
+from exeunt.hosting.status import Status, status_path, write_status
 
 NOW = 1_000_100.0
 STATUS = Status(

@@ -51,6 +51,7 @@ class FixedThresholds(Tuner):
         self._thresholds = np.array(thresholds)
         self._active = np.array(active if active is not None else [True] * len(bag.exits))
         self.answered_batches: list[Answered] = []
+        self.tossed_batches: list[Answered] = []
         self.learnt: list[Feedback] = []
         self.lost: list[Answered] = []
 
@@ -65,6 +66,9 @@ class FixedThresholds(Tuner):
 
     def answered(self, answered: Answered) -> None:
         self.answered_batches.append(answered)
+
+    def tossed(self, answered: Answered) -> None:
+        self.tossed_batches.append(answered)
 
     def abandoned(self, answered: Answered) -> None:
         self.lost.append(answered)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from exeunt.contract import Reason
 from exeunt.deciding.batch import Batch
-from exeunt.deciding.decisions import Decisions, ExitVotes
+from exeunt.deciding.decisions import Decisions
+from exeunt.deciding.votes import ExitVotes
 from exeunt.settings import Settings
 from exeunt.tuning.error_budget.class_budget import deviation
 from tests.tuning.error_budget.world import tuner
@@ -170,13 +171,13 @@ def test_q_is_what_the_load_allows_and_no_more_than_the_setting_asks_for(
     feedback: str | float, load_q: float, q: float
 ) -> None:
     stream = Stream(4, eps=0.5, lossy=0.0, feedback=feedback)
-    assert stream.core.toss_probability(load_q) == q
+    assert stream.core.coins.probability(load_q) == q
 
 
 def test_a_tuner_that_needs_nothing_still_gets_the_least_share() -> None:
     stream = Stream(5, eps=0.5, lossy=0.0, feedback="auto", least_finish_probability=0.25)
     stream.tuner.feedback_wanted = lambda: 0.0  # type: ignore[method-assign]
-    assert stream.core.toss_probability(1.0) == 0.25
+    assert stream.core.coins.probability(1.0) == 0.25
 
 
 def test_with_late_tosses_true_losses_pass_the_stated_bound_no_more_often_than_stated() -> None:
@@ -198,16 +199,16 @@ def test_with_late_tosses_true_losses_pass_the_stated_bound_no_more_often_than_s
 
 def test_auto_asks_for_all_feedback_until_the_risks_are_known_and_again_when_losses_run_high() -> None:
     stream = Stream(6, eps=0.05, lossy=0.0, feedback="auto")
-    assert stream.core.toss_probability(1.0) == 1.0
+    assert stream.core.coins.probability(1.0) == 1.0
     asked = []
     for _ in range(600):
         stream.admit(8)
         stream.thin(0, 1.0)
         while stream.flying:
             stream.finish(0)
-        asked.append(stream.core.toss_probability(1.0))
+        asked.append(stream.core.coins.probability(1.0))
     assert min(asked) < 1.0
     stream.tuner.budget.classes[0].answered(1)
     for _ in range(60):
         stream.tuner.budget._lost(0, 1.0)
-    assert stream.core.toss_probability(1.0) == 1.0
+    assert stream.core.coins.probability(1.0) == 1.0

@@ -119,7 +119,7 @@ class Simulation:
     def _admit(self, now_us: float) -> None:
         while (ticket := self._controller.next_ticket(now_us=int(now_us))) is not None:
             self._answers[ticket.id] = self._votes(ticket)
-            self.scheduler.start(ticket, {})
+            self.scheduler.start(ticket, {}, len(self._free))
 
     def _dispatch(self, now_us: float) -> None:
         while self._free:

@@ -114,8 +114,8 @@ def test_each_lane_of_a_gpu_has_sessions_of_its_own(folder, bag, monkeypatch, pr
 
 
 def test_sampled_feedback_and_compaction_change_no_answer(bag, folder):
-    with Desk(bag, folder, [0.5, 0.5, 0.0], least_finish_probability=0.25) as desk:
-        desk.host.set_finish_probability(0.3)
+    settings = dataclasses.replace(bag.settings, feedback=0.3)
+    with Desk(dataclasses.replace(bag, settings=settings), folder, [0.5, 0.5, 0.0]) as desk:
         table = {key: rows(8, key) for key in range(40)}
         for key, x in table.items():
             desk.ask(key, x)
@@ -138,7 +138,8 @@ def test_every_row_chosen_to_finish_is_learnt_from(bag, folder):
         desk.answers(60)
         assert desk.host.drain(20)
     chosen = sum(int(batch.finishes.sum()) for batch in desk.tuner.answered_batches)
-    assert 0 < chosen == sum(len(batch) for batch in desk.tuner.learnt)
+    left_out = sum(int((~batch.finishes).sum()) for batch in desk.tuner.tossed_batches)
+    assert 0 < chosen - left_out == sum(len(batch) for batch in desk.tuner.learnt)
 
 
 def test_a_large_batch_is_split_over_idle_lanes_and_put_together_again(tmp_path):
@@ -232,3 +233,26 @@ def test_a_plain_answer_is_bit_for_bit_the_full_vote_of_a_ticket_that_was_asked_
             answers.append(desk.answers(1)["a"].answer)
             assert desk.controller.counters.plain_tickets == (gear == "plain")
     np.testing.assert_array_equal(answers[0].probabilities, answers[1].probabilities)
+
+
+def test_with_little_feedback_answered_rows_do_not_run_on(bag, folder):
+    settings = dataclasses.replace(bag.settings, feedback=0.1)
+    with Desk(dataclasses.replace(bag, settings=settings), folder, [2.0, 0.0, 0.0]) as desk:
+        for key in range(20):
+            desk.ask(key, rows(8, key))
+        desk.answers(20)
+        assert desk.host.drain(20)
+        left_out = desk.engine.metrics()["left_out_rows_total"]
+    learnt = sum(len(batch) for batch in desk.tuner.learnt)
+    assert 0 < learnt < 0.3 * 160 and left_out > 0
+
+
+def test_rows_are_tossed_once_each_and_with_the_probability_that_was_asked_for(bag, folder):
+    settings = dataclasses.replace(bag.settings, feedback=0.5)
+    with Desk(dataclasses.replace(bag, settings=settings), folder, [2.0, 0.0, 0.0]) as desk:
+        for key in range(20):
+            desk.ask(key, rows(8, key))
+        desk.answers(20)
+        assert desk.host.drain(20)
+    tossed = sum(len(batch.q) for batch in desk.tuner.tossed_batches)
+    assert tossed == 160 and all((batch.q <= 0.5).all() for batch in desk.tuner.tossed_batches)

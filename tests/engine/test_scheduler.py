@@ -563,3 +563,10 @@ def test_a_short_plain_ticket_is_one_workers_and_offers_nothing_to_others():
         assert scheduler.ready_pieces == 0 and scheduler.next_run(idle_workers=1) is None
         dues = scheduler.done(run)
     assert [due.exit_ for due in dues] == [1]
+
+
+def test_work_is_counted_by_the_profile_and_full_feedback_is_all_of_it():
+    simulation = Simulation(controller(BAG, [2.0, 2.0, 0.0]), 2, lambda ticket: votes_of(BAG, ticket.rows, ticket.id))
+    simulation.run([(0.0, Request("a", 1))])
+    counters = simulation.scheduler.counters
+    assert counters.work_us == counters.full_work_us == sum(sum(s.cost_us[1] for s in m.segments) for m in BAG.members)

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from exeunt.errors import ExeuntError
-from exeunt.hosting.control import Control, Status, read_control, read_status, write_control, write_status
+from exeunt.hosting.control import Control, read_control, write_control
 from exeunt.hosting.state import StateFile
+from exeunt.hosting.status import Status, read_status, write_status
 from exeunt.manifest import Manifest
 from exeunt.records.parquet import FeedbackLog
 from exeunt.records.record import About, read_record

@@ -10,10 +10,11 @@ import pytest
 
 from exeunt.errors import ConfigError
 from exeunt.hosting import control as c
+from exeunt.hosting import status as s
 
 
-def status(bag: str = "digits", content_hash: str = "ab", written_unix_s: float = 2.0) -> c.Status:
-    return c.Status(
+def status(bag: str = "digits", content_hash: str = "ab", written_unix_s: float = 2.0) -> s.Status:
+    return s.Status(
         bag=bag,
         content_hash=content_hash,
         pid=7,
@@ -40,15 +41,15 @@ def test_a_missing_control_file_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_status_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    path = c.status_path(tmp_path, "ab")
-    c.write_status(path, status())
-    assert c.read_status(path) == status()
+    path = s.status_path(tmp_path, "ab")
+    s.write_status(path, status())
+    assert s.read_status(path) == status()
 
 
 def test_numpy_numbers_and_nan_in_a_status_become_plain_json(tmp_path: Path) -> None:
-    path = c.status_path(tmp_path, "ab")
-    odd = c.Status("digits", "ab", 7, 1.0, 2.0, "static", 0.01, thresholds=(np.float64("nan"), np.float32(0.5)))
-    c.write_status(path, odd)
+    path = s.status_path(tmp_path, "ab")
+    odd = s.Status("digits", "ab", 7, 1.0, 2.0, "static", 0.01, thresholds=(np.float64("nan"), np.float32(0.5)))
+    s.write_status(path, odd)
     assert json.loads(path.read_text())["thresholds"] == [None, 0.5]
 
 
@@ -99,14 +100,25 @@ def test_a_bad_control_file_is_reported_once(tmp_path: Path) -> None:
 
 def test_the_newest_status_of_a_bag_is_found_by_name(tmp_path: Path) -> None:
     for content_hash, written in (("old", 1.0), ("new", 5.0)):
-        c.write_status(c.status_path(tmp_path, content_hash), status("digits", content_hash, written))
-    c.write_status(c.status_path(tmp_path, "other"), status("glyphs", "other", 9.0))
-    assert c.find_status(tmp_path, "digits").content_hash == "new"
+        s.write_status(s.status_path(tmp_path, content_hash), status("digits", content_hash, written))
+    s.write_status(s.status_path(tmp_path, "other"), status("glyphs", "other", 9.0))
+    assert s.find_status(tmp_path, "digits").content_hash == "new"
 
 
 def test_an_unknown_bag_is_answered_with_those_that_run(tmp_path: Path) -> None:
-    c.write_status(c.status_path(tmp_path, "ab"), status("digits"))
+    s.write_status(s.status_path(tmp_path, "ab"), status("digits"))
     with pytest.raises(ConfigError, match="unknown bag 'digit'; did you mean 'digits'"):
-        c.find_status(tmp_path, "digit")
+        s.find_status(tmp_path, "digit")
     with pytest.raises(ConfigError, match="no status of a running server"):
-        c.find_status(tmp_path / "empty", "digits")
+        s.find_status(tmp_path / "empty", "digits")
+
+
+@pytest.mark.parametrize("feedback", ["all", "auto", 0.1, 1.0])
+def test_feedback_may_be_all_auto_or_a_share(feedback: str | float) -> None:
+    c.Control(feedback=feedback).check("control", least_feedback=0.1)
+
+
+@pytest.mark.parametrize("feedback", ["some", 0.0, 0.05, 2, True, [0.5]])
+def test_other_feedback_is_refused_with_what_is_allowed(feedback: object) -> None:
+    with pytest.raises(ConfigError, match="least_finish_probability"):
+        c.Control(feedback=feedback).check("control", least_feedback=0.1)  # type: ignore[arg-type]

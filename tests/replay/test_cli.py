@@ -13,7 +13,8 @@ import pytest
 
 from exeunt.cli.main import main
 from exeunt.deciding.request import ParsedOptions
-from exeunt.hosting.control import Control, Status, control_path, read_control, status_path, write_status
+from exeunt.hosting.control import Control, control_path, read_control
+from exeunt.hosting.status import Status, status_path, write_status
 from exeunt.records.parquet import FeedbackLog
 from exeunt.records.record import About
 from exeunt.replay.policies import parse_policies

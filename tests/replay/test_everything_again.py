@@ -144,7 +144,7 @@ class EnsembleLife:
             self.controller.finish_probability = float(self.rng.choice([1.0, 0.5, 0.25]))
         if self.rng.random() < 0.01:
             self.controller.exits_off = self.rng.random(len(self.bag.exits)) < 0.3
-        if self.rng.random() < 0.005:
+        if self.rng.random() < 0.01:
             self.controller.promise((float(self.rng.choice([0.05, 0.1])), 0.02, 0.3))
 
 

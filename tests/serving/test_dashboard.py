@@ -10,7 +10,7 @@ import pytest
 
 from exeunt.cli.main import main
 from exeunt.errors import ConfigError
-from exeunt.hosting.control import Status, status_path, write_status
+from exeunt.hosting.status import Status, status_path, write_status
 from exeunt.serving.dashboard import dashboard_server, page
 
 STATUS = Status(

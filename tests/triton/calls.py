@@ -15,7 +15,8 @@ from tritonclient import grpc, http
 
 from exeunt.contract import exit_model, features_name, votes_name
 from exeunt.deciding import votes
-from exeunt.hosting.control import Control, control_path, find_status, write_control
+from exeunt.hosting.control import Control, control_path, write_control
+from exeunt.hosting.status import find_status
 from exeunt.manifest import Manifest
 from exeunt.serving.pip_server import Server
 

@@ -51,7 +51,7 @@ PARALLEL = [(1, 1, 1), (2, 2, 1), (2, 3, 2)]
 @given(st.data())
 def test_exit_times_are_those_of_the_scheduler(data):
     full = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
-    costs = [[float(data.draw(st.integers(1, 30))) for _ in range(n)] for n in full]
+    costs = [[1000.0 * data.draw(st.integers(3, 30)) for _ in range(n)] for n in full]
     exits = [tuple(full)]
     for _ in range(data.draw(st.integers(0, 3))):
         shallower = tuple(data.draw(st.integers(0, depth)) for depth in exits[0])
@@ -66,8 +66,9 @@ def test_exit_times_are_those_of_the_scheduler(data):
         arrivals_us.append(now_us) or arrived(ticket, votes, now_us, rows)
     )
     simulation = Simulation(of, workers, lambda ticket: votes_of(bag, ticket.rows, 1))
-    simulation.scheduler.expect_leaving([data.draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in exits])
-    order = simulation.scheduler.order_of(np.ones(len(exits), dtype=bool))
+    orders = simulation.scheduler.orders
+    orders.leaving = [data.draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in exits]
+    order = orders.best(orders.plan(np.ones(len(exits), dtype=bool)), alone=True)
     simulation.run([(0.0, Request("a", 1))])
     assert arrivals_us == exit_times(costs, exits, workers, order.targets)
 

@@ -1,0 +1,61 @@
+"""In which order a ticket's segments had better go, by the shares of rows that left at each exit of late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from exeunt.deciding.ticket import Ticket
+from exeunt.engine.plan import RunCosts, RunOrder, RunPlan
+from exeunt.manifest import Manifest
+
+MEMORY = 1 / 32  # weight of the newest ticket
+
+
+class Orders:
+    """Plans of all sets of exits that tickets have wanted, and the choice of an order for each ticket.
+
+    Args:
+        manifest: the bag.
+        costs: of runs.
+        workers: number of runs at a time.
+
+    Attributes:
+        leaving: by exit, the share of the rows that come to it open and leave there.
+    """
+
+    def __init__(self, manifest: Manifest, costs: RunCosts, workers: int) -> None:
+        self.leaving = [0.0] * len(manifest.exits)
+        self._manifest = manifest
+        self._costs = costs
+        self._workers = workers
+        self._plans: dict[bytes, RunPlan] = {}
+
+    def plan(self, wanted: np.ndarray) -> RunPlan:
+        """What tickets need that want these exits, bool [exits]."""
+        if (key := wanted.tobytes()) not in self._plans:
+            self._plans[key] = RunPlan(self._manifest, self._costs, wanted, self._workers)
+        return self._plans[key]
+
+    def of(self, ticket: Ticket, alone: bool) -> RunOrder:
+        """The order of a new ticket; `alone`: no other unanswered one is in the engine."""
+        plan = self.plan(ticket.wanted)
+        if ticket.has_deadline:
+            return plan.every()
+        return plan.straight() if ticket.never.all() else self.best(plan, alone)
+
+    def best(self, plan: RunPlan, alone: bool) -> RunOrder:
+        """The order with the least expected time to an answer."""
+        return plan.best(self.leaving, self._workers if alone else 1)
+
+    def learn(self, exit_: int, share: float) -> None:
+        """At an exit this share of a ticket's open rows left."""
+        self.leaving[exit_] += MEMORY * (share - self.leaving[exit_])
+
+    def staying(self, exits: Iterable[int]) -> float:
+        """Share of the rows that would leave at none of `exits`."""
+        stays = 1.0
+        for exit_ in exits:
+            stays *= 1.0 - self.leaving[exit_]
+        return stays

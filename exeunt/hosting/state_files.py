@@ -1,0 +1,54 @@
+"""The small JSON files in a server's `state_dir`: where they are, and how they are read and written.
+
+They are replaced whole, never changed in place, so a reader sees the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from exeunt.errors import ConfigError, unknown
+from exeunt.reading import read_json_table
+
+SCHEMA_VERSION = 1
+STATE_DIR_VARIABLE = "EXEUNT_STATE_DIR"
+
+
+def default_state_dir() -> Path:
+    """Folder of status, control and learnt state where none is named: $EXEUNT_STATE_DIR or ~/.local/state/exeunt."""
+    found = os.environ.get(STATE_DIR_VARIABLE)
+    return Path(found) if found else Path.home() / ".local" / "state" / "exeunt"
+
+
+def read_fields(path: Path, kind: type) -> dict[str, Any]:
+    """The JSON table of `path`, checked for schema version and keys, which are the fields of `kind`."""
+    found = read_json_table(path, "JSON file")
+    version = found.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise ConfigError(f"{path}: schema_version {version!r}; allowed: {SCHEMA_VERSION}")
+    names = [field_.name for field_ in dataclasses.fields(kind)]
+    for key in found:
+        if key not in names:
+            raise unknown("key", key, names, str(path))
+    return found
+
+
+def write_fields(path: Path, content: Any) -> None:
+    """Replace a file by the fields of a dataclass; makes the folder where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(content)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # not mkstemp: the file keeps the folder's usual rights
+    try:
+        temporary.write_text(json.dumps(table, indent=1, allow_nan=False, default=_number) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _number(value: Any) -> Any:
+    """A numpy scalar as the number it holds."""
+    return value.item()
