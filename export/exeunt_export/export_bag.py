@@ -95,7 +95,7 @@ def _write(
     """Everything after planning, in the folder `root`."""
     cut = cut_members(opened, plan, root / "work", stages)
     trained = _train(opened, plan, cut, stages)
-    known = assembling.votes_of_samples(opened, cut, trained)
+    known = assembling.votes_of_samples(opened, cut, trained, root / "work" / "votes")
     opened, cut = threads.chosen(opened, cut, stages)
     plan = schedule_bag.scheduled(opened, plan, known)
     heads = assembling.save_heads(opened, plan, trained, root / "work")

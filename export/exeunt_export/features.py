@@ -5,7 +5,6 @@ A bag of 24 members with 12 exits has some 300 cuts of up to 4096 features: ten 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,6 @@ def create(path: Path, rows: int, width: int) -> np.ndarray:
     """A new file of float32 [rows, width], mapped for writing; the system keeps in memory what fits there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, width))
-
-
-def unnamed(shape: tuple[int, ...], dtype: np.dtype[np.generic] | str) -> np.ndarray:
-    """Zeros in a file without a name, mapped; the file goes when the array does."""
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
 def chunks(rows: int, chunk_rows: int) -> Iterator[slice]:

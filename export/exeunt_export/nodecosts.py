@@ -7,6 +7,7 @@ that, so the times serve as *shares* of the whole, which is timed optimised; seg
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
@@ -65,6 +66,11 @@ def measure(model: ir.Model, rows: Mapping[str, np.ndarray], where: str, times: 
     return NodeCosts(share, _tensors(model, events), total_us)
 
 
+def row_bytes(tensor: Tensor) -> int:
+    """Size of one row of a tensor, free dimensions at their measured length or 1."""
+    return math.prod(map(abs, tensor.dims)) * np.dtype(tensor.dtype).itemsize
+
+
 def _whole_us(path: Path, feeds: Mapping[str, np.ndarray], where: str) -> float:
     session = onnxfiles.open_session(path)
     return min(onnxfiles.median_us(session, feeds, _TIMING_BUDGET_S, where) for _ in range(_ROUNDS))
@@ -90,7 +96,7 @@ def _counted(model: ir.Model, events: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _rows(rows: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    return {name: np.resize(row, (count, *row.shape[1:])) for name, row in rows.items()}
+    return {name: np.resize(row[:count], (count, *row.shape[1:])) for name, row in rows.items()}
 
 
 def _profile(path: Path, feeds: Mapping[str, np.ndarray], runs: int, where: str) -> list[dict[str, Any]]:

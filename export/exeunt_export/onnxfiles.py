@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from exeunt.engine.sessions import share_memory
 from exeunt.errors import ConfigError
+from exeunt_export.mapped import let_go
 
 OPSET = 18  # of models built here; every onnxruntime backend since 2023 runs it
 IR_VERSION = 10  # the newest that Triton 24.10's onnxruntime reads
+_SPILLED_FROM_BYTES = 1 << 16
 _INLINE_BYTES = 1 << 30  # protobuf ends at 2 GiB; above this the weights go into a file beside the model
 
 ort.set_default_logger_severity(3)  # its warnings on unused initializers say nothing to an operator
@@ -26,6 +31,9 @@ def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None
     """Write `model` to `path`; weights of `inline_bytes` and more go into `<path>.data`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ir.save(model, path, external_data=f"{path.name}.data" if weight_bytes(model) >= inline_bytes else None)
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.Tensor) and isinstance(value.const_value.raw, np.ndarray):
+            let_go(value.const_value.raw)
 
 
 def load(path: Path) -> ir.Model:
@@ -79,7 +87,12 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def open_session(
-    path: Path, *, threads: int = 1, optimised: bool = True, profile_prefix: str | None = None
+    path: Path,
+    *,
+    threads: int = 1,
+    optimised: bool = True,
+    arena: bool = True,
+    profile_prefix: str | None = None,
 ) -> ort.InferenceSession:
     """An onnxruntime session on the CPU.
 
@@ -87,6 +100,7 @@ def open_session(
         path: the ONNX file.
         threads: within one run.
         optimised: whether onnxruntime may fuse nodes and change their layout.
+        arena: whether it keeps memory between runs, as a server does; without, a run gives back what it took.
         profile_prefix: where given, graph optimisation is off and onnxruntime writes a node profile to this prefix.
 
     Raises:
@@ -96,6 +110,10 @@ def open_session(
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the engine runs it
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = arena
+    if arena:
+        share_memory()  # as the engine's sessions do
+        options.add_session_config_entry("session.use_env_allocators", "1")
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
@@ -105,6 +123,37 @@ def open_session(
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _ORT_ERRORS as error:
         raise ConfigError(f"{path}: onnxruntime cannot open this model: {first_line(error)}") from None
+
+
+def spill(model: ir.Model) -> None:
+    """Move a model's weights into a mapped file without a name: of many members few are in memory at a time.
+
+    Args:
+        model: changed in place; small weights stay.
+    """
+    large = [
+        value
+        for value in model.graph.initializers.values()
+        if value.const_value is not None and value.const_value.nbytes >= _SPILLED_FROM_BYTES
+    ]
+    with tempfile.TemporaryFile() as file:
+        for value in large:
+            value.const_value = _mapped(value, file)
+
+
+def _mapped(value: ir.Value, file: IO[bytes]) -> ir.TensorProtocol:
+    """A weight, written to the end of a file and mapped from there."""
+    tensor = value.const_value
+    assert tensor is not None
+    array = tensor.numpy()
+    packed = array.dtype.kind not in "fiub" or tensor.dtype.bitwidth < 8
+    if isinstance(array, np.memmap) or packed:
+        return tensor
+    offset = file.seek(0, io.SEEK_END)
+    file.write(np.ascontiguousarray(array).data)
+    file.flush()
+    mapped = np.memmap(file, dtype=array.dtype, mode="r", offset=offset, shape=array.shape)
+    return ir.Tensor(mapped, dtype=tensor.dtype, name=tensor.name)
 
 
 def open_in_memory(model: ir.Model, where: str) -> ort.InferenceSession:
@@ -117,7 +166,7 @@ def open_in_memory(model: ir.Model, where: str) -> ort.InferenceSession:
         path = Path(folder) / "model.onnx"
         save(model, path)
         try:
-            return open_session(path)
+            return open_session(path, arena=False)
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(path), where)) from None
 

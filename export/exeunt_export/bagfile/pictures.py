@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exeunt.errors import ConfigError, unknown
-from exeunt_export.features import unnamed
+from exeunt_export.mapped import unnamed
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,12 +13,14 @@ import numpy as np
 from exeunt.errors import ConfigError
 from exeunt.reading import reading
 from exeunt_export.bagfile import objects, pictures, tabular
-from exeunt_export.features import chunks, unnamed
+from exeunt_export.features import chunks
+from exeunt_export.mapped import let_go, unnamed
 
 _SHARES = (0.5, 0.35)  # ramps, calibration; the rest is for the report
 LEAST_ROWS = 50
 _MAPPED_FROM_BYTES = 1 << 26
 _READ_BYTES = 1 << 24  # at a time
+_CHECKED_ROWS = 64  # at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,12 @@ def check_finite(samples: Mapping[str, np.ndarray], where: str) -> None:
     for name, rows in samples.items():
         if rows.dtype.kind != "f":
             continue
-        finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
-        if not finite.all():
-            raise ConfigError(
-                f"{where}: input {name!r}, row {int(finite.argmin())}: NaN or infinity; allowed: finite numbers"
-            )
+        for part in chunks(len(rows), _CHECKED_ROWS):
+            finite = np.isfinite(rows[part]).reshape(part.stop - part.start, -1).all(axis=1)
+            if not finite.all():
+                row = part.start + int(finite.argmin())
+                raise ConfigError(f"{where}: input {name!r}, row {row}: NaN or infinity; allowed: finite numbers")
+            let_go(rows)
 
 
 def divide(rows: int, seed: int) -> Parts:

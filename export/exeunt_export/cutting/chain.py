@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import onnxruntime as ort
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt_export import onnxfiles
 from exeunt_export.features import chunks, create
+from exeunt_export.mapped import let_go
 
 
 @dataclass(slots=True)
@@ -22,18 +24,22 @@ class Chain:
         name: the member.
         files: one ONNX file per segment.
         threads: of one run.
+        arena: whether the sessions keep memory between runs, as a server's do.
     """
 
     name: str
     files: Sequence[Path]
     threads: int = 1
+    arena: bool = True
     _sessions: tuple[ort.InferenceSession, ...] = field(default=(), init=False, repr=False)
 
     @property
     def sessions(self) -> tuple[ort.InferenceSession, ...]:
         """One per segment."""
         if not self._sessions:
-            self._sessions = tuple(onnxfiles.open_session(file, threads=self.threads) for file in self.files)
+            self._sessions = tuple(
+                onnxfiles.open_session(file, threads=self.threads, arena=self.arena) for file in self.files
+            )
         return self._sessions
 
     def close(self) -> None:
@@ -51,7 +57,7 @@ class Chain:
         return made
 
     def observe(self, rows: Mapping[str, np.ndarray], batch: int, folder: Path) -> tuple[list[np.ndarray], np.ndarray]:
-        """Run all rows, `batch` at a time.
+        """Run all rows, `batch` at a time, segment by segment: of the cut tensors only a batch's are held.
 
         Args:
             rows: public input -> [rows, ...].
@@ -59,17 +65,37 @@ class Chain:
             folder: for the features' files; they never are in memory all at once.
 
         Returns:
-            features of each cut, float32 [rows, f], mapped; the member's probabilities, float32 [rows, classes].
+            features of each cut, float32 [rows, f], mapped; the member's probabilities, float32 [rows, classes],
+            mapped too.
         """
         count = len(next(iter(rows.values())))
+        wanted = [FEATURES] * (len(self.files) - 1) + [PROBABILITIES]
         files: list[np.ndarray] = []
-        probabilities = []
         for part in chunks(count, batch):
-            made = self.run({name: row[part] for name, row in rows.items()})
-            for depth, outputs in enumerate(made[:-1]):
+            steps = self.walk({name: row[part] for name, row in rows.items()})
+            for depth, ((made, _), name) in enumerate(zip(steps, wanted, strict=True)):
                 if depth == len(files):
-                    path = folder / f"{self.name}_{depth + 1}.npy"
-                    files.append(create(path, count, outputs[FEATURES].shape[1]))
-                files[depth][part] = outputs[FEATURES]
-            probabilities.append(made[-1][PROBABILITIES])
-        return files, np.concatenate(probabilities)
+                    files.append(create(folder / f"{self.name}_{depth + 1}.npy", count, made[name].shape[1]))
+                files[depth][part] = made[name]
+            let_go(*rows.values(), *files)
+        return files[:-1], files[-1]
+
+    def walk(self, rows: Mapping[str, np.ndarray]) -> Iterator[tuple[dict[str, np.ndarray], float]]:
+        """Run segment by segment; what no later one reads is let go.
+
+        Args:
+            rows: public input -> [rows, ...].
+
+        Yields:
+            a segment's outputs, and how long its run took, microseconds.
+        """
+        at_hand = dict(rows)
+        read = [{input_.name for input_ in session.get_inputs()} for session in self.sessions]
+        for depth, session in enumerate(self.sessions):
+            start_ns = time.perf_counter_ns()
+            made = onnxfiles.run(session, at_hand, f"{self.name}, segment {depth + 1}")
+            took_us = (time.perf_counter_ns() - start_ns) / 1e3
+            later = set().union(*read[depth + 1 :])
+            at_hand = {name: array for name, array in (at_hand | made).items() if name in later}
+            yield made, took_us
+            del made

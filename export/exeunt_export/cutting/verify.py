@@ -40,7 +40,7 @@ def verify(chain: Chain, reference: Path, rows: Tensors) -> float:
     Raises:
         ServingError: a tensor differs; names member, segment, tensor, batch, the difference and what is allowed.
     """
-    feeds = [{name: np.resize(row, (batch, *row.shape[1:])) for name, row in rows.items()} for batch in BATCHES]
+    feeds = [{name: np.resize(row[:batch], (batch, *row.shape[1:])) for name, row in rows.items()} for batch in BATCHES]
     whole = _unsplit(chain, reference, feeds)
     made = [chain.run(fed) for fed in feeds]
     own: Own | None = None
@@ -126,7 +126,7 @@ def _unsplit(
         names: outputs to keep; empty for all.
     """
     chain.close()
-    session = onnxfiles.open_session(reference)
+    session = onnxfiles.open_session(reference, arena=False)
     found = []
     for fed in feeds:
         result = onnxfiles.run(session, fed, f"{chain.name}, unsplit")

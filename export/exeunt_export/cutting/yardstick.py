@@ -80,11 +80,11 @@ def margins(probabilities: np.ndarray) -> np.ndarray:
 def _in_other_ways(reference: Path, feeds: Sequence[Tensors]) -> Iterator[list[dict[str, np.ndarray]]]:
     """Outputs per run, once for each way; one session at a time."""
     where = str(reference)
-    session = onnxfiles.open_session(reference)
+    session = onnxfiles.open_session(reference, arena=False)
     alone = [[onnxfiles.run(session, row, where) for row in _single_rows(fed)] for fed in feeds]
     yield [{name: np.concatenate([made[name] for made in rows]) for name in rows[0]} for rows in alone]
     for threads, optimised in ((_THREADS, True), (1, False)):
-        session = onnxfiles.open_session(reference, threads=threads, optimised=optimised)
+        session = onnxfiles.open_session(reference, threads=threads, optimised=optimised, arena=False)
         yield [onnxfiles.run(session, fed, where) for fed in feeds]
     del session
     if sum(part.stat().st_size for part in onnxfiles.parts_of(reference)) <= _MOST_EXACT_BYTES:
@@ -107,7 +107,7 @@ def _in_64_bits(reference: Path, feeds: Sequence[Tensors]) -> list[dict[str, np.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "exact.onnx"
         onnx.save(model, path)
-        session = onnxfiles.open_session(path)
+        session = onnxfiles.open_session(path, arena=False)
     wide = {input_.name for input_ in session.get_inputs() if input_.type == "tensor(double)"}
     return [
         onnxfiles.run(

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from exeunt import contract
-from exeunt_export import onnxfiles
+from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.split import SegmentGraph, split
 from exeunt_export.cutting.verify import verify, verify_labels
 from exeunt_export.planning.opening import Opened
-from exeunt_export.planning.plan import ExitPlan
+from exeunt_export.planning.plan import ExitPlan, Measured
 from exeunt_export.readers import integers
 from exeunt_export.stages import Stages
 
-_BATCH = 64  # rows at a time when the samples are run
+_MOST_ROWS = 64  # at a time when the samples are run
+_MOST_BYTES = 1 << 25  # of one batch of a member's widest tensor: beyond the caches larger batches are slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class CutMember:
         files: their ONNX files.
         chain: the segments, ready to run.
         features: of each cut, float32 [rows, f], mapped from a file in the folder of work.
-        probabilities: float32 [rows, classes].
+        probabilities: float32 [rows, classes], mapped too.
         difference: from the unsplit member.
     """
 
@@ -63,6 +65,12 @@ def cut_members(opened: Opened, plan: ExitPlan, work: Path, stages: Stages) -> l
     return found
 
 
+def _batch(measured: Measured) -> int:
+    """Rows to run at a time: so many that a batch of the widest tensor stays small."""
+    widest = max((nodecosts.row_bytes(tensor) for tensor in measured.costs.tensors.values()), default=1)
+    return max(1, min(_MOST_ROWS, _MOST_BYTES // widest))
+
+
 def _cut_member(opened: Opened, plan: ExitPlan, number: int, work: Path) -> CutMember:
     bag, member = opened.bag, opened.members[number].member
     rows = opened.rows_of(member)
@@ -73,8 +81,12 @@ def _cut_member(opened: Opened, plan: ExitPlan, number: int, work: Path) -> CutM
         onnxfiles.save(piece.model, file)
     reference = work / f"{member.name}_reference" / "model.onnx"
     onnxfiles.save(parts.reference, reference)
-    chain = Chain(member.name, files)
+    chain = Chain(member.name, files, arena=False)
     check = verify_labels if integers.is_quantised(member.model) else verify
     difference = check(chain, reference, rows)
-    features, probabilities = chain.observe(rows, _BATCH, work / "features")
+    reference.unlink()
+    chain = Chain(member.name, files, len(os.sched_getaffinity(0)))
+    features, probabilities = chain.observe(rows, _batch(opened.members[number]), work / "features")
+    chain.close()
+    chain = Chain(member.name, files)
     return CutMember(parts.pieces, models, files, chain, features, probabilities, difference)

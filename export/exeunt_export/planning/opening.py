@@ -11,7 +11,7 @@ import numpy as np
 from exeunt.contract import RESERVED
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Tensor
-from exeunt_export import nodecosts
+from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.planning import own_exits
@@ -111,6 +111,7 @@ def _read(
         with _naming(bag, member.name):
             draft = draft_member(member, samples, text, None if bag.labels is None else len(bag.labels))
             _check_names(draft)
+        onnxfiles.spill(draft.model)
         if "" in samples:  # one array without a name is the one input of the first member
             samples = {}
         samples |= draft.samples  # in the types that members declare
@@ -140,6 +141,7 @@ def _run(bag: BagFile, drafts: Sequence[Draft], stages: Stages) -> list[MemberGr
     for draft in drafts:
         with _naming(bag, draft.name):
             graphs.append(finish_member(draft))
+            onnxfiles.spill(graphs[-1].model)
             own_exits.check_order(graphs[-1])
         stages.at("run members", len(graphs), len(drafts))
     return graphs

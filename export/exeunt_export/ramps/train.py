@@ -20,13 +20,14 @@ import torch
 
 from exeunt.errors import ConfigError
 from exeunt_export.features import CHUNK_ROWS, Shuffled, Standard, chunks
+from exeunt_export.mapped import let_go
 
 _EPOCHS = 60
 _BATCH = 64
 _LEARNING_RATE = 1e-2
 _WEIGHT_DECAYS = (1e-3, 1e-1, 1.0)  # tried for each ramp; the held-out rows choose
 _HELD_OUT = 0.15
-GROUP_BYTES = 1 << 29  # of features and parameters of the ramps that are trained side by side
+GROUP_BYTES = 1 << 28  # of features and parameters of the ramps that are trained side by side
 _ONE_THREAD_OPERATIONS = 1 << 28  # multiplications of one step, about 0.1 s on one core
 
 
@@ -120,6 +121,8 @@ def train(
             with _few_threads(list(fits.values())):
                 _descend(list(fits.values()), vote[kept], seed, chunk_rows, advance)
             trained |= {key: fit.best(torch.from_numpy(vote[held])) for key, fit in fits.items()}
+            del fits
+        let_go(*(features[key] for key in keys))
     return trained
 
 

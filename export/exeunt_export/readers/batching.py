@@ -155,7 +155,7 @@ def _rows_out(
 
 
 def _resized(samples: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    return {name: np.resize(sample, (rows, *sample.shape[1:])) for name, sample in samples.items()}
+    return {name: np.resize(sample[:rows], (rows, *sample.shape[1:])) for name, sample in samples.items()}
 
 
 def _folded(model: ir.Model) -> ir.Model:

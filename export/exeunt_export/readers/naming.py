@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from exeunt.errors import unknown
 from exeunt.manifest import Tensor
-from exeunt_export.features import chunks, unnamed
+from exeunt_export.features import chunks
+from exeunt_export.mapped import unnamed
 from exeunt_export.readers.constants import constant
 
 _CAST_ROWS = 64  # at a time

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from exeunt_export.mapped import let_go
+
+_LET_GO_EVERY = 64  # rows
 _FEW = 0.5  # share of rows that differ from all others below which samples are told of
 _LEAST_APART = 1e-6  # probabilities that move less than this over the samples do not move
 
@@ -52,6 +55,8 @@ def _repeated(samples: Mapping[str, np.ndarray]) -> list[str]:
         for array in samples.values():
             digest.update(np.ascontiguousarray(array[row]).tobytes())
         seen.add(digest.digest())
+        if row % _LET_GO_EVERY == 0:
+            let_go(*samples.values())
     if len(seen) >= _FEW * rows:
         return []
     what = "are all the same" if len(seen) == 1 else f"are only {len(seen)} different ones"

@@ -14,6 +14,8 @@ from exeunt.deciding import votes
 from exeunt.engine.engine import workers_of
 from exeunt.manifest import Exit, Member, Segment
 from exeunt_export import onnxfiles
+from exeunt_export.features import CHUNK_ROWS, chunks, create
+from exeunt_export.mapped import let_go
 from exeunt_export.planning import align
 from exeunt_export.planning.cut_members import CutMember
 from exeunt_export.planning.opening import Opened
@@ -27,12 +29,18 @@ from exeunt_export.stages import Stages
 _FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
 
 
-def votes_of_samples(opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, AnyRamp]) -> dict[Key, np.ndarray]:
-    """(member, depth) -> its probabilities on every sample, float32 [rows, classes]; ramps and final outputs."""
+def votes_of_samples(
+    opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, AnyRamp], work: Path
+) -> dict[Key, np.ndarray]:
+    """(member, depth) -> its probabilities on every sample, float32 [rows, classes], mapped from files in `work`."""
     found = {}
     for member, member_cut in zip(opened.bag.members, cut, strict=True):
         for depth, features in enumerate(member_cut.features, start=1):
-            found[member.name, depth] = ramps[member.name, depth].probabilities(features)
+            made = create(work / f"{member.name}_{depth}.npy", len(features), len(opened.labels))
+            for part in chunks(len(features), CHUNK_ROWS):
+                made[part] = ramps[member.name, depth].probabilities(features[part])
+            let_go(features, made)
+            found[member.name, depth] = made
         found[member.name, len(member_cut.pieces)] = member_cut.probabilities
     return found
 

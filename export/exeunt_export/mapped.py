@@ -1,0 +1,24 @@
+"""Arrays in files without a name, mapped into memory: what is large lies there, and the system may drop its pages."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+
+import numpy as np
+
+
+def unnamed(shape: tuple[int, ...], dtype: np.dtype[np.generic] | str) -> np.ndarray:
+    """Zeros in a file without a name; the file goes when the array does."""
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def let_go(*arrays: np.ndarray) -> None:
+    """Take the pages of mapped arrays out of this process; what was written is in the file. Other arrays stay."""
+    for array in arrays:
+        held: object = array
+        while isinstance(held, np.ndarray):
+            held = held.base
+        if isinstance(held, mmap.mmap):
+            held.madvise(mmap.MADV_DONTNEED)
