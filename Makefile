@@ -21,9 +21,9 @@ containers: $(VENV)/installed  ## images built and containers started on a docke
 check: $(VENV)/installed types  ## lint, format, types, deployment files
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/yamllint --strict docker-compose.yml deploy
+	$(BIN)/yamllint --strict docker-compose.yml docker-compose.gpu.yml deploy
 	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml \
 		&& promtool test rules deploy/prometheus/alerts_test.yml; \
 	else echo "SKIPPED: Prometheus rules (no promtool; Debian: apt-get install prometheus)"; fi

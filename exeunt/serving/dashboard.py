@@ -81,4 +81,5 @@ def dashboard_server(state_dir: Path, bag: str, port: int) -> ThreadingHTTPServe
 
 def _is_local(host: str) -> bool:
     """Whether a Host header names this machine's loopback interface."""
-    return host.partition(":")[0] in (HOST, "localhost")
+    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return name in (HOST, "localhost", "[::1]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 REPOSITORY, STATE = "/models/repository", "/state"  # in the container
 STOP_S = 45  # drain, Triton's own exit, and a margin; then docker kills
 SHM_BYTES = 2 * 2**30
+PIDS = 4096
+PYTHON_BACKEND = "/opt/tritonserver/backends/python"
 USER_ID = 1000  # triton-server in NVIDIA's images
 NVIDIA = "nvidia"
 
@@ -62,7 +64,7 @@ class DockerServer:
 
     def kill(self) -> None:
         """End the container now."""
-        self._container.remove(force=True)
+        self._container.remove(v=True, force=True)
 
     def watch(self, bags: list[str], say: Callable[[str], None]) -> None:
         """Block until the container ends by itself; the supervisor inside watches the server.
@@ -100,7 +102,7 @@ class DockerServer:
         """SIGTERM, on which the supervisor drains; kill after STOP_S; remove."""
         self._container.stop(timeout=STOP_S)
         self.drained = "exeunt: drained" in self._keep_log()
-        self._container.remove(force=True)
+        self._container.remove(v=True, force=True)
 
     def _keep_log(self) -> list[str]:
         text = self._container.logs().decode(errors="replace")
@@ -111,7 +113,7 @@ class DockerServer:
 def container_options(
     repository: Path, state_dir: Path, ports: Ports, gpus: bool, rate_slots: int = 0
 ) -> dict[str, Any]:
-    """Keyword arguments of `docker.containers.run`: those of docker-compose.yml's service `triton`.
+    """Keyword arguments of `docker.containers.create`: those of docker-compose.yml's service `triton`.
 
     Args:
         repository: on this host, mounted read-only.
@@ -120,7 +122,7 @@ def container_options(
         gpus: whether to ask for all GPUs.
         rate_slots: see `serve_docker`.
     """
-    from docker.types import DeviceRequest, Ulimit
+    from docker.types import DeviceRequest, Mount, Ulimit
 
     owner = os.stat(state_dir)
     return {
@@ -129,7 +131,6 @@ def container_options(
             f"--gpu-metrics={'true' if gpus else 'false'}",
             f"--rate-slots={rate_slots}",
         ],
-        "detach": True,
         "init": True,
         "user": f"{owner.st_uid}:{owner.st_gid}",
         "volumes": {
@@ -142,6 +143,10 @@ def container_options(
         "tmpfs": {"/tmp": "size=1g,mode=1777"},
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
+        "pids_limit": PIDS,
+        "read_only": True,
+        # of its own: Triton sets the execute bit of its stub at every start
+        "mounts": [Mount(target=PYTHON_BACKEND, source=None, type="volume")],
         "stop_signal": "SIGTERM",
         "device_requests": [DeviceRequest(driver=NVIDIA, count=-1, capabilities=[["gpu"]])] if gpus else [],
     }
@@ -184,13 +189,33 @@ def serve_docker(
         ports = choose_ports(http_port, grpc_port, metrics_port)
         gpus = NVIDIA in client.info().get("Runtimes", {})
         options = container_options(repository, state_dir, ports, gpus, rate_slots)
-        container = client.containers.run(image, **options)
-        server = DockerServer(container, ports, log or state_dir / "container.log", state_dir, models)
+        server = DockerServer(
+            _started(client, image, options), ports, log or state_dir / "container.log", state_dir, models
+        )
         try:
             server.await_healthy(deadline_s)
             yield server
         finally:
             server.stop()
+
+
+def _started(client: DockerClient, image: str, options: Mapping[str, Any]) -> Container:
+    """A container that the engine has started; one that it cannot start is removed.
+
+    Raises:
+        ServingError: the engine refused; its own words.
+    """
+    from docker.errors import APIError
+
+    container = None
+    try:
+        container = client.containers.create(image, **options)
+        container.start()
+    except APIError as error:
+        if container is not None:
+            container.remove(v=True, force=True)
+        raise ServingError(f"--runtime docker: the engine did not start {image}: {error.explanation}") from None
+    return container
 
 
 def connect() -> DockerClient:

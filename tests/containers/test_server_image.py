@@ -23,7 +23,7 @@ from tests.places import ROOT
 
 pytestmark = [pytest.mark.containers, pytest.mark.skipif(bool(why_not()), reason=why_not() or "an engine can start")]
 TAG = "26.08-py3"
-SERVICE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["triton-cpu"]
+SERVICE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["triton"]
 USER = int(SERVICE["user"].split(":")[0])
 KILL = """
 import os, pathlib, signal
@@ -74,7 +74,7 @@ def own_state(tmp_path_factory):
 
 
 class Container:
-    """The service `triton-cpu` of the compose file, by `docker run`."""
+    """The service `triton` of the compose file, by `docker run`."""
 
     def __init__(self, docker, image, models, state):
         self.docker, self.ports = docker, choose_ports(None, None, None)

@@ -24,14 +24,16 @@ class Engine:
         calls: "METHOD /path" in order.
         states: what the container says of itself, one after the other; the last one stays.
         log: the container's output.
+        refuses: why no container can be started; "" = it can.
     """
 
-    def __init__(self, images: tuple[str, ...], states: list[dict[str, Any]], log: bytes) -> None:
+    def __init__(self, images: tuple[str, ...], states: list[dict[str, Any]], log: bytes, refuses: str = "") -> None:
         self.images = images
         self.created: dict[str, Any] = {}
         self.calls: list[str] = []
         self.states = states
         self.log = log
+        self.refuses = refuses
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and JSON, or raw bytes, for one request."""
@@ -56,6 +58,8 @@ class Engine:
                 "State": state,
                 "Config": {"Tty": True},
             }
+        if path.endswith("/start") and self.refuses:
+            return 500, {"message": self.refuses}
         if path.endswith("/logs"):
             return 200, self.log
         fixed = {"/_ping": b"OK", "/version": {"ApiVersion": "1.45"}, "/info": {"Runtimes": {"runc": {}}}}

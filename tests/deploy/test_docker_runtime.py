@@ -31,8 +31,10 @@ def repository(tmp_path):
 def served(repository, tmp_path, monkeypatch):
     """Serve once on an engine that behaves as told; gives the engine and the server after the stop."""
 
-    def serve(*states, images=(IMAGE,), log=b"exeunt: draining\nexeunt: drained\n"):
-        engine = Engine(images, list(states), log)
+    def serve(*states, images=(IMAGE,), log=b"exeunt: draining\nexeunt: drained\n", refuses="", engines=None):
+        engine = Engine(images, list(states), log, refuses)
+        if engines is not None:
+            engines.append(engine)
         with docker_engine(tmp_path / "docker.sock", engine) as host:
             monkeypatch.setenv("DOCKER_HOST", host)
             with serve_docker(repository, state_dir=tmp_path / "state") as server:
@@ -65,6 +67,13 @@ def test_a_container_that_ends_is_an_error_with_its_last_words(served):
         served({"Status": "exited", "ExitCode": 78}, log=b"exeunt: /models/repository: holds no bag\n")
 
 
+def test_a_container_that_the_engine_cannot_start_is_removed_and_its_words_are_told(served):
+    engines = []
+    with pytest.raises(ServingError, match="port is already allocated"):
+        served(HEALTHY, refuses="port is already allocated", engines=engines)
+    assert engines[0].calls[-1].startswith("DELETE /containers/")
+
+
 def test_it_asks_for_the_rights_of_the_compose_file_and_no_more(served, tmp_path):
     created = served(HEALTHY)[0].created
     host = created["HostConfig"]
@@ -72,7 +81,9 @@ def test_it_asks_for_the_rights_of_the_compose_file_and_no_more(served, tmp_path
     assert {item["Name"]: item["Soft"] for item in host["Ulimits"]} == TRITON["ulimits"]
     assert host["Tmpfs"] == {item.split(":")[0]: item.split(":")[1] for item in TRITON["tmpfs"]}
     assert host["Init"] is TRITON["init"] and created["StopSignal"] == TRITON["stop_signal"]
-    assert created["Cmd"][:3] == TRITON["command"]
+    assert created["Cmd"][:3] == TRITON["command"][:3]
+    assert host["PidsLimit"] == TRITON["pids_limit"] and host["ReadonlyRootfs"] is TRITON["read_only"]
+    assert [mount["Target"] for mount in host["Mounts"]] == [item for item in TRITON["volumes"] if ":" not in item]
     assert created["User"] != "0:0" and host["ShmSize"] == 2 * 2**30
     assert created["Image"] == re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", TRITON["image"])
 

@@ -13,8 +13,8 @@ from tests.places import ROOT
 
 yaml = pytest.importorskip("yaml", reason="pip install 'exeunt[check]'")
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SERVICES = COMPOSE["services"]
-SERVERS = ("triton", "triton-cpu")
+GPU = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
+SERVICES = {**COMPOSE["services"], "engines": GPU["services"]["engines"]}
 
 
 def tool(name: str) -> str:
@@ -28,9 +28,9 @@ def tool(name: str) -> str:
 @pytest.mark.parametrize(
     "line",
     [
-        ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"],
+        ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml", "docker-compose.gpu.yml"],
         ["hadolint", "Dockerfile"],
-        ["yamllint", "--strict", "docker-compose.yml", "deploy"],
+        ["yamllint", "--strict", "docker-compose.yml", "docker-compose.gpu.yml", "deploy"],
         ["promtool", "check", "config", "deploy/prometheus/prometheus.yml"],
         ["promtool", "test", "rules", "deploy/prometheus/alerts_test.yml"],
     ],
@@ -71,21 +71,39 @@ def test_server_and_load_test_come_from_the_same_triton_release():
 
 def test_every_variable_of_the_compose_file_is_explained_with_its_default():
     table = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text()))
-    assert used == {name: value for name, value in table.items() if name != "COMPOSE_PROFILES"}
-    assert (ROOT / ".env").read_text().splitlines()[-1] == f"COMPOSE_PROFILES={table['COMPOSE_PROFILES']}"
+    text = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", "docker-compose.gpu.yml"))
+    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    assert used == {name: value for name, value in table.items() if name != "COMPOSE_FILE"}
+    assert (ROOT / ".env").read_text().splitlines()[-1] == f"COMPOSE_FILE={table['COMPOSE_FILE']}"
 
 
-def test_a_bare_up_starts_export_and_the_gpu_server_alone():
-    started = {name for name, service in SERVICES.items() if "gpu" in service["profiles"]}
-    assert started == {"export", "triton"}
-    assert {name for name, service in SERVICES.items() if "cpu" in service["profiles"]} == {"export", "triton-cpu"}
+def test_a_bare_up_starts_export_and_server_alone():
+    assert {name for name, service in SERVICES.items() if "profiles" not in service} == {"export", "triton"}
 
 
 def test_only_what_runs_on_gpus_asks_for_the_nvidia_runtime():
-    assert [name for name, service in SERVICES.items() if "deploy" in service] == ["triton", "engines"]
-    devices = SERVICES["triton"]["deploy"]["resources"]["reservations"]["devices"]
-    assert devices[0]["capabilities"] == ["gpu"] and devices[0]["driver"] == "nvidia"
+    assert not [name for name, service in COMPOSE["services"].items() if "deploy" in service]
+    for service in GPU["services"].values():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device["capabilities"] == ["gpu"] and device["driver"] == "nvidia"
+
+
+def test_gpus_change_nothing_of_the_server_but_its_devices_its_metrics_and_what_it_waits_for():
+    added = dict(GPU["services"]["triton"])
+    command = COMPOSE["services"]["triton"]["command"]
+    assert added.pop("command") == [word for word in command if word != "--gpu-metrics=false"]
+    assert set(added) == {"deploy", "depends_on"} and list(added["depends_on"]) == ["engines"]
+
+
+@pytest.mark.parametrize("files", [["docker-compose.yml"], ["docker-compose.yml", "docker-compose.gpu.yml"]])
+def test_compose_itself_merges_the_files_to_one_server(files):
+    line = [tool("docker-compose"), *(word for name in files for word in ("-f", name))]
+    line += ["--profile", "perf", "--profile", "observability", "--profile", "tensorrt", "config", "--format", "json"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert ("engines" in services) == ("deploy" in services["triton"]) == (len(files) == 2)
+    assert services["triton"]["read_only"] and services["triton"]["depends_on"]["export"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -93,24 +111,23 @@ def test_no_service_has_rights_it_does_not_need(name):
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
     assert service["user"].split(":")[0] not in ("0", "root")
+    assert service["pids_limit"] and service["mem_limit"]
     for port in service.get("ports", ()):
         assert port.startswith("${BIND_ADDRESS:-127.0.0.1}:")
 
 
-@pytest.mark.parametrize("name", SERVERS)
-def test_a_server_reads_models_and_writes_state(name):
-    named = [volume for volume in SERVICES[name]["volumes"] if ":" in volume]
+def test_a_server_reads_models_and_writes_state():
+    named = [volume for volume in SERVICES["triton"]["volumes"] if ":" in volume]
     assert named == ["models:/models:ro", "state:/state"]
 
 
-@pytest.mark.parametrize("name", SERVERS)
-def test_a_stop_leaves_time_to_drain(name):
+def test_a_stop_leaves_time_to_drain():
     from exeunt.serving.drain import MARGIN_S
     from exeunt.serving.launch import EXIT_TIMEOUT_S
     from exeunt.settings import Settings
 
     needed_s = Settings().drain_s + MARGIN_S + EXIT_TIMEOUT_S + 5
-    assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > needed_s
+    assert int(SERVICES["triton"]["stop_grace_period"].removesuffix("s")) > needed_s
 
 
 def test_the_images_healthcheck_is_the_composes():
@@ -137,7 +154,7 @@ def test_the_commands_inside_the_containers_parse(monkeypatch):
     from exeunt.cli.main import parser
     from exeunt.serving.container import options
 
-    for name in SERVERS:
-        assert options(SERVICES[name]["command"][3:]).repository == Path("/models/repository")
+    for services in (COMPOSE["services"], GPU["services"]):
+        assert options(services["triton"]["command"][3:]).repository == Path("/models/repository")
     perf = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", word) for word in SERVICES["perf"]["command"]]
     assert parser().parse_args(perf[1:]).name == "digits"

@@ -11,7 +11,7 @@ import pytest
 from exeunt.cli.main import main
 from exeunt.errors import ConfigError
 from exeunt.hosting.status import Status, status_path, write_status
-from exeunt.serving.dashboard import dashboard_server, page
+from exeunt.serving.dashboard import _is_local, dashboard_server, page
 
 STATUS = Status(
     "digits", "abc", 7, 0.0, 100.0, "budget", 0.01, active=(True, True), answers=({"early": 3}, {"full": 1})
@@ -59,6 +59,16 @@ def test_a_page_elsewhere_cannot_read_it_by_a_name_of_its_own(url):
         urllib.request.urlopen(request, timeout=5)
     with refused.value:
         assert refused.value.code == 403
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.0.0.1:80", "localhost:8123", "[::1]", "[::1]:8123"])
+def test_every_name_of_this_machine_may_be_asked_for(name):
+    assert _is_local(name)
+
+
+@pytest.mark.parametrize("name", ["", "evil.example", "127.0.0.1.evil.example", "[::2]:80", "[::1", "::1"])
+def test_no_other_name_may(name):
+    assert not _is_local(name)
 
 
 def test_every_name_the_page_reads_is_in_the_status():
