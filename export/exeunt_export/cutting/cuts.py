@@ -4,7 +4,9 @@ The nodes stand in a lazy order: a node is placed only when something needs it, 
 branches widen the cuts. The boundary after node i then needs exactly the *live* tensors, made at or before i and used
 after it. Not counted are initializers, graph inputs, and everything computable from constants, from shapes of graph
 inputs, or from integer inputs by elementwise operations (attention masks): a later segment takes or makes them itself.
-Names that the bodies of If, Loop and Scan capture count as uses by their node.
+Names that the bodies of If, Loop and Scan capture count as uses by their node. A DequantizeLinear is no node of its
+own: who reads its floats needs the integers before it, and each segment makes the floats again. So a residual that
+shares its integers with the branch beside it is one tensor, and no group of integer operators is torn.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _MASK_OPS = frozenset((
 # fmt: on
 _INDEXED = frozenset(("Gather", "GatherND", "GatherElements"))  # of a mask: cheap; of a table of weights: an embedding
 _POOLED = ("float32", "float16", "float64")
-_CARRIED = (*_POOLED, "int64", "int32", "int16", "int8", "uint8", "bool")
+_CARRIED = (*_POOLED, "int64", "int32", "int16", "uint16", "int8", "uint8", "bool")
 _LEAST_SHARE = 0.02  # a cut with less work than this before or after it saves nobody time
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _TOO_LATE = "nothing learnt comes after it"
@@ -75,7 +77,11 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
     bytes_per_row, share = 0, 0.0
     found = []
     learnt = max((number for number, node in enumerate(order) if _learns(graph, node, free)), default=len(order))
+    counted: set[ir.Node] = set()
     for number, node in enumerate(order):
+        for reader in integers.dequantisers(node) - counted:
+            counted.add(reader)
+            share += costs.share.get(reader.name or "", 0.0)
         for value in _needs(graph, node):
             if value in live:
                 left[value] -= 1
@@ -153,7 +159,7 @@ def _free_values(graph: ir.Graph) -> set[ir.Value]:
 
 def _needs(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
     """Distinct values of `graph` that a node reads, those that its bodies capture included."""
-    found = {value: None for value in node.inputs if value is not None}
+    found = {integers.source(value): None for value in node.inputs if value is not None}
     for attribute in node.attributes.values():
         bodies: list[ir.Graph] = []
         if attribute.type == ir.AttributeType.GRAPH:

@@ -17,7 +17,7 @@ _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QG
 # operators that change no value: the scale of their output is that of their input
 _SAME_SCALE = frozenset(("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Slice"))
 _LOOKED_AT = 16  # values that the search for a scale visits
-_DTYPES = ("uint8", "int8")
+_DTYPES = ("uint8", "int8", "uint16", "int16")
 
 
 def is_quantised(model: ir.Model) -> bool:
@@ -70,10 +70,28 @@ def dequantised(graph: ir.Graph, value: ir.Value, tensor: Tensor, name: str) -> 
     scale = scale_of(value) if tensor.dtype in _DTYPES else None
     if scale is None:
         return value
-    node = ir.node("DequantizeLinear", [value, *scale], name=name)
+    domain = next((reader.domain for reader in value.consumers() if reader.op_type == "DequantizeLinear"), "")
+    node = ir.node(
+        "DequantizeLinear", [value, *scale], name=name, domain=domain
+    )  # of 16 bits: Microsoft's, or opset 21
     node.outputs[0].name = name
     graph.append(node)
     return node.outputs[0]
+
+
+def source(value: ir.Value) -> ir.Value:
+    """The integers of a known scale behind a dequantised value that is no output; any other value itself."""
+    producer = value.producer()
+    if producer is None or producer.op_type != "DequantizeLinear" or value.is_graph_output():
+        return value
+    before = producer.inputs[0]
+    return before if before is not None and not before.is_initializer() and scale_of(before) is not None else value
+
+
+def dequantisers(node: ir.Node) -> set[ir.Node]:
+    """The nodes that make floats of integers of a known scale for a node."""
+    found = {value.producer() for value in node.inputs if value is not None and source(value) is not value}
+    return {maker for maker in found if maker is not None}
 
 
 def tears_a_group(value: ir.Value) -> bool:
