@@ -6,6 +6,7 @@ and confidence vary as a trained net's do.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import nn
 
 from tests.architectures import attention as attention
@@ -138,6 +140,30 @@ def torch_net(build: Callable[[], nn.Module]) -> Callable[[Entry, Path], None]:
             else:
                 axes = {name: {0: "rows"} for name in (*arrays, *outputs)} if free else None
                 torch.onnx.export(net, given, str(path), dynamo=False, dynamic_axes=axes, **names)
+
+    return write
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Samples as onnxruntime asks for them."""
+
+    def __init__(self, rows: Mapping[str, np.ndarray]) -> None:
+        self._parts = iter([{name: row[start : start + 20] for name, row in rows.items()} for start in (0, 20, 40)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next inputs by name; None at the end."""
+        return next(self._parts, None)
+
+
+def quantised(build: Callable[[], nn.Module], kind: QuantFormat, by: str) -> Callable[[Entry, Path], None]:
+    """Writes a torch module by an exporter, and then in 8-bit integers by onnxruntime."""
+
+    def write(entry: Entry, path: Path) -> None:
+        plain = path.with_suffix(".float.onnx")
+        torch_net(build)(dataclasses.replace(entry, exporter=by, weights="float32"), plain)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own, about shapes
+            quantize_static(plain, path, _Reader(samples(entry.kind)), quant_format=kind, reduce_range=True)
 
     return write
 
@@ -274,6 +300,27 @@ ENTRIES = (
         opset=17,
         output="scores",
         exits=("exit1", "exit2", "exit3"),
+    ),
+    _TOKENS(
+        "bert_int8",
+        write=quantised(lambda: attention.bert(CLASSES, layers=4), QuantFormat.QDQ, "torch dynamo"),
+        exporter="torch dynamo, onnxruntime QDQ",
+        opset=18,
+        weights="int8",
+    ),
+    _IMAGE(
+        "vit_int8",
+        write=quantised(lambda: attention.ViT(32, SIDE, 8, CLASSES, 4), QuantFormat.QDQ, "torch TorchScript"),
+        exporter="torch TorchScript, onnxruntime QDQ",
+        opset=17,
+        weights="int8",
+    ),
+    _IMAGE(
+        "mobilenet_v2_int8",
+        write=quantised(lambda: mobile.mobilenet_v2(2, CLASSES), QuantFormat.QOperator, "torch TorchScript"),
+        exporter="torch TorchScript, onnxruntime QOperator",
+        opset=17,
+        weights="int8",
     ),
     _TABLE("mlp", write=sklearn_model(mlp), opset=15, output="probabilities"),
     _TABLE("boosted_trees", write=sklearn_model(boosted_trees), opset=19, output="probabilities", cuts=False),

@@ -1,6 +1,6 @@
 """Exports the entries of all_architectures.py, and writes the table of docs/models.md from what comes out.
 
-python -m tests.architectures_table
+python -m tests.architectures.table
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.architectures.all_architectures import ENTRIES, Entry, samples
 from tests.places import ROOT
 
 DOCUMENT = ROOT / "docs" / "models.md"
-START, END = "<!-- table: python -m tests.architectures_table -->", "<!-- end of table -->"
+START, END = "<!-- table: python -m tests.architectures.table -->", "<!-- end of table -->"
 HEAD = """\
 | member | written by, opset | batch, weights | nodes | cut after | tensors | ramp inputs | difference |
 |---|---|---|---|---|---|---|---|"""

@@ -64,7 +64,7 @@ def test_the_document_lists_every_entry() -> None:
 @EACH
 def test_the_segments_in_sequence_equal_the_member(exported: Export, entry: Entry) -> None:
     report = exported(entry)[1]
-    assert report.worst_difference["m"] <= 1e-4
+    assert report.worst_difference["m"] <= (0.05 if entry.weights == "int8" else 1e-4)
 
 
 @EACH
@@ -98,7 +98,7 @@ def test_the_server_says_what_the_file_says(server: Server, exported: Export, en
             inputs[-1].set_data_from_numpy(item)
         full = client.infer(entry.name, inputs, parameters={"exit": "never"})
         early = client.infer(entry.name, inputs)
-    atol = 1e-3 if entry.weights == "float16" else 1e-4  # the file itself rounds its probabilities
+    atol = {"float16": 1e-3, "int8": 0.05}.get(entry.weights, 1e-4)  # the file itself rounds its numbers
     np.testing.assert_allclose(full.as_numpy("PROBABILITIES"), expected, rtol=1e-3, atol=atol)
     assert set(early.as_numpy("REASON")[:, 0]) <= {Reason.FULL, Reason.EARLY, Reason.LOSSLESS}
     assert (early.as_numpy("LABEL") >= 0).all()
