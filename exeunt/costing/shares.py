@@ -1,0 +1,43 @@
+"""Where a bag's answers leave: as its export expected, as a server has counted, or as the caller says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from exeunt.errors import ConfigError
+from exeunt.hosting.status import Status
+from exeunt.reading import read_json_table, reading
+
+REPORT_FILE = "report.json"  # beside the manifest; the export writes it
+
+
+def expected_shares(folder: Path, max_loss: float) -> tuple[float, ...]:
+    """What the export's report expects at the largest loss that it looked at within `max_loss`.
+
+    Args:
+        folder: `NAME_exit/1`.
+        max_loss: of the promise.
+
+    Raises:
+        ConfigError: no report, or none of its losses is so small.
+    """
+    path = folder / REPORT_FILE
+    with reading(path, "report of an export"):
+        table: dict[str, Any] = read_json_table(path, "report")
+        points = [point for point in table["expected"] if point["max_loss"] <= max_loss + 1e-12]
+        if not points:
+            raise ConfigError(f"{path}: expects nothing for max_loss {max_loss:g}; say --shares yourself")
+        return tuple(max(points, key=lambda point: point["max_loss"])["leaves"])
+
+
+def counted_shares(status: Status) -> tuple[float, ...]:
+    """What a running server has counted.
+
+    Raises:
+        ConfigError: it has not answered anything yet.
+    """
+    rows = [sum(reasons.values()) for reasons in status.answers]
+    if not sum(rows):
+        raise ConfigError(f"bag {status.bag}: its server has not answered anything yet")
+    return tuple(count / sum(rows) for count in rows)
