@@ -20,8 +20,8 @@ import exeunt
 from exeunt import cli
 
 ORDER = (
-    *("demo", "init", "export", "inspect", "check", "serve", "infer", "bench", "perf", "profile"),
-    *("replay", "control", "watch", "dashboard"),
+    *("demo", "init", "export", "inspect", "check", "advise", "serve", "infer", "bench", "perf", "profile"),
+    *("cost", "replay", "control", "watch", "dashboard"),
 )
 INTERNAL_ERROR = 70  # sysexits.h: EX_SOFTWARE
 IO_ERROR = 74  # EX_IOERR

@@ -12,6 +12,20 @@ from exeunt.reading import read_json_table, reading
 REPORT_FILE = "report.json"  # beside the manifest; the export writes it
 
 
+def read_report(folder: Path) -> dict[str, Any]:
+    """The export's report beside a manifest.
+
+    Args:
+        folder: `NAME_exit/1`.
+
+    Raises:
+        ConfigError: no report, or a damaged one.
+    """
+    path = folder / REPORT_FILE
+    with reading(path, "report of an export"):
+        return read_json_table(path, "report")
+
+
 def expected_shares(folder: Path, max_loss: float) -> tuple[float, ...]:
     """What the export's report expects at the largest loss that it looked at within `max_loss`.
 
@@ -22,12 +36,11 @@ def expected_shares(folder: Path, max_loss: float) -> tuple[float, ...]:
     Raises:
         ConfigError: no report, or none of its losses is so small.
     """
-    path = folder / REPORT_FILE
-    with reading(path, "report of an export"):
-        table: dict[str, Any] = read_json_table(path, "report")
+    table = read_report(folder)
+    with reading(folder / REPORT_FILE, "report of an export"):
         points = [point for point in table["expected"] if point["max_loss"] <= max_loss + 1e-12]
         if not points:
-            raise ConfigError(f"{path}: expects nothing for max_loss {max_loss:g}; say --shares yourself")
+            raise ConfigError(f"{folder / REPORT_FILE}: expects nothing for max_loss {max_loss:g}")
         return tuple(max(points, key=lambda point: point["max_loss"])["leaves"])
 
 

@@ -1,0 +1,96 @@
+"""`exeunt advise`: whether exits pay for a bag, before anything is served."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exeunt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from exeunt.costing.advice import Advice
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "advise",
+        help="whether exits pay for a bag on this host, before anything is served",
+        description="Say whether to use exits, what latency to expect beside the plain ensemble, and what would help, "
+        "from the times that the export measured on this host and the shares that it expected to leave. A simulation: "
+        "see docs/cost.md for what it leaves out.",
+        epilog="Example: exeunt advise model_repository --rate 20",
+    )
+    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
+    parser.add_argument("--bag", help="which bag, where the repository holds several")
+    parser.add_argument("--rate", type=float, help="requests per second that are expected (default: 30 %% of capacity)")
+    parser.add_argument("--max-loss", type=float, help="promised loss (default: the bag's)")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Think and print.
+
+    Raises:
+        ConfigError: a repository or value that is not allowed.
+    """
+    from exeunt.costing.advice import advise
+    from exeunt.costing.answers import answer_mix
+    from exeunt.costing.deployments import carried_per_s
+    from exeunt.costing.shares import expected_shares, read_report
+    from exeunt.serving.bags import bag_of
+
+    bag = bag_of(args.repository, args.bag)
+    max_loss = bag.settings.max_loss if args.max_loss is None else args.max_loss
+    if args.rate is not None and not 0 < args.rate < 1e6:
+        raise ConfigError(f"--rate {args.rate:g}; allowed: a number above 0")
+    cores = bag.settings.workers or len(os.sched_getaffinity(0))
+    report = read_report(bag.folder)
+    mix = answer_mix(bag.manifest, expected_shares(bag.folder, max_loss), cores)
+    rate = args.rate or 0.3 * carried_per_s(mix.plain(), cores)
+    advice = advise(mix, bag.manifest.mode, cores, rate, report, max_loss)
+    if args.json:
+        table = dataclasses.asdict(advice)
+        for forecast in table["forecasts"]:
+            forecast |= {key: None for key, value in forecast.items() if math.isinf(value)}
+        print(json.dumps(table, indent=1))
+    else:
+        _show(advice, bag.manifest.bag)
+    return 0
+
+
+def _show(advice: Advice, bag: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    first = advice.forecasts[0]
+    if advice.pays:
+        verdict = f"use exits: a mean answer comes {first.saving:.0%} sooner than the plain ensemble's"
+    elif first.saving < 0:
+        verdict = f"do not use exits here: a mean answer would come {-first.saving:.0%} later"
+    else:
+        verdict = f"do not use exits here: they would save {first.saving:.0%} of the mean latency, and cost attention"
+    console.print(f"{bag} at {first.rate_per_s:.1f} requests per second: {verdict}.", markup=False, soft_wrap=True)
+    table = Table(header_style="bold", box=None)
+    for column in ("requests/s", "p50", "p99", "plain p50", "plain p99", "mean saved"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for forecast in advice.forecasts:
+        values = (forecast.p50_ms, forecast.p99_ms, forecast.plain_p50_ms, forecast.plain_p99_ms)
+        cells = ("overloaded" if math.isinf(ms) else f"{ms:.1f} ms" for ms in values)
+        table.add_row(f"{forecast.rate_per_s:.1f}", *cells, f"{forecast.saving:.0%}")
+    console.print(table)
+    console.print(
+        f"carries {advice.carried_per_s:.0f}/s; with a tenth of the feedback {advice.carried_sampled_per_s:.0f}/s, at "
+        f"{advice.work_per_answer:.2f} of the full ensemble's work per answer",
+        markup=False,
+        soft_wrap=True,
+    )
+    for hint in advice.hints:
+        console.print(f"- {hint}", markup=False, soft_wrap=True)

@@ -1,0 +1,138 @@
+"""Advice: whether exits pay for a bag, on this host and at this rate, and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from exeunt.costing.answers import AnswerMix
+from exeunt.costing.deployments import carried_per_s
+from exeunt.costing.waiting import latencies_us
+
+OWN_US = {"engine": 500.0, "ensemble": 1000.0}  # what asking for exits costs an answer in Python, by mode, roughly
+PAYS = 0.05  # least saving of the mean latency that is worth having exits for
+REQUESTS = 20_000  # simulated
+FEW_ROWS = 1000  # calibration rows below which shares and losses are guesses
+SEEN_ERRORS = 10  # rows that must have left wrongly for a loss to be known within a third
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What clients would see at one rate.
+
+    Attributes:
+        rate_per_s: requests per second.
+        p50_ms: median latency with exits.
+        p99_ms: 99th percentile.
+        plain_p50_ms: of the plain ensemble.
+        plain_p99_ms: likewise; infinity beyond what it carries.
+        saving: of the mean latency, 0..1; negative where exits are slower.
+    """
+
+    rate_per_s: float
+    p50_ms: float
+    p99_ms: float
+    plain_p50_ms: float
+    plain_p99_ms: float
+    saving: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The answer.
+
+    Attributes:
+        pays: whether to use exits.
+        forecasts: by rate; the asked one first.
+        work_per_answer: with a tenth of the feedback, in times of the full ensemble's.
+        carried_per_s: rate that the host carries with full feedback, as the plain ensemble does.
+        carried_sampled_per_s: with a tenth of the feedback.
+        hints: what would help or should be known, in words.
+    """
+
+    pays: bool
+    forecasts: tuple[Forecast, ...]
+    work_per_answer: float
+    carried_per_s: float
+    carried_sampled_per_s: float
+    hints: tuple[str, ...]
+
+
+def advise(
+    mix: AnswerMix, mode: str, cores: int, rate_per_s: float, report: Mapping[str, Any], max_loss: float
+) -> Advice:
+    """Think about a bag.
+
+    Args:
+        mix: its answers, as its export expected them, on this host.
+        mode: "engine" or "ensemble".
+        cores: of this host.
+        rate_per_s: that is expected.
+        report: the export's report.json.
+        max_loss: the promise.
+    """
+    room = carried_per_s(mix.plain(), cores)
+    sampled = replace(mix, feedback=0.1)
+    rates = dict.fromkeys([rate_per_s, 0.3 * room, 0.8 * room])
+    forecasts = tuple(_forecast(mix, mode, cores, rate) for rate in rates)
+    return Advice(
+        pays=forecasts[0].saving >= PAYS,
+        forecasts=forecasts,
+        work_per_answer=sampled.mean_work_us / sampled.full_work_us,
+        carried_per_s=room,
+        carried_sampled_per_s=carried_per_s(sampled, cores),
+        hints=tuple(_hints(mix, mode, rate_per_s / room, report, max_loss)),
+    )
+
+
+def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float) -> Forecast:
+    rng = np.random.default_rng(0)
+    arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, REQUESTS))
+    own = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1)) + OWN_US[mode]
+    plain = latencies_us(mix.plain(), arrivals_us, cores, np.random.default_rng(1))
+    beyond = rate_per_s > carried_per_s(mix.plain(), cores)
+    p50, p99 = np.quantile(own, [0.5, 0.99]) / 1000.0
+    plain_p50, plain_p99 = (np.inf, np.inf) if beyond else np.quantile(plain, [0.5, 0.99]) / 1000.0
+    saving = 1.0 - float(own.mean() / plain.mean())
+    return Forecast(rate_per_s, float(p50), float(p99), float(plain_p50), float(plain_p99), saving)
+
+
+def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], max_loss: float) -> list[str]:
+    hints = []
+    for member, agreement in report.get("member_agreement", {}).items():
+        if agreement >= 1.0 - max_loss:
+            hints.append(
+                f"member {member} alone agrees with the vote on {agreement:.1%}: serve it alone, it is cheaper"
+            )
+    if mix.full_work_us < 3000.0:
+        hints.append(
+            f"a full vote takes {mix.full_work_us / 1000:.1f} ms of one core: asking for exits costs about as much"
+        )
+    if mode == "ensemble" and mix.full_latency_us < 10_000.0:
+        hints.append('mode = "engine" would save the hops between Triton\'s processes, which cost such a bag more')
+    early = 1.0 - float(mix.shares[-1])
+    if early < 0.3:
+        hints.append(f"only {early:.0%} leave early{_looser(report, max_loss)}")
+    rows = max((point["rows"] for point in report["expected"]), default=0)
+    if rows < FEW_ROWS or rows * max_loss < SEEN_ERRORS:
+        hints.append(
+            f"{rows} calibration rows are few for a loss of {max_loss:.2%}: these shares are guesses, give more samples"
+        )
+    unseen = [point["unseen_loss"] for point in report["expected"] if point["max_loss"] <= max_loss]
+    if unseen and unseen[-1] > 2.0 * max_loss:
+        hints.append(f"on rows that were not fitted on, {unseen[-1]:.1%} would be lost: in service fewer will leave")
+    if load > 0.8:
+        hints.append("near capacity full feedback has no room: `exeunt control NAME --feedback 0.1` halves the work")
+    return hints
+
+
+def _looser(report: Mapping[str, Any], max_loss: float) -> str:
+    """What a looser promise would let leave, if that is much more."""
+    looser = [point for point in report["expected"] if point["max_loss"] > max_loss]
+    if not looser:
+        return ""
+    point = min(looser, key=lambda one: one["max_loss"])
+    return f"; at a promised loss of {point['max_loss']:.1%} it would be {1.0 - point['leaves'][-1]:.0%}"

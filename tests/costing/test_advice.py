@@ -1,0 +1,84 @@
+"""`exeunt advise`: the verdict and its hints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exeunt.cli.main import main
+from exeunt.costing.advice import advise
+from exeunt.costing.answers import AnswerMix
+
+MIX = AnswerMix(
+    shares=np.array([0.6, 0.4]),
+    latency_us=np.array([10_000.0, 20_000.0]),
+    work_us=np.array([10_000.0, 40_000.0]),
+    full_latency_us=20_000.0,
+    member_us=(20_000.0, 20_000.0),
+    segment_us=10_000.0,
+)
+POINT = {"max_loss": 0.01, "leaves": [0.6, 0.4], "rows": 5000, "unseen_loss": 0.01}
+REPORT: dict[str, Any] = {"member_agreement": {"a": 0.9, "b": 0.95}, "expected": [POINT]}
+
+
+def small(mix: AnswerMix) -> AnswerMix:
+    """The same bag with members that take a fiftieth of the time."""
+    return dataclasses.replace(
+        mix, latency_us=mix.latency_us / 50, work_us=mix.work_us / 50, full_latency_us=mix.full_latency_us / 50
+    )
+
+
+def test_exits_that_save_time_are_advised_without_a_word_more() -> None:
+    advice = advise(MIX, "engine", 2, 10.0, REPORT, 0.01)
+    assert advice.pays and advice.forecasts[0].saving > 0.2 and not advice.hints
+
+
+def test_small_bags_are_told_not_to() -> None:
+    advice = advise(small(MIX), "engine", 2, 10.0, REPORT, 0.01)
+    assert not advice.pays and advice.forecasts[0].saving < 0
+    assert any("asking for exits costs about as much" in hint for hint in advice.hints)
+
+
+def test_bags_where_nobody_leaves_are_told_not_to_and_what_a_looser_promise_would_do() -> None:
+    looser = POINT | {"max_loss": 0.02, "leaves": [0.7, 0.3]}
+    advice = advise(MIX.plain(), "engine", 2, 10.0, REPORT | {"expected": [POINT, looser]}, 0.01)
+    assert not advice.pays
+    assert any("only 0% leave early; at a promised loss of 2.0% it would be 70%" in hint for hint in advice.hints)
+
+
+@pytest.mark.parametrize(
+    ("report", "hint"),
+    [
+        ({"member_agreement": {"a": 0.995}}, "member a alone agrees with the vote on 99.5%"),
+        ({"expected": [POINT | {"rows": 300}]}, "300 calibration rows are few"),
+        ({"expected": [POINT | {"unseen_loss": 0.05}]}, "5.0% would be lost"),
+    ],
+)
+def test_what_should_be_known_is_said(report: dict[str, Any], hint: str) -> None:
+    assert any(hint in line for line in advise(MIX, "engine", 2, 10.0, REPORT | report, 0.01).hints)
+
+
+def test_near_capacity_less_feedback_is_advised_and_beyond_it_the_plain_ensemble_is_overloaded() -> None:
+    near = advise(MIX, "engine", 2, 45.0, REPORT, 0.01)  # 2 cores, 40 ms: 50 a second
+    assert any("--feedback 0.1" in hint for hint in near.hints)
+    assert advise(MIX, "engine", 2, 60.0, REPORT, 0.01).forecasts[0].plain_p50_ms == np.inf
+
+
+def test_the_verb_prints_a_verdict_and_json(tiny_exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["advise", str(tiny_exported)]) == 0
+    assert "do not use exits here" in capsys.readouterr().out
+    assert main(["advise", str(tiny_exported), "--rate", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pays"] is False
+
+
+@pytest.mark.parametrize("extra", [["--rate", "0"], ["--bag", "other"]])
+def test_what_cannot_be_advised_is_said(
+    tiny_exported: Path, extra: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["advise", str(tiny_exported), *extra]) == 78
+    assert extra[-1] in capsys.readouterr().err
