@@ -16,6 +16,7 @@ from exeunt.manifest import Manifest
 from exeunt.serving.checks.repository import check_repository
 from exeunt_export import nodecosts
 from exeunt_export.bagfile.bagfile import Cuts
+from exeunt_export.counting import COUNTED
 from exeunt_export.export_bag import export_bag
 from exeunt_export.planning.plan import Measured, make_plan
 from exeunt_export.readers.graph import load_member
@@ -180,7 +181,7 @@ def test_no_cut_within_the_width_is_refused_with_the_cure(tmp_path: Path) -> Non
     file = net.save(tmp_path / "towers.onnx", net.node("MatMul", means, net.weight(4, 8)))
     rows = {"IMAGE": noise_rows(8, 0)}
     member = load_member("towers", file, rows)
-    measured = nodecosts.measure(member.model, rows, "towers")
+    measured = nodecosts.measure(member.model, rows, "towers", COUNTED)
     # convolutions alone cost time, as in a large net: the places after the towers are of no use
     share = {node.name or "": float(node.op_type == "Conv") / 6 for node in member.model.graph}
     planned = Measured.of(member, dataclasses.replace(measured, share=share))

@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from exeunt_export import nodecosts
+from exeunt_export.counting import COUNTED
 from exeunt_export.cutting.cuts import Boundary, boundaries, candidates
 from exeunt_export.planning.plan import Measured
 from exeunt_export.readers.graph import MemberGraph, load_member
@@ -17,7 +18,7 @@ ROWS = {"IMAGE": noise_rows(8, seed=0)}
 
 def found_in(path: Path, rows: dict[str, np.ndarray] = ROWS) -> tuple[MemberGraph, list[Boundary]]:
     member = load_member("m", path, rows)
-    return member, boundaries(member, nodecosts.measure(member.model, rows, "m"))
+    return member, boundaries(member, nodecosts.measure(member.model, rows, "m", COUNTED))
 
 
 def widths(path: Path) -> list[int]:
@@ -169,5 +170,5 @@ def test_a_size_read_off_an_inner_tensor_does_not_widen_a_cut(tmp_path: Path) ->
     shape = net.node("Shape", early)
     x = net.node("Reshape", net.conv(net.conv(early, 4, 4), 4, 4), shape)
     member, _ = found_in(net.save(tmp_path / "m.onnx", net.logits(x, 4, 5, 16)))
-    costs = nodecosts.measure(member.model, ROWS, "m")
+    costs = nodecosts.measure(member.model, ROWS, "m", COUNTED)
     assert {boundary.width for boundary in Measured.of(member, costs).boundaries} == {1}

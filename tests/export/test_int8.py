@@ -16,6 +16,7 @@ from exeunt.serving.checks.repository import check_repository
 from exeunt.serving.pip_server import serve
 from exeunt_export import nodecosts
 from exeunt_export.bagfile.bagfile import BagFile
+from exeunt_export.counting import COUNTED
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import boundaries, candidates
 from exeunt_export.cutting.split import make_cut, split
@@ -76,7 +77,7 @@ def says(member: MemberGraph, rows: np.ndarray) -> np.ndarray:
 
 
 def cuts_of(member: MemberGraph) -> list:
-    costs = nodecosts.measure(member.model, {"IMAGE": ROWS}, "m")
+    costs = nodecosts.measure(member.model, {"IMAGE": ROWS}, "m", COUNTED)
     return candidates(list(boundaries(member, costs)), 2)
 
 
@@ -111,7 +112,8 @@ def test_every_single_cut_of_a_quantised_member_keeps_its_labels(member: MemberG
 
 def test_features_of_a_quantised_cut_are_real_numbers_not_steps(tmp_path: Path) -> None:
     member = load_member("q", integer_net(tmp_path, "qdq"), {"IMAGE": ROWS})
-    boundary = next(boundary_ for boundary_ in cuts_of(member) if boundary_.tensors[0].dtype == "int8")
+    alone = (place for place in cuts_of(member) if place.width == 1)
+    boundary = next(place for place in alone if place.tensors[0].dtype == "int8")
     cut = make_cut(member, boundary, CLASSES, (1,))
     parts = split(member, [cut])
     made = run(open_in_memory(parts.pieces[0].model, "m"), {"IMAGE": ROWS[:16]}, "m")
@@ -259,6 +261,6 @@ def test_a_mask_of_a_quantised_text_member_is_made_again_and_not_carried(tmp_pat
     torch.manual_seed(0)
     save_module(bert(CLASSES, layers=2), rows, tmp_path / "bert.onnx")
     text = quantise.quantised(load_member("bert", tmp_path / "bert.onnx", rows), rows)
-    places = candidates(list(boundaries(text, nodecosts.measure(text.model, rows, "bert"))), 1)
+    places = candidates(list(boundaries(text, nodecosts.measure(text.model, rows, "bert", COUNTED))), 1)
     late = [place for place in places if place.share > 0.4 and place.tensors[0].dtype == "uint8"]
     assert late and all(item.tensors[0].dims[-1] == 32 for item in late)

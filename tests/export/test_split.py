@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from exeunt.contract import PROBABILITIES
 from exeunt.errors import ServingError
 from exeunt_export import nodecosts, onnxfiles
+from exeunt_export.counting import COUNTED
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import Boundary, boundaries
 from exeunt_export.cutting.split import Split, make_cut, split
@@ -45,7 +46,7 @@ def measured(name: str) -> tuple[MemberGraph, tuple[Boundary, ...], dict[str, np
         side = 8 if name.startswith("random") else 16
         rows = {"IMAGE": noise_rows(8, seed=0, side=side)}
         member = load_member("m", NETS[name](Path(folder) / "m.onnx"), rows)
-    found = boundaries(member, nodecosts.measure(member.model, rows, "m"))
+    found = boundaries(member, nodecosts.measure(member.model, rows, "m", COUNTED))
     return member, tuple(boundary for boundary in found if not boundary.usable), rows
 
 
