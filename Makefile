@@ -24,6 +24,7 @@ check: $(VENV)/installed types  ## lint, format, types, deployment files
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/yamllint --strict docker-compose.yml docker-compose.gpu.yml deploy
+	$(BIN)/python -m pytest -q tests/deploy/test_helm.py
 	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml \
 		&& promtool test rules deploy/prometheus/alerts_test.yml; \
 	else echo "SKIPPED: Prometheus rules (no promtool; Debian: apt-get install prometheus)"; fi

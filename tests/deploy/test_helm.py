@@ -1,0 +1,202 @@
+"""The Helm chart: rendered by the real helm, checked against Kubernetes' own schemas, every number the code's.
+
+No cluster is to be had here: what a rendering says is tested, not what a cluster does with it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exeunt.errors import ConfigError
+from exeunt.hosting.metrics import COUNTERS, GAUGES
+from exeunt.serving.container import options
+from exeunt.serving.drain import MARGIN_S
+from exeunt.serving.launch import EXIT_TIMEOUT_S
+from exeunt.settings import Settings
+from tests.deploy.kube import CHART, VALUES, binary, golden, rendered
+from tests.places import ROOT
+
+yaml = pytest.importorskip("yaml", reason="pip install 'exeunt[check]'")
+CUSTOM = {"ScaledObject", "ServiceMonitor"}  # of KEDA and of the Prometheus operator: no schema of Kubernetes
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    try:
+        return binary("helm")
+    except ConfigError as error:
+        pytest.skip(f"no helm: {error}")
+
+
+@cache
+def manifests(name: str) -> list[dict[str, Any]]:
+    (values,) = (path for path in VALUES if path.name.startswith(f"{name}."))
+    return [item for item in yaml.safe_load_all(rendered(values)) if item]
+
+
+def one(name: str, kind: str) -> dict[str, Any]:
+    (found,) = (item for item in manifests(name) if item["kind"] == kind)
+    return found
+
+
+def pod(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = one(name, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def server(name: str) -> dict[str, Any]:
+    container: dict[str, Any] = pod(name)["containers"][0]
+    return container
+
+
+def compose() -> dict[str, Any]:
+    service: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["triton"]
+    return service
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name.split(".")[0])
+def test_the_chart_renders_as_it_did(helm: Path, values: Path) -> None:
+    assert rendered(values) == golden(values).read_text(), "look at it, then: python -m tests.deploy.kube"
+
+
+def test_helm_finds_no_fault_in_it(helm: Path) -> None:
+    done = subprocess.run(
+        [helm, "lint", "--strict", CHART, "--values", VALUES[0]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "scaled"])
+def test_kubernetes_own_schemas_take_every_object(helm: Path, name: str) -> None:
+    validate = pytest.importorskip("kubernetes_validate", reason="pip install 'exeunt[dev]'")
+    for item in manifests(name):
+        if item["kind"] not in CUSTOM:
+            validate.validate(item, "1.30", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("models.existingClaim=", "existingClaim"),
+        ("image.tag=latest", "tag"),
+        ("replicas=0", "replicas"),
+        ("drainSecond=5", "drainSecond"),
+        ("autoscaling.scaleDownSeconds=10", "scaleDownSeconds"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(helm: Path, value: str, message: str) -> None:
+    line = [helm, "template", CHART, "--set", "models.existingClaim=models", "--set", value]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and message in done.stderr
+
+
+def test_ports_and_paths_are_the_supervisors(helm: Path) -> None:
+    ours = options([])
+    ports = {port["name"]: port["containerPort"] for port in server("cpu")["ports"]}
+    assert ports == {"http": ours.http_port, "grpc": ours.grpc_port, "metrics": ours.metrics_port}
+    assert {port["name"]: port["port"] for port in one("cpu", "Service")["spec"]["ports"]} == ports
+    mounts = {mount["mountPath"]: mount for mount in server("cpu")["volumeMounts"]}
+    assert mounts[str(ours.repository)]["readOnly"] and mounts[str(ours.repository)]["subPath"] == "repository"
+    assert {str(ours.state_dir), "/tmp", "/dev/shm", str(ours.backend_directory / "python")} < set(mounts)
+    assert "subPath" not in server("gpu")["volumeMounts"][0]
+
+
+def test_the_command_is_the_composes_and_its_arguments_are_understood(helm: Path) -> None:
+    for name in ("cpu", "gpu"):
+        assert server(name)["command"] == compose()["command"][:3]
+        options(server(name)["args"])
+    assert (
+        options(server("cpu")["args"]).gpu_metrics == "false" and options(server("gpu")["args"]).gpu_metrics == "true"
+    )
+    assert options(server("gpu")["args"]).rate_slots == 2
+
+
+def test_readiness_is_the_images_healthcheck_and_the_start_has_as_long_as_the_supervisor_gives_it(helm: Path) -> None:
+    assert ["CMD", *server("cpu")["readinessProbe"]["exec"]["command"]] == compose()["healthcheck"]["test"]
+    startup = server("cpu")["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= options(server("cpu")["args"]).start_s
+
+
+def test_a_stop_has_time_for_the_endpoints_the_drain_and_tritons_exit(helm: Path) -> None:
+    leaves_s = server("cpu")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    needed_s = leaves_s + Settings().drain_s + MARGIN_S + EXIT_TIMEOUT_S + 5
+    assert pod("cpu")["terminationGracePeriodSeconds"] > needed_s
+
+
+def test_a_pod_has_no_rights_that_the_compose_file_does_not_give(helm: Path) -> None:
+    user, group = map(int, compose()["user"].split(":"))
+    rights = pod("cpu")["securityContext"]
+    assert (rights["runAsUser"], rights["runAsGroup"], rights["runAsNonRoot"]) == (user, group, True)
+    for container in (*pod("cpu")["containers"], *pod("cpu")["initContainers"]):
+        own = container["securityContext"]
+        assert own["readOnlyRootFilesystem"] is compose()["read_only"] and not own["allowPrivilegeEscalation"]
+        assert own["capabilities"]["drop"] == compose()["cap_drop"]
+    assert pod("cpu")["automountServiceAccountToken"] is False
+
+
+def test_an_update_takes_no_replica_away_before_the_next_is_ready(helm: Path) -> None:
+    assert one("cpu", "Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_gpus_are_asked_for_only_where_they_are_wanted(helm: Path) -> None:
+    assert "nvidia.com/gpu" not in server("cpu")["resources"]["limits"]
+    assert server("gpu")["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_the_autoscaler_asks_for_metrics_that_exist_and_owns_the_number_of_replicas(helm: Path) -> None:
+    triggers = one("scaled", "ScaledObject")["spec"]["triggers"]
+    asked = {name for trigger in triggers for name in re.findall(r"exeunt_\w+", trigger["metadata"]["query"])}
+    assert asked == {"exeunt_waiting_rows", "exeunt_answers_total"} <= set(COUNTERS) | set(GAUGES)
+    assert "replicas" not in one("scaled", "Deployment")["spec"]
+    assert 'namespace="shop",pod=~"fruit-exeunt-.*"' in triggers[0]["metadata"]["query"]
+
+
+def test_the_image_is_the_composes() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["image"]
+    assert f"{values['repository']}:{values['tag']}" == re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", compose()["image"])
+
+
+def test_every_value_has_a_schema() -> None:
+    import json
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
+    assert set(values) <= set(schema)
+    for key, value in values.items():
+        if isinstance(value, dict) and "properties" in schema[key]:
+            assert set(value) <= set(schema[key]["properties"])
+
+
+def kserve(kind: str) -> dict[str, Any]:
+    (found,) = (
+        item
+        for path in (ROOT / "deploy/kserve").glob("*.yaml")
+        if (item := yaml.safe_load(path.read_text()))["kind"] == kind
+    )
+    return found
+
+
+def test_kserves_runtime_runs_the_composes_image_with_arguments_that_are_understood() -> None:
+    (container,) = kserve("ServingRuntime")["spec"]["containers"]
+    assert container["image"] == re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", compose()["image"])
+    assert container["command"] == compose()["command"][:3]
+    ours = options(container["args"])
+    assert container["ports"][0]["containerPort"] == ours.http_port
+    assert container["readinessProbe"]["exec"]["command"][-1] == str(ours.repository)
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= ours.start_s
+
+
+def test_kserves_service_names_our_runtime_and_scales_by_a_metric_that_exists() -> None:
+    predictor = kserve("InferenceService")["spec"]["predictor"]
+    assert predictor["model"]["runtime"] == kserve("ServingRuntime")["metadata"]["name"]
+    formats = kserve("ServingRuntime")["spec"]["supportedModelFormats"]
+    assert predictor["model"]["modelFormat"]["name"] in {item["name"] for item in formats}
+    query = predictor["autoScaling"]["metrics"][0]["external"]["metric"]["query"]
+    assert set(re.findall(r"exeunt_\w+", query)) <= set(GAUGES)
