@@ -16,6 +16,7 @@ from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError
 from exeunt_export import onnxfiles
 from exeunt_export.bagfile.tables import ONE_VS_REST
+from exeunt_export.features import chunks
 from exeunt_export.readers import refusals
 from exeunt_export.readers.constants import constant
 
@@ -24,6 +25,7 @@ CURE_BATCH = (
     "tf2onnx: an input signature of [None, ...])"
 )
 _MANY = 64  # rows
+_AT_ONCE = 8
 _ENOUGH = 8  # rows that show a range
 _LINEAR = ("Gemm", "MatMul", "Add", "Sub", "Conv", "Mul", "Div", "FusedMatMul")  # their numbers have no bounds
 _LEAST_SHARE = 1e-9
@@ -232,17 +234,25 @@ def _append(
 def _scores_of(
     model: ir.Model, rows: Mapping[str, np.ndarray], where: str, counts: tuple[int, ...]
 ) -> list[np.ndarray]:
-    """Outputs on real rows, of the last count; runs the graph as it was read for each, to find a hidden fixed batch."""
+    """Outputs on real rows, of the last count; runs the graph as it was read for each, to find a hidden fixed batch.
+
+    Many rows are run some at a time: of large members a large batch takes much memory.
+    """
     session = onnxfiles.open_in_memory(model, where)
+    parts: list[list[np.ndarray]] = []
     for count in counts:
-        found = onnxfiles.run(session, {key: row[:count] for key, row in rows.items()}, where)
         given = min(count, *(len(row) for row in rows.values()))
-        for scores in found.values():
-            if scores.ndim and scores.shape[0] != given:
-                raise ConfigError(
-                    f"{where}: {given} rows in, {scores.shape[0]} out: a fixed batch inside; {CURE_BATCH}"
-                )
-    return [np.asarray(node) for node in found.values()]
+        parts = []
+        for part in chunks(given, _AT_ONCE):
+            found = onnxfiles.run(session, {key: row[part] for key, row in rows.items()}, where)
+            size = part.stop - part.start
+            for scores in found.values():
+                if scores.ndim and scores.shape[0] != size:
+                    raise ConfigError(
+                        f"{where}: {size} rows in, {scores.shape[0]} out: a fixed batch inside; {CURE_BATCH}"
+                    )
+            parts.append([np.asarray(scores) for scores in found.values()])
+    return [np.concatenate(ends) if ends[0].ndim else ends[0] for ends in zip(*parts, strict=True)]
 
 
 def _are_probabilities(scores: np.ndarray) -> bool:
