@@ -4,7 +4,7 @@
 
 For each ONNX file below a folder: random samples are made from what its inputs declare, it is exported as a bag of one
 member, and the probabilities of its segments in sequence are compared with what onnxruntime says of the file itself.
-A file is *right*, *refused* (a ConfigError), *wrong*, or a *crash* (any other error, or no end within two minutes).
+A file is *right*, *refused* (a ConfigError), *wrong*, or a *crash* (any other error, or no end within some minutes).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from exeunt_export.bagfile.bagfile import BagFile, BagMember, Cuts, Serving
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.export_bag import export_bag
 
-ROWS, MOST_BYTES, PATIENCE_S = 60, 120 << 20, 120
+ROWS, MOST_BYTES, PATIENCE_S = 60, 120 << 20, 400
 FREE = {"seq": 16, "sequence": 16, "tokens": 16, "length": 16}  # sizes of free dimensions by their names
 _DTYPES = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(int64)": "int64",
