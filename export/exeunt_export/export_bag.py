@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from exeunt import __version__, contract
-from exeunt.deciding import votes
 from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest
-from exeunt_export import onnxfiles
+from exeunt_export import onnxfiles, voting
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.counting import COUNTED
 from exeunt_export.planning import own_exits, threads
@@ -138,7 +137,7 @@ def _train(opened: Opened, plan: ExitPlan, cut: list[CutMember], stages: Stages)
     """Ramps of every cut, trained on their part of the samples against the full vote, or the member's own."""
     rows = opened.parts.ramps
     weights = [member.weight for member in opened.bag.members]
-    full = votes.vote([member_cut.probabilities[rows] for member_cut in cut], weights, opened.bag.vote)
+    full = voting.vote([member_cut.probabilities for member_cut in cut], weights, opened.bag.vote, rows)
     features = {
         (member.name, depth): feature
         for member, one in zip(opened.bag.members, cut, strict=True)

@@ -59,7 +59,21 @@ def verify(chain: Chain, reference: Path, rows: Tensors) -> float:
                     f"differs from the unsplit member by {apart:.3g} (allowed: {allowed:.3g}; the member differs from "
                     f"itself by {own.apart[name]:.3g}); lower [cuts] exits or max_cut_width"
                 )
+    if own is not None:
+        _check_labels(chain.name, [outputs[-1] for outputs in made], whole, TIMES * own.apart[PROBABILITIES])
     return max(difference(o[-1][PROBABILITIES], e[PROBABILITIES]) for o, e in zip(made, whole, strict=True))
+
+
+def _check_labels(member: str, made: Sequence[Tensors], whole: Sequence[Tensors], least_margin: float) -> None:
+    """Refuse another label where the member's own leads by more than the yardstick."""
+    for found, expected in zip(made, whole, strict=True):
+        lost = other_label(found, expected) & (margins(expected[PROBABILITIES]) > max(least_margin, ATOL))
+        if lost.any():
+            raise ServingError(
+                f"member {member}: its segments in sequence give another label than the unsplit member on a row whose "
+                f"label leads by {margins(expected[PROBABILITIES])[lost].max():.2g} (allowed: below "
+                f"{max(least_margin, ATOL):.2g}); lower [cuts] exits or max_cut_width"
+            )
 
 
 def verify_labels(chain: Chain, reference: Path, rows: Tensors) -> float:

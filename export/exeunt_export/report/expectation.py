@@ -17,6 +17,7 @@ from exeunt.deciding import votes
 from exeunt.deciding.calibration import exits_of
 from exeunt.manifest import Manifest
 from exeunt.replay.stream import VoteStream, stream_of
+from exeunt_export import voting
 
 LOSSES = (0.005, 0.01, 0.02)
 _MOST_ROWS = (1000, 300)  # rows that thresholds are searched on: of bags of up to 5 exits, of others; seconds at most
@@ -66,8 +67,8 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
     if len(manifest.exits) == 1:
         return ()
     most = _MOST_ROWS[len(manifest.exits) > _FEW_EXITS]
-    if len(calibration) > most:
-        calibration = calibration[np.linspace(0, len(calibration) - 1, most).astype(np.int64)]
+    row_bytes = sum(array[0].nbytes for array in known.values())
+    calibration, report = (voting.few(rows, most, row_bytes) for rows in (calibration, report))
     seen, unseen = (_stream(manifest, known, rows) for rows in (calibration, report))
     costs = manifest.costs(1)
     found = []
@@ -140,14 +141,14 @@ def _idle_members(manifest: Manifest, known: Known, rows: np.ndarray) -> list[st
     """Members without which the vote has the same label on every row."""
     if len(manifest.members) == 1:
         return []
-    items = [known[member.name, member.depth][rows] for member in manifest.members]
+    items = [known[member.name, member.depth] for member in manifest.members]
     weights = [member.weight for member in manifest.members]
-    full = votes.labels(votes.vote(items, weights, manifest.vote))
+    full = votes.labels(voting.vote(items, weights, manifest.vote, rows))
     work_us = [sum(segment.cost_us[1] for segment in member.segments) for member in manifest.members]
     idle = []
     for number in range(len(items)):
         others = [n for n in range(len(items)) if n != number]
-        vote = votes.vote([items[n] for n in others], [weights[n] for n in others], manifest.vote)
+        vote = voting.vote([items[n] for n in others], [weights[n] for n in others], manifest.vote, rows)
         if (votes.labels(vote) == full).all():
             idle.append(number)
     if not idle:

@@ -10,11 +10,12 @@ import numpy as np
 from exeunt.engine.engine import workers_of
 from exeunt.engine.exit_times import exit_times
 from exeunt.manifest import Member
+from exeunt_export import voting
 from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import ExitPlan, reached
 from exeunt_export.ramps.train import Key
 from exeunt_export.schedule.choose import choose
-from exeunt_export.schedule.evaluate import ScheduleEvaluator, ScheduleInputs
+from exeunt_export.schedule.evaluate import MOST_ROWS, ScheduleEvaluator, ScheduleInputs
 
 DECISION_US = 150.0  # what an exit costs beside its heads: votes, the tuner, the lock
 
@@ -39,7 +40,9 @@ def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.nda
 
 def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.ndarray]) -> ScheduleInputs:
     """What schedules of a bag are judged by: its estimated times, and its votes on the calibration rows."""
-    bag, rows = opened.bag, opened.parts.calibration
+    bag = opened.bag
+    row_bytes = sum(array[0].nbytes for array in probabilities.values())
+    rows = voting.few(opened.parts.calibration, MOST_ROWS, row_bytes)
     ends = reached(opened.members, plan.cuts)
     ramps = sum(len(own) for own in plan.cuts)
     return ScheduleInputs(

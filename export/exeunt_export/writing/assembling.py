@@ -13,7 +13,7 @@ from exeunt.contract import features_name, part_file, votes_name
 from exeunt.deciding import votes
 from exeunt.engine.engine import workers_of
 from exeunt.manifest import Exit, Member, Segment
-from exeunt_export import onnxfiles
+from exeunt_export import onnxfiles, voting
 from exeunt_export.features import CHUNK_ROWS, chunks, create
 from exeunt_export.mapped import let_go
 from exeunt_export.planning import align
@@ -50,11 +50,11 @@ def exit_votes(
 ) -> np.ndarray:
     """The vote at an exit on every sample, float32 [rows, classes]; `weights` by member, None = the bag's."""
     weights = weights or [member.weight for member in opened.bag.members]
-    voting = [
+    members = [
         (m.name, depth, weight) for m, depth, weight in zip(opened.bag.members, depths, weights, strict=True) if depth
     ]
-    probabilities = [known[name, depth] for name, depth, _ in voting]
-    return votes.vote(probabilities, [weight for _, _, weight in voting], opened.bag.vote)
+    probabilities = [known[name, depth] for name, depth, _ in members]
+    return voting.vote(probabilities, [weight for _, _, weight in members], opened.bag.vote)
 
 
 def save_heads(

@@ -1,0 +1,49 @@
+"""Votes on many samples without holding what all members said of them, and samples few enough to be held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from exeunt.deciding import votes
+from exeunt_export.features import chunks
+
+_CHUNK_ROWS = 512
+HELD_BYTES = 1 << 27  # of all members' probabilities at all depths, where schedules and expectations are judged
+_LEAST_ROWS = 100
+
+
+def vote(
+    probabilities: Sequence[np.ndarray], weights: Sequence[float], kind: str, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """The weighted vote, some rows at a time.
+
+    Args:
+        probabilities: per member float32 [all rows, classes], in memory or mapped.
+        weights: per member.
+        kind: "soft" or "hard".
+        rows: numbers of the rows; None = all.
+
+    Returns:
+        float32 [rows, classes].
+    """
+    taken = np.arange(len(probabilities[0])) if rows is None else rows
+    parts = [
+        votes.vote([array[taken[part]] for array in probabilities], weights, kind)
+        for part in chunks(len(taken), _CHUNK_ROWS)
+    ]
+    return np.concatenate(parts)
+
+
+def few(rows: np.ndarray, most_rows: int, row_bytes: int, held_bytes: int = HELD_BYTES) -> np.ndarray:
+    """Of the rows as many, evenly spread, as may be held: at most `most_rows`, at least 100 where there are so many.
+
+    Args:
+        rows: row numbers.
+        most_rows: whatever their size.
+        row_bytes: what all that is held of one row takes.
+        held_bytes: that may be held.
+    """
+    count = min(len(rows), most_rows, max(_LEAST_ROWS, held_bytes // max(row_bytes, 1)))
+    return rows if count == len(rows) else rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
