@@ -40,7 +40,12 @@ def test_a_live_run_replayed_gives_the_same_answers(
         gear="exits",  # the tiny members take no time: exits do not pay
         records_dir=str(records),
     )
-    dataclasses.replace(manifest, settings=chosen).save(repository / exit_model("tiny") / "1" / MANIFEST_FILE)
+    exits = tuple(
+        dataclasses.replace(exit_, elapsed_us={1: 1000.0 * number}, head_us={1: 1.0})
+        for number, exit_ in enumerate(manifest.exits, start=1)  # given times: whether exits pay is not the machine's
+    )
+    chosen_manifest = dataclasses.replace(manifest, settings=chosen, exits=exits)
+    chosen_manifest.save(repository / exit_model("tiny") / "1" / MANIFEST_FILE)
 
     def request(number: int) -> np.ndarray:
         rows = noise_rows(1 + number % 8, 100 + number, 16)
