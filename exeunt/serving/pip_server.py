@@ -211,13 +211,9 @@ def serve(
         drains = [_drain(bag, state) for bag in bags]
         hold(drains, stack)
         env[STATE_DIR_VARIABLE] = str(state.resolve())
-        options = {
-            "binary": wheel.binary,
-            "repository": repository.resolve(),
-            "backends": assemble(folder / "backends", wheel, backends),
-            "rate_slots": rate_slots,
-            "max_tickets": max((bag.settings.max_tickets for bag in bags), default=1),
-        }
+        options = {"binary": wheel.binary, "repository": repository.resolve(), "rate_slots": rate_slots}
+        options["backends"] = assemble(folder / "backends", wheel, backends)
+        options["max_tickets"] = max((bag.settings.max_tickets for bag in bags), default=1)
         output = log or folder / "server.log"
         try:
             asked = (http_port, grpc_port, metrics_port)
