@@ -237,7 +237,7 @@ def _left_behind(name: str) -> int:
 def markdown(trials: Sequence[Trial], about: dict[str, Any]) -> str:
     """The table, with the machine."""
     table = [
-        "| mode | process | | times | longest wait | good answers again after | wrong answers | left behind | as promised |",
+        "| mode | process | | times | longest wait | good answers again after | wrong | left behind | as promised |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str, str], list[Trial]] = {}

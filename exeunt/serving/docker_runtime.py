@@ -205,16 +205,19 @@ def _started(client: DockerClient, image: str, options: Mapping[str, Any]) -> Co
     Raises:
         ServingError: the engine refused; its own words.
     """
-    from docker.errors import APIError
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException  # what the SDK lets through where the connection fails
 
     container = None
     try:
         container = client.containers.create(image, **options)
         container.start()
-    except APIError as error:
+    except (DockerException, RequestException) as error:
         if container is not None:
-            container.remove(v=True, force=True)
-        raise ServingError(f"--runtime docker: the engine did not start {image}: {error.explanation}") from None
+            with contextlib.suppress(DockerException, RequestException):  # the first error is the one to tell
+                container.remove(v=True, force=True)
+        words = error.explanation if isinstance(error, APIError) else str(error)
+        raise ServingError(f"--runtime docker: the engine did not start {image}: {words}") from None
     return container
 
 
