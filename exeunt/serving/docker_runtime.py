@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 IMAGE_VARIABLE = "EXEUNT_IMAGE"
-IMAGE = "exeunt/tritonserver:26.08-py3"  # built by `docker compose build`, never pulled
+IMAGE = "exeunt/tritonserver:26.11-py3"  # built by `docker compose build`, never pulled
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 REPOSITORY, STATE = "/models/repository", "/state"  # in the container
 STOP_S = 45  # drain, Triton's own exit, and a margin; then docker kills

@@ -22,7 +22,7 @@ from tests.export.tiny import tiny_bag
 from tests.places import ROOT
 
 pytestmark = [pytest.mark.containers, pytest.mark.skipif(bool(why_not()), reason=why_not() or "an engine can start")]
-TAG = "26.08-py3"
+TAG = "26.11-py3"
 SERVICE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["triton"]
 USER = int(SERVICE["user"].split(":")[0])
 KILL = """
