@@ -191,6 +191,9 @@ def test_kserves_runtime_runs_the_composes_image_with_arguments_that_are_underst
     assert container["readinessProbe"]["exec"]["command"][-1] == str(ours.repository)
     startup = container["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= ours.start_s
+    leaves_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    grace_s = kserve("InferenceService")["spec"]["predictor"]["terminationGracePeriodSeconds"]
+    assert grace_s > leaves_s + Settings().drain_s + MARGIN_S + EXIT_TIMEOUT_S + 5
 
 
 def test_kserves_service_names_our_runtime_and_scales_by_a_metric_that_exists() -> None:
