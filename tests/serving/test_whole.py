@@ -24,17 +24,18 @@ def repository(request, tmp_path_factory):
 
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_killed_process_is_named_and_the_server_is_whole_again_on_the_same_ports(repository, tmp_path, victim):
-    with Serving(repository, tmp_path) as serving, Load(serving.ready["grpc"]) as load:
-        killed_s = time.monotonic()
-        pids = serving.pids(victim)
-        assert pids
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        again = serving.next_line()
-        assert again["status"] == "ready" and again["grpc"] == serving.ready["grpc"]
-        until(lambda: load.last_good_s > killed_s + 1.0, 60)
-        assert time.monotonic() - killed_s < WHOLE_WITHIN_S
-        assert max(load.waits_s) < ANSWERED_WITHIN_S
+    with Serving(repository, tmp_path) as serving:
+        with Load(serving.ready["grpc"]) as load:
+            killed_s = time.monotonic()
+            pids = serving.pids(victim)
+            assert pids
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            again = serving.next_line()
+            assert again["status"] == "ready" and again["grpc"] == serving.ready["grpc"]
+            until(lambda: load.last_good_s > killed_s + 1.0, 60)
+            assert time.monotonic() - killed_s < WHOLE_WITHIN_S
+        assert max(load.waits_s) < ANSWERED_WITHIN_S  # every call has returned: one that hung counts
         assert not load.wrong
         assert VICTIMS[victim] in serving.errors()
     assert members(again["pid"]) == []
@@ -42,18 +43,21 @@ def test_a_killed_process_is_named_and_the_server_is_whole_again_on_the_same_por
 
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_process_paused_for_five_seconds_costs_nobody_more_than_a_wait(repository, tmp_path, victim):
-    with Serving(repository, tmp_path) as serving, Load(serving.ready["grpc"]) as load:
-        pids = serving.pids(victim)
-        assert pids
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(5.0)
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-        went_on_s = time.monotonic()
-        # Triton may give the paused process up: then the server is started again
-        until(lambda: load.last_good_s > went_on_s + 0.5, WHOLE_WITHIN_S)
-        assert max(load.waits_s) < ANSWERED_WITHIN_S and not load.wrong
+    with Serving(repository, tmp_path) as serving:
+        with Load(serving.ready["grpc"]) as load:
+            pids = serving.pids(victim)
+            assert pids
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(5.0)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            went_on_s = time.monotonic()
+            # Triton may give the paused process up: then the server is started again
+            until(lambda: load.last_good_s > went_on_s + 0.5, WHOLE_WITHIN_S)
+            # of the calls that have returned by now: one may hang on, see docs/reliability.md
+            assert max(load.waits_s) < ANSWERED_WITHIN_S
+        assert not load.wrong
 
 
 def test_a_supervisor_that_is_killed_leaves_no_process_and_no_shared_memory(repository, tmp_path):
