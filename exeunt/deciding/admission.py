@@ -12,6 +12,7 @@ from exeunt.deciding.gears import Gear, Gears, PlainTickets
 from exeunt.deciding.request import Request
 from exeunt.deciding.request_queue import RequestQueue
 from exeunt.manifest import Manifest
+from exeunt.row_times import times_by_rows
 
 LEAST_WAIT_US = 500_000.0  # the default of max_wait_ms, unless the bag is slow
 WAIT_IN_FULL_RUNS = 10.0  # and then in times of the full ensemble's latency, as its p99 under load is
@@ -104,15 +105,9 @@ class Admission:
 
 
 def full_us_of(manifest: Manifest) -> Callable[[int], float]:
-    """The full ensemble's latency by number of rows, microseconds: as profiled, interpolated, beyond in proportion."""
-    profile = manifest.exits[-1].elapsed_us
-    sizes = sorted(profile)
-    times = [profile[size] for size in sizes]
-
-    def full_us(rows: int) -> float:
-        return max(1.0, float(np.interp(rows, sizes, times)) * max(1.0, rows / sizes[-1]))
-
-    return full_us
+    """The full ensemble's latency by number of rows, 1 to max_batch_size, microseconds, as profiled."""
+    times_us = times_by_rows(manifest.exits[-1].elapsed_us, manifest.max_batch_size)
+    return lambda rows: max(1.0, times_us[rows])
 
 
 def max_wait_us_of(manifest: Manifest) -> float:

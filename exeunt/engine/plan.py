@@ -8,6 +8,7 @@ import numpy as np
 
 from exeunt.engine.exit_times import exit_times
 from exeunt.manifest import Manifest
+from exeunt.row_times import times_by_rows
 
 CLOSE = 0.02  # expected times that differ by less are as good as equal
 UNPROFILED_ROW_US = 1000.0  # where the manifest holds no measurement
@@ -60,13 +61,7 @@ def _by_rows(profile: dict[int, float], most_rows: int) -> list[float]:
     """Time for 0..most_rows rows."""
     if not profile:
         return [UNPROFILED_ROW_US * rows for rows in range(most_rows + 1)]
-    sizes = sorted(profile)
-    rows = np.arange(most_rows + 1)
-    us = np.interp(rows, sizes, [profile[size] for size in sizes])
-    beyond = rows > sizes[-1]
-    us[beyond] = profile[sizes[-1]] * rows[beyond] / sizes[-1]
-    us[0] = 0.0
-    return [float(time) for time in us]
+    return times_by_rows(profile, most_rows)
 
 
 class RunPlan:
