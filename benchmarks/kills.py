@@ -195,9 +195,7 @@ def trial(repository: Path, mode: str, victim: str, action: str) -> Trial:
     """Start a server, do it, look, stop."""
     with tempfile.TemporaryDirectory() as folder, Serving(repository, Path(folder)) as serving:
         with Load(serving.ready["grpc"]) as load:
-            pids = serving.pids(victim)
-            assert pids, f"no process {victim}"
-            whole_after_s = _hit(pids, action, load)
+            whole_after_s = _whole_after_s(strike(serving.pids(victim), action), load)
         longest_s, wrong = max(load.waits_s), len(load.wrong)  # every call has returned: one that hung counts
         named = action == "paused" or VICTIMS[victim] in serving.errors()
         serving.process.send_signal(signal.SIGTERM)
@@ -206,15 +204,21 @@ def trial(repository: Path, mode: str, victim: str, action: str) -> Trial:
     return Trial(mode, victim, action, longest_s, whole_after_s, wrong, named, left)
 
 
-def _hit(pids: Sequence[int], action: str, load: Load) -> float:
-    """Kill or pause; seconds until good answers came again."""
+def strike(pids: Sequence[int], action: str) -> float:
+    """Kill processes, or pause them and wait until they go on; monotonic seconds of the strike."""
+    assert pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL if action == "killed" else signal.SIGSTOP)
-    hit_s = time.monotonic()
+    struck_s = time.monotonic()
     if action == "paused":
         time.sleep(PAUSE_S)
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+    return struck_s
+
+
+def _whole_after_s(hit_s: float, load: Load) -> float:
+    """Seconds from a strike until good answers came again."""
     try:
         until(lambda: load.last_good_s > hit_s + 1.0 and time.monotonic() - load.last_good_s < 1.0, WHOLE_WITHIN_S)
     except TimeoutError:

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +43,14 @@ def run(args: argparse.Namespace) -> int:
     from exeunt.costing.answers import answer_mix
     from exeunt.costing.deployments import carried_per_s
     from exeunt.costing.shares import expected_shares, read_report
+    from exeunt.engine.engine import workers_of
     from exeunt.serving.bags import bag_of
 
     bag = bag_of(args.repository, args.bag)
     max_loss = bag.settings.max_loss if args.max_loss is None else args.max_loss
     if args.rate is not None and not 0 < args.rate < 1e6:
         raise ConfigError(f"--rate {args.rate:g}; allowed: a number above 0")
-    cores = bag.settings.workers or len(os.sched_getaffinity(0))
+    cores = workers_of(bag.settings)
     report = read_report(bag.folder)
     mix = answer_mix(bag.manifest, expected_shares(bag.folder, max_loss), cores)
     rate = args.rate or 0.3 * carried_per_s(mix.plain(), cores)

@@ -25,7 +25,6 @@ from exeunt.settings import Settings
 
 BOUND_SHARE = 0.25  # of max_unconfirmed_rows: the backlog up to which every answered row is finished
 LEAST_BOUND = 16.0  # rows
-PLAIN_TICKET_US = 3000.0  # longest plain ticket of several requests, on one worker
 GPU_LANES = 4  # streams by default: each holds the members' weights once more
 
 log = logging.getLogger(__name__)
@@ -134,7 +133,7 @@ class Engine:
     @property
     def plain_tickets(self) -> PlainTickets | None:
         """See exeunt.hosting.host.Runner: short ones go one to a worker, and share what handling a request costs."""
-        rows = self._scheduler.costs.rows_together(PLAIN_TICKET_US)
+        rows = self._scheduler.rows_whole
         return PlainTickets(self.threads, rows) if rows > 1 else None
 
     def close(self) -> None:

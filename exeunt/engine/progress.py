@@ -105,7 +105,7 @@ class Progress:
         in_series: its members run one after the other, so that one worker is woken; else side by side.
         number: order of arrival.
         pieces: by member.
-        told: (member, depth) -> list of (rows or None, array): FEATURES, or PROBABILITIES of a finished member.
+        votes: (member, depth) -> list of (rows or None, array): FEATURES, or PROBABILITIES of a finished member.
         due: place in `plan.exits` of the next exit that is not complete.
         decided: place of the next exit that the controller has not heard of.
         open: some row is unanswered, as last looked up.
@@ -196,7 +196,7 @@ class Progress:
         return True
 
     def votes_of(self, member: int, depth: int, rows: np.ndarray | None) -> np.ndarray:
-        """What the member told at a depth about `rows` (indices; None = all); float32 [rows, any]."""
+        """What the member says at a depth of `rows` (indices; None = all); float32 [rows, any]."""
         parts = self.votes[member, depth]
         if len(parts) == 1 and parts[0][0] is None:
             return parts[0][1] if rows is None else parts[0][1][rows]

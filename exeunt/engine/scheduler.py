@@ -38,7 +38,7 @@ from exeunt.manifest import Manifest
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overtake
 SPARE_SHARE = 0.0625  # of max_unconfirmed_rows: with a smaller backlog the last idle worker takes no feedback
 WORTH_SPECULATING = 0.5  # least probability that the segment is needed
-IN_SERIES_US = 3000.0  # longest plain ticket whose members are not worth waking other workers for
+WHOLE_US = 3000.0  # longest plain ticket, all members on one worker, that is not worth taking apart
 FEEDBACK_RUN = 1.5  # longest run of feedback, in times of the longest segment with one row
 
 
@@ -47,7 +47,9 @@ class Scheduler:
 
     Args:
         manifest: the bag.
-        workers: number of runs at a time.
+        workers: runs at a time.
+    Attributes:
+        rows_whole: most rows of a plain ticket whose members' segments run as one; 0 = of none.
     """
 
     def __init__(self, manifest: Manifest, workers: int) -> None:
@@ -62,7 +64,8 @@ class Scheduler:
         self.member_depths = [member.depth for member in manifest.members]
         self._urgent_at = URGENT_SHARE * manifest.settings.max_unconfirmed_rows
         self._spare_below = SPARE_SHARE * manifest.settings.max_unconfirmed_rows
-        self._rows_in_series = self.costs.rows_together(IN_SERIES_US)
+        self.rows_whole = self.costs.rows_together(WHOLE_US)
+        self._full_us = self.costs.together_us(1)
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
         self.orders = Orders(manifest, self.costs, workers)
         self._queue = WorkQueue(self._current)
@@ -83,12 +86,12 @@ class Scheduler:
         """
         plan = self.orders.plan(ticket.wanted)
         order = self.orders.of(ticket, not self.open_tickets)
-        whole = plan.plain and ticket.rows <= self._rows_in_series
+        whole = plan.plain and ticket.rows <= self.rows_whole
         in_series = whole and not idle_workers
         progress = Progress(ticket, inputs, plan, order, len(self.member_depths), whole, in_series)
         self.tickets[ticket.id] = progress
         self.open_tickets += 1
-        self.counters.full_work_us += self.costs.together_us(1) * ticket.rows
+        self.counters.full_work_us += self._full_us * ticket.rows
         for pieces in progress.pieces[:1] if in_series else progress.pieces:
             self._queue.add(pieces[0], self.kind(pieces[0]))
 

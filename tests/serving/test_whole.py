@@ -1,13 +1,11 @@
 """A server that loses a process is whole again by itself; a supervisor that is killed leaves nothing behind."""
 
-import os
-import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import ANSWERED_WITHIN_S, VICTIMS, WHOLE_WITHIN_S, Load, Serving, until
+from benchmarks.kills import ANSWERED_WITHIN_S, VICTIMS, WHOLE_WITHIN_S, Load, Serving, strike, until
 from exeunt.serving.processes import members
 from exeunt_export.export_bag import export_bag
 from tests.export.tiny import tiny_bag
@@ -26,11 +24,7 @@ def repository(request, tmp_path_factory):
 def test_a_killed_process_is_named_and_the_server_is_whole_again_on_the_same_ports(repository, tmp_path, victim):
     with Serving(repository, tmp_path) as serving:
         with Load(serving.ready["grpc"]) as load:
-            killed_s = time.monotonic()
-            pids = serving.pids(victim)
-            assert pids
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+            killed_s = strike(serving.pids(victim), "killed")
             again = serving.next_line()
             assert again["status"] == "ready" and again["grpc"] == serving.ready["grpc"]
             until(lambda: load.last_good_s > killed_s + 1.0, 60)
@@ -45,13 +39,7 @@ def test_a_killed_process_is_named_and_the_server_is_whole_again_on_the_same_por
 def test_a_process_paused_for_five_seconds_costs_nobody_more_than_a_wait(repository, tmp_path, victim):
     with Serving(repository, tmp_path) as serving:
         with Load(serving.ready["grpc"]) as load:
-            pids = serving.pids(victim)
-            assert pids
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-            time.sleep(5.0)
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            strike(serving.pids(victim), "paused")
             went_on_s = time.monotonic()
             # Triton may give the paused process up: then the server is started again
             until(lambda: load.last_good_s > went_on_s + 0.5, WHOLE_WITHIN_S)
