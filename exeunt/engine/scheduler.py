@@ -14,8 +14,8 @@ RunOrder (the queue's key is class, ticket, exit, remaining time):
 So answered inputs use idle workers only (while there are few of them, not the last idle worker, which a newcomer may
 take at once), and an unanswered one waits for feedback at most until the run that a worker has begun ends. One
 exception keeps early answers possible under lasting overload: once the rows that await their full vote come near
-`max_unconfirmed_rows` (at which nobody may leave early), one segment of feedback may go before each unanswered ticket,
-once in that ticket's life, when it is at the head of the queue.
+`max_unconfirmed_rows` (at which nobody may leave early), one segment of feedback may go before the ticket at the head
+of the queue, once in that ticket's life.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Scheduler:
     Args:
         manifest: the bag.
         workers: runs at a time.
+
     Attributes:
         rows_whole: most rows of a plain ticket whose members' segments run as one; 0 = of none.
     """
