@@ -25,11 +25,11 @@ def unprintable(text: str) -> bool:
 
 
 @contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
+def reading(path: Path | str, what: str) -> Iterator[None]:
     """Turn every error inside the block into a ConfigError that names the file; our own errors pass.
 
     Args:
-        path: the file that is read.
+        path: the file that is read, or the name of another place.
         what: what it should be, "state file".
 
     Raises:

@@ -38,6 +38,7 @@ class ClassBudget:
         widest: highest capacity of the reserve so far (1 / g).
         excess: losses less eps x answers in the window that ends now and has the most.
         worst_excess: highest `excess` so far.
+        received: losses that came from other accounts, summed; what was handed over later is not taken off.
     """
 
     eps: float
@@ -56,6 +57,7 @@ class ClassBudget:
     widest: float = 0.0
     excess: float = 0.0
     worst_excess: float = 0.0
+    received: float = 0.0
 
     @property
     def capacity(self) -> float:
@@ -99,7 +101,7 @@ class ClassBudget:
         self.most_unconfirmed = max(self.most_unconfirmed, self.unconfirmed)
         self._weighed(heaviest)
         self.tossed_since = 0.0
-        self.overdrawn = max(self.overdrawn, self.losses - self.allowed)
+        self.overdrawn = max(self.overdrawn, self.losses - self.allowed - self.received)
 
     def tossed(self, chosen_rows: int, other_rows: int, q: float) -> None:
         """Early rows, each counted 1 until now, were tossed: the chosen count 1 / q from now on, the others nothing."""
@@ -126,13 +128,23 @@ class ClassBudget:
         self.excess += weight
         self.worst_excess = max(self.worst_excess, self.excess)
 
+    def hand_over(self, losses: float) -> None:
+        """Losses came from another account (> 0; what does not fit is void) or were taken for one (< 0)."""
+        if losses > 0.0:
+            losses = max(0.0, min(losses, self.capacity - self.reserve))
+            self.received += losses
+            self.widest = max(self.widest, self.capacity)
+            self.excess = max(0.0, self.excess - losses)
+        self.reserve += losses
+
     @property
     def broken(self) -> bool:
         """True if the promise was broken (docs/promise.md, section 5).
 
         That is: an early decision was made with more losses found than eps T; or more than eps T + P losses, or
-        eps W + 1/g + P in some window of W answers. P is the highest at an early decision: a row that is tossed later
-        and chosen was counted 1 there and may be lost at 1 / q, so what tosses have added since comes on top.
+        eps W + 1/g + P in some window of W answers; what other accounts handed over comes on top of all three. P is
+        the highest at an early decision: a row that is tossed later and chosen was counted 1 there and may be lost at
+        1 / q, so what tosses have added since comes on top as well.
 
         Counted apart from the reserve, so that it would find a reserve that was kept wrongly. Losses are weighted, so
         with sampled feedback it does not fire on bad luck.
@@ -141,18 +153,15 @@ class ClassBudget:
         pending = self.most_unconfirmed + self.tossed_since + rounding
         return (
             self.overdrawn > rounding
-            or self.losses > self.allowed + pending
+            or self.losses > self.allowed + self.received + pending
             or self.worst_excess > self.widest + pending
         )
 
     @property
     def most_losses(self) -> float:
-        """Losses that are within the promise now: eps T + P, and the deviation of section 5 where q was below 1."""
-        return (
-            self.allowed
-            + self.most_unconfirmed
-            + deviation(self.allowed + self.most_unconfirmed, 1.0 / self.heaviest_ever)
-        )
+        """Losses within the promise now: eps T + P, what came from other accounts, and the deviation where q < 1."""
+        promised = self.allowed + self.most_unconfirmed + self.received
+        return promised + deviation(promised, 1.0 / self.heaviest_ever)
 
     def state(self) -> dict[str, float]:
         """Everything that a restart must not forget, by field name."""
@@ -169,6 +178,7 @@ class ClassBudget:
             ValueError: a field is missing, or a number that no account can hold.
         """
         names = set(self.state())
+        state = {"received": 0.0} | state  # files from before accounts were handed over
         if missing := names - set(state):
             raise ValueError(f"saved account without {', '.join(sorted(missing))}")
         if not all(math.isfinite(float(state[key])) and float(state[key]) >= 0 for key in names - {"reserve"}):

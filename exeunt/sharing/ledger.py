@@ -1,0 +1,176 @@
+"""The ledger: what the store keeps of one class of service of one bag, and the one rule by which it changes.
+
+Savings are losses that may still happen, debt is what somebody has to earn before anybody may lose again. Both rest
+here between the life that handed them over and the life that takes them. Rights to lose are transferred, never
+invented:
+
+- every message of a life has a number; one that comes twice gets the same reply and changes nothing;
+- savings are void once the store has become another process (its run id differs): one that was restored from an old
+  copy must not pay out twice what was withdrawn after the copy. Debt stays;
+- a life that was silent for too long is dead: what it owed by its last message is debt at rest. If it speaks again it
+  takes back what is left of that, and it may hand over debt but no savings;
+- debt is taken before any savings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+DEAD_AFTER_S = 30.0  # of silence
+KEEP_S = 86_400.0  # how long a life that is over is remembered
+MOST_OVER = 1000  # lives that are over, remembered at most
+LEAST_SHARE = 1.0  # debt is not shared in parts smaller than one loss
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a life says. Losses are counted as the accounts count them (1 / q).
+
+    Attributes:
+        life: id, unique for ever.
+        number: 1, 2, ... in the life; a message that is sent again keeps its number and its content.
+        run_id: of the store, as the life knew it when it wrote this; "" in the first message.
+        owed: losses that others have to earn if this life is never heard of again, >= 0.
+        deposit: losses handed over now, > 0; what the last message hands over may be debt, < 0. Already taken from the
+            life's account where it is savings.
+        want: savings asked for, >= 0.
+        most: savings that may rest in the store.
+        final: the life ends with this message.
+        was: id of the life whose account this one goes on with (a restart from its files), or "".
+    """
+
+    life: str
+    number: int
+    run_id: str
+    owed: float = 0.0
+    deposit: float = 0.0
+    want: float = 0.0
+    most: float = 0.0
+    final: bool = False
+    was: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the ledger answers.
+
+    Attributes:
+        number: of the message.
+        run_id: of the store.
+        debt: taken by the life, >= 0: to be taken from its account.
+        savings: given to the life, >= 0: to be added to it.
+        inherited: what the life that it goes on with owed and nobody has taken yet, >= 0.
+        at_rest: savings that rest in the store now.
+    """
+
+    number: int
+    run_id: str
+    debt: float = 0.0
+    savings: float = 0.0
+    inherited: float = 0.0
+    at_rest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a life.
+
+    Attributes:
+        owed: with the life while it lives; among the debt at rest once it is over, as far as it was not taken.
+        seen_s: time of its last message, the store's clock.
+        over: it has ended or is dead.
+        reply: to its last message.
+    """
+
+    owed: float
+    seen_s: float
+    over: bool
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """State of one class of service in the store.
+
+    Attributes:
+        run_id: of the store under which the savings were handed over.
+        savings: at rest, >= 0.
+        debt: at rest, >= 0.
+        lives: id -> record.
+    """
+
+    run_id: str
+    savings: float
+    debt: float
+    lives: dict[str, Record]
+
+    @classmethod
+    def empty(cls) -> Ledger:
+        """Nobody has said anything."""
+        return cls("", 0.0, 0.0, {})
+
+    @property
+    def living(self) -> int:
+        """Lives that are not over."""
+        return sum(not record.over for record in self.lives.values())
+
+
+def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tuple[Ledger, Reply]:
+    """Take a message.
+
+    Args:
+        ledger: as it rests in the store.
+        message: of a life.
+        now_s: the store's clock, seconds.
+        run_id: of the process that is the store now.
+
+    Returns:
+        the ledger as it is from now on, and the reply.
+    """
+    savings = ledger.savings if ledger.run_id == run_id else 0.0
+    known = ledger.lives.get(message.life)
+    if known is not None and message.number <= known.reply.number:
+        return replace(ledger, run_id=run_id, savings=savings), known.reply
+    lives, debt = _bury(ledger.lives, ledger.debt, now_s, but=message.life)
+
+    trusted = message.run_id == run_id and known is not None and not known.over
+    if known is not None and known.over:  # it lives: what it owed is with itself again
+        debt -= min(known.owed, debt)
+    inherited = 0.0
+    if message.was in lives and message.was != message.life:
+        before = lives.pop(message.was)
+        inherited = min(before.owed, debt) if before.over else before.owed
+        debt -= inherited if before.over else 0.0
+
+    owed = message.owed
+    if message.deposit < 0.0:
+        debt -= message.deposit
+        owed = -message.deposit
+    elif trusted:
+        savings = max(savings, min(message.most, savings + message.deposit))
+    taken = given = 0.0
+    if not message.final:
+        living = 1 + sum(not record.over for life, record in lives.items() if life != message.life)
+        taken = min(debt, max(LEAST_SHARE, debt / living))
+        debt -= taken
+        given = min(message.want, savings) if taken == 0.0 else 0.0
+        savings -= given
+    reply = Reply(message.number, run_id, taken, given, inherited, savings)
+    lives[message.life] = Record(owed + taken, now_s, message.final, reply)
+    return Ledger(run_id, savings, debt, lives), reply
+
+
+def _bury(lives: dict[str, Record], debt: float, now_s: float, but: str) -> tuple[dict[str, Record], float]:
+    """The lives of whom the silent ones are over, and the debt with what those owed; forgets the oldest that are."""
+    kept: dict[str, Record] = {}
+    for life, record in lives.items():
+        silent_s = now_s - record.seen_s
+        if not record.over and silent_s > DEAD_AFTER_S and life != but:
+            debt += record.owed
+            record = replace(record, over=True)
+        if not (record.over and silent_s > KEEP_S) or life == but:
+            kept[life] = record
+    over = sorted((record.seen_s, life) for life, record in kept.items() if record.over and life != but)
+    for _, life in over[:-MOST_OVER]:
+        del kept[life]
+    return kept, debt

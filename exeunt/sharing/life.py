@@ -1,0 +1,117 @@
+"""A life's dealings with the ledger: what it hands over and takes, each exactly once whatever gets lost on the way.
+
+At most one message is under way. Until it is answered it is sent again as it is, so that it counts once. What a message
+hands over is taken from the account when the message is written; what a reply gives is added when it arrives. So losses
+that may still happen are at no time in two places.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from exeunt.sharing.ledger import Message, Reply
+
+FIRST_SHARE = 0.5  # of a full account: what a newcomer asks for
+NEEDY_SHARE = 0.25  # below it a life asks for savings up to it
+SPARE_SHARE = 0.75  # above it a life lends what is above, while fewer savings rest than one account holds
+MOST_AT_REST = 4.0  # full accounts that may rest in the store
+
+
+class Account(Protocol):
+    """The account of one class of service, in losses.
+
+    Attributes:
+        reserve: losses that may still happen; negative = debt.
+        unconfirmed: early answers that await their full vote, each counted 1 / q.
+    """
+
+    reserve: float
+    unconfirmed: float
+
+    @property
+    def capacity(self) -> float:
+        """Most that can be saved up."""
+
+    def hand_over(self, losses: float) -> None:
+        """Losses came to the account (> 0) or were taken from it (< 0)."""
+
+
+class Life:
+    """One life of one account.
+
+    Args:
+        life: its id, unique for ever.
+        was: id of the life whose account this one goes on with, or "".
+        covered: debt of that life which is in the account already, from its files.
+    """
+
+    def __init__(self, life: str, was: str = "", covered: float = 0.0) -> None:
+        self.id = life
+        self._was = was
+        self._covered = covered
+        self._number = 0
+        self._run_id = ""
+        self._at_rest = 0.0
+        self._pending: Message | None = None
+
+    @property
+    def pending(self) -> Message | None:
+        """The message that has not been answered."""
+        return self._pending
+
+    def beat(self, account: Account) -> Message:
+        """The message to send now: the one that was not answered, or a new one; may take savings from the account."""
+        if self._pending is None:
+            self._number += 1
+            capacity = account.capacity
+            lent, want = 0.0, 0.0
+            if self._number == 1:
+                want = max(0.0, FIRST_SHARE * capacity - max(0.0, account.reserve))
+            else:
+                lent = max(0.0, min(account.reserve - SPARE_SHARE * capacity, capacity - self._at_rest))
+                want = max(0.0, NEEDY_SHARE * capacity - account.reserve)
+            if lent:
+                account.hand_over(-lent)
+            self._pending = self._message(account, deposit=lent, want=want)
+        return self._pending
+
+    def end(self, account: Account) -> Message | None:
+        """The last message, which hands over everything; None while another has not been answered.
+
+        Early answers that still await their full vote are handed over as lost. The account changes when the reply
+        comes: until then nothing may leave early any more, and what is saved of the account must keep its debt and
+        must not keep its savings.
+        """
+        if self._pending is not None and not self._pending.final:
+            return None
+        if self._pending is None:
+            self._number += 1
+            self._pending = self._message(account, deposit=account.reserve - account.unconfirmed, final=True)
+        return self._pending
+
+    def answered(self, reply: Reply, account: Account) -> None:
+        """Book a reply; one that does not answer the message under way changes nothing."""
+        message = self._pending
+        if message is None or reply.number != message.number:
+            return
+        losses = reply.savings - reply.debt - max(0.0, reply.inherited - self._covered)
+        if message.final:
+            losses -= message.deposit
+        if losses:
+            account.hand_over(losses)
+        self._pending = None
+        self._was, self._covered = "", 0.0
+        self._run_id, self._at_rest = reply.run_id, reply.at_rest
+
+    def _message(self, account: Account, deposit: float, want: float = 0.0, final: bool = False) -> Message:
+        return Message(
+            life=self.id,
+            number=self._number,
+            run_id=self._run_id,
+            owed=max(0.0, account.unconfirmed - account.reserve),
+            deposit=deposit,
+            want=want,
+            most=MOST_AT_REST * account.capacity,
+            final=final,
+            was=self._was,
+        )
