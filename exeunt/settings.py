@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from exeunt.errors import ConfigError, unknown
 
@@ -18,6 +19,7 @@ CONFIDENCES = ("margin", "max_probability", "entropy")
 ON_FAILURE = ("error", "best_vote")
 FEEDBACK = ("all", "auto")
 GEARS = ("auto", "exits", "plain")
+STORES = ("redis", "rediss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Settings:
         gear: whether batches ask for the exits; one of GEARS. "auto": while that answers sooner, by measurement.
         drain_s: how long a stop waits for answers in flight.
         state_dir: folder of learnt state, status and control files; "" keeps nothing.
+        state_url: store that replicas share, redis://[USER@]HOST[:PORT][/NUMBER], or rediss:// for TLS; "" has none.
+            The password comes from the file $EXEUNT_STATE_PASSWORD_FILE, or from $EXEUNT_STATE_PASSWORD.
         records_dir: folder of recorded feedback (Parquet); "" records nothing.
         seed: of the controller's coins.
     """
@@ -73,6 +77,7 @@ class Settings:
     gear: str = "auto"
     drain_s: float = 10.0
     state_dir: str = ""
+    state_url: str = ""
     records_dir: str = ""
     seed: int = 0
 
@@ -132,6 +137,7 @@ class Settings:
             if getattr(self, key) not in allowed:
                 raise unknown(key, getattr(self, key), allowed, where)
         self._check_shares(where)
+        check_state_url(self.state_url, where)
         for key, (least, most) in _BOUNDS.items():
             value = getattr(self, key)
             if not least <= value <= most:
@@ -160,6 +166,28 @@ def check_feedback(feedback: object, least: float, where: str) -> None:
     if not (number and feedback) and feedback not in FEEDBACK:
         allowed = f'"all", "auto", or a number from {least:g} (least_finish_probability) to 1'
         raise ConfigError(f"{where}: feedback = {feedback!r}; allowed: {allowed}")
+
+
+def check_state_url(url: str, where: str) -> None:
+    """Raise ConfigError, naming `where`, unless `url` may be a store's address. The message never holds a password."""
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in STORES and bool(parts.hostname) and (parts.port or 1) > 0
+        good = (
+            good and not (parts.query or parts.fragment) and (not parts.path.strip("/") or parts.path[1:].isdecimal())
+        )
+        secret = parts.password is not None
+    except ValueError:  # of a port or an address
+        good = secret = False
+    if secret:
+        wrong = f"{where}: state_url holds a password, which everybody can read who reads the settings"
+        raise ConfigError(f"{wrong}; put it into a file and name that in $EXEUNT_STATE_PASSWORD_FILE")
+    if not good:
+        shown = url.rsplit("@", 1)[-1]
+        allowed = "redis://[USER@]HOST[:PORT][/NUMBER], the same with rediss://, or nothing"
+        raise ConfigError(f"{where}: state_url = {shown!r}; allowed: {allowed}")
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outside of all of them

@@ -57,3 +57,23 @@ def test_parameters_of_a_config_override_as_text():
 def test_class_0_is_for_requests_that_name_none():
     settings = Settings(max_loss=0.01, service_classes={"gold": 0.001, "bulk": 0.05})
     assert settings.classes_of_service == ("", "gold", "bulk") and settings.class_losses == (0.01, 0.001, 0.05)
+
+
+@pytest.mark.parametrize("url", ["", "redis://store", "redis://store:6380/2", "rediss://me@store:6380"])
+def test_a_store_is_named_by_its_address(url):
+    assert Settings.from_mapping({"state_url": url}, "bag.toml").state_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["store", "http://store", "redis://", "redis://store:port", "redis://store/x", "redis://store?a=b"]
+)
+def test_what_is_no_address_of_a_store_is_refused(url):
+    with pytest.raises(ConfigError, match=r"bag\.toml: state_url = .*allowed: redis://"):
+        Settings.from_mapping({"state_url": url}, "bag.toml")
+
+
+@pytest.mark.parametrize("url", ["redis://me:s3cret@store", "rediss://:s3cret@store", "redis://me:s3cret@store:port"])
+def test_a_password_in_an_address_is_refused_and_not_shown(url):
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_mapping({"state_url": url}, "bag.toml")
+    assert "s3cret" not in str(caught.value)

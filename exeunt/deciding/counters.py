@@ -20,17 +20,19 @@ class ClassCounters:
     Attributes:
         rows: rows answered that the promise counts.
         promised_losses: the promised share at the time of each answer, summed over them (eps T).
+        received: losses that may happen on top: saved up before the start, or handed over by other replicas.
         losses: losses found, each counted 1/q, early rows whose full vote never came among them.
         unconfirmed: early rows that await their full vote, each counted 1/q (1 before it is tossed).
         most_unconfirmed: highest `unconfirmed` at an early decision (P).
         lowest_q: lowest probability with which an early row was chosen to finish.
     """
 
-    __slots__ = ("losses", "lowest_q", "most_unconfirmed", "promised_losses", "rows", "unconfirmed")
+    __slots__ = ("losses", "lowest_q", "most_unconfirmed", "promised_losses", "received", "rows", "unconfirmed")
 
     def __init__(self) -> None:
         self.rows = 0
         self.promised_losses = 0.0
+        self.received = 0.0
         self.losses = 0.0
         self.unconfirmed = 0.0
         self.most_unconfirmed = 0.0

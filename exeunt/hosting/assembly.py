@@ -19,7 +19,8 @@ from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import GIL_SWITCH_S, ControllerHost, Runner
 from exeunt.hosting.housekeeping import Housekeeping
 from exeunt.hosting.metrics import MetricSample
-from exeunt.hosting.state_files import STATE_DIR_VARIABLE
+from exeunt.hosting.shared_state import SharedState
+from exeunt.hosting.state_files import STATE_DIR_VARIABLE, STATE_URL_VARIABLE
 from exeunt.manifest import Manifest
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
@@ -40,8 +41,9 @@ def read_manifest(folder: Path, overrides: Mapping[str, str]) -> Manifest:
     """
     manifest = Manifest.load(folder / MANIFEST_FILE)
     table = dict(overrides)
-    if STATE_DIR_VARIABLE in os.environ:
-        table.setdefault("state_dir", os.environ[STATE_DIR_VARIABLE])
+    for key, variable in (("state_dir", STATE_DIR_VARIABLE), ("state_url", STATE_URL_VARIABLE)):
+        if variable in os.environ:
+            table.setdefault(key, os.environ[variable])
     settings = manifest.settings.overridden(table, f"{folder.parent / 'config.pbtxt'}: parameters")
     return dataclasses.replace(manifest, settings=settings)
 
@@ -96,7 +98,10 @@ class HostedBag:
         self.host = ControllerHost(controller, runner, reply, guard)
         state_dir = Path(settings.state_dir) if settings.state_dir else None
         flush = self._records.flush if self._records is not None else lambda: True
-        self._housekeeping = Housekeeping(self.host, state_dir, numbers, publish, log, flush)
+        shared = _share(self.host, state_dir, log)
+        if shared is not None:
+            numbers["exeunt_store"] = shared.metrics
+        self._housekeeping = Housekeeping(self.host, state_dir, numbers, publish, log, flush, shared)
         self._housekeeping.start()  # restores what was learnt before the first request
         self.host.start()
 
@@ -107,6 +112,19 @@ class HostedBag:
         self.host.close()
         if self._records is not None:
             self._records.close()
+
+
+def _share(host: ControllerHost, state_dir: Path | None, log: Callable[[str], None]) -> SharedState | None:
+    """Share state with other replicas where there is a store and something to share; redis is needed only here."""
+    manifest, tuner = host.controller.manifest, host.controller.tuner
+    if not manifest.settings.state_url:
+        return None
+    if not tuner.accounts():
+        log(f"state_url: tuner {tuner.name!r} has nothing to share with other replicas; only 'budget' has")
+        return None
+    from exeunt.sharing.redis_store import RedisStore
+
+    return SharedState(RedisStore(manifest.settings.state_url, manifest.content_hash), host, state_dir, log)
 
 
 def _record(controller: Controller) -> FeedbackLog:

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from exeunt.errors import ConfigError
 from exeunt.hosting.control import Control, ControlWatch, control_path
 from exeunt.hosting.host import ControllerHost
 from exeunt.hosting.metrics import MetricSample, samples
+from exeunt.hosting.shared_state import SharedState
 from exeunt.hosting.state import StateFile
 from exeunt.hosting.status import Status, status_path, write_status
 from exeunt.reading import reading
@@ -44,6 +46,7 @@ class Housekeeping:
         publish: takes every metrics sample about once a second.
         log: takes one line of text; for what an operator should see.
         flush: writes what else must be on disk before the server is stopped; called at the end of a drain.
+        shared: what is shared with other replicas; None shares nothing.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Housekeeping:
         publish: Callable[[list[MetricSample]], None],
         log: Callable[[str], None],
         flush: Callable[[], object] = lambda: None,
+        shared: SharedState | None = None,
     ) -> None:
         self._host = host
         self._controller = host.controller
@@ -62,6 +66,7 @@ class Housekeeping:
         self._publish = publish
         self._log = log
         self._flush = flush
+        self._shared = shared
         self._drained = False
         self._logged: set[str] = set()
         self._control = Control()
@@ -85,8 +90,10 @@ class Housekeeping:
         Raises:
             ConfigError: another server keeps this bag's state in the same folder.
         """
-        self._restore()
+        restored = self._restore()
         self._obey()
+        if self._shared is not None:
+            self._host.guard.run("store", partial(self._shared.start, restored))
         if self._dir is not None:
             for suffix in (DRAIN_SUFFIX, DRAINED_SUFFIX):  # left behind by an earlier server
                 with contextlib.suppress(OSError):
@@ -100,6 +107,10 @@ class Housekeeping:
             self._thread.join()
         guard = self._host.guard
         guard.run("last save", lambda: self._save(clean=self._controller.idle))
+        if self._shared is not None:
+            if self._controller.idle and not self._drained:
+                guard.run("last handing over", partial(self._shared.hand_over, self._save))
+            guard.run("store", self._shared.close)
         self._drained = True
         guard.run("last metrics", self._tell_metrics)
         guard.run("last status", self._tell_status)
@@ -121,6 +132,8 @@ class Housekeeping:
             if now_s >= state_due_s:
                 state_due_s = now_s + _STATE_EVERY_S
                 guard.run("save", lambda: self._save(clean=self._drained))  # after a drain nothing is learnt any more
+            if self._shared is not None:
+                guard.run("store", partial(self._shared.round, self._save))
 
     def _path(self, suffix: str) -> Path:
         assert self._dir is not None
@@ -132,10 +145,14 @@ class Housekeeping:
             self._logged.add(line)
             self._log(line)
 
-    def _restore(self) -> None:
-        """Take over the saved state into a copy of the tuner, so that one that does not fit changes nothing."""
+    def _restore(self) -> bool:
+        """Take over the saved state into a copy of the tuner, so that one that does not fit changes nothing.
+
+        Returns:
+            True if there was one that fits.
+        """
         if self._state is None:
-            return
+            return False
         try:
             self._state.claim()
         except OSError as error:
@@ -144,17 +161,20 @@ class Housekeeping:
         try:
             saved = self._state.load(tuner.name)
             if saved is None:
-                return
+                return False
             state, clean = saved
             clean = clean and self._marked_used(state)
             with reading(self._state.path, "saved state"):
                 tuner.restore(state, clean)
         except ConfigError as error:
             self._log(f"learnt state not restored, starting anew: {error}")
-            return
+            return False
         with self._host.lock:
             self._controller.tuner = tuner
+            for counters, account in zip(self._controller.counters.by_class, tuner.accounts().values(), strict=False):
+                counters.received = max(0.0, account.reserve)
         self._log(f"learnt state restored from {self._state.path}")
+        return True
 
     def _marked_used(self, state: dict[str, Any]) -> bool:
         """Whether the savings in a state may be spent: only if the file says from now on that they are spent."""
@@ -169,6 +189,7 @@ class Housekeeping:
     def _save(self, clean: bool) -> None:
         if self._state is None:
             return
+        clean = clean and (self._shared is None or self._shared.settled)
         tuner = self._controller.tuner
         with self._host.lock:
             state = tuner.state()
@@ -201,6 +222,8 @@ class Housekeeping:
         self._flush()
         self._drained = True
         self._save(clean=True)
+        if self._shared is not None:
+            self._host.guard.run("handing over", partial(self._shared.hand_over, self._save))
         self._log("drained: everything accepted was answered" if emptied else "drained: the rest got UNAVAILABLE")
         self._path(DRAINED_SUFFIX).touch()
         self._path(DRAIN_SUFFIX).unlink(missing_ok=True)

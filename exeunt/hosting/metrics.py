@@ -43,12 +43,14 @@ GAUGES = {
     "exeunt_threshold": "Threshold on 1 - confidence, by exit",
     "exeunt_exit_active": "1 where the exit is offered",
     "exeunt_promised_loss": "Promised share of answers that may differ from the full vote",
-    "exeunt_class_allowed_losses": "Losses within the promise so far, by class: eps T + P, and luck where q < 1",
+    "exeunt_class_allowed_losses": "Losses within the promise so far, by class: eps T + P, those saved up before or "
+    "handed over, and luck where q < 1",
     "exeunt_max_unconfirmed_rows": "Most early rows that may await their full vote: the constant of the promise",
     "exeunt_feedback_probability": "Probability with which an answered row is finished for feedback",
     "exeunt_gear": "Numbers of the gears, by name: plain is 1 where exits do not pay and are left out",
     "exeunt_tuner": "The tuner's own numbers, by name",
     "exeunt_runner": "The runner's own numbers, by name",
+    "exeunt_store": "Numbers of the store that replicas share, by name: reachable is 1 while it answers",
     "exeunt_records": "Rows recorded, dropped and failed, by name",
 }
 
@@ -106,7 +108,7 @@ def _families(
     names = controller.settings.classes_of_service
     for name, of_class in zip(names, counters.by_class, strict=True):
         label = (("service_class", name),)
-        promised = of_class.promised_losses + of_class.most_unconfirmed
+        promised = of_class.promised_losses + of_class.most_unconfirmed + of_class.received
         yield "exeunt_class_losses_total", label, of_class.losses
         yield "exeunt_class_promised_losses_total", label, of_class.promised_losses
         yield "exeunt_class_allowed_losses", label, promised + deviation(promised, of_class.lowest_q)

@@ -7,33 +7,13 @@ that may still happen are at no time in two places.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from exeunt.sharing.ledger import Message, Reply
+from exeunt.tuning.account import Account
 
 FIRST_SHARE = 0.5  # of a full account: what a newcomer asks for
 NEEDY_SHARE = 0.25  # below it a life asks for savings up to it
 SPARE_SHARE = 0.75  # above it a life lends what is above, while fewer savings rest than one account holds
 MOST_AT_REST = 4.0  # full accounts that may rest in the store
-
-
-class Account(Protocol):
-    """The account of one class of service, in losses.
-
-    Attributes:
-        reserve: losses that may still happen; negative = debt.
-        unconfirmed: early answers that await their full vote, each counted 1 / q.
-    """
-
-    reserve: float
-    unconfirmed: float
-
-    @property
-    def capacity(self) -> float:
-        """Most that can be saved up."""
-
-    def hand_over(self, losses: float) -> None:
-        """Losses came to the account (> 0) or were taken from it (< 0)."""
 
 
 class Life:
@@ -53,6 +33,7 @@ class Life:
         self._run_id = ""
         self._at_rest = 0.0
         self._pending: Message | None = None
+        self.over = False  # its end was answered: it says nothing more
 
     @property
     def pending(self) -> Message | None:
@@ -97,6 +78,7 @@ class Life:
         losses = reply.savings - reply.debt - max(0.0, reply.inherited - self._covered)
         if message.final:
             losses -= message.deposit
+            self.over = True
         if losses:
             account.hand_over(losses)
         self._pending = None

@@ -18,6 +18,7 @@ from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.settings import KINDS, Settings
+from exeunt.tuning.account import Account
 
 State = dict[str, Any]  # numbers, strings and numpy arrays by name
 
@@ -132,6 +133,17 @@ class Tuner(ABC):
     @abstractmethod
     def learn(self, feedback: Feedback) -> None:
         """Finished rows; every row appears once. Cheap: thinking belongs into `retune`."""
+
+    def taught(self, feedback: Feedback, offered: np.ndarray | None = None) -> None:  # noqa: B027
+        """Rows that other replicas of the bag have finished: to learn from, not to be booked. As cheap as `learn`.
+
+        `offered`, bool [exits], are the exits that the others offer; they come once, to a tuner that has learnt nothing
+        itself, before anything is served: then it thinks at once.
+        """
+
+    def accounts(self) -> dict[str, Account]:
+        """Accounts by class of service that may be handed over from one replica to another; most tuners keep none."""
+        return {}
 
     def retune(self) -> Callable[[], Any] | None:
         """A job to run beside serving if one is due, else None; at most one is out at a time."""

@@ -1,13 +1,12 @@
 """`budget`: a promise on the loss, kept whatever the data do, and as little latency as it allows.
 
-After any number T of answers at most eps T + P of them differ from the full vote, P = max_unconfirmed_rows; proof and
-fine print in docs/promise.md. This file is the tuner; the package's page says what the other files do.
+Proof and fine print in docs/promise.md. This file is the tuner; the package's page says what the other files do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from exeunt.contract import EARLY, LOSSLESS
 from exeunt.errors import ConfigError
 from exeunt.records.feedback import Feedback, summed_weight
 from exeunt.records.window import FeedbackWindow
+from exeunt.tuning.account import Account
 from exeunt.tuning.error_budget.calibrator import Calibration, prior
 from exeunt.tuning.error_budget.error_budget import ErrorBudget
 from exeunt.tuning.error_budget.exit_choice import ExitChoice
@@ -151,14 +151,23 @@ class BudgetTuner(Tuner):
         """Book losses, keep the rows for the next retuning."""
         self.budget.learn(feedback)
         feedback = self._fair_share(feedback)
-        if not len(feedback):
-            return
+        if len(feedback):
+            self.taught(feedback)
+
+    def taught(self, feedback: Feedback, offered: np.ndarray | None = None) -> None:
+        """Keep rows for the next retuning; of a newcomer, retune at once."""
         if not feedback.of_full_votes_only:
             self._window.add(feedback)
             self._knowledge += (summed_weight(feedback.q), summed_weight(np.square(feedback.q)))
         self._until_retune -= len(feedback)
         self._until_calibrate -= len(feedback)
         self._until_period -= len(feedback)
+        if offered is not None:
+            self._start_from(replace(ExitChoice.all(self.setup.exits), active=offered))
+
+    def accounts(self) -> dict[str, Account]:
+        """Those of the error budget."""
+        return dict(zip(self.budget.names, self.budget.classes, strict=True))
 
     def _fair_share(self, feedback: Feedback) -> Feedback:
         """The promised rows, and of those outside the promise as many as there is room for."""
@@ -227,8 +236,12 @@ class BudgetTuner(Tuner):
         )
         self._window.clear()
         self._window.add(saved)
-        before, exits_then = self._retuned, ExitChoice(**choice | {"trial": int(choice["trial"])})
-        self._retuned = self._snapshot(before.calibration, before.path, exits_then, True, False).run()
+        self._start_from(ExitChoice(**choice | {"trial": int(choice["trial"])}))
+
+    def _start_from(self, choice: ExitChoice) -> None:
+        """Retune at once, with these exits."""
+        before = self._retuned
+        self._retuned = self._snapshot(before.calibration, before.path, choice, True, False).run()
         self.version += 1
 
     def _cuts(self) -> np.ndarray:
