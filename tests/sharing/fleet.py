@@ -59,6 +59,7 @@ class Fleet:
     Attributes:
         allowed: eps T over all lives.
         losses: true losses of all lives.
+        worst_excess: losses less eps x answers, in the window that has the most.
         ended: P of every life that drained, `killed` of every one that did not.
     """
 
@@ -75,6 +76,9 @@ class Fleet:
         self.now_s = 1000.0
         self.losing_share = 0.0  # of messages, and of replies
         self.allowed = self.losses = self.early = 0.0
+        self.worst_excess = self._excess = (
+            0.0  # losses less eps x answers in the worst window, and in the one that ends now
+        )
         self.ended: list[float] = []
         self.killed: list[float] = []
         self.deposited: dict[
@@ -91,12 +95,15 @@ class Fleet:
             leaves = account.may_leave and account.unconfirmed + 1.0 <= self.cap
             account.answered(1)
             self.allowed += self.eps
+            self._excess = max(0.0, self._excess - self.eps)
             if leaves:
                 account.left_early(1, 1.0, 1.0)
                 lost = self.cunning(self, replica)
                 replica.waiting.append(lost)
                 replica.most_waiting = max(replica.most_waiting, account.unconfirmed)
                 self.losses += lost
+                self._excess += lost
+                self.worst_excess = max(self.worst_excess, self._excess)
                 self.early += 1
 
     def confirm(self, replica: Replica, rows: int) -> None:

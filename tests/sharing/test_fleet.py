@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from exeunt.sharing.life import MOST_AT_REST
 from tests.sharing.fleet import Cunning, Fleet, Replica, settings
 
 ROUNDING = 1e-6
@@ -47,6 +48,8 @@ def churn(fleet: Fleet, most_replicas: int, steps: int, store_fails: bool, keeps
         assert fleet.losses <= fleet.allowed + fleet.constant([fleet.ended, fleet.killed]) + ROUNDING
         assert not fleet.broken()
     assert not fleet.paid_twice()
+    every_p = fleet.constant([fleet.ended, fleet.killed])
+    assert fleet.worst_excess <= (most_replicas + MOST_AT_REST) / fleet.g + every_p + ROUNDING
 
 
 def happens_to(fleet: Fleet, replica: Replica, keeps_files: bool) -> None:
