@@ -42,7 +42,7 @@ def read_manifest(folder: Path, overrides: Mapping[str, str]) -> Manifest:
     manifest = Manifest.load(folder / MANIFEST_FILE)
     table = dict(overrides)
     for key, variable in (("state_dir", STATE_DIR_VARIABLE), ("state_url", STATE_URL_VARIABLE)):
-        if variable in os.environ:
+        if os.environ.get(variable):
             table.setdefault(key, os.environ[variable])
     settings = manifest.settings.overridden(table, f"{folder.parent / 'config.pbtxt'}: parameters")
     return dataclasses.replace(manifest, settings=settings)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ import pytest
 from exeunt.errors import ConfigError
 from exeunt.sharing.ledger import Message
 from exeunt.sharing.redis_store import (
+    CA_FILE_VARIABLE,
     MOST_LESSONS,
     PASSWORD_FILE_VARIABLE,
     PASSWORD_VARIABLE,
@@ -20,6 +24,7 @@ from exeunt.sharing.redis_store import (
     RedisStore,
 )
 from exeunt.sharing.store import StoreError
+from tests.places import ROOT
 from tests.sharing.servers import StoreServer, odd_server, store_server
 
 BAG = "0123456789abcdef"
@@ -238,3 +243,43 @@ def test_a_password_file_that_cannot_be_read_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setenv(PASSWORD_FILE_VARIABLE, str(tmp_path / "none"))
     with pytest.raises(ConfigError, match=r"EXEUNT_STATE_PASSWORD_FILE = .*none"):
         RedisStore("redis://127.0.0.1", BAG)
+
+
+def test_a_user_with_the_commands_that_the_docs_name_can_do_everything(
+    own_server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (rules,) = re.findall(r"a user with `([^`]*)`", (ROOT / "docs/production.md").read_text(encoding="utf-8"))
+    RedisStore(own_server.url, BAG)._client.acl_setuser(
+        "exeunt", enabled=True, reset=True, passwords=["+s3cret"], keys=[], commands=[]
+    )
+    RedisStore(own_server.url, BAG)._client.execute_command("ACL", "SETUSER", "exeunt", *rules.split())
+    monkeypatch.setenv(PASSWORD_VARIABLE, "s3cret")
+    store = RedisStore(own_server.url.replace("://", "://exeunt@"), BAG)
+    hand_over(store, 3.0)
+    assert say(store, "b", 1, want=1.0).savings == 1.0
+    store.publish("a", b"lesson")
+    assert [lesson for _, _, lesson in store.lessons("")] == [b"lesson"]
+    with pytest.raises(StoreError, match="refuses"):
+        RedisStore(own_server.url.replace("://", "://exeunt@"), BAG)._do(lambda: store._client.flushall())
+
+
+def test_a_store_behind_tls_is_believed_only_with_a_certificate_of_the_named_authority(
+    own_server: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("NO OPENSSL, TLS not tested: apt-get install openssl")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=store",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    own_server.kill()
+    port = str(own_server.port)
+    tls = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-auth-clients", "no"]
+    own_server.start("--port", "0", "--tls-port", port, *tls)
+    url = own_server.url.replace("redis://", "rediss://")
+    with pytest.raises(StoreError, match="does not answer"):
+        say(RedisStore(url, BAG, limit_s=30.0), "a", 1)
+    monkeypatch.setenv(CA_FILE_VARIABLE, certificate)
+    assert say(RedisStore(url, BAG, limit_s=30.0), "a", 1).number == 1
