@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 DEAD_AFTER_S = 30.0  # of silence
 KEEP_S = 86_400.0  # how long a life that is over is remembered
-MOST_OVER = 1000  # lives that are over, remembered at most
+MOST_OVER = 200  # lives that are over, remembered at most
 LEAST_SHARE = 1.0  # debt is not shared in parts smaller than one loss
 
 
