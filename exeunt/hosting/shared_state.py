@@ -25,7 +25,7 @@ from exeunt.tuning.account import Account
 
 BEAT_S = 5.0
 LEARN_S = 15.0
-LONGEST_WAIT_S = 30.0  # for a store that does not answer
+LONGEST_WAIT_S = 15.0  # for a store that does not answer; well below ledger.DEAD_AFTER_S
 LIFE_SUFFIX = ".life"
 _MOST_ID = 64  # characters
 

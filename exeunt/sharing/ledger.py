@@ -7,8 +7,8 @@ invented:
 - every message of a life has a number; one that comes twice gets the same reply and changes nothing;
 - savings are void once the store has become another process (its run id differs): one that was restored from an old
   copy must not pay out twice what was withdrawn after the copy. Debt stays;
-- a life that was silent for too long is dead: what it owed by its last message is debt at rest. If it speaks again it
-  takes back what is left of that, and it may hand over debt but no savings;
+- a life that was silent for too long while others spoke is dead: what it owed by its last message is debt at rest. If
+  it speaks again it takes back what is left of that, and it may hand over debt but no savings;
 - debt is taken before any savings.
 """
 
@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-DEAD_AFTER_S = 30.0  # of silence
+DEAD_AFTER_S = 30.0  # of silence, by the ledger's clock
+MOST_GAP_S = 5.0  # by which that clock goes on between two messages: when nobody spoke, the store was away, not they
 KEEP_S = 86_400.0  # how long a life that is over is remembered
 MOST_OVER = 200  # lives that are over, remembered at most
 LEAST_SHARE = 1.0  # debt is not shared in parts smaller than one loss
@@ -77,7 +78,7 @@ class Record:
 
     Attributes:
         owed: with the life while it lives; among the debt at rest once it is over, as far as it was not taken.
-        seen_s: time of its last message, the store's clock.
+        seen_s: time of its last message, by the ledger's clock.
         over: it has ended or is dead.
         reply: to its last message.
     """
@@ -97,12 +98,16 @@ class Ledger:
         savings: at rest, >= 0.
         debt: at rest, >= 0.
         lives: id -> record.
+        clock_s: the ledger's clock, seconds: as the store's, but no faster than messages come.
+        heard_s: time of the last message, by the store's clock.
     """
 
     run_id: str
     savings: float
     debt: float
     lives: dict[str, Record]
+    clock_s: float = 0.0
+    heard_s: float = 0.0
 
     @classmethod
     def empty(cls) -> Ledger:
@@ -128,10 +133,11 @@ def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tup
         the ledger as it is from now on, and the reply.
     """
     savings = ledger.savings if ledger.run_id == run_id else 0.0
+    clock_s = ledger.clock_s + min(max(0.0, now_s - ledger.heard_s), MOST_GAP_S)
     known = ledger.lives.get(message.life)
     if known is not None and message.number <= known.reply.number:
         return replace(ledger, run_id=run_id, savings=savings), known.reply
-    lives, debt = _bury(ledger.lives, ledger.debt, now_s, but=message.life)
+    lives, debt = _bury(ledger.lives, ledger.debt, clock_s, but=message.life)
 
     trusted = message.run_id == run_id and known is not None and not known.over
     if known is not None and known.over:  # it lives: what it owed is with itself again
@@ -156,15 +162,15 @@ def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tup
         given = min(message.want, savings) if taken == 0.0 else 0.0
         savings -= given
     reply = Reply(message.number, run_id, taken, given, inherited, savings)
-    lives[message.life] = Record(owed + taken, now_s, message.final, reply)
-    return Ledger(run_id, savings, debt, lives), reply
+    lives[message.life] = Record(owed + taken, clock_s, message.final, reply)
+    return Ledger(run_id, savings, debt, lives, clock_s, now_s), reply
 
 
-def _bury(lives: dict[str, Record], debt: float, now_s: float, but: str) -> tuple[dict[str, Record], float]:
+def _bury(lives: dict[str, Record], debt: float, clock_s: float, but: str) -> tuple[dict[str, Record], float]:
     """The lives of whom the silent ones are over, and the debt with what those owed; forgets the oldest that are."""
     kept: dict[str, Record] = {}
     for life, record in lives.items():
-        silent_s = now_s - record.seen_s
+        silent_s = clock_s - record.seen_s
         if not record.over and silent_s > DEAD_AFTER_S and life != but:
             debt += record.owed
             record = replace(record, over=True)

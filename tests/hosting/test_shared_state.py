@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,11 @@ class LedgerStore:
         if message.final and self.loses_replies_to_ends:
             raise StoreError("the reply is lost", in_doubt=True)
         return reply
+
+    def wait(self, seconds: float) -> None:
+        """Time passes in which others speak."""
+        for name, ledger in self.ledgers.items():
+            self.ledgers[name] = replace(ledger, clock_s=ledger.clock_s + seconds)
 
     def publish(self, by: str, lesson: bytes) -> None:
         self._answer()
@@ -190,7 +197,7 @@ def test_the_debt_of_a_killed_replica_is_paid_by_its_siblings(store, start, tmp_
     first, second = start(one), start(two)
     first.earn(-3.0)
     first.round()
-    store.now_s += DEAD_AFTER_S
+    store.wait(DEAD_AFTER_S + 1)
     second.round()
     assert second.account.reserve == -3.0
 
@@ -202,7 +209,7 @@ def test_a_killed_replica_that_starts_again_on_its_files_carries_its_own_debt_on
     first.save()
     first.round()
     first.kill()
-    store.now_s += silent_s
+    store.wait(silent_s)
     second = start(tmp_path)
     assert second.account.reserve == -3.0 and store.ledger().debt == 0.0
 

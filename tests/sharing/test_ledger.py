@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,10 @@ class Store:
         self.ledger = ledger or Ledger.empty()
         self.now_s = 1000.0
         self.run = RUN
+
+    def wait(self, seconds: float) -> None:
+        """Time passes in which others speak."""
+        self.ledger = replace(self.ledger, clock_s=self.ledger.clock_s + seconds)
 
     def say(self, life: str, number: int, **rest: object) -> Reply:
         message = Message(life, number, str(rest.pop("run_id", "" if number == 1 else RUN)), most=16.0, **rest)  # type: ignore[arg-type]
@@ -101,8 +106,28 @@ def test_what_a_silent_life_owed_is_debt_of_the_others() -> None:
     store = Store()
     store.say("a", 1)
     store.say("a", 2, owed=5.0)
-    store.now_s += DEAD_AFTER_S + 1
+    store.wait(DEAD_AFTER_S + 1)
     assert store.say("b", 1).debt == 5.0
+
+
+def test_nobody_is_dead_because_the_store_was_away() -> None:
+    store = Store()
+    store.say("a", 1)
+    store.say("a", 2, owed=5.0)
+    store.say("b", 1)
+    store.now_s += 3600.0
+    assert store.say("b", 2).debt == 0.0
+
+
+def test_who_is_silent_while_another_speaks_is_dead() -> None:
+    store = Store()
+    store.say("a", 1)
+    store.say("a", 2, owed=5.0)
+    debts = []
+    for number in range(1, 10):
+        store.now_s += 5.0
+        debts.append(store.say("b", number).debt)
+    assert debts == [0.0] * 6 + [5.0, 0.0, 0.0]
 
 
 def test_what_a_life_has_just_taken_is_not_lost_with_it() -> None:
@@ -110,7 +135,7 @@ def test_what_a_life_has_just_taken_is_not_lost_with_it() -> None:
     store.say("a", 1)
     store.say("a", 2, deposit=-2.0, final=True)
     assert store.say("b", 1).debt == 2.0  # and is killed before it can say so
-    store.now_s += DEAD_AFTER_S + 1
+    store.wait(DEAD_AFTER_S + 1)
     assert store.say("c", 1).debt == 2.0
 
 
@@ -119,7 +144,7 @@ def test_a_life_that_was_taken_for_dead_takes_back_what_it_owes_itself() -> None
     store.say("a", 1)
     store.say("b", 1)
     store.say("a", 2, owed=5.0)
-    store.now_s += DEAD_AFTER_S + 1
+    store.wait(DEAD_AFTER_S + 1)
     assert store.say("b", 2).debt == 5.0 / 1  # alone among the living
     store.say("b", 3, owed=5.0, deposit=-5.0, final=True)
     store.say("a", 3, owed=5.0)
@@ -129,7 +154,7 @@ def test_a_life_that_was_taken_for_dead_takes_back_what_it_owes_itself() -> None
 def test_a_life_that_was_taken_for_dead_hands_over_no_savings() -> None:
     store = Store()
     store.say("a", 1)
-    store.now_s += DEAD_AFTER_S + 1
+    store.wait(DEAD_AFTER_S + 1)
     store.say("b", 1)
     store.say("a", 2, deposit=3.0)
     assert store.ledger.savings == 0.0
@@ -142,7 +167,7 @@ def test_a_restart_on_the_same_files_inherits_what_the_life_before_owed(silent: 
     store = Store()
     store.say("a", 1)
     store.say("a", 2, owed=5.0)
-    store.now_s += DEAD_AFTER_S + 1 if silent else 0.0
+    store.wait(DEAD_AFTER_S + 1 if silent else 0.0)
     reply = store.say("b", 1, was="a")
     assert (reply.inherited, reply.debt, store.ledger.debt) == (5.0, 0.0, 0.0)
 
@@ -167,7 +192,7 @@ def test_lives_that_are_over_are_forgotten() -> None:
         store.say(f"life{number}", 1)
         store.say(f"life{number}", 2, final=True)
     assert len(store.ledger.lives) <= MOST_OVER + 1
-    store.now_s += KEEP_S + 1
+    store.wait(KEEP_S + 1)
     store.say("last", 1)
     assert list(store.ledger.lives) == ["last"]
 
