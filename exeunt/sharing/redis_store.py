@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from exeunt.errors import ConfigError
@@ -44,8 +44,6 @@ if {_RUN_ID} ~= ARGV[1] or (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then re
 redis.call('SET', KEYS[1], ARGV[3])
 return 1
 """
-
-Result = TypeVar("Result")
 
 
 class RedisStore:
@@ -81,7 +79,7 @@ class RedisStore:
         """Have a message taken by the ledger of a class of service, exactly once.
 
         Raises:
-            StoreError: it was not taken, or (in_doubt) nobody knows.
+            StoreError: nobody knows whether it was taken; send it again.
             ConfigError: what is there is no ledger.
         """
         key = self.account_key(service_class)
@@ -91,7 +89,7 @@ class RedisStore:
             fresh = to_text(changed)
             if fresh == text:
                 return reply
-            replaced = self._do(partial(self._replace, [key], [run_id, text, fresh]), changes=True)
+            replaced = self._do(partial(self._replace, [key], [run_id, text, fresh]))
             if replaced == 1:
                 return reply
         raise StoreError(f"the store at {self._where} is busy: {key} changed {TRIES} times")
@@ -136,7 +134,7 @@ class RedisStore:
         """Let go of the connection."""
         self._client.close()
 
-    def _do(self, step: Callable[[], Result], changes: bool = False) -> Any:
+    def _do(self, step: Callable[[], Any]) -> Any:
         """Ask the server; whatever the client raises becomes a StoreError that names the host and no secret."""
         from redis import exceptions
 
@@ -145,12 +143,11 @@ class RedisStore:
         hurry.start()
         try:
             return step()
-        except (exceptions.AuthenticationError, exceptions.ResponseError) as error:  # it refuses: nothing was changed
+        except (exceptions.AuthenticationError, exceptions.ResponseError) as error:  # no words of ours are in it
             raise StoreError(f"the store at {self._where} refuses: {str(error)[:200]}") from None
         except Exception as error:  # an edge: the client and the network raise dozens of kinds
             self._client.connection_pool.disconnect()
-            what = f"the store at {self._where} does not answer: {type(error).__name__}"
-            raise StoreError(what, in_doubt=changes) from None
+            raise StoreError(f"the store at {self._where} does not answer: {type(error).__name__}") from None
         finally:
             hurry.cancel()
 

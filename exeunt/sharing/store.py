@@ -9,15 +9,7 @@ from exeunt.sharing.ledger import Message, Reply
 
 
 class StoreError(ServingError):
-    """The store did not do what it was asked; the server goes on with what it has.
-
-    Attributes:
-        in_doubt: True where it may have done it all the same, and only the answer is missing.
-    """
-
-    def __init__(self, message: str, in_doubt: bool = False) -> None:
-        super().__init__(message)
-        self.in_doubt = in_doubt
+    """The store did not answer, or not as a store does. It may have done what it was asked all the same."""
 
 
 class Store(Protocol):

@@ -9,6 +9,7 @@ import pytest
 
 from exeunt.contract import Reason
 from exeunt.deciding.controller import Controller
+from exeunt.hosting.assembly import HostedBag
 from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import ControllerHost
 from exeunt.hosting.housekeeping import Housekeeping
@@ -40,7 +41,7 @@ class LedgerStore:
         changed, reply = exchange(self.ledger(service_class), message, self.now_s, "run")
         self.ledgers[service_class] = changed
         if message.final and self.loses_replies_to_ends:
-            raise StoreError("the reply is lost", in_doubt=True)
+            raise StoreError("the reply is lost")
         return reply
 
     def wait(self, seconds: float) -> None:
@@ -149,12 +150,13 @@ def test_what_a_replica_owes_is_handed_over_at_its_end_and_taken_by_a_newcomer(s
     assert start(two).account.reserve == -2.0
 
 
-def test_a_restart_on_the_same_files_does_not_have_twice_what_was_handed_over(store, start, tmp_path):
+@pytest.mark.parametrize("losses", [3.5, -3.5])
+def test_a_restart_on_the_same_files_does_not_have_twice_what_was_handed_over(store, start, tmp_path, losses):
     first = start(tmp_path)
-    first.earn(3.5)
+    first.earn(losses)
     first.stop()
     second = start(tmp_path)
-    assert second.account.reserve + store.ledger().savings == 3.5
+    assert second.account.reserve + store.ledger().savings - store.ledger().debt == losses
 
 
 @pytest.mark.parametrize("losses", [3.5, -3.5])
@@ -304,3 +306,27 @@ def test_the_metrics_say_whether_the_store_answers(store, start, tmp_path):
         replica.round()
     assert replica.shared.metrics()["reachable"] == 1
     assert any("answers again" in line for line in replica.lines)
+
+
+def hosted(tuner, url):
+    """Lines that a hosted bag logs from its start to its end, with no store at the address."""
+    bag = manifest(tuner=tuner, state_url=url)
+    setup = Setup(bag.costs(), bag.settings, learnt(50), 0)
+    controller = Controller(bag, make_tuner(setup), np.random.default_rng(0))
+    lines, found = [], []
+    guard = Guard(lines.append)
+    HostedBag(controller, PoolRunner(bag), lambda release: None, found.extend, lines.append, guard, {}).stop(0.0)
+    assert guard.faults == {}
+    return lines, {dict(sample.labels)["name"]: sample.value for sample in found if sample.family == "exeunt_store"}
+
+
+def test_a_server_starts_and_ends_where_there_is_no_store_and_says_so():
+    pytest.importorskip("redis", reason="NO REDIS CLIENT, adapter not tested: pip install 'exeunt[redis]'")
+    lines, numbers = hosted("budget", "redis://127.0.0.1:1")
+    assert numbers["reachable"] == 0
+    assert sum("the store at 127.0.0.1 does not answer" in line for line in lines) == 1
+
+
+def test_a_tuner_that_has_nothing_to_share_says_so():
+    lines, numbers = hosted("static", "redis://127.0.0.1:1")
+    assert numbers == {} and any("'static' has nothing to share" in line for line in lines)

@@ -131,14 +131,13 @@ def test_after_a_wipe_what_is_sent_again_pays_nothing(server: StoreServer) -> No
     assert store.exchange("", message).at_rest == 0.0
 
 
-def test_a_store_that_is_down_surely_took_nothing(own_server: StoreServer) -> None:
+def test_a_store_that_is_down_gives_one_kind_of_error(own_server: StoreServer) -> None:
     store = RedisStore(own_server.url, BAG)
     say(store, "a", 1)
     own_server.kill()
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"127\.0\.0\.1 does not answer") as caught:
+        with pytest.raises(StoreError, match=r"127\.0\.0\.1 does not answer"):
             say(store, "a", 2)
-        assert not caught.value.in_doubt
 
 
 def test_a_store_that_answers_nothing_is_given_up_in_time_and_comes_back(server: StoreServer) -> None:
@@ -171,14 +170,13 @@ def test_a_server_that_is_no_store_gives_one_kind_of_error(server: StoreServer, 
             store.lessons("")
 
 
-def test_a_store_that_is_full_surely_took_nothing(own_server: StoreServer) -> None:
+def test_a_store_that_is_full_takes_nothing_and_keeps_what_it_has(own_server: StoreServer) -> None:
     store = RedisStore(own_server.url, BAG)
     hand_over(store, 3.0)
     before = store._client.get(store.account_key(""))
     store._client.config_set("maxmemory", "1")
-    with pytest.raises(StoreError, match=r"refuses: .*maxmemory") as caught:
+    with pytest.raises(StoreError, match=r"refuses: .*maxmemory"):
         say(store, "b", 1, want=1.0)
-    assert not caught.value.in_doubt
     assert store._client.get(store.account_key("")) == before
 
 
