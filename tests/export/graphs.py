@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,17 +63,25 @@ class Net:
         return path
 
 
-def residual_net(path: Path, number: int = 0, seed: int = 0, classes: int = 8, side: int = 16) -> Path:
+def residual_net(
+    path: Path,
+    number: int = 0,
+    seed: int = 0,
+    classes: int = 8,
+    side: int = 16,
+    before_last: Callable[[Net, ir.Value], ir.Value] = lambda net, x: x,
+) -> Path:
     """A residual CNN of 1 x side x side images; the higher `number`, the wider and slower.
 
     It is not trained, but its scores are centred and scaled on noise, so that labels and confidence vary.
+    `before_last` appends to what the last layers take.
     """
     net = Net(100 * seed + number, ("rows", 1, side, side))
     width = 8 + 4 * number
     x = net.conv(net.input, 1, width)
     for _ in range(2 + number):
         x = net.residual(x, width)
-    x = net.residual(net.conv(net.pool(x), width, 2 * width), 2 * width)
+    x = before_last(net, net.residual(net.conv(net.pool(x), width, 2 * width), 2 * width))
     raw = net.logits(net.pool(x), 2 * width, classes, side // 4)
     rows = noise_rows(64, seed=99, side=side)
     scores = ort.InferenceSession(net.save(path, raw)).run(None, {"IMAGE": rows})[0]
