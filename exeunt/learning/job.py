@@ -1,0 +1,156 @@
+"""One job beside serving: judge a candidate on later rows, or fit the next one. Runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import IO
+
+import numpy as np
+
+from exeunt.deciding.heads import Head, Pair
+from exeunt.learning.files import heads_of, named_heads
+from exeunt.learning.judge import Verdict, judge
+from exeunt.learning.refit import refit
+from exeunt.learning.rows import ServedRows
+from exeunt.learning.shape import Shape
+
+SEEN_ROWS = 512  # of the newest that were judged: the first calibration of an exit whose heads change
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a job works on; a copy.
+
+    Attributes:
+        shape: of the bag.
+        now: the head in use of every ramp that can learn.
+        eps: the promised loss.
+        seed: of the judge's resampling.
+        cpu_s: processor time that it may take.
+        rows: to judge by, where there is a candidate; else to fit to.
+        weights: float32 [rows], what a row to fit to counts.
+        candidate: heads to be judged; None: fit new ones.
+    """
+
+    shape: Shape
+    now: Mapping[Pair, Head]
+    eps: float
+    seed: int
+    cpu_s: float
+    rows: ServedRows
+    weights: np.ndarray
+    candidate: Mapping[Pair, Head] | None = None
+
+    def save(self, file: IO[bytes]) -> None:
+        """Write it for `load`."""
+        head = {"shape": self.shape.to_json(), "eps": self.eps, "seed": self.seed, "cpu_s": self.cpu_s}
+        arrays = {f"rows.{name}": array for name, array in self.rows.arrays().items()}
+        arrays |= named_heads(self.now, "now.") | named_heads(self.candidate or {}, "candidate.")
+        np.savez(file, _=np.array(json.dumps(head)), weights=self.weights, **arrays)
+
+    @classmethod
+    def load(cls, file: IO[bytes]) -> Job:
+        """Read what `save` wrote."""
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        head = json.loads(str(arrays.pop("_")))
+        rows = {name.removeprefix("rows."): array for name, array in arrays.items() if name.startswith("rows.")}
+        return cls(
+            shape=Shape.from_json(head["shape"]),
+            now=heads_of(arrays, "now."),
+            eps=head["eps"],
+            seed=head["seed"],
+            cpu_s=head["cpu_s"],
+            rows=ServedRows.of(rows),
+            weights=arrays["weights"],
+            candidate=heads_of(arrays, "candidate.") or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job found.
+
+    Attributes:
+        heads: of a fit, the new heads; of a judgement, those that are to replace the ones in use. Perhaps none.
+        judged_rows: rows that were judged by; 0 of a fit.
+        gains: float64 [exits], see Verdict; empty of a fit.
+        agreement: float64 [exits, 2], see Verdict; empty of a fit.
+        labels, confidence: [rows, exits], what the exits say of the newest judged rows with `heads` in place.
+        q: float32 [those rows].
+        cpu_s: processor time that it took, the start of its process included.
+        note: what to tell the operator, in a few words.
+    """
+
+    heads: Mapping[Pair, Head] = field(default_factory=dict)
+    judged_rows: int = 0
+    gains: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    agreement: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    labels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int32))
+    confidence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    q: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    cpu_s: float = 0.0
+    note: str = ""
+
+    def save(self, file: IO[bytes]) -> None:
+        """Write it for `load`."""
+        head = {"judged_rows": self.judged_rows, "cpu_s": self.cpu_s, "note": self.note}
+        arrays = {name: getattr(self, name) for name in ("gains", "agreement", "labels", "confidence", "q")}
+        np.savez(file, _=np.array(json.dumps(head)), **arrays, **named_heads(self.heads, "heads."))
+
+    @classmethod
+    def load(cls, file: IO[bytes]) -> Outcome:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError, KeyError, OSError, zipfile.BadZipFile: it is not whole.
+        """
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        head = json.loads(str(arrays.pop("_")))
+        heads = heads_of(arrays, "heads.")
+        own = {name: arrays[name] for name in ("gains", "agreement", "labels", "confidence", "q")}
+        return cls(heads=heads, **own, **head)
+
+
+def run_job(job: Job, clock_s: Callable[[], float]) -> Outcome:
+    """Do a job; `clock_s` gives the processor time used so far."""
+    return _fit(job, clock_s) if job.candidate is None else _judge(job, job.candidate, clock_s)
+
+
+def _fit(job: Job, clock_s: Callable[[], float]) -> Outcome:
+    """New heads, one ramp after the other, the time shared among those that are left."""
+    target = job.shape.full_vote(job.rows)
+    order = np.random.default_rng(job.seed).permutation(len(job.now))  # none is always the last
+    pairs = [sorted(job.now)[number] for number in order]
+    found, notes = {}, []
+    for number, pair in enumerate(pairs):
+        left_s = job.cpu_s - clock_s()
+        until_s = clock_s() + left_s / (len(pairs) - number)
+        made = refit(job.now[pair], job.rows.features[pair], target, job.weights, clock_s=clock_s, until_s=until_s)
+        if made.head is not None:
+            found[pair] = made.head
+        notes.append(f"{pair[0]}.{pair[1]} {made.before:.3f}->{made.after:.3f} in {made.steps}")
+    note = f"fitted to {len(job.rows)} rows (cross-entropy, steps): {', '.join(sorted(notes))}"
+    return Outcome(heads=found, cpu_s=clock_s(), note=note)
+
+
+def _judge(job: Job, candidate: Mapping[Pair, Head], clock_s: Callable[[], float]) -> Outcome:
+    rng = np.random.default_rng(job.seed)
+    verdict: Verdict = judge(job.shape, job.rows, job.now, candidate, job.eps, rng)
+    heads = {pair: candidate[pair] for pair in verdict.pairs}
+    latest = job.rows.rows(slice(-SEEN_ROWS, None))
+    labels, confidence = job.shape.said(latest, {**job.now, **heads})
+    return Outcome(
+        heads=heads,
+        judged_rows=len(job.rows),
+        gains=verdict.gains,
+        agreement=verdict.agreement,
+        labels=labels,
+        confidence=confidence,
+        q=latest.q,
+        cpu_s=clock_s(),
+        note=f"judged on {len(job.rows)} rows: {len(heads)} of {len(candidate)} ramps are better",
+    )
