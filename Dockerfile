@@ -1,7 +1,8 @@
 # Three images from one file; docker-compose.yml builds them:
 #   server  Triton + exeunt's core and backends; no torch, no compiler
-#   export  torch + exeunt's exporter: fills the repository volume
 #   perf    Triton's SDK (perf_analyzer) + exeunt's client
+#   export  torch + exeunt's exporter: fills the repository volume; the largest, so last: an engine without BuildKit
+#           builds every stage before the one that is asked for
 #
 # A new Triton release is one change: TRITON_TAG in .env.example and here. Not before 25.07: older servers have known
 # remote code execution (CVE-2025-23310 and others). For a digest, build with --build-arg TRITON_TAG="26.11-py3@sha256:..."
@@ -59,21 +60,6 @@ HEALTHCHECK --interval=10s --timeout=20s --retries=3 --start-period=600s \
     CMD ["python3", "-m", "exeunt.serving.probe", "/models/repository"]
 STOPSIGNAL SIGTERM
 
-FROM python:${PYTHON_TAG} AS export
-ENV PYTHONUNBUFFERED=1 \
-    HOME=/tmp
-# PyPI's torch brings CUDA's libraries, which an export does not need; an extra index with CPU builds saves gigabytes
-ARG PIP_EXTRA_INDEX_URL=""
-COPY constraints.txt /tmp/exeunt/
-COPY --from=wheel /wheels /tmp/exeunt/wheels
-RUN python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt --find-links /tmp/exeunt/wheels \
-        "exeunt[cli,engine,export]" scikit-learn \
-    && rm -r /tmp/exeunt \
-    && install -d -o 1000 -g 1000 /models
-COPY deploy/fill_repository.py /opt/exeunt/
-USER 1000:1000
-CMD ["python3", "/opt/exeunt/fill_repository.py", "/models"]
-
 FROM nvcr.io/nvidia/tritonserver:${TRITON_SDK_TAG} AS perf
 ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     PYTHONUNBUFFERED=1 \
@@ -90,3 +76,18 @@ RUN python3 -m pip install --no-cache-dir --no-deps --no-index /tmp/exeunt/wheel
 USER 1000:1000
 WORKDIR /results
 CMD ["exeunt", "perf", "--help"]
+
+FROM python:${PYTHON_TAG} AS export
+ENV PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+# PyPI's torch brings CUDA's libraries, which an export does not need; an extra index with CPU builds saves gigabytes
+ARG PIP_EXTRA_INDEX_URL=""
+COPY constraints.txt /tmp/exeunt/
+COPY --from=wheel /wheels /tmp/exeunt/wheels
+RUN python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt --find-links /tmp/exeunt/wheels \
+        "exeunt[cli,engine,export]" scikit-learn \
+    && rm -r /tmp/exeunt \
+    && install -d -o 1000 -g 1000 /models
+COPY deploy/fill_repository.py /opt/exeunt/
+USER 1000:1000
+CMD ["python3", "/opt/exeunt/fill_repository.py", "/models"]

@@ -10,10 +10,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison.hindsight import answer_fixed, answer_oracle, best_fixed
 from benchmarks.comparison.material import Material, prepare, stream_of
 from benchmarks.comparison.scenarios import Scenario, scenarios
 from exeunt.manifest import Costs
+from exeunt.replay.hindsight import answer_fixed, answer_oracle, best_fixed
 from exeunt.replay.policies import Policy, run_policy
 from exeunt.replay.run import ReplayResult, ReplayRun, result_of
 from exeunt.replay.stream import VoteStream

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _runs(args: argparse.Namespace, record: Record, stream: VoteStream, calibration: Feedback) -> list[ReplayRun]:
     """What the server did, then each tuner, then the references."""
-    from benchmarks.comparison.hindsight import answer_fixed, answer_oracle, best_fixed
+    from exeunt.replay.hindsight import answer_fixed, answer_oracle, best_fixed
     from exeunt.replay.policies import Policy, parse_policies, run_policy
 
     about = record.about

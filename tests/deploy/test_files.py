@@ -111,7 +111,7 @@ def test_no_service_has_rights_it_does_not_need(name):
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
     assert service["user"].split(":")[0] not in ("0", "root")
-    assert service["pids_limit"] and service["mem_limit"]
+    assert service["pids_limit"] and service["mem_limit"] and service["read_only"]
     for port in service.get("ports", ()):
         assert port.startswith("${BIND_ADDRESS:-127.0.0.1}:")
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.comparison.hindsight import answer_fixed, best_fixed
 from exeunt.contract import votes_name
 from exeunt.deciding import votes
 from exeunt.deciding.calibration import exits_of
 from exeunt.manifest import Manifest
+from exeunt.replay.hindsight import answer_fixed, best_fixed
 from exeunt.replay.stream import VoteStream, stream_of
 from exeunt_export import voting
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.comparison.hindsight import Fixed, answer_fixed, answer_oracle, best_fixed
 from exeunt.manifest import Costs
+from exeunt.replay.hindsight import Fixed, answer_fixed, answer_oracle, best_fixed
 from exeunt.replay.run import excess, losses_of, result_of, worst_window
 from exeunt.replay.stream import VoteStream, made_stream
 
