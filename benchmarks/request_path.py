@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from exeunt.bag_stages import BagStages
 from exeunt.deciding.request import ParsedOptions, Release, Request
 from exeunt.deciding.ticket import Ticket
 from exeunt.hosting.assembly import make_controller
@@ -36,6 +37,7 @@ class Taps:
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
+        self._stages = BagStages(manifest)
         self._calls = BagCalls(manifest)
 
     def attach(self, host: ControllerHost) -> None:
@@ -44,11 +46,11 @@ class Taps:
 
     def start(self, ticket: Ticket, inputs: Inputs) -> None:
         """See Runner; every tap at once."""
-        secret = self._calls.open(ticket.id, ticket.rows, np.flatnonzero(ticket.wanted))
+        (taps,) = self._stages.calls(ticket.wanted, staged=False)
+        secret = self._calls.open(ticket.rows, frozenset().union(*(tap.pairs for tap in taps)), ticket.id)
         shape = (ticket.rows, self._manifest.classes)
-        for exit_ in np.flatnonzero(ticket.wanted):
-            pairs = [(m, depth) for m, depth in enumerate(self._manifest.exits[exit_].depths) if depth]
-            votes = {pair: np.full(shape, 1.0 / shape[1], dtype=np.float32) for pair in pairs}
+        for tap in taps:
+            votes = {pair: np.full(shape, 1.0 / shape[1], dtype=np.float32) for pair in tap.pairs}
             call, fresh = self._calls.take(np.full((ticket.rows, 1), secret, dtype=np.int64), votes)
             if fresh:
                 self._host.arrived(call.ticket_id, fresh)

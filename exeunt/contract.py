@@ -20,11 +20,12 @@ TOP_DTYPES = {TOP_LABELS: "int64", TOP_PROBABILITIES: "float32"}
 
 TICKET = "TICKET"  # int64 [rows, 1], input of the bag and of every tap
 TAPPED = "TAPPED"  # int64 [rows, 1], what a tap gives back to the ensemble: the ticket
+TAP_FULL = "TAP_FULL"  # output of a bag of several stages: runs the tap of all members' final votes
 FEATURES = "FEATURES"  # float32 [rows, f], pooled cut: an output of a segment that ends at an exit
 
 # names that no public input may have
 RESERVED = re.compile(
-    r"TICKET|TAPPED|FEATURES|PROBABILITIES|LABEL|EXIT|REASON|RISK|TOP_LABELS|TOP_PROBABILITIES|(TAP_|EXIT|CUT)\d.*"
+    r"TICKET|TAPPED|FEATURES|PROBABILITIES|LABEL|EXIT|REASON|RISK|TOP_LABELS|TOP_PROBABILITIES|TAP_FULL|(TAP_|EXIT|CUT)\d.*"
 )
 
 # request parameters (KServe v2 "parameters")

@@ -18,7 +18,7 @@ TUNERS = ("static", "patience", "hill_climb", "budget")
 CONFIDENCES = ("margin", "max_probability", "entropy")
 ON_FAILURE = ("error", "best_vote")
 FEEDBACK = ("all", "auto")
-GEARS = ("auto", "exits", "plain")
+GEARS = ("auto", "exits", "plain", "stages")
 STORES = ("redis", "rediss")
 
 
@@ -47,7 +47,8 @@ class Settings:
         least_finish_probability: where answered inputs are tossed, the lowest probability with which one is finished.
         feedback: which answered inputs are finished, so that the tuner learns from them: "all", a share of them (at
             least least_finish_probability), or "auto": as many as the tuner needs.
-        gear: whether batches ask for the exits; one of GEARS. "auto": while that answers sooner, by measurement.
+        gear: whether batches ask for the exits, and in mode "ensemble" run their members in stages; one of GEARS.
+            "auto": what answers soonest, by measurement.
         drain_s: how long a stop waits for answers in flight.
         state_dir: folder of learnt state, status and control files; "" keeps nothing.
         state_url: store that replicas share, redis://[USER@]HOST[:PORT][/NUMBER], or rediss:// for TLS; "" has none.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exeunt.bag_stages import BagStages
 from exeunt.deciding.counters import Counters
 from exeunt.deciding.gears import Gear, Gears, PlainTickets
 from exeunt.deciding.request import Request
@@ -26,11 +27,13 @@ class Admitted:
         requests: its requests.
         wanted: bool [exits], exits whose votes are asked for; the last always.
         gear: that was chosen for it; None where its latency does not tell of that.
+        staged: in ensemble mode, its members run stage by stage.
     """
 
     requests: tuple[Request, ...]
     wanted: np.ndarray
     gear: Gear | None
+    staged: bool
 
 
 class Admission:
@@ -40,6 +43,7 @@ class Admission:
         manifest: the bag; its settings rule.
         counters: shadow and plain tickets are counted there.
         rng: for the shadow coins, and for the gears'.
+        saves_work: says whether the operator wants less feedback, and so less work.
 
     Attributes:
         queue: requests that wait for a ticket.
@@ -47,18 +51,21 @@ class Admission:
         plain_tickets: how the runner wants tickets that do not; None = like all others. Set before the first request.
     """
 
-    def __init__(self, manifest: Manifest, counters: Counters, rng: np.random.Generator) -> None:
+    def __init__(
+        self, manifest: Manifest, counters: Counters, rng: np.random.Generator, saves_work: Callable[[], bool]
+    ) -> None:
         self.queue = RequestQueue(
             manifest.max_batch_size,
             manifest.settings.max_waiting_rows,
             max_wait_us_of(manifest),
             len(manifest.settings.classes_of_service),
         )
-        self.gears = Gears(full_us_of(manifest), rng.spawn(1)[0])
+        self.gears = Gears(full_us_of(manifest), rng.spawn(1)[0], gears_of(manifest))
         self.plain_tickets: PlainTickets | None = None
         self._settings = manifest.settings
         self._counters = counters
         self._rng = rng
+        self._saves_work = saves_work
         # the engine merges tickets at every segment by itself: there a ticket is one request
         self._most_requests = 1 if manifest.mode == "engine" else None
 
@@ -88,9 +95,10 @@ class Admission:
 
     def _admitted(self, requests: tuple[Request, ...], active: Callable[[], np.ndarray]) -> Admitted:
         settings = self._settings
+        staged = settings.gear == "stages" or (settings.gear == "auto" and self._in_stages())
         if settings.shadow_share > 0 and self._rng.random() < settings.shadow_share:
             self._counters.shadow_tickets += 1
-            return Admitted(requests, np.ones_like(active()), None)
+            return Admitted(requests, np.ones_like(active()), None, staged)
         wanted, gear = active(), None
         if any(request.options.deadline_us is not None for request in requests):
             pass  # any vote may be its best so far
@@ -98,10 +106,22 @@ class Admission:
             wanted[:-1] = False
         elif settings.gear == "auto" and wanted[:-1].any():
             chosen, counts = self.gears.choose(self._counters.finished_rows)
-            wanted[:-1] &= chosen == Gear.EXITS
+            wanted[:-1] &= chosen != Gear.PLAIN
             gear = chosen if counts else None
+            staged = chosen == Gear.STAGES or self._in_stages()
         self._counters.plain_tickets += not wanted[:-1].any()
-        return Admitted(requests, wanted, gear)
+        return Admitted(requests, wanted, gear, staged)
+
+    def _in_stages(self) -> bool:
+        """Stages are in use, or had better be: what is not run by stages cannot be left out."""
+        return self.gears.block_gear == Gear.STAGES or self._saves_work()
+
+
+def gears_of(manifest: Manifest) -> tuple[Gear, ...]:
+    """The gears that a bag has, the one to begin with first."""
+    if manifest.mode == "ensemble" and len(BagStages(manifest).ends) > 1:
+        return Gear.STAGES, Gear.EXITS, Gear.PLAIN
+    return Gear.EXITS, Gear.PLAIN
 
 
 def full_us_of(manifest: Manifest) -> Callable[[int], float]:

@@ -51,7 +51,7 @@ class Controller:
         self.counters = self.decisions.counters
         self.tickets: dict[int, Ticket] = {}
         self._rng = rng
-        self.admission = Admission(manifest, self.counters, rng)
+        self.admission = Admission(manifest, self.counters, rng, lambda: self.decisions.coins.feedback != "all")
         self._next_ticket_id = 1
         self._unanswered: set[int] = set()  # tickets with requests that have not been released
         self._score = SCORES[self.settings.confidence]
@@ -125,14 +125,13 @@ class Controller:
     def next_ticket(self, at_work: int = 0, now_us: int = 0) -> Ticket | None:
         """Admit the waiting requests whose turn it is as one ticket, while fewer than max_tickets are in flight.
 
-        The engine finishes answered tickets in idle time: there only tickets with open rows count.
+        Runners finish answered tickets in idle time: they take a place only while the runner works on them.
 
         Args:
-            at_work: tickets that the runner still works on, those included that are over for the controller.
+            at_work: tickets that the runner works on now, those included that are over for the controller.
             now_us: time of the admission.
         """
-        in_flight = len(self._unanswered if self.manifest.mode == "engine" else self.tickets)
-        admitted = self.admission.next(max(in_flight, at_work), self.active, now_us)
+        admitted = self.admission.next(max(len(self._unanswered), at_work), self.active, now_us)
         if admitted is None:
             return None
         ticket = Ticket(self._next_ticket_id, admitted, self.manifest.classes, now_us)

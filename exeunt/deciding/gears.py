@@ -1,12 +1,13 @@
-"""Gears: whether tickets ask for the schedule's exits, or plainly for the full vote.
+"""Gears: whether tickets ask for the schedule's exits, or plainly for the full vote; and by stages, or all at once.
 
 Where exits do not pay (small bags, nobody leaves), asking for them costs time and gives none back. Then tickets take
-the plain gear: whole members, no ramps, one vote. Which gear pays is measured, not assumed. Tickets come in blocks of
-one gear, since a ticket also delays those beside it: the gear that is not in use gets a block now and then, by a coin
-that knows nothing of the rows, and the gear with the lower mean latency is kept (with a margin, so that it does not
-swing). The mean is geometric, so that one stall decides nothing. Under load latency tells of throughput too, since
-whoever waits or is in flight is slowed down by the work of all; but a request that waited much longer than it was in
-flight tells of earlier blocks, and does not count.
+the plain gear: whole members, no ramps, one vote. In ensemble mode a ticket with exits may run its members stage by
+stage, which saves work, or side by side, which answers hard rows sooner where the machine has room. Which gear pays is
+measured, not assumed. Tickets come in blocks of one gear, since a ticket also delays those beside it: the gears that
+are not in use get a block now and then, by a coin that knows nothing of the rows, and the gear with the lower mean
+latency is kept (with a margin, so that it does not swing). The mean is geometric, so that one stall decides nothing.
+Under load latency tells of throughput too, since whoever waits or is in flight is slowed down by the work of all; but a
+request that waited much longer than it was in flight tells of earlier blocks, and does not count.
 
 The promise is not touched: a plain ticket's answers are full votes.
 """
@@ -21,16 +22,13 @@ from enum import IntEnum
 import numpy as np
 
 BLOCK, WARM_UP = 48, 16  # tickets of a block; the first of them still run beside the other gear's, and do not count
-BLOCKS = 8  # of the gear that is probed, before both are compared
+BLOCKS = 8  # of every gear that is probed, before they are compared
 MARGIN = 0.05  # how much less latency the other gear must have before it is taken
-OWN_US = (
-    200.0  # what asking for exits costs a ticket, roughly: where that is little beside the members, probes are rare
-)
+OWN_US = 200.0  # what asking for exits costs a ticket, roughly: where members take much longer, probes are rare
 MOST_OFTEN, LEAST_OFTEN = 1 / 4, 1 / 256  # probability that a block is a probe
+STAGES_OFTEN = 1 / 16  # at first, where members may run by stages: which is better depends on the machine
 LEARNT_ROWS = 500  # finished rows before the plain gear may be taken: a tuner that knows nothing lets nobody leave
 RECENT = 1 / 256  # weight of the newest ticket in the latency with exits
-
-
 MOST_WAITING = 4.0  # longest wait of a request that counts, in times of its time in flight
 
 
@@ -48,19 +46,21 @@ class PlainTickets:
 
 
 class Gear(IntEnum):
-    """What a ticket asks for."""
+    """What a ticket asks for: exits, the full vote only, or exits with its members run stage by stage."""
 
     EXITS = 0
     PLAIN = 1
+    STAGES = 2
 
 
 class Gears:
-    """Chooses a gear for every ticket by the latencies of both.
+    """Chooses a gear for every ticket by the latencies of all.
 
     Args:
         full_us: gives the full ensemble's latency by number of rows, as profiled, so that tickets of different sizes
             can be compared.
         rng: for the coins of the probes.
+        offered: the gears of the bag, the one to begin with first.
 
     Attributes:
         gear: the one in use.
@@ -68,9 +68,16 @@ class Gears:
         probe_share: probability with which a block is a probe.
     """
 
-    def __init__(self, full_us: Callable[[int], float], rng: np.random.Generator) -> None:
-        self.gear = self.block_gear = Gear.EXITS
-        self.probe_share = self._first_share = min(MOST_OFTEN, max(LEAST_OFTEN, OWN_US / full_us(1)))
+    def __init__(
+        self,
+        full_us: Callable[[int], float],
+        rng: np.random.Generator,
+        offered: tuple[Gear, ...] = (Gear.EXITS, Gear.PLAIN),
+    ) -> None:
+        self.gear = self.block_gear = offered[0]
+        least_often = STAGES_OFTEN if Gear.STAGES in offered else LEAST_OFTEN
+        self.probe_share = self._first_share = min(MOST_OFTEN, max(least_often, OWN_US / full_us(1)))
+        self._offered = offered
         self._full_us = full_us
         self._rng = rng
         self._place = 0  # in the block
@@ -85,11 +92,7 @@ class Gears:
         """
         if self._place == BLOCK:
             self._place = 0
-            probe = learnt_rows >= LEARNT_ROWS and not self._exits_pay() and self._rng.random() < self.probe_share
-            self._blocks += probe
-            self.block_gear = Gear(1 - self.gear) if probe else self.gear
-            if not probe and self._blocks >= BLOCKS:
-                self._compare()
+            self._next_block(learnt_rows)
         self._place += 1
         return self.block_gear, self._place > WARM_UP
 
@@ -107,34 +110,49 @@ class Gears:
         logarithm = math.log(max(1.0, latency_us) / self._full_us(rows))
         self._requests[gear] += 1
         self._summed[gear] += logarithm
-        if gear == Gear.EXITS:
+        if gear == self.gear != Gear.PLAIN:
             known = math.isfinite(self._recent)
             self._recent = self._recent + RECENT * (logarithm - self._recent) if known else logarithm
 
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; latencies in times of the profiled full ensemble's."""
-        names = {Gear.EXITS: "latency_with_exits", Gear.PLAIN: "latency_plain"}
+        names = {Gear.EXITS: "latency_with_exits", Gear.PLAIN: "latency_plain", Gear.STAGES: "latency_in_stages"}
         numbers = {name: self._mean(gear) for gear, name in names.items() if self._requests[gear]}
-        return {"plain": float(self.gear == Gear.PLAIN), "probe_share": self.probe_share, **numbers}
+        in_use = {"plain": float(self.gear == Gear.PLAIN), "stages": float(self.gear == Gear.STAGES)}
+        return {**in_use, "probe_share": self.probe_share, **numbers}
+
+    def _next_block(self, learnt_rows: int) -> None:
+        """Begin a block: of the gear in use, or a probe of another; compare those that were probed often enough."""
+        self.block_gear = self.gear
+        rivals = self._rivals()
+        if rivals and min(self._blocks[gear] for gear in rivals) >= BLOCKS:
+            self._compare(min(rivals, key=self._mean))
+        elif rivals and learnt_rows >= LEARNT_ROWS and self._rng.random() < self.probe_share:
+            self.block_gear = min(rivals, key=self._blocks.__getitem__)
+            self._blocks[self.block_gear] += 1
+
+    def _rivals(self) -> list[Gear]:
+        """Gears that may be better than the one in use."""
+        return [gear for gear in self._offered if gear != self.gear and not (gear == Gear.PLAIN and self._exits_pay())]
 
     def _mean(self, gear: Gear) -> float:
-        return math.exp(self._summed[gear] / self._requests[gear])
+        """Geometric mean of a gear's latencies since the last comparison; without any, infinite."""
+        return math.exp(self._summed[gear] / self._requests[gear]) if self._requests[gear] else math.inf
 
     def _exits_pay(self) -> bool:
         """Whether tickets with exits are faster than any plain one could be: a probe would cost and tell nothing."""
-        return self.gear == Gear.EXITS and self._recent < math.log(1.0 - MARGIN)
+        return self.gear != Gear.PLAIN and self._recent < math.log(1.0 - MARGIN)
 
-    def _compare(self) -> None:
-        """Take the other gear where it is clearly faster; else ask again later, and less often."""
-        other = Gear(1 - self.gear)
-        if self._requests[self.gear] and self._mean(other) < (1.0 - MARGIN) * self._mean(self.gear):
-            self.gear = self.block_gear = other
+    def _compare(self, rival: Gear) -> None:
+        """Take another gear where it is clearly faster; else ask again later, and less often."""
+        if self._requests[self.gear] and self._mean(rival) < (1.0 - MARGIN) * self._mean(self.gear):
+            self.gear = self.block_gear = rival
             self.probe_share = self._first_share
         self.probe_share = max(LEAST_OFTEN, self.probe_share / 2)
         self._begin()
 
     def _begin(self) -> None:
         """Forget: what is compared next is measured from now on."""
-        self._blocks = 0
+        self._blocks = {gear: 0 for gear in self._offered}
         self._requests = {gear: 0 for gear in Gear}
         self._summed = {gear: 0.0 for gear in Gear}

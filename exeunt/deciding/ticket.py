@@ -44,6 +44,7 @@ class Ticket(Batch):
         self.requests = requests
         self.wanted = wanted
         self.gear = admitted.gear
+        self.staged = admitted.staged
         self.admitted_us = admitted_us
         self.has_deadline = any(parsed.deadline_us is not None for parsed in options)
         self.probabilities: dict[tuple[int, int], np.ndarray] = {}

@@ -15,7 +15,7 @@ import numpy as np
 from exeunt.deciding.gears import PlainTickets
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.progress import CompletedExit, SegmentRun
-from exeunt.engine.sampling import FinishProbability
+from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
 from exeunt.engine.sessions import CPU, sessions_of
@@ -23,8 +23,6 @@ from exeunt.errors import ExeuntError, ServingError
 from exeunt.manifest import Manifest
 from exeunt.settings import Settings
 
-BOUND_SHARE = 0.25  # of max_unconfirmed_rows: the backlog up to which every answered row is finished
-LEAST_BOUND = 16.0  # rows
 GPU_LANES = 4  # streams by default: each holds the members' weights once more
 
 log = logging.getLogger(__name__)
@@ -97,8 +95,8 @@ class Engine:
         self._manifest = manifest
         self._segments = Segments(manifest, sessions)
         self._scheduler = Scheduler(manifest, self.threads)
-        bound = max(LEAST_BOUND, BOUND_SHARE * manifest.settings.max_unconfirmed_rows)
-        self._sampling = FinishProbability(bound, least_finish_probability or settings.least_finish_probability)
+        least = least_finish_probability or settings.least_finish_probability
+        self._sampling = FinishProbability(backlog_bound(settings.max_unconfirmed_rows), least)
         self._changed = threading.Condition()
         self._idle = 0
         self._closing = False

@@ -6,6 +6,13 @@ import math
 
 HOLD_US = 100_000  # least time between two steps up
 STEP_UP = 1.25
+BOUND_SHARE = 0.25  # of max_unconfirmed_rows: the backlog up to which every answered row is finished
+LEAST_BOUND = 16.0  # rows
+
+
+def backlog_bound(max_unconfirmed_rows: int) -> float:
+    """The backlog (rows, each counted 1 / q) up to which every answered row is finished."""
+    return max(LEAST_BOUND, BOUND_SHARE * max_unconfirmed_rows)
 
 
 class FinishProbability:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,16 +34,18 @@ class BagCall:
     """One call of NAME_bag.
 
     Attributes:
-        ticket_id: whose rows it runs.
         rows: how many rows its votes have.
         expected: (member, depth) of the votes that have not come yet.
-        votes: those that came, where the caller collects them; None passes them on at once.
+        ticket_id: whose votes are passed on at once; None: the caller collects them in `votes`.
+        ticket_rows: indices of the ticket's rows that it runs; None = all.
+        votes: those that came, where they are collected.
     """
 
-    ticket_id: int
     rows: int
     expected: set[Pair]
-    votes: dict[Pair, np.ndarray] | None = None
+    ticket_id: int | None = None
+    ticket_rows: np.ndarray | None = None
+    votes: dict[Pair, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -51,7 +53,7 @@ class BagCalls:
     """The calls that are under way, by secret; safe to share between threads.
 
     Args:
-        manifest: knows the exits and the number of classes.
+        manifest: knows the members and the number of classes.
         draw: makes a secret.
 
     Attributes:
@@ -64,25 +66,21 @@ class BagCalls:
     _calls: dict[int, BagCall] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def open(self, ticket_id: int, rows: int, exits: np.ndarray, collect: bool = False) -> int:
-        """A call is about to be made.
+    def open(
+        self, rows: int, pairs: Iterable[Pair], ticket_id: int | None = None, ticket_rows: np.ndarray | None = None
+    ) -> int:
+        """A call is about to be made; see BagCall.
 
         Args:
-            ticket_id: whose rows run.
-            rows: how many.
-            exits: indices of the exits whose taps are asked for.
-            collect: keep the votes in the call.
+            rows: that it runs.
+            pairs: (member, depth) of the votes that its taps send.
+            ticket_id: whose votes are passed on at once; None collects them.
+            ticket_rows: indices of the ticket's rows that run; None = all.
 
         Returns:
             the secret, to be sent in TICKET.
         """
-        pairs = {
-            (member, depth)
-            for exit_ in exits
-            for member, depth in enumerate(self.manifest.exits[int(exit_)].depths)
-            if depth
-        }
-        call = BagCall(ticket_id, rows, pairs, {} if collect else None)
+        call = BagCall(rows, set(pairs), ticket_id, ticket_rows)
         with self._lock:
             secret = self.draw()
             while secret in self._calls:
@@ -117,7 +115,7 @@ class BagCalls:
                 raise
             fresh = {pair: array.copy() for pair, array in votes.items() if pair in call.expected}
             call.expected.difference_update(fresh)
-            if call.votes is not None:
+            if call.ticket_id is None:
                 call.votes.update(fresh)
         return call, fresh
 

@@ -97,6 +97,39 @@ def test_probes_are_rare_from_the_start_where_the_members_take_long(full_us, sha
     assert of.probe_share <= share and probes <= share * blocks + 6 * np.sqrt(share * blocks)
 
 
+STAGED = (Gear.STAGES, Gear.EXITS, Gear.PLAIN)
+
+
+def settled(latencies_us, tickets=4 * ENOUGH):
+    """The gear in use, of a bag with stages, after a while with these latencies by gear."""
+    of = Gears(lambda rows: FULL_US * rows, np.random.default_rng(0), STAGED)
+    for _ in range(tickets):
+        gear, counts = of.choose(LEARNT_ROWS)
+        if counts:
+            of.took(gear, 1, latencies_us[gear], latencies_us[gear])
+    return of.gear
+
+
+@pytest.mark.parametrize("best", STAGED)
+def test_of_three_gears_the_fastest_is_found(best):
+    assert settled({gear: 800.0 if gear == best else 1400.0 for gear in STAGED}) == best
+
+
+def test_a_gear_that_exits_make_fast_is_left_for_a_faster_one_with_exits():
+    assert settled({Gear.STAGES: 500.0, Gear.EXITS: 300.0, Gear.PLAIN: 700.0}) == Gear.EXITS
+
+
+def test_a_gear_that_exits_make_fast_is_never_left_for_the_plain_one():
+    of = Gears(lambda rows: FULL_US * rows, np.random.default_rng(0), STAGED)
+    chosen = set()
+    for _ in range(ENOUGH):
+        gear, counts = of.choose(LEARNT_ROWS)
+        chosen.add(gear)
+        if counts:
+            of.took(gear, 1, 500.0, 500.0)
+    assert chosen == {Gear.STAGES, Gear.EXITS}
+
+
 def test_who_waited_long_tells_of_earlier_blocks_and_does_not_count():
     of = gears()
     for _ in range(ENOUGH):

@@ -12,7 +12,14 @@ CLASSES, SIDE, ROWS = 8, 16, 240
 
 
 def tiny_bag(
-    tmp_path: Path, *, mode: str = "ensemble", members: int = 3, seed: int = 0, exit_table: str = "", cuts: str = ""
+    tmp_path: Path,
+    *,
+    mode: str = "ensemble",
+    members: int = 3,
+    seed: int = 0,
+    exit_table: str = "",
+    cuts: str = "",
+    schedule: str = "parallel",
 ) -> Path:
     """A bag file with everything it names, ready for `export_bag`.
 
@@ -23,12 +30,19 @@ def tiny_bag(
         seed: of weights and samples.
         exit_table: lines for the [exit] table.
         cuts: further lines for the [cuts] table.
+        schedule: of the exits.
 
     Returns:
         path of the bag file; the bag is named "tiny", its members "a", "b", ..., its one input IMAGE [1, 16, 16].
     """
     np.save(tmp_path / "samples.npy", noise_rows(ROWS, seed, SIDE))
-    lines = ['name = "tiny"', f'mode = "{mode}"', 'samples = "samples.npy"', f"seed = {seed}"]
+    lines = [
+        'name = "tiny"',
+        f'mode = "{mode}"',
+        'samples = "samples.npy"',
+        f"seed = {seed}",
+        f'schedule = "{schedule}"',
+    ]
     for number in range(members):
         name = "abcdefgh"[number]
         residual_net(tmp_path / f"{name}.onnx", number, seed, CLASSES, SIDE)

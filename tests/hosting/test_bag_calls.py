@@ -12,6 +12,10 @@ BAG = manifest(depths=((1, 0), (1, 1), (2, 2)), weights=(1.0, 1.0))
 ROWS = 3
 
 
+def pairs_of(*exits):
+    return {(member, depth) for exit_ in exits for member, depth in enumerate(BAG.exits[exit_].depths) if depth}
+
+
 def votes(*pairs, rows=ROWS, classes=CLASSES, dtype=np.float32):
     return {pair: np.full((rows, classes), 1 / classes, dtype=dtype) for pair in pairs}
 
@@ -26,34 +30,40 @@ def calls():
 
 
 def test_votes_that_a_call_asked_for_are_taken(calls):
-    secret = calls.open(7, ROWS, np.array([0, 2]))
+    secret = calls.open(ROWS, pairs_of(0, 2), ticket_id=7)
     call, fresh = calls.take(ticket(secret), votes((0, 1)))
     assert call.ticket_id == 7 and set(fresh) == {(0, 1)}
 
 
 def test_the_votes_are_copied_since_the_server_frees_its_memory(calls):
-    secret = calls.open(7, ROWS, np.array([0]))
+    secret = calls.open(ROWS, pairs_of(0), ticket_id=7)
     arrived = votes((0, 1))
     _, fresh = calls.take(ticket(secret), arrived)
     arrived[0, 1][:] = 0
     assert fresh[0, 1].any()
 
 
+def test_a_call_of_some_rows_names_them(calls):
+    secret = calls.open(2, pairs_of(0), ticket_id=7, ticket_rows=np.array([1, 3]))
+    call, _ = calls.take(ticket(secret, rows=2), votes((0, 1), rows=2))
+    assert call.ticket_rows.tolist() == [1, 3]
+
+
 def test_a_second_vote_for_the_same_member_and_depth_is_never_taken(calls):
-    secret = calls.open(7, ROWS, np.array([0, 1, 2]))
+    secret = calls.open(ROWS, pairs_of(0, 1, 2), ticket_id=7)
     calls.take(ticket(secret), votes((0, 1)))
     _, fresh = calls.take(ticket(secret), votes((0, 1), (1, 1)))
     assert set(fresh) == {(1, 1)}
 
 
 def test_a_vote_that_the_call_did_not_ask_for_is_not_taken(calls):
-    secret = calls.open(7, ROWS, np.array([0]))
+    secret = calls.open(ROWS, pairs_of(0), ticket_id=7)
     _, fresh = calls.take(ticket(secret), votes((0, 2), (1, 2)))
     assert not fresh
 
 
 def test_a_secret_is_void_after_its_call(calls):
-    secret = calls.open(7, ROWS, np.array([2]))
+    secret = calls.open(ROWS, pairs_of(2), ticket_id=7)
     calls.close(secret)
     with pytest.raises(RefusedTapError, match="under way"):
         calls.take(ticket(secret), votes((0, 2), (1, 2)))
@@ -77,14 +87,14 @@ def test_a_secret_is_void_after_its_call(calls):
     ids=["guess", "rows", "dtype", "shape", "empty", "mixed", "vote rows", "classes", "vote dtype", "no votes"],
 )
 def test_what_does_not_fit_the_call_is_refused_and_counted(calls, tensor, arrays):
-    secret = calls.open(7, ROWS, np.array([0, 2]))
+    secret = calls.open(ROWS, pairs_of(0, 2), ticket_id=7)
     with pytest.raises(RefusedTapError) as refusal:
         calls.take(tensor(secret), arrays)
     assert calls.refused == 1 and str(secret) not in str(refusal.value)
 
 
 def test_a_call_can_collect_its_votes(calls):
-    secret = calls.open(7, ROWS, np.array([2]), collect=True)
+    secret = calls.open(ROWS, pairs_of(2))
     calls.take(ticket(secret), votes((0, 2), (1, 2)))
     assert set(calls.close(secret).votes) == {(0, 2), (1, 2)}
 
@@ -93,7 +103,7 @@ def test_a_call_can_collect_its_votes(calls):
 def test_no_two_calls_under_way_share_a_secret(drawn):
     source = iter([*drawn, *range(100, 200)])
     calls = BagCalls(BAG, draw=lambda: next(source))
-    opened = [calls.open(number, 1, np.array([2])) for number in range(len(drawn))]
+    opened = [calls.open(1, pairs_of(2), number) for number in range(len(drawn))]
     assert len(set(opened)) == len(opened)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from exeunt import contract
+from exeunt.bag_stages import BagStages
 from exeunt.deciding.calibration import load_calibration
 from exeunt.errors import ConfigError
 from exeunt.hosting.assembly import make_controller
@@ -104,13 +105,14 @@ def _controller_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
 
 
 def _pruning_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
-    """An input whose users are all pruned makes Triton fail the call: each must feed the last tap, always requested."""
-    last = contract.tap_name(len(manifest.exits) - 1)
-    fed = {tensor for step in needed_steps(model, last) for tensor in step.input_map.values()}
-    for port in model.config.inputs:
-        if port.name not in fed:
-            what = f"does not lead to {last}; a ticket that wants no other tap would fail"
-            yield Problem(f"{model.name}/{CONFIG_FILE}", f"input {port.name!r}", what, AGAIN)
+    """An input whose users are all pruned makes Triton fail the call: each must feed the last tap of every stage."""
+    stages = BagStages(manifest)
+    for tap in dict.fromkeys((*(stages.taps[end] for end in stages.ends), stages.full)):
+        fed = {tensor for step in needed_steps(model, tap.name) for tensor in step.input_map.values()}
+        for port in model.config.inputs:
+            if port.name not in fed:
+                what = f"does not lead to {tap.name}; a call that asks for no other tap would fail"
+                yield Problem(f"{model.name}/{CONFIG_FILE}", f"input {port.name!r}", what, AGAIN)
 
 
 def _label_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:

@@ -59,7 +59,7 @@ class BagFile:
         labels: names of the classes; None to take those of the members' files, or to count them.
         mode: "ensemble": Triton runs the segments; "engine": the controller's own workers do, for CPUs.
         vote: "soft" is the mean of probabilities, "hard" counts each member's label.
-        schedule: "parallel": members side by side; "cascade" and "auto" in engine mode only.
+        schedule: "parallel": members side by side; "cascade": one after another; "auto": whatever answers soonest.
         seed: of splits and ramp training.
         inputs: names of the bag's inputs in their order; empty for all that members take.
         preprocess: ONNX file of what is done before, once for all members; its inputs are then the public ones.
@@ -133,11 +133,6 @@ class BagFile:
         ):
             if value not in allowed:
                 raise unknown(key, value, allowed, where)
-        if self.schedule != "parallel" and self.mode != "engine":
-            raise ConfigError(
-                f'{where}: schedule = {self.schedule!r} needs mode = "engine": Triton\'s ensembles run all members '
-                'side by side (allowed with mode = "ensemble": parallel)'
-            )
         check_name(self.name, f"{where}: name")
         if not self.members:
             raise ConfigError(f"{where}: no [[member]]; a bag has at least one")

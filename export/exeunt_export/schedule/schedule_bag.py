@@ -1,4 +1,4 @@
-"""The exits of a bag in engine mode: chosen, with their weights, from measured times and the calibration rows."""
+"""The exits of a bag: chosen, with their weights, from measured times and the calibration rows."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.nda
     """The plan with the exits of the bag's schedule and the weights of their votes.
 
     Args:
-        opened: the bag; in ensemble mode nothing changes, nor where no exits are wanted.
+        opened: the bag; nothing changes where no exits are wanted, nor in ensemble mode with members side by side.
         plan: with the exits of the parallel schedule.
         probabilities: (member, depth) -> float32 [samples, classes].
     """
     bag = opened.bag
-    if bag.mode != "engine" or not bag.cuts.exits:
-        return plan
-    if bag.schedule == "parallel" and len(plan.exits) == 1:
+    if not bag.cuts.exits or (bag.schedule == "parallel" and (bag.mode == "ensemble" or len(plan.exits) == 1)):
         return plan
     evaluator = ScheduleEvaluator(schedule_inputs(opened, plan, probabilities))
-    exits = choose(bag.schedule, evaluator, plan.exits).exits
+    # stages of ensemble mode end where whole members have: no other order of segments saves work there
+    kind = bag.schedule if bag.mode == "engine" else "cascade"
+    exits = choose(kind, evaluator, plan.exits).exits
     return dataclasses.replace(plan, exits=exits, weights=tuple(evaluator.weights(depths) for depths in exits))
 
 
@@ -54,7 +54,7 @@ def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, 
         },
         weights=[member.weight for member in bag.members],
         vote=bag.vote,
-        workers=workers_of(bag.settings),
+        workers=workers_of(bag.settings) if bag.mode == "engine" else 1,  # stages come one after the other
         max_loss=bag.settings.max_loss,
         confidence=bag.settings.confidence,
         exit_us=DECISION_US + (plan.ramp_us / ramps if ramps else 0.0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,13 @@ from exeunt.manifest import Exit, Member, Segment
 from exeunt_export import onnxfiles, voting
 from exeunt_export.features import CHUNK_ROWS, chunks, create
 from exeunt_export.mapped import let_go
-from exeunt_export.planning import align
 from exeunt_export.planning.cut_members import CutMember
 from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.profile import latency
 from exeunt_export.ramps.heads import build_heads
 from exeunt_export.ramps.train import AnyRamp, Key
-from exeunt_export.schedule import schedule_bag
+from exeunt_export.schedule import schedule_bag, stage_times
 from exeunt_export.stages import Stages
 
 _FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
@@ -130,11 +128,10 @@ def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], a
 
 
 def _elapsed(opened: Opened, members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int) -> list[float]:
-    """When each exit is reached with `size` rows: members side by side, or as the engine's workers allow."""
+    """When each exit is reached with `size` rows: by stages, or as the engine's workers allow."""
     if opened.bag.mode == "engine":
         return schedule_bag.elapsed_us(members, exits, size, workers_of(opened.bag.settings))
-    reached = [list(accumulate(segment.cost_us[size] for segment in member.segments)) for member in members]
-    return [align.elapsed(reached, depths) for depths in exits]
+    return stage_times.elapsed_us(opened.inputs, members, exits, size)
 
 
 def _agreement(opened: Opened, plan: ExitPlan, number: int, known: Mapping[Key, np.ndarray]) -> float:

@@ -13,9 +13,10 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt import contract
+from exeunt.bag_stages import BagStages, Tap
 from exeunt.contract import FEATURES, PROBABILITIES, TAPPED, TICKET, features_name, votes_name
 from exeunt.errors import ConfigError
-from exeunt.manifest import Manifest, Tensor
+from exeunt.manifest import Exit, Manifest, Tensor
 from exeunt_export import onnxfiles
 from exeunt_export.bagfile.bagfile import Serving
 from exeunt_export.writing import configs, readme
@@ -191,7 +192,9 @@ def _features(manifest: Manifest, member: int, depth: int) -> Tensor:
 
 def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
     inputs = [*manifest.inputs, Tensor(TICKET, "int64", (1,))]
-    taps = [Tensor(contract.tap_name(e), "int64", (1,)) for e in range(len(manifest.exits))]
+    stages = BagStages(manifest)
+    extra = [stages.full] if stages.full not in stages.taps else []
+    taps = [Tensor(tap.name, "int64", (1,)) for tap in (*stages.taps, *extra)]
     ensemble = configs.Ensemble(serving, inputs, taps)
     public = {input_.name for input_ in manifest.inputs}
 
@@ -211,27 +214,33 @@ def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
                 {input_.name: within(member.name, input_.name, depth) for input_ in segment.inputs},
                 {model.name: within(member.name, model.name, depth) for model in made},
             )
-    for number, exit_ in enumerate(manifest.exits):
-        _add_exit(ensemble, manifest, number, exit_.depths, exit_.heads)
+    for number, (exit_, tap) in enumerate(zip(manifest.exits, stages.taps, strict=True)):
+        heads_votes = _add_heads(ensemble, manifest, number, exit_)
+        _add_tap(ensemble, manifest, tap, heads_votes)
+    for tap in extra:
+        _add_tap(ensemble, manifest, tap, {})
     _write_ensemble(root, contract.bag_model(manifest.bag), ensemble, None)
 
 
-def _add_exit(
-    ensemble: configs.Ensemble, manifest: Manifest, number: int, depths: tuple[int, ...], heads: str | None
-) -> None:
-    """Heads and tap of one exit; an ensemble tensor is written once, so the heads' votes carry the exit's name."""
-    votes = {}
-    ramps = midway(manifest, depths)
-    for m, d in enumerate(depths):
-        if d:
-            name = votes_name(manifest.members[m].name, d)
-            votes[name] = f"e{number}.{name}" if (m, d) in ramps else name
-    if heads is not None:
-        features = [features_name(manifest.members[m].name, d) for m, d in ramps]
-        made = [votes_name(manifest.members[m].name, d) for m, d in ramps]
-        ensemble.step(heads, {feature: feature for feature in features}, {model: votes[model] for model in made})
-    tap = {TICKET: TICKET, **votes}
-    ensemble.step(contract.exit_model(manifest.bag), tap, {TAPPED: contract.tap_name(number)})
+def _add_heads(ensemble: configs.Ensemble, manifest: Manifest, number: int, exit_: Exit) -> dict[str, str]:
+    """The heads of one exit; vote -> name in the ensemble, where a tensor is written once, so theirs carry the exit's.
+
+    Returns:
+        nothing where every voting member has finished.
+    """
+    if exit_.heads is None:
+        return {}
+    ramps = midway(manifest, exit_.depths)
+    features = [features_name(manifest.members[m].name, d) for m, d in ramps]
+    made = {name: f"e{number}.{name}" for name in (votes_name(manifest.members[m].name, d) for m, d in ramps)}
+    ensemble.step(exit_.heads, {feature: feature for feature in features}, made)
+    return made
+
+
+def _add_tap(ensemble: configs.Ensemble, manifest: Manifest, tap: Tap, heads_votes: dict[str, str]) -> None:
+    names = [votes_name(manifest.members[m].name, d) for m, d in sorted(tap.pairs)]
+    inputs = {TICKET: TICKET, **{name: heads_votes.get(name, name) for name in names}}
+    ensemble.step(contract.exit_model(manifest.bag), inputs, {TAPPED: tap.name})
 
 
 def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) -> None:

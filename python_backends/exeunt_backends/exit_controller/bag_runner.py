@@ -1,80 +1,176 @@
-"""Ensemble mode: a ticket's members run as one call of NAME_bag, by Triton's own ensemble scheduling."""
+"""Ensemble mode: a ticket's members run by calls of NAME_bag, one per stage, by Triton's own ensemble scheduling."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from exeunt.contract import EARLY, TICKET, bag_model, tap_name
+from exeunt.bag_stages import BagStages
+from exeunt.contract import EARLY, TICKET, bag_model
+from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.errors import ServingError
+from exeunt.hosting.stage_queue import StageQueue, TicketWork
+
+URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback runs beside urgent calls
 
 
 class BagRunner:
-    """Runs a ticket as one call of NAME_bag, which asks only for the taps of the wanted exits.
+    """Runs tickets stage by stage; each call asks only for the taps of its stage and takes only the rows that are left.
 
     A call that fails is made again, request by request: so that one bad request fails nobody else, and so that answers
     which left early are still confirmed.
     """
 
     def __init__(self, manifest, calls, guard):
+        settings = manifest.settings
         self._model = bag_model(manifest.bag)
-        self._last = len(manifest.exits) - 1
+        self._stages = BagStages(manifest)
         self._calls = calls
         self._guard = guard
-        self._at_work = set()  # ticket ids
-        self._lock = threading.Lock()
-        # each call blocks one thread of ours and one of Triton's pool until the last tap
-        self._pool = ThreadPoolExecutor(manifest.settings.max_tickets, thread_name_prefix="exeunt-bag")
+        self._queue = StageQueue(manifest.max_batch_size, URGENT_SHARE * settings.max_unconfirmed_rows)
+        self._sampling = FinishProbability(
+            backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability
+        )
+        self._changed = threading.Condition()
+        self._closing = False
+        self._work_us = self._full_work_us = 0.0
+        # each call blocks one thread of ours and one of Triton's pool until its last tap
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"exeunt-bag-{number}", daemon=True)
+            for number in range(settings.max_tickets)
+        ]
 
     @property
     def at_work(self):
-        """See exeunt.hosting.host.Runner."""
-        return len(self._at_work)
+        """See exeunt.hosting.host.Runner: feedback that waits takes nobody's place."""
+        return self._queue.places
 
     plain_tickets = None  # see exeunt.hosting.host.Runner
 
     def attach(self, host):
         """See exeunt.hosting.host.Runner."""
         self._host = host
+        if len(self._stages.ends) > 1:
+            host.thin_late()
+        for thread in self._threads:
+            thread.start()
 
     def start(self, ticket, inputs):
         """See exeunt.hosting.host.Runner."""
-        with self._lock:
-            self._at_work.add(ticket.id)
-        self._pool.submit(self._work, ticket, inputs)
+        work = TicketWork(ticket, inputs, self._stages.calls(ticket.wanted, ticket.staged))
+        with self._changed:
+            self._full_work_us += self._stages.full_work_us * ticket.rows
+            self._add(work)
 
     def close(self):
         """See exeunt.hosting.host.Runner."""
-        self._pool.shutdown(wait=True)
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def metrics(self):
-        """Triton's own statistics cover the segments."""
-        return {"calls": float(self.at_work), "refused_taps_total": float(self._calls.refused)}
+        """Numbers for operators; Triton's own statistics cover the segments."""
+        with self._changed:
+            queue = self._queue
+            return {
+                "calls": float(queue.urgent_running + queue.feedback_running),
+                "feedback_tickets": float(queue.feedback_tickets),
+                "backlog_rows": queue.backlog,
+                "finish_probability": self._sampling.q,
+                "work_us_total": self._work_us,
+                "full_work_us_total": self._full_work_us,
+                "refused_taps_total": float(self._calls.refused),
+            }
 
-    def _work(self, ticket, inputs):
-        """All that is done for a ticket, in a thread of the pool."""
-        try:
-            if self._host.awaited(ticket.id):
-                self._run(ticket, inputs)
-        except Exception as error:  # an edge: the clients must hear of it
-            self._guard.survived("call of the bag", error)
-            self._host.failed(ticket.id, ServingError(f"{self._model}: {error!r}"))
-        finally:
-            with self._lock:
-                self._at_work.discard(ticket.id)
+    def _add(self, work):
+        self._queue.add(work)
+        self._changed.notify()
+
+    def _serve(self):
+        """A thread's life: nothing that goes wrong in it may end it, for tickets would wait for ever."""
+        while (call := self._next()) is not None:
+            try:
+                self._make(call)
+            except Exception as error:  # an edge: the clients must hear of it
+                self._guard.survived("call of the bag", error)
+                for work in call.works:
+                    self._host.failed(work.ticket.id, ServingError(f"{self._model}: {error!r}"))
+            with self._changed:
+                self._queue.ended(call)
+                self._sampling.update(self._queue.backlog, self._host.now_us())
             self._host.work_ended()
 
-    def _run(self, ticket, inputs):
-        problem = self._call(ticket.id, inputs, np.flatnonzero(ticket.wanted))
-        if not self._host.awaited(ticket.id):  # as it should be: the last tap has brought the full vote
+    def _next(self):
+        """Wait for the next call; None when the runner closes."""
+        with self._changed:
+            while not self._closing:
+                call = self._queue.next()
+                if call is not None:
+                    if self._queue.urgent_waits:
+                        self._changed.notify()
+                    return call
+                self._changed.wait()
+        return None
+
+    def _make(self, call):
+        """All that a call needs; what is left of its tickets goes back into the queue."""
+        parts = [(work, rows) for work in call.works if len(rows := self._rows_of(work))]
+        if not parts:
             return
+        if call.feedback and len(parts) > 1:
+            self._share(parts, call.taps)
+        else:
+            for work, rows in parts:
+                self._single(work, rows, call.taps)
+        for work, _ in parts:
+            if not call.feedback and work.calls and self._host.awaited(work.ticket.id):
+                with self._changed:
+                    self._add(work)
+
+    def _rows_of(self, work):
+        """Rows (indices) of a ticket that run now; answered ones are tossed before."""
+        if not self._host.awaited(work.ticket.id):
+            return np.zeros(0, dtype=np.intp)
+        if work.begun:
+            self._host.thin(work.ticket.id, self._sampling.q)
+        work.begun = True
+        return np.flatnonzero(work.ticket.running)
+
+    def _single(self, work, rows, taps):
+        """One ticket's call; its votes go to the host as they come."""
+        ticket = work.ticket
+        everything = len(rows) == ticket.rows
+        inputs = work.inputs if everything else {name: array[rows] for name, array in work.inputs.items()}
+        call, problem = self._call(len(rows), inputs, taps, ticket.id, None if everything else rows)
+        if not call.expected or not self._host.awaited(ticket.id):
+            if self._sampling.q < 1.0:  # under load what will not run is let go of at once
+                self._host.thin(ticket.id, self._sampling.q)
+            return
+        work.calls.clear()
         problem = problem or "it ended before its last tap"
         early = ticket.finishes & ~ticket.open & (ticket.reason == EARLY)
         if len(ticket.requests) > 1 or early.any():
-            self._again(ticket, inputs, problem)
+            self._again(ticket, work.inputs, problem)
         else:
             self._host.failed(ticket.id, ServingError(f"{self._model}: {problem}"))
+
+    def _share(self, parts, taps):
+        """Feedback of several tickets in one call."""
+        names = parts[0][0].inputs
+        inputs = {name: np.concatenate([work.inputs[name][rows] for work, rows in parts]) for name in names}
+        counts = [len(rows) for _, rows in parts]
+        call, _ = self._call(sum(counts), inputs, taps)
+        if call.expected:  # find out whose rows are bad
+            for work, rows in parts:
+                self._single(work, rows, taps)
+            return
+        ends = np.cumsum(counts)
+        for (work, rows), end in zip(parts, ends, strict=True):
+            own = {pair: array[end - len(rows) : end] for pair, array in call.votes.items()}
+            self._host.arrived(work.ticket.id, own, rows)
 
     def _again(self, ticket, inputs, problem):
         """Full votes, request by request; only rows whose own call fails are failed."""
@@ -84,13 +180,14 @@ class BagRunner:
             rows = np.arange(request.first_row, request.first_row + request.rows)
             if not ticket.running[rows].any():
                 continue
-            collected, found = self._collect(ticket.id, {name: array[rows] for name, array in inputs.items()})
-            if collected is None:
-                problem = found
+            own = {name: array[rows] for name, array in inputs.items()}
+            call, found = self._call(request.rows, own, [self._stages.full])
+            if call.expected:
+                problem = found or problem
                 bad.append(rows)
                 continue
             good.append(rows)
-            for pair, array in collected.items():
+            for pair, array in call.votes.items():
                 votes.setdefault(pair, []).append(array)
         if bad:
             self._host.failed(ticket.id, ServingError(f"{self._model}: {problem}"), np.concatenate(bad))
@@ -98,25 +195,17 @@ class BagRunner:
             joined = {pair: np.concatenate(parts) for pair, parts in votes.items()}
             self._host.arrived(ticket.id, joined, np.concatenate(good))
 
-    def _collect(self, ticket_id, inputs):
-        """(member, depth) -> votes of the last exit, or None, and what went wrong."""
-        rows = len(next(iter(inputs.values())))
-        secret = self._calls.open(ticket_id, rows, np.array([self._last]), collect=True)
-        problem = None
+    def _call(self, rows, inputs, taps, ticket_id=None, ticket_rows=None):
+        """Make a call; without a ticket its votes are collected. The call, and what Triton said went wrong, or None."""
+        pairs = frozenset().union(*(tap.pairs for tap in taps))
+        with self._changed:
+            self._work_us += self._stages.work_us(taps) * rows
+        secret = self._calls.open(rows, pairs, ticket_id, ticket_rows)
         try:
-            problem = self._execute(secret, rows, inputs, [tap_name(self._last)])
+            problem = self._execute(secret, rows, inputs, [tap.name for tap in taps])
         finally:
             call = self._calls.close(secret)
-        return (None, problem or "it ended before its last tap") if call.expected else (call.votes, None)
-
-    def _call(self, ticket_id, inputs, exits):
-        """Make the call; its votes go to the host as they come. What went wrong, or None."""
-        rows = len(next(iter(inputs.values())))
-        secret = self._calls.open(ticket_id, rows, exits)
-        try:
-            return self._execute(secret, rows, inputs, [tap_name(exit_) for exit_ in exits])
-        finally:
-            self._calls.close(secret)
+        return call, problem
 
     def _execute(self, secret, rows, inputs, taps):
         tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()]

@@ -97,8 +97,8 @@ class TritonPythonModel:
             ticket = inputs.pop(TICKET)
             votes = {self._votes[name]: array for name, array in inputs.items() if name in self._votes}
             call, fresh = self._calls.take(ticket, votes)
-            if call.votes is None and fresh:
-                self._host.arrived(call.ticket_id, fresh)
+            if call.ticket_id is not None and fresh:
+                self._host.arrived(call.ticket_id, fresh, call.ticket_rows)
         except RefusedTapError:
             pass  # counted; a line for each would let a stranger fill the disk
         except Exception as error:

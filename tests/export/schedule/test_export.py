@@ -18,8 +18,7 @@ TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}
 @pytest.fixture(scope="module", params=["parallel", "auto"])
 def exported(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    bag = tiny_bag(folder, mode="engine")
-    bag.write_text(f'schedule = "{request.param}"\n' + bag.read_text(encoding="utf-8"), encoding="utf-8")
+    bag = tiny_bag(folder, mode="engine", schedule=request.param)
     report = export_bag(bag, folder / "repository")
     return report.manifest, folder / "repository" / "tiny_exit" / "1"
 

@@ -1,0 +1,118 @@
+"""Stages of ensemble mode: which members one call of NAME_bag runs, and which votes its taps bring.
+
+A bag whose exits come after whole members need not run all of them for everybody. A stage ends at an early exit at
+which every member has finished or has not begun: the next call goes on from there with the rows that are left, and
+nothing runs twice. Triton itself prunes the ensemble to the taps that a call asks for.
+
+Triton fails a call where all users of one of the ensemble's inputs are pruned. So a stage ends only where the members
+before it and those after it take all inputs of the bag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.contract import TAP_FULL, tap_name
+from exeunt.manifest import Manifest, Member, Tensor
+
+Pair = tuple[int, int]  # (member, depth)
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """An output of NAME_bag that sends votes to the exit controller when it is asked for.
+
+    Attributes:
+        name: of the output.
+        pairs: the votes that it sends.
+    """
+
+    name: str
+    pairs: frozenset[Pair]
+
+
+class BagStages:
+    """The stages of a bag and its taps.
+
+    Args:
+        manifest: of the bag.
+
+    Attributes:
+        ends: numbers of the exits at which stages end, ascending; the last exit is the last.
+        taps: by exit; each sends its exit's votes, but for those of members that an earlier stage has finished.
+        full: sends all members' final votes; with one stage it is the last exit's tap.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.ends = stage_ends(manifest.inputs, manifest.members, [exit_.depths for exit_ in manifest.exits])
+        self._members_us = [
+            [segment.cost_us[min(segment.cost_us)] if segment.cost_us else 0.0 for segment in member.segments]
+            for member in manifest.members
+        ]
+        self.taps: list[Tap] = []
+        finished: set[Pair] = set()
+        for number, exit_ in enumerate(manifest.exits):
+            pairs = {(member, depth) for member, depth in enumerate(exit_.depths) if depth}
+            self.taps.append(Tap(tap_name(number), frozenset(pairs - finished)))
+            if number in self.ends:
+                finished = pairs
+        self.full = Tap(TAP_FULL, frozenset(finished)) if len(self.ends) > 1 else self.taps[-1]
+
+    def calls(self, wanted: np.ndarray, staged: bool) -> list[list[Tap]]:
+        """The calls that a ticket needs, each with its taps.
+
+        Args:
+            wanted: bool [exits], exits whose votes are asked for; the last always.
+            staged: one call per stage, as far as somebody may leave at its end; else one call for everything.
+        """
+        if not wanted[:-1].any():
+            return [[self.full]]
+        calls: list[list[Tap]] = [[]]
+        for number, tap in enumerate(self.taps):
+            ends = number in self.ends
+            if wanted[number] or ends:  # an end's tap brings votes that later exits need
+                calls[-1].append(tap)
+            if staged and ends and wanted[number] and tap is not self.taps[-1]:
+                calls.append([])
+        return calls
+
+    def work_us(self, taps: Sequence[Tap]) -> float:
+        """Time of the segments that a call for `taps` runs for one row, summed over members, as profiled."""
+        deepest: dict[int, int] = {}
+        for member, depth in frozenset[Pair]().union(*(tap.pairs for tap in taps)):
+            deepest[member] = max(depth, deepest.get(member, 0))
+        return sum(sum(self._members_us[member][:depth]) for member, depth in deepest.items())
+
+    @property
+    def full_work_us(self) -> float:
+        """Time of all segments for one row, as profiled."""
+        return sum(map(sum, self._members_us))
+
+
+def stage_ends(
+    inputs: Sequence[Tensor], members: Sequence[Member], exits: Sequence[tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Numbers of the exits at which stages end, ascending; the last exit is the last.
+
+    Args:
+        inputs: of the bag.
+        members: of the bag.
+        exits: depths by member, none ever shallower than in the exit before.
+    """
+
+    def take_all(some: set[int]) -> bool:
+        taken = {tensor.name for member in some for segment in members[member].segments for tensor in segment.inputs}
+        return bool(some) and {tensor.name for tensor in inputs} <= taken
+
+    ends: list[int] = []
+    begun: set[int] = set()  # members of the stages before
+    for number, depths in enumerate(exits[:-1]):
+        finished = {member for member, depth in enumerate(depths) if depth}
+        whole = all(depths[member] == members[member].depth for member in finished)
+        if whole and take_all(finished - begun) and take_all(set(range(len(members))) - finished):
+            ends.append(number)
+            begun = finished
+    return (*ends, len(exits) - 1)

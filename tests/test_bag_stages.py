@@ -1,0 +1,101 @@
+"""Stages: what each call of NAME_bag runs and brings."""
+
+import dataclasses
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exeunt.bag_stages import BagStages
+from exeunt.contract import TAP_FULL
+from exeunt.manifest import Tensor
+from tests.deciding.controller_bag import manifest
+
+CASCADE = ((1, 0, 0), (2, 0, 0), (2, 1, 0), (2, 3, 0), (2, 3, 2))
+PARALLEL = ((1, 1, 1), (2, 2, 1), (2, 3, 2))
+
+
+def staged(depths):
+    return BagStages(manifest(depths=depths, weights=(1.0,) * len(depths[0])))
+
+
+def pairs_of(depths):
+    return {(member, depth) for member, depth in enumerate(depths) if depth}
+
+
+@st.composite
+def any_exits(draw):
+    """Exits of a bag in an order that runs some member's next segment, or several."""
+    full = draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
+    now, exits = [0] * len(full), []
+    while now != full:
+        for member in draw(st.sets(st.sampled_from([m for m, d in enumerate(now) if d < full[m]]), min_size=1)):
+            now[member] += 1
+        if now == full or draw(st.booleans()):
+            exits.append(tuple(now))
+    return tuple(exits)
+
+
+def test_a_stage_ends_where_every_member_has_finished_or_has_not_begun():
+    assert staged(CASCADE).ends == (1, 3, 4)
+
+
+def test_members_side_by_side_are_one_stage():
+    stages = staged(PARALLEL)
+    assert stages.ends == (2,)
+    assert stages.full is stages.taps[-1]
+
+
+def test_a_ticket_by_stages_makes_one_call_for_each():
+    calls = staged(CASCADE).calls(np.ones(5, dtype=bool), staged=True)
+    assert [[tap.name for tap in taps] for taps in calls] == [["TAP_0", "TAP_1"], ["TAP_2", "TAP_3"], ["TAP_4"]]
+
+
+def test_a_stage_at_whose_end_nobody_may_leave_shares_the_next_call():
+    wanted = np.array([True, False, True, True, True])
+    assert len(staged(CASCADE).calls(wanted, staged=True)) == 2
+
+
+def test_a_ticket_that_wants_the_full_vote_only_asks_one_tap():
+    (taps,) = staged(CASCADE).calls(np.array([False] * 4 + [True]), staged=True)
+    assert [tap.name for tap in taps] == [TAP_FULL]
+
+
+def test_the_work_of_a_call_is_that_of_the_segments_it_needs():
+    stages = staged(CASCADE)
+    calls = stages.calls(np.ones(5, dtype=bool), staged=True)
+    assert [stages.work_us(taps) for taps in calls] == [20.0, 30.0, 20.0]
+    assert stages.full_work_us == 70.0
+
+
+def test_a_stage_ends_only_where_members_before_and_after_take_all_inputs():
+    bag = manifest(depths=((1, 0), (1, 1)), weights=(1.0, 1.0))
+    other = Tensor("other", "float32", (2,))
+    first, second = bag.members
+    wider = dataclasses.replace(second.segments[0], inputs=(*second.segments[0].inputs, other))
+    bag = dataclasses.replace(
+        bag, inputs=(*bag.inputs, other), members=(first, dataclasses.replace(second, segments=(wider,)))
+    )
+    assert BagStages(bag).ends == (1,)
+
+
+@given(any_exits(), st.data())
+def test_every_vote_of_a_wanted_exit_has_come_when_its_call_has_ended(exits, data):
+    stages = staged(exits)
+    wanted = np.array([*data.draw(st.lists(st.booleans(), min_size=len(exits) - 1, max_size=len(exits) - 1)), True])
+    come: set = set()
+    asked: set = set()
+    for taps in stages.calls(wanted, data.draw(st.booleans())):
+        come |= {pair for tap in taps for pair in tap.pairs}
+        asked |= {tap.name for tap in taps}
+        for number, depths in enumerate(exits):
+            if wanted[number] and f"TAP_{number}" in asked:
+                assert pairs_of(depths) <= come
+    assert pairs_of(exits[-1]) <= come
+
+
+@given(any_exits())
+def test_by_stages_no_segment_runs_twice(exits):
+    stages = staged(exits)
+    calls = stages.calls(np.ones(len(exits), dtype=bool), staged=True)
+    assert sum(stages.work_us(taps) for taps in calls) == stages.full_work_us
