@@ -47,7 +47,7 @@ GAUGES = {
     "handed over, and luck where q < 1",
     "exeunt_max_unconfirmed_rows": "Most early rows that may await their full vote: the constant of the promise",
     "exeunt_feedback_probability": "Probability with which an answered row is finished for feedback",
-    "exeunt_gear": "Numbers of the gears, by name: plain is 1 where exits do not pay and are left out, stages where members run in turn",
+    "exeunt_gear": "Numbers of the gears, by name: plain and stages are 1 while in use",
     "exeunt_tuner": "The tuner's own numbers, by name",
     "exeunt_runner": "The runner's own numbers, by name",
     "exeunt_store": "Numbers of the store that replicas share, by name: reachable is 1 while it answers",
