@@ -2,7 +2,7 @@
 
 A candidate lives from the job that fits it to the judgement that takes or drops it. It is judged only by rows that came
 after the rows it was fitted to. Processor time is an account: it earns `cpu_share` of a core as time passes, a job
-takes what it took.
+takes what it took. So over any time jobs take at most that share and ADVANCE_CPU_S, and what was saved up before.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ FIRST_ROWS = 256  # to fit to
 BETWEEN_ROWS = 128  # new ones between two fits
 JUDGE_ROWS = 256  # later rows before a candidate is judged, and between two judgements
 LATEST_ROWS = 1024  # of them; a candidate that has not proved itself on so many is dropped
-LEARN_ROWS = 4096  # in the reservoir, where the bytes allow
+LEARN_ROWS = 2048  # in the reservoir, where the bytes allow
 LATEST_SHARE = 0.25  # of the bytes
-FIRST_CPU_S = 2.0  # what a job is taken to need before one has run
+ADVANCE_CPU_S = 2.0  # at the start: so that a new server need not save up for its first fit
+FIRST_ROW_CPU_S = 0.004  # what a job is taken to need for a row before one has run
 MOST_CPU_S = 20.0  # that can be saved up, and so the longest job
 
 
@@ -101,10 +102,10 @@ class Learner:
         self._judged_at = 0
         self._fitted_at = 0
         self._next_number = 0
-        self._balance_s = 0.0
+        self._balance_s = ADVANCE_CPU_S
         self._at_us: int | None = None
-        self._expected_s = {"fit": FIRST_CPU_S, "judge": FIRST_CPU_S / 2}
-        self._out: str | None = None
+        self._row_cpu_s = {"fit": FIRST_ROW_CPU_S, "judge": FIRST_ROW_CPU_S / 2}
+        self._out: tuple[str, int] | None = None  # kind and rows of the job that is out
         self._seed = seed
         self._counts = dict.fromkeys(("fits", "judgements", "changes", "failures"), 0)
         self._gain = 0.0
@@ -132,12 +133,14 @@ class Learner:
         Args:
             eps: the promised loss.
         """
-        kind = "fit" if self._candidate is None else "judge"
-        if self.frozen or self._out is not None or self._balance_s < self._expected_s[kind]:
+        if self.frozen or self._out is not None or not self._exported:
             return None
-        found = self._fit(eps) if kind == "fit" else self._judge(eps)
-        self._out = None if found is None else kind
-        return found
+        if self._candidate is None:
+            return self._fit(eps) if self._affords("fit", len(self._reservoir)) else None
+        return self._judge(eps) if self._affords("judge", self._latest.since(self._judge_from)) else None
+
+    def _affords(self, kind: str, rows: int) -> bool:
+        return self._balance_s >= min(self._row_cpu_s[kind] * rows, MOST_CPU_S / 2)
 
     def _fit(self, eps: float) -> Job | None:
         new = self._next_number - self._fitted_at
@@ -161,13 +164,13 @@ class Learner:
         self, eps: float, rows: ServedRows, weights: np.ndarray, candidate: Mapping[Pair, Head] | None = None
     ) -> Job:
         self._seed += 1
+        self._out = ("fit" if candidate is None else "judge", len(rows))
         now = self._exported | dict(self.heads.table)
         return Job(self.shape, now, eps, self._seed, self._balance_s, rows, weights, candidate)
 
     def finished(self, outcome: Outcome) -> Change | None:
         """A job has ended; the heads to serve with from now on, if they change."""
-        kind, self._out = self._out, None
-        self._pay(kind, outcome.cpu_s)
+        kind = self._pay(outcome.cpu_s)
         if kind == "fit":
             self._counts["fits"] += 1
             self._candidate = dict(outcome.heads) or None
@@ -183,16 +186,18 @@ class Learner:
 
     def failed(self, cpu_s: float) -> None:
         """A job came to nothing; its candidate, if any, goes with it."""
-        kind, self._out = self._out, None
-        self._pay(kind, cpu_s)
+        self._pay(cpu_s)
         self._counts["failures"] += 1
         self._candidate = None
 
-    def _pay(self, kind: str | None, cpu_s: float) -> None:
+    def _pay(self, cpu_s: float) -> str:
+        """The job that was out has taken so much processor time; its kind."""
+        assert self._out is not None
+        (kind, rows), self._out = self._out, None
         self.cpu_s += cpu_s
         self._balance_s -= cpu_s
-        if kind is not None and cpu_s > 0.0:
-            self._expected_s[kind] = min(cpu_s, MOST_CPU_S / 2)
+        self._row_cpu_s[kind] = cpu_s / max(1, rows)
+        return kind
 
     def replace(self, table: Mapping[Pair, Head]) -> Change:
         """Serve with these heads from now on, because an operator says so."""

@@ -5,7 +5,7 @@ exact line search: one descent is two matrix products, and each step is worth it
 any moment. The newest rows are held out, since those that come next are like them; the step that does best on them is
 kept. What limits the fit is that it starts from a head that was trained on other rows and is stopped early.
 
-Columns of classes that hardly any held row votes for stay as they are: of 1000 classes a stream may show 200.
+Columns of classes that no row votes for stay as they are, and count as one class: of 1000 a stream may show 200.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from exeunt.deciding.heads import Head
 
 HELD_OUT = 0.2  # share of the rows, the newest
 LEAST_ROWS = 64
-MOST_STEPS = 40
-PATIENCE = 3  # steps in a row that do not help the held-out rows
+MOST_STEPS = 24
+PATIENCE = 8  # steps in a row that do not help the held-out rows
 RIDGE = 1e-3  # on the change of a weight, per standard deviation of its feature
-LEAST_SHARE = 0.01  # a class that some row gives this much may change its column
+LEAST_SHARE = 0.1  # a class that the full vote of some row gives this much may change its column
 ENOUGH = 1e-3  # least gain on the held-out rows that makes a new head, in nats
 
 
@@ -32,7 +32,8 @@ class Refit:
 
     Attributes:
         head: the new head; None where nothing better was found in time.
-        before: cross-entropy of the head in use on the held-out rows, nats above the entropy of the full vote's own.
+        before: cross-entropy of the head in use on the held-out rows, nats per row; classes whose columns stay as they
+            are count as one.
         after: the new head's.
         steps: descents made.
     """
@@ -111,6 +112,8 @@ class _Descent:
         self._scores, self._held_scores = scores[:split, self.columns], scores[split:, self.columns]
         self._rest, self._held_rest = rest[:split], rest[split:]
         self._goal, self._held_goal = goal[:split], goal[split:]
+        left = np.maximum(1.0 - self._held_goal.sum(axis=1), 0.0)  # what the full vote gives the others
+        self._held_others = left * np.where(np.isfinite(self._held_rest[:, 0]), self._held_rest[:, 0], 0.0)
         self._weights = (weights[:split] / weights[:split].sum())[:, None].astype(np.float32)
         self._held_weights = weights[split:] / weights[split:].sum()
         self.change = np.zeros((inputs.shape[1], len(self.columns)), dtype=np.float32)
@@ -120,8 +123,7 @@ class _Descent:
     def step(self) -> bool:
         """One descent; False where nothing is left to gain."""
         probabilities = _softmax(self._scores, self._rest)
-        total = self._goal.sum(axis=1, keepdims=True)
-        slack = self._weights * (total * probabilities - self._goal)
+        slack = self._weights * (probabilities - self._goal)
         gradient = self._inputs.T @ slack + RIDGE / len(self._inputs) * self.change
         direction = -gradient
         if self._gradient is not None:
@@ -142,12 +144,11 @@ class _Descent:
     def _line_search(self, moved: np.ndarray) -> float:
         """Length of the step by Newton's method on the line, which is convex; 0 where there is none."""
         length = 0.0
-        total = self._goal.sum(axis=1, keepdims=True)
         for _ in range(3):
             probabilities = _softmax(self._scores + np.float32(length) * moved, self._rest)
             mean = (probabilities * moved).sum(axis=1, keepdims=True)
-            slope = float((self._weights * (total * mean - (self._goal * moved).sum(axis=1, keepdims=True))).sum())
-            bend = ((probabilities * moved * moved).sum(axis=1, keepdims=True) - mean * mean) * total * self._weights
+            slope = float((self._weights * (mean - (self._goal * moved).sum(axis=1, keepdims=True))).sum())
+            bend = ((probabilities * moved * moved).sum(axis=1, keepdims=True) - mean * mean) * self._weights
             curve = float(bend.sum())
             if not (np.isfinite(slope) and curve > 0.0):
                 break
@@ -158,9 +159,8 @@ class _Descent:
         """Cross-entropy on the held-out rows, nats per row."""
         peak = np.maximum(self._held_scores.max(axis=1, keepdims=True), self._held_rest)
         summed = np.exp(self._held_scores - peak).sum(axis=1) + np.exp(self._held_rest - peak)[:, 0]
-        total = self._held_goal.sum(axis=1)
-        losses = total * (np.log(summed) + peak[:, 0]) - (self._held_goal * self._held_scores).sum(axis=1)
-        return float(losses @ self._held_weights)
+        missed = (self._held_goal * self._held_scores).sum(axis=1) + self._held_others
+        return float((np.log(summed) + peak[:, 0] - missed) @ self._held_weights)
 
     def head(self, change: np.ndarray) -> Head:
         """The head with a change, standardisation folded in."""

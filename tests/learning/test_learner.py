@@ -8,7 +8,7 @@ import numpy as np
 
 from exeunt.deciding.heads import Head
 from exeunt.learning.job import Job, Outcome, run_job
-from exeunt.learning.learner import Bounds, Change, Learner
+from exeunt.learning.learner import ADVANCE_CPU_S, Bounds, Change, Learner
 from tests.learning.world import CLASSES, SHAPE, Clock, exported, served
 
 SECOND_US = 1_000_000
@@ -89,7 +89,7 @@ def test_jobs_take_no_more_than_their_share_of_the_processor() -> None:
             assert job.cpu_s > 0
             of.finished(Outcome(cpu_s=min(1.5, job.cpu_s)))
     assert of.metrics()["fits_total"] > 5
-    assert of.cpu_s <= 0.02 * 3000 + 1e-9
+    assert of.cpu_s <= 0.02 * 3000 + ADVANCE_CPU_S
 
 
 def test_a_job_that_fails_costs_its_time_and_nothing_else() -> None:
