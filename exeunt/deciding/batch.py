@@ -57,10 +57,12 @@ class Batch:
         max_risk: float32 [rows], leave early only below this risk.
         service_class: int16 [rows].
         has_options: some row may have `never` or `max_risk`.
+        heads_version: see the attribute.
 
     Attributes:
         id: number of the ticket.
         rows: number of rows.
+        heads_version: of the ramps' heads that it was admitted with.
         open: bool [rows], not decided yet; `open_rows` is how many.
         finishes: bool [rows], False once a row is decided and its full vote is not wanted; `all_finish` if every row
             does.
@@ -81,9 +83,11 @@ class Batch:
         max_risk: np.ndarray,
         service_class: np.ndarray,
         has_options: bool = True,
+        heads_version: int = 0,
     ) -> None:
         rows = len(never)
         self.id = id_
+        self.heads_version = heads_version
         self.rows = rows
         blank = _blank(rows, exits)  # copied: a batch is one row mostly, and most of its cost is that of making arrays
         self.open, self.finishes = blank.trues.copy()
@@ -206,4 +210,5 @@ class Batch:
             non_finite=at,
             risk=self.risk,
             taught=taught,
+            heads_version=np.full(self.rows, self.heads_version, dtype=np.int64),
         )

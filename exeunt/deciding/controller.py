@@ -134,7 +134,7 @@ class Controller:
         admitted = self.admission.next(max(len(self._unanswered), at_work), self.active, now_us)
         if admitted is None:
             return None
-        ticket = Ticket(self._next_ticket_id, admitted, self.manifest.classes, now_us)
+        ticket = Ticket(self._next_ticket_id, admitted, self.manifest.classes, now_us, self.decisions.in_use.heads)
         self._next_ticket_id += 1
         self.counters.tickets += 1
         self.tickets[ticket.id] = ticket

@@ -1,15 +1,6 @@
 """The decision core: who leaves where, what that costs the promise, and what is learnt. The only place with such rules.
 
-The live controller drives it with votes as they arrive, the replay with recorded ones. Everything that happens gets the
-next *moment*, a number; so what happened can be written down and done again in the same order:
-
-    complete   the votes of an exit are there                    -> its moment is in the rows' `order`
-    expire     a deadline passed: the best vote leaves           -> event (moment, "expired", [ticket, rows])
-    fail       full votes of some rows will not come             -> event (moment, "failed", [ticket, rows])
-    thin       answered rows are tossed: which of them finish    -> event (moment, "tossed", [ticket, q])
-    give_up    the server stops                                  -> event (moment, "given_up", [ticket])
-    retune, adopt    one of the tuner's jobs                     -> events "taken", "adopted"
-    set_...          somebody changes a setting                  -> events named like the setting
+The live controller drives it with votes as they arrive, the replay with recorded ones; moments.py numbers what happens.
 
 Pure: chance is an argument, there is no clock, the caller holds one lock around every call.
 """
@@ -25,6 +16,8 @@ from exeunt.contract import Reason
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.coins import Coins, Toss
 from exeunt.deciding.counters import Counters
+from exeunt.deciding.heads import Heads, HeadsInUse
+from exeunt.deciding.moments import Moments
 from exeunt.deciding.votes import ExitVotes
 from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.feedback import Feedback
@@ -48,6 +41,7 @@ class Decisions:
     Attributes:
         coins: say which answered rows finish.
         exits_off: bool [exits], exits that an operator has switched off.
+        in_use: the ramps' heads.
         counters: counters since start.
         on_feedback: called with every batch of Feedback, after the tuner.
         on_over: called with the rows of every batch that is over, and with the events since the call before.
@@ -58,13 +52,13 @@ class Decisions:
         self.tuner = tuner
         self.coins = Coins(settings, toss, lambda: self.tuner.feedback_wanted())
         self.exits_off = np.zeros(exits, dtype=bool)
+        self.in_use = HeadsInUse(exits)
         self.counters = Counters(exits, len(settings.classes_of_service))
         self.on_feedback: list[Callable[[Feedback], None]] = []
         self.on_over: list[Listener] = []
         self._last = exits - 1
         self._full_votes_fail = False  # the last run failed: an early answer would likely never be confirmed
-        self._next_moment = 0
-        self._events: list[Event] = []
+        self._moments = Moments()
 
     def active(self) -> np.ndarray:
         """Exits offered now, bool [exits]; the last always."""
@@ -92,7 +86,8 @@ class Decisions:
         if exit_ <= batch.deepest:  # a shallower vote that was overtaken knows less: it only teaches
             return NOBODY
         batch.deepest = exit_
-        if not batch.open_rows or self._full_votes_fail or self.exits_off[exit_] or not self.tuner.active()[exit_]:
+        closed = self.exits_off[exit_] or self.in_use.outdated(batch.heads_version, exit_)
+        if not batch.open_rows or self._full_votes_fail or closed or not self.tuner.active()[exit_]:
             return NOBODY
         decided = self._leave(batch, exit_, votes, moment)
         self._end_if_idle(batch, moment)
@@ -204,15 +199,20 @@ class Decisions:
         self._moment("class_losses", list(class_losses))
         self.tuner.promise(class_losses)
 
+    def set_heads(self, heads: Heads, changed: np.ndarray, seen: Feedback) -> None:
+        """Other heads for tickets admitted from now on.
+
+        Args:
+            heads: of a higher version than those before.
+            changed: bool [exits], exits that vote by a head that is another now.
+            seen: what the exits, with these heads, say of some finished rows; may be empty.
+        """
+        self._moment("heads", [heads.version, np.flatnonzero(changed), seen.labels, seen.confidence, seen.q])
+        self.in_use.change(heads, changed)
+        self.tuner.ramps_changed(heads.version, changed, seen)
+
     def _moment(self, event: str | None = None, value: Any = None) -> int:
-        """The next moment; an event is written down where somebody records."""
-        moment = self._next_moment
-        self._next_moment += 1
-        if event is not None and self.on_over:
-            if isinstance(value, list):
-                value = [part.tolist() if isinstance(part, np.ndarray) else part for part in value]
-            self._events.append((moment, event, value.tolist() if isinstance(value, np.ndarray) else value))
-        return moment
+        return self._moments.next(event, value, bool(self.on_over))
 
     def _leave(self, batch: Batch, exit_: int, votes: ExitVotes, moment: int) -> np.ndarray:
         """Let rows leave at an active exit before the last; the rows (indices)."""
@@ -268,6 +268,7 @@ class Decisions:
         if len(rows):
             feedback = batch.feedback(rows if len(rows) < batch.rows else slice(None))
             self.counters.finished(feedback)
+            feedback = self.in_use.without_outdated(feedback, batch.heads_version)
             self.tuner.learn(feedback)
             for listener in self.on_feedback:
                 listener(feedback)
@@ -294,7 +295,6 @@ class Decisions:
         batch.over = True
         if self.on_over:
             batch.ended[batch.ended < 0] = moment
-            decided, events = batch.record(taught), self._events
-            self._events = []
+            decided, events = batch.record(taught), self._moments.take()
             for listener in self.on_over:
                 listener(decided, events)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from exeunt.records.feedback import NEVER_SEEN, Feedback
 
 Pair = tuple[int, int]  # (member, depth)
 
@@ -58,3 +60,39 @@ class Heads:
 
 
 EXPORTED = Heads()
+
+
+class HeadsInUse:
+    """The heads of new tickets, and since which version every exit says what it says.
+
+    Args:
+        exits: number of exits.
+
+    Attributes:
+        heads: of tickets that are admitted now.
+    """
+
+    def __init__(self, exits: int) -> None:
+        self.heads = EXPORTED
+        self._since = np.zeros(exits, dtype=np.int64)
+
+    def start(self, heads: Heads) -> None:
+        """The heads of the first ticket."""
+        self.heads = heads
+
+    def change(self, heads: Heads, changed: np.ndarray) -> None:
+        """From now on other heads, by which the exits in `changed` (bool [exits]) say something else."""
+        self.heads = heads
+        self._since[changed] = heads.version
+
+    def outdated(self, version: int, exit_: int) -> bool:
+        """Whether what an exit says of a ticket with heads of this version is not what it says of newcomers."""
+        return version < int(self._since[exit_])
+
+    def without_outdated(self, feedback: Feedback, version: int) -> Feedback:
+        """Feedback of a ticket with heads of this version, as if exits that have changed had not been seen."""
+        outdated = self._since > version
+        if not outdated.any():
+            return feedback
+        labels = np.where(outdated, np.int32(NEVER_SEEN), feedback.labels)
+        return replace(feedback, labels=labels, confidence=np.where(outdated, np.float32(np.nan), feedback.confidence))

@@ -9,6 +9,7 @@ import numpy as np
 
 from exeunt.deciding.admission import Admitted
 from exeunt.deciding.batch import Batch
+from exeunt.deciding.heads import EXPORTED, Heads
 from exeunt.deciding.request import AnswerArrays, Release, Request
 from exeunt.errors import ExeuntError, OverloadedError
 
@@ -21,6 +22,7 @@ class Ticket(Batch):
         admitted: what it is made of.
         classes: number of classes.
         admitted_us: when it was admitted.
+        heads: what its ramps are run with, to its end.
 
     Attributes:
         probabilities: (member, depth) -> float32 [rows, classes], valid on the rows that were running.
@@ -29,7 +31,9 @@ class Ticket(Batch):
         has_deadline: some request has one.
     """
 
-    def __init__(self, id_: int, admitted: Admitted, classes: int, admitted_us: int = 0) -> None:
+    def __init__(
+        self, id_: int, admitted: Admitted, classes: int, admitted_us: int = 0, heads: Heads = EXPORTED
+    ) -> None:
         requests, wanted = admitted.requests, admitted.wanted
         options = [request.options for request in requests]
         counts = [request.rows for request in requests]
@@ -40,7 +44,9 @@ class Ticket(Batch):
             _by_row([parsed.max_risk for parsed in options], counts, np.dtype(np.float32)),
             _by_row([parsed.service_class for parsed in options], counts, np.dtype(np.int16)),
             has_options=any(parsed.never or parsed.max_risk < math.inf for parsed in options),
+            heads_version=heads.version,
         )
+        self.heads = heads
         self.requests = requests
         self.wanted = wanted
         self.gear = admitted.gear

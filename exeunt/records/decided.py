@@ -37,6 +37,7 @@ class DecidedRows:
         non_finite: bool [rows, exits], True where the input or a member's output up to this vote was not finite.
         risk: float32 [rows], estimated probability of a loss at the decision; 0 for full and lossless.
         taught: bool [rows], True where the full vote came and the tuner learnt from it: the feedback.
+        heads_version: int64 [rows], of the ramps' heads that the ticket was admitted with; 0 = as exported.
     """
 
     rows: Feedback
@@ -47,6 +48,7 @@ class DecidedRows:
     non_finite: np.ndarray
     risk: np.ndarray
     taught: np.ndarray
+    heads_version: np.ndarray
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -81,6 +83,7 @@ class DecidedRows:
             non_finite=np.zeros(rows.labels.shape, dtype=bool),
             risk=np.zeros(len(rows), dtype=np.float32),
             taught=everybody.copy(),
+            heads_version=np.zeros(len(rows), dtype=np.int64),
         )
 
 

@@ -216,6 +216,9 @@ def _columns(table: pyarrow.Table) -> dict[str, np.ndarray]:
 
     wanted = (*_LINE_COLUMNS, *(column.name for column in dataclasses.fields(Feedback)), *OWN_COLUMNS)
     columns: dict[str, np.ndarray] = {}
+    if "heads_version" not in table.column_names:  # written before ramps could learn
+        wanted = tuple(name for name in wanted if name != "heads_version")
+        columns["heads_version"] = np.zeros(len(table), dtype=np.int64)
     for name in wanted:
         column = table.column(name).combine_chunks()
         if pa.types.is_fixed_size_list(column.type):

@@ -128,6 +128,11 @@ class TimedTuner(Tuner):
         """See Tuner."""
         self._timed(self._tuner.learn, feedback)
 
+    def ramps_changed(self, version: int, changed: np.ndarray, seen: Feedback) -> None:
+        """See Tuner."""
+        self._tuner.ramps_changed(version, changed, seen)
+        self.version = self._tuner.version
+
     def thresholds(self) -> np.ndarray:
         """See Tuner."""
         return self._tuner.thresholds()

@@ -7,6 +7,7 @@ on what the tuner gave them; they are adopted when the record says so, or `retun
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.decisions import Decisions
+from exeunt.deciding.heads import Heads
 from exeunt.deciding.votes import ExitVotes
 from exeunt.manifest import Costs
 from exeunt.records.decided import DecidedRows, Event
@@ -101,6 +103,7 @@ class _Replay:
             "feedback": self.decisions.set_feedback,
             "finish_probability": self.decisions.set_finish_probability,
             "exits_off": lambda value: self.decisions.set_exits_off(np.isin(np.arange(stream.exits), value)),
+            "heads": self._change_heads,
             "taken": lambda _: self.jobs.take_recorded(),
             "adopted": lambda _: self.jobs.adopt_recorded(),
         }
@@ -127,11 +130,24 @@ class _Replay:
         if name in self._repeat:
             self._repeat[name](value)
 
+    def _change_heads(self, value: list[Any]) -> None:
+        """Ramps changed: what the exits say now is in the recorded votes; what was known of them is in the event."""
+        version, exits, labels, confidence, q = value
+        shape = (len(q), self._stream.exits)
+        said = np.array(labels, dtype=np.int32).reshape(shape), np.array(confidence, dtype=np.float32).reshape(shape)
+        seen = dataclasses.replace(Feedback.observed(*said), q=np.array(q, dtype=np.float32))
+        self.decisions.set_heads(Heads(int(version)), np.isin(np.arange(self._stream.exits), exits), seen)
+
     def _batch(self, ticket: int) -> Batch:
         if ticket not in self._batches:
             rows, recorded = self._rows[ticket], self._stream.rows
             self._batches[ticket] = Batch(
-                ticket, self._stream.exits, recorded.never[rows], recorded.max_risk[rows], recorded.service_class[rows]
+                ticket,
+                self._stream.exits,
+                recorded.never[rows],
+                recorded.max_risk[rows],
+                recorded.service_class[rows],
+                heads_version=int(self._stream.heads_version[rows[0]]),
             )
         return self._batches[ticket]
 

@@ -33,6 +33,7 @@ class VoteStream:
         ticket: int64 [rows], number of the row's ticket; its votes come together.
         finishes: bool [rows], outcome of the row's coin.
         non_finite: bool [rows, exits], see DecidedRows.
+        heads_version: int64 [rows], see DecidedRows.
         events: what happened beside completed exits.
         recorded: exits not seen were not offered, and no shadow coins are tossed.
         settings: of the server that recorded it; None of a made stream.
@@ -44,6 +45,7 @@ class VoteStream:
     ticket: np.ndarray
     finishes: np.ndarray
     non_finite: np.ndarray
+    heads_version: np.ndarray
     events: tuple[Event, ...] = ()
     recorded: bool = False
     settings: Settings | None = None
@@ -94,6 +96,7 @@ class VoteStream:
             ticket=self.ticket[chosen],
             finishes=self.finishes[chosen],
             non_finite=self.non_finite[chosen],
+            heads_version=self.heads_version[chosen],
         )
 
 
@@ -112,6 +115,7 @@ def recorded_stream(record: Record, name: str) -> VoteStream:
         ticket=decided.ticket,
         finishes=decided.finishes,
         non_finite=decided.non_finite,
+        heads_version=decided.heads_version,
         events=record.events,
         recorded=True,
         settings=record.about.settings,
@@ -121,7 +125,15 @@ def recorded_stream(record: Record, name: str) -> VoteStream:
 def stream_of(name: str, rows: Feedback, certain: np.ndarray) -> VoteStream:
     """Finished rows as a stream; those with the same last moment share a ticket."""
     decided = DecidedRows.of(rows)
-    return VoteStream(name, rows, certain.astype(np.int32), decided.ticket, decided.finishes, decided.non_finite)
+    return VoteStream(
+        name,
+        rows,
+        certain.astype(np.int32),
+        decided.ticket,
+        decided.finishes,
+        decided.non_finite,
+        decided.heads_version,
+    )
 
 
 def made_stream(

@@ -91,6 +91,7 @@ class Tuner(ABC):
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.version = 0  # grows with every change of what `leaves` or `active` would say
+        self.heads_version = 0  # of the ramps' heads that what was learnt is about
         self.class_losses = setup.settings.class_losses  # promised loss by class of service, now
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
@@ -140,6 +141,16 @@ class Tuner(ABC):
         `offered`, bool [exits], are the exits that the others offer; they come once, to a tuner that has learnt nothing
         itself, before anything is served: then it thinks at once.
         """
+
+    def ramps_changed(self, version: int, changed: np.ndarray, seen: Feedback) -> None:
+        """Some exits vote by other heads from now on: what was learnt about them is void.
+
+        Args:
+            version: of the heads.
+            changed: bool [exits].
+            seen: what the exits, with these heads, say of some finished rows; may be empty.
+        """
+        self.heads_version = version
 
     def accounts(self) -> dict[str, Account]:
         """Accounts by class of service that may be handed over from one replica to another; most tuners keep none."""

@@ -12,12 +12,14 @@ import pytest
 from exeunt.contract import Reason
 from exeunt.deciding.controller import Controller
 from exeunt.deciding.counters import Counters
+from exeunt.deciding.heads import Heads
 from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.sampling import FinishProbability
 from exeunt.errors import ServingError
 from exeunt.manifest import Manifest
 from exeunt.records.decided import DecidedRows
+from exeunt.records.feedback import Feedback
 from exeunt.records.parquet import FeedbackLog
 from exeunt.records.record import About, read_record
 from exeunt.replay.replay import replay
@@ -25,7 +27,7 @@ from exeunt.replay.stream import VoteStream, recorded_stream
 from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
 from exeunt.tuning.tuner import Tuner
 from tests.engine.simulate import Simulation
-from tests.replay.replay_bag import Votes, manifest, tuner_of, votes_of
+from tests.replay.replay_bag import Votes, feedback_of, manifest, tuner_of, votes_of
 
 pytest.importorskip("pyarrow")
 TUNERS = ("budget", "hill_climb", "static")
@@ -146,6 +148,21 @@ class EnsembleLife:
             self.controller.exits_off = self.rng.random(len(self.bag.exits)) < 0.3
         if self.rng.random() < 0.01:
             self.controller.promise((float(self.rng.choice([0.05, 0.1])), 0.02, 0.3))
+        if self.rng.random() < 0.01:
+            self.learn_ramps()
+
+    def learn_ramps(self) -> None:
+        decisions, exits = self.controller.decisions, len(self.bag.exits)
+        rows = int(self.rng.choice([0, 5, 300]))
+        seen = (
+            feedback_of(self.bag, votes_of(self.bag, rows, int(self.rng.integers(2**31)))) if rows else no_rows(exits)
+        )
+        changed = np.append(self.rng.random(exits - 1) < 0.5, False)
+        decisions.set_heads(Heads(decisions.in_use.heads.version + 1), changed, seen)
+
+
+def no_rows(exits: int) -> Feedback:
+    return Feedback.observed(np.zeros((0, exits)), np.zeros((0, exits)))
 
 
 def assert_same_books(counters: Counters, tuner: BudgetTuner) -> None:
@@ -169,10 +186,11 @@ def test_a_live_run_in_ensemble_mode_is_decided_again(tmp_path: Path, tuner: str
     stream, _ = recorded.again()
     assert set(stream.rows.reason.tolist()) >= {Reason.FULL, Reason.EARLY, Reason.LOSSLESS, Reason.DEADLINE}
     assert (Reason.DEGRADED in stream.rows.reason) == (on_failure == "best_vote")
-    assert {"expired", "failed", "given_up", "exits_off", "class_losses", "finish_probability"} <= {
+    assert {"expired", "failed", "given_up", "exits_off", "class_losses", "finish_probability", "heads"} <= {
         name for _, name, _ in stream.events
     }
     assert (~stream.finishes).any() and stream.non_finite.any() and (stream.rows.exit < 0).any()
+    assert len(np.unique(stream.heads_version)) > 3
     assert recorded.controller.counters.shadow_tickets and recorded.controller.counters.abandoned_rows
 
 

@@ -10,21 +10,21 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from exeunt.contract import EARLY, LOSSLESS
 from exeunt.errors import ConfigError
-from exeunt.records.feedback import Feedback, summed_weight
+from exeunt.records.feedback import NEVER_SEEN, Feedback, summed_weight
 from exeunt.records.window import FeedbackWindow
 from exeunt.tuning.account import Account
 from exeunt.tuning.error_budget.calibrator import Calibration, prior
 from exeunt.tuning.error_budget.error_budget import ErrorBudget
 from exeunt.tuning.error_budget.exit_choice import ExitChoice
 from exeunt.tuning.error_budget.exit_path import ExitPath
+from exeunt.tuning.error_budget.fair_share import FairShare
 from exeunt.tuning.error_budget.retuning import RetuneResult, RetuneSnapshot
+from exeunt.tuning.error_budget.spending import between
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
 
 ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
 NEEDED_ROWS = 512.0  # effective rows of feedback within its half-life that know the risks well enough
-OUTSIDE_SHARE = 0.1  # of the rows learnt from, at most, are outside the promise: whoever sends them may send any number
 RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
 
 
@@ -67,14 +67,13 @@ class BudgetTuner(Tuner):
         self._until_retune = self._retune_rows
         self._until_calibrate = self._calibrate_rows
         self._until_period = self._period_rows
-        self._outside_room = (
-            OUTSIDE_SHARE / 2 * self._window_rows
-        )  # rows outside the promise that may be learnt from now
+        self._fair_share = FairShare(self._window_rows)
         self._knowledge = np.zeros(
             2
         )  # weights 1 / q of the feedback, summed, and their squares, fading with every answer
         self._last_risk: tuple[tuple[float, ...], np.ndarray] = ((), np.zeros(0))
         self._leaving_risk = [0.0] * len(self.budget.classes)  # mean of the latest rows that left, by class
+        self._window_version = 0  # of what the window holds about the exits: jobs that began with another are void
         self._retuned = self._snapshot(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).run()
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
@@ -150,7 +149,7 @@ class BudgetTuner(Tuner):
     def learn(self, feedback: Feedback) -> None:
         """Book losses, keep the rows for the next retuning."""
         self.budget.learn(feedback)
-        feedback = self._fair_share(feedback)
+        feedback = self._fair_share.of(feedback)
         if len(feedback):
             self.taught(feedback)
 
@@ -165,21 +164,24 @@ class BudgetTuner(Tuner):
         if offered is not None:
             self._start_from(replace(ExitChoice.all(self.setup.exits), active=offered))
 
+    def ramps_changed(self, version: int, changed: np.ndarray, seen: Feedback) -> None:
+        """Nobody leaves at the changed exits until a job has learnt their risk anew, from `seen` and what comes."""
+        super().ramps_changed(version, changed, seen)
+        window = self._window.view()
+        window = window.rows(slice(max(0, len(window) - len(seen))))  # the latest are those that were seen
+        labels = np.where(changed, np.int32(NEVER_SEEN), window.labels)
+        confidence = np.where(changed, np.float32(np.nan), window.confidence)
+        self._window.clear()
+        self._window.add(replace(window, labels=labels, confidence=confidence))
+        self._window.add(seen)
+        self._retuned = self._retuned.without(changed)
+        self._until_retune = self._until_calibrate = self._until_period = 0
+        self._window_version += 1
+        self.version += 1
+
     def accounts(self) -> dict[str, Account]:
         """Those of the error budget."""
         return dict(zip(self.budget.names, self.budget.classes, strict=True))
-
-    def _fair_share(self, feedback: Feedback) -> Feedback:
-        """The promised rows, and of those outside the promise as many as there is room for."""
-        if feedback.reason.max(initial=0) <= LOSSLESS and not feedback.never.any():  # nearly always
-            self._outside_room += OUTSIDE_SHARE / 2 * len(feedback)
-            self._outside_room = min(self._outside_room, OUTSIDE_SHARE / 2 * self._window_rows)
-            return feedback
-        outside = np.flatnonzero(~(feedback.promised | (feedback.reason == EARLY)))
-        room = self._outside_room + OUTSIDE_SHARE / 2 * (len(feedback) - len(outside))
-        kept = min(len(outside), int(room))
-        self._outside_room = min(room - kept, OUTSIDE_SHARE / 2 * self._window_rows)  # saved up: half of the share
-        return feedback if kept == len(outside) else feedback.rows(np.delete(np.arange(len(feedback)), outside[kept:]))
 
     def retune(self) -> Callable[[], RetuneResult] | None:
         """Learn from the window, every `retune_rows` rows of feedback."""
@@ -197,7 +199,7 @@ class BudgetTuner(Tuner):
 
     def adopt(self, outcome: RetuneResult) -> None:
         """Decide by a newer result."""
-        if len(outcome.plans) == len(self.budget.classes):
+        if len(outcome.plans) == len(self.budget.classes) and outcome.window_version == self._window_version:
             self._retuned = outcome
             self.version += 1
 
@@ -217,7 +219,8 @@ class BudgetTuner(Tuner):
         state: State = {f"window.{field.name}": getattr(window, field.name) for field in fields(window)}
         state |= {f"budget.{key}": value for key, value in self.budget.state().items()}
         choice = self._retuned.choice
-        return state | {f"choice.{field.name}": getattr(choice, field.name) for field in fields(choice)}
+        state |= {f"choice.{field.name}": getattr(choice, field.name) for field in fields(choice)}
+        return state | {"heads_version": self.heads_version}
 
     def restore(self, state: State, clean: bool) -> None:
         """Take over a saved state; see Account.restore for what an unclean stop means.
@@ -234,6 +237,7 @@ class BudgetTuner(Tuner):
         self.budget.restore(
             {key.removeprefix("budget."): value for key, value in state.items() if key.startswith("budget.")}, clean
         )
+        self.heads_version = int(state.get("heads_version", 0))
         self._window.clear()
         self._window.add(saved)
         self._start_from(ExitChoice(**choice | {"trial": int(choice["trial"])}))
@@ -251,7 +255,7 @@ class BudgetTuner(Tuner):
         for number, (account, plan) in enumerate(zip(self.budget.classes, retuned.plans, strict=True)):
             if account.may_leave:
                 likely_lost = max(0.0, account.unconfirmed * self._leaving_risk[number] - ALWAYS_LATE)
-                position = _between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
+                position = between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
                 most_loss = self.budget.most_loss(number)
                 if most_loss < np.inf:
                     position = min(position, retuned.path.position_of(most_loss))
@@ -282,15 +286,8 @@ class BudgetTuner(Tuner):
             choice=choice,
             recalibrate=recalibrate,
             reconsider_exits=reconsider_exits,
+            window_version=self._window_version,
         )
-
-
-def _between(values: np.ndarray, place: float) -> float:
-    """Linear interpolation at a place in an array; its ends beyond them. Ten times faster than np.interp for one."""
-    below = min(max(int(place), 0), len(values) - 1)
-    above = min(below + 1, len(values) - 1)
-    share = min(max(place - below, 0.0), 1.0)
-    return float(values[below] + share * (values[above] - values[below]))
 
 
 def _part(state: State, prefix: str, names: list[str]) -> State:

@@ -94,6 +94,17 @@ def prior(exits: int) -> Calibration:
     )
 
 
+def forgotten(calibration: Calibration, changed: np.ndarray) -> Calibration:
+    """A calibration that knows nothing of the exits in `changed` (bool [exits]): there every risk is 1."""
+    fresh, early = prior(len(changed)), changed[:-1, None]
+    return Calibration(
+        line=np.where(early, fresh.line, calibration.line),
+        offsets=np.where(early, 0.0, calibration.offsets),
+        scores=np.where(early, fresh.scores, calibration.scores),
+        risks=np.where(early, 1.0, calibration.risks),
+    )
+
+
 def calibrate(labels: np.ndarray, confidence: np.ndarray, weights: np.ndarray, before: Calibration) -> Calibration:
     """Learn the risk of every exit from a window.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
-from exeunt.tuning.error_budget.calibrator import Calibration, calibrate
+from exeunt.tuning.error_budget.calibrator import Calibration, calibrate, forgotten
 from exeunt.tuning.error_budget.exit_choice import ExitChoice, Replayed, pruned, reconsider
 from exeunt.tuning.error_budget.exit_path import ExitPath, find_path
 from exeunt.tuning.error_budget.spending import plan
@@ -28,12 +28,19 @@ class RetuneResult:
         path: decisions, ordered by what a loss is worth.
         plans: by class of service, position on the path by reserve.
         choice: the exits to offer.
+        window_version: see RetuneSnapshot.
     """
 
     calibration: Calibration
     path: ExitPath
     plans: tuple[np.ndarray, ...]
     choice: ExitChoice
+    window_version: int = 0
+
+    def without(self, exits: np.ndarray) -> RetuneResult:
+        """The same, but nobody leaves at some exits (bool [exits]), of whose risk nothing is known."""
+        path = replace(self.path, cuts=np.where(exits[:-1], 0.0, self.path.cuts))
+        return replace(self, calibration=forgotten(self.calibration, exits), path=path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class RetuneSnapshot:
         choice: the exits offered now.
         recalibrate: True if the risks are to be learnt anew, not only the path.
         reconsider_exits: True if a period of the exit choice is over.
+        window_version: grows when some exits say something else from then on.
     """
 
     window: Feedback
@@ -63,6 +71,7 @@ class RetuneSnapshot:
     choice: ExitChoice
     recalibrate: bool
     reconsider_exits: bool
+    window_version: int = 0
 
     def run(self) -> RetuneResult:
         """Do the work; some ten milliseconds for 4096 rows and 8 exits."""
@@ -80,7 +89,7 @@ class RetuneSnapshot:
         spent = self.costs.latency_us(choice.active) / self.costs.elapsed_us[-1]
         path = find_path(risk, self._weights(REPLAY_HALF_LIFE_ROWS)[rows], spent, self._offered(choice.active), path)
         plans = tuple(plan(path, eps, most) for eps, most in zip(self.class_losses, self.capacities, strict=True))
-        return RetuneResult(calibration, path, plans, choice)
+        return RetuneResult(calibration, path, plans, choice, self.window_version)
 
     def _weights(self, half_life_rows: float) -> np.ndarray:
         """Recency x 1/q of the window's rows; float64 [rows]."""

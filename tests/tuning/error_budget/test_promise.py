@@ -23,14 +23,29 @@ def strike(world: World, labels: np.ndarray, confidence: np.ndarray, service_cla
     return ruin
 
 
-def live(world: World, seed: int, rows: int, classes: int, *, cunning: float, lossy: float, most_late: int) -> None:
-    """A stream with random batches, late, reordered and lost feedback; `cunning` = share of batches struck."""
+def live(
+    world: World,
+    seed: int,
+    rows: int,
+    classes: int,
+    *,
+    cunning: float,
+    lossy: float,
+    most_late: int,
+    learning: float = 0.0,
+) -> None:
+    """A stream with random batches, late, reordered and lost feedback.
+
+    `cunning` = share of batches struck, `learning` = share of batches before which ramps change under the stream.
+    """
     rng = np.random.default_rng(seed)
     exits = world.tuner.setup.exits
     came, patient = 0, rng.random() < 0.5
     while came < rows:
         size = int(rng.integers(1, 17))
         came += size
+        if rng.random() < learning:
+            world.change_ramps(np.append(rng.random(exits - 1) < 0.6, False), int(rng.choice([0, 8, 64])))
         labels, confidence = stream(rng, size, exits)
         service_class = rng.integers(0, classes, size).astype(np.int16)
         saved = min(class_.lambda_ for class_ in world.tuner.budget.classes) < 0.1
@@ -96,6 +111,27 @@ def test_the_bound_holds_when_every_row_that_leaves_is_lost_at_once() -> None:
         world = World(tuner(exits=2, eps=0.2, g=1.0, most_unconfirmed=10_000), rng)
         live(world, seed, rows=80, classes=1, cunning=1.0, lossy=0.0, most_late=0)
         assert kept(world), f"stream {seed}"
+
+
+@pytest.mark.parametrize("cunning", [0.0, 0.5, 1.0])
+def test_no_stream_passes_the_bound_while_ramps_change_under_it(cunning: float) -> None:
+    losses = changes = 0
+    for seed in range(250):
+        rng = np.random.default_rng(seed)
+        world = World(
+            tuner(
+                exits=int(rng.integers(2, 5)),
+                eps=float(rng.choice([0.01, 0.05, 0.3])),
+                g=float(rng.choice([0.2, 0.5, 1.0])),
+                most_unconfirmed=int(rng.choice([0, 1, 8, 64])),
+            ),
+            rng,
+        )
+        live(world, seed, rows=100, classes=1, cunning=cunning, lossy=0.1, most_late=4, learning=0.3)
+        assert kept(world), f"stream {seed}"
+        losses += int(world.losses()[-1])
+        changes += world.tuner.heads_version
+    assert losses > 50 and changes > 250  # the streams did put it to the test
 
 
 def bound_with_sampling(answers: int, eps: float, unconfirmed: float, q: float, delta: float) -> float:

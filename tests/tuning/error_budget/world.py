@@ -5,6 +5,8 @@ It plays the controller's part by the interface of exeunt/tuning/tuner.py alone,
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from exeunt.contract import Reason
@@ -123,6 +125,21 @@ class World:
         job = self.tuner.retune()
         if job is not None:
             self.tuner.adopt(job())
+
+    def change_ramps(self, changed: np.ndarray, seen_rows: int) -> None:
+        """Some exits (bool [exits]) say something else from now on, and what they are said to have said is a lie."""
+        labels, confidence = stream(self.rng, seen_rows, len(changed))
+        labels[:] = labels[:, -1:]
+        confidence[:] = 1.0
+        self.tuner.ramps_changed(self.tuner.heads_version + 1, changed, Feedback.observed(labels, confidence))
+        self.flying = [
+            replace(
+                flying,
+                labels=np.where(changed, np.int32(-1), flying.labels),
+                confidence=np.where(changed, np.float32(np.nan), flying.confidence),
+            )
+            for flying in self.flying
+        ]
 
     def drop(self, number: int = 0) -> None:
         """The full vote of a flying batch will never come."""
