@@ -109,8 +109,10 @@ def command(
     ports: Ports,
     max_tickets: int,
     rate_slots: int = 0,
+    address: str = HOST,
+    also_shut: str = "",
 ) -> list[str]:
-    """Command line of tritonserver.
+    """Command line of tritonserver; every flag that matters is explicit.
 
     Args:
         binary: the executable.
@@ -121,15 +123,16 @@ def command(
         ports: where to listen.
         max_tickets: most BLS calls in flight of any exit controller; each holds a thread of the Python backend's pool.
         rate_slots: segments that run at once, early ones first (export --rank-segments); 0 = as many as there are.
+        address: of the interface to listen on.
+        also_shut: see `shut_flags`.
     """
+    shut = shut_flags(secrets.token_hex(16), also_shut)
     return [
         str(binary),
         f"--id={name}",
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
-        f"--http-address={HOST}",
-        f"--grpc-address={HOST}",
-        f"--metrics-address={HOST}",
+        *(f"--{protocol}-address={address}" for protocol in ("http", "grpc", "metrics")),
         f"--http-port={ports.http}",
         f"--grpc-port={ports.grpc}",
         f"--metrics-port={ports.metrics}",
@@ -137,7 +140,8 @@ def command(
         "--disable-auto-complete-config",  # configs are complete; and each model would start a second stub for it
         "--strict-readiness=true",
         f"--backend-config=python,shm-region-prefix-name={name}",
+        # each BLS call holds a thread of this pool, and responses are sent from the same one
         f"--backend-config=python,thread-pool-size={max_tickets + SPARE_THREADS}",
         "--backend-config=python,stub-timeout-seconds=120",  # a stub that imports onnxruntime on a busy host is slow
-        *(f"--{key}={value}" for key, value in (shut_flags(secrets.token_hex(16)) | rate_flags(rate_slots)).items()),
+        *(f"--{key}={value}" for key, value in (shut | rate_flags(rate_slots)).items()),
     ]

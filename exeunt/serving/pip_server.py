@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
 import secrets
 import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -18,23 +15,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from exeunt.errors import ConfigError, ServingError
+from exeunt.errors import ServingError
 from exeunt.hosting.state_files import STATE_DIR_VARIABLE
 from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.bags import ServedBag, named_state_dir, refuse_response_caches, served_bags
-from exeunt.serving.drain import Drain, drain_all, hold
-from exeunt.serving.launch import EXIT_TIMEOUT_S, HOST, Ports, check_shared_memory, choose_ports, command
-from exeunt.serving.probe import probe
-from exeunt.serving.processes import Reaper, kill_group, tied_to_us
+from exeunt.serving.drain import Drain, hold
+from exeunt.serving.launch import HOST, Ports, check_shared_memory, choose_ports, command
+from exeunt.serving.processes import Reaper, tied_to_us
 from exeunt.serving.repository import model_folders
 from exeunt.serving.server_log import error_lines
-from exeunt.serving.watch import Watch
+from exeunt.serving.supervisor import Patience, Supervisor
 
 START_DEADLINE_S = 180.0  # a bag of three members is twenty stubs, each of which imports onnxruntime
 _TRIES = 3  # a free port may be taken by somebody else before Triton listens on it
 _TAKEN = "already in use"
-PROBE_EVERY_S, PROBE_TIMEOUT_S, PROBE_FAILURES = 5.0, 10.0, 2  # a process that hangs is found within half a minute
-_SETTLE_S = 0.3  # between the controllers' last answers and the kill: they are still on their way to the clients
+PATIENCE = Patience(probe_every_s=5.0, probe_timeout_s=10.0, probe_failures=2)  # who hangs is found in half a minute
 
 
 class Server:
@@ -55,12 +50,11 @@ class Server:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        supervisor: Supervisor,
         name: str,
         ports: Ports,
         log: Path,
         state_dir: Path,
-        drains: list[Drain],
         folder: Path,
     ) -> None:
         self.name = name
@@ -70,16 +64,15 @@ class Server:
         self.metrics_url = f"http://{HOST}:{ports.metrics}/metrics"
         self.log = log
         self.state_dir = state_dir
-        self.pid = process.pid
+        self.pid = supervisor.pid
         self.models: list[str] = []
         self.drained = False
-        self._process = process
-        self._drains = drains
-        self._reaper = Reaper(process.pid, name, folder)
+        self._supervisor = supervisor
+        self._reaper = Reaper(supervisor.pid, name, folder)
 
     def running(self) -> bool:
         """True until the process ends."""
-        return self._process.poll() is None
+        return self._supervisor.running()
 
     def watch(self, bags: list[str], say: Callable[[str], None]) -> None:
         """Block until the server is no longer whole.
@@ -91,18 +84,7 @@ class Server:
         Raises:
             ServingError: always, with what is wrong and the log's error lines; a server is not meant to end by itself.
         """
-
-        def ask() -> None:
-            for bag in bags:
-                probe(self.http_url, bag, PROBE_TIMEOUT_S)
-
-        watch = Watch(self.pid, ask, say, PROBE_EVERY_S, PROBE_FAILURES, ready=True)
-        problem = watch.until(threading.Event())
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        if not self.running():
-            problem = f"tritonserver ended by itself, {_ending(self._process.returncode)} ({problem})"
-        raise self.failure(problem)
+        raise self.failure(self._supervisor.watch(self.http_url, bags, PATIENCE, say, threading.Event()))
 
     def failure(self, what: str) -> ServingError:
         """An error that shows the log's error lines first."""
@@ -110,36 +92,18 @@ class Server:
         return ServingError(f"{what}:\n{lines}\nwhole log: {self.log}")
 
     def stop(self) -> None:
-        """Drain, then end. Nothing of the server is left afterwards, whatever happens on the way.
-
-        A server whose bags have drained is killed at once: all is answered and saved, whereas Triton's own way out
-        unloads models for seconds while it listens, and tells newcomers NOT_FOUND instead of "come again". Where
-        there is no bag, or one did not drain, SIGTERM lets Triton finish what it can.
-
-        A second KeyboardInterrupt during the drain skips the rest of it.
-        """
+        """Drain, then end; see `Supervisor.stop`."""
         try:
-            if self.running():
-                self.drained = drain_all(self._drains, self.running)
-                if self._drains and self.drained:
-                    time.sleep(_SETTLE_S)
-                else:
-                    self._process.terminate()
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        self._process.wait(EXIT_TIMEOUT_S + 5)
+            self.drained = self._supervisor.stop()
         finally:
-            self.kill()
+            self._reaper.dismiss()
 
     def kill(self) -> None:
         """End every process of the server now and remove its shared memory."""
-        self._reaper.dismiss()
-        left = kill_group(self.pid)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        for region in Path("/dev/shm").glob(f"*{self.name}*"):
-            region.unlink(missing_ok=True)
-        if left:
-            raise ServingError(f"processes {left} of {self.name} do not end")
+        try:
+            self._supervisor.kill()
+        finally:
+            self._reaper.dismiss()
 
     def is_ready(self) -> bool:
         """True if this very server, by its name, says that all its models are ready."""
@@ -157,7 +121,7 @@ class Server:
         end = time.monotonic() + deadline_s
         while not self.is_ready():
             if not self.running():
-                raise self.failure(f"tritonserver did not start, {_ending(self._process.returncode)}")
+                raise self.failure(f"tritonserver did not start, {self._supervisor.ending()}")
             if time.monotonic() > end:
                 raise self.failure(f"tritonserver was not ready after {deadline_s:g} s")
             time.sleep(0.05)
@@ -241,8 +205,9 @@ def _start_ready(
     for tries_left in reversed(range(_TRIES)):
         ports = choose_ports(*asked)
         name = f"exeunt-{os.getpid()}-{secrets.token_hex(4)}"
-        process = _start(tied_to_us() + command(name=name, ports=ports, **options), env, log)
-        server = Server(process, name, ports, log, Path(env[STATE_DIR_VARIABLE]), drains, folder)
+        line = tied_to_us() + command(name=name, ports=ports, **options)
+        supervisor = Supervisor(line, env, name, drains, log)
+        server = Server(supervisor, name, ports, log, Path(env[STATE_DIR_VARIABLE]), folder)
         try:
             server.await_ready(deadline_s)
             return server
@@ -251,16 +216,6 @@ def _start_ready(
             if not (tries_left and isinstance(error, ServingError) and _TAKEN in str(error)):
                 raise
     raise AssertionError("the last try returns or raises")
-
-
-def _start(line: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    try:
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                line, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}; is it a file that can be written?") from None
 
 
 def _with_log_kept(error: ServingError, output: Path) -> ServingError:
@@ -274,10 +229,6 @@ def _with_log_kept(error: ServingError, output: Path) -> ServingError:
 def _drain(bag: ServedBag, state_dir: Path) -> Drain:
     folder = Path(bag.settings.state_dir) if bag.pinned else state_dir
     return Drain(folder, bag.manifest.content_hash, bag.settings.drain_s)
-
-
-def _ending(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _get(url: str, method: str, path: str) -> bytes | None:
