@@ -42,7 +42,7 @@ RUN python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requir
          python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "${ENGINE_PACKAGE}" || exit 1; \
        fi \
     && rm -r /tmp/exeunt \
-    && for backend in exit_controller vote; do \
+    && for backend in exit_controller exit_stream vote; do \
          ln -s "$(python3 -c 'import exeunt_backends as b; print(b.__path__[0])')/$backend" \
                "/opt/tritonserver/backends/$backend" || exit 1; \
          test -f "/opt/tritonserver/backends/$backend/model.py" || exit 1; \

@@ -21,11 +21,14 @@ TOP_DTYPES = {TOP_LABELS: "int64", TOP_PROBABILITIES: "float32"}
 TICKET = "TICKET"  # int64 [rows, 1], input of the bag and of every tap
 TAPPED = "TAPPED"  # int64 [rows, 1], what a tap gives back to the ensemble: the ticket
 TAP_FULL = "TAP_FULL"  # output of a bag of several stages: runs the tap of all members' final votes
+STREAM = "STREAM"  # int64 [rows, 1], input of the exit controller: 0 begins a stream, else REST of one to go on with
+REST = "REST"  # int64 [rows, 1], output of the exit controller: names what is left of a stream; 0 = nothing
+ROW = "ROW"  # int64 [rows, 1], output of a stream: which row of the request this is
 FEATURES = "FEATURES"  # float32 [rows, f], pooled cut: an output of a segment that ends at an exit
 
 # names that no public input may have
 RESERVED = re.compile(
-    r"TICKET|TAPPED|FEATURES|PROBABILITIES|LABEL|EXIT|REASON|RISK|TOP_LABELS|TOP_PROBABILITIES|TAP_FULL|(TAP_|EXIT|CUT)\d.*"
+    r"TICKET|TAPPED|FEATURES|PROBABILITIES|LABEL|EXIT|REASON|RISK|TOP_LABELS|TOP_PROBABILITIES|TAP_FULL|STREAM|REST|ROW|(TAP_|EXIT|CUT)\d.*"
 )
 
 # request parameters (KServe v2 "parameters")
@@ -55,6 +58,11 @@ EARLY, LOSSLESS = int(Reason.EARLY), int(Reason.LOSSLESS)  # an enum's attribute
 def exit_model(bag: str) -> str:
     """Triton model of the exit controller."""
     return f"{bag}_exit"
+
+
+def stream_model(bag: str) -> str:
+    """Triton model that sends the rows of a request as they leave; only where the bag has `stream`."""
+    return f"{bag}_stream"
 
 
 def bag_model(bag: str) -> str:

@@ -68,6 +68,6 @@ class BenchBag:
         return full_model(self.name)
 
     def contenders(self, schedules: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-        """Bag -> mode and schedule: ensemble mode under the bag's own name, the engine once per schedule."""
+        """Bag -> mode and schedule: ensemble mode in stages under the bag's own name, the engine once per schedule."""
         engines = {f"{self.name}_{schedule}": ("engine", schedule) for schedule in schedules}
-        return {self.name: ("ensemble", "parallel"), **engines}
+        return {self.name: ("ensemble", "auto"), **engines}

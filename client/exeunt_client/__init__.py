@@ -5,6 +5,7 @@ from exeunt_client.answers import NO_EXIT, Answer, Answers
 from exeunt_client.blocking import Client
 from exeunt_client.errors import ClientError, OverloadedError, RequestError, ServingError
 from exeunt_client.options import RequestOptions
+from exeunt_client.streaming import Part
 
 __all__ = [
     "NO_EXIT",
@@ -14,6 +15,7 @@ __all__ = [
     "Client",
     "ClientError",
     "OverloadedError",
+    "Part",
     "RequestError",
     "RequestOptions",
     "ServingError",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import numpy as np
+from grpc import RpcError
 from tritonclient import grpc, http
 from tritonclient.grpc import aio as grpc_aio
 from tritonclient.http import aio as http_aio
@@ -18,6 +19,7 @@ from exeunt_client.answers import Answer, Answers
 from exeunt_client.errors import ServingError
 from exeunt_client.options import NO_OPTIONS, RequestOptions
 from exeunt_client.protocol import NOT_HTTP, Address, Inputs, Signature, decode, encode, requested, translate
+from exeunt_client.streaming import HEADERS, Part, check_grpc, part_of, request_of
 
 
 class AsyncClient:
@@ -106,6 +108,46 @@ class AsyncClient:
             return (await self.infer(inputs[None], options))[0]
         return (await self.infer({name: array[None] for name, array in inputs.items()}, options))[0]
 
+    async def stream(self, inputs: Inputs, options: RequestOptions = NO_OPTIONS) -> AsyncIterator[Part]:
+        """Answer a batch in parts, each as soon as its rows have left: `async for part in client.stream(images)`.
+
+        Needs gRPC, and a bag that was exported with `stream = true` in `[serving]`. Leaving the loop early cancels.
+
+        Args:
+            inputs: [rows, ...] array, or name -> array for models of several inputs.
+            options: what the request asks of the exits.
+
+        Yields:
+            every row exactly once.
+
+        Raises:
+            RequestError: the inputs or options do not fit the model, or the server has no stream of it.
+            OverloadedError: the server takes no newcomers now.
+            ServingError: the server failed or cannot be reached; rows that came before are right.
+        """
+        check_grpc(self._address)
+        if self.signature is None:
+            raise RuntimeError("use the client in `async with`")
+        request = request_of(self._model, self.signature.named(inputs), self.signature.outputs, options)
+
+        async def requests() -> AsyncIterator[dict[str, Any]]:
+            yield request
+
+        with self._translated():
+            responses = self._connection.stream_infer(requests(), stream_timeout=self._timeout_s, headers=HEADERS)
+        try:
+            last = False
+            while not last:
+                with self._translated():
+                    result, error = await anext(responses)
+                    if error is not None:
+                        raise error
+                part, last = part_of(result, self.signature.outputs, self._labels)
+                if part is not None:
+                    yield part
+        finally:
+            responses.cancel()
+
     async def _describe(self) -> Signature:
         as_json = {"as_json": True} if self._protocol is grpc else {}
         metadata = await self._connection.get_model_metadata(self._model, **as_json)
@@ -117,6 +159,8 @@ class AsyncClient:
             yield
         except InferenceServerException as error:
             raise translate(error, self._what) from error
+        except RpcError as error:  # of a stream
+            raise translate(InferenceServerException(error.details(), str(error.code())), self._what) from error
         except aiohttp.ClientResponseError as error:  # tritonclient leaves statuses to us: this is no HTTP at all
             raise ServingError(f"{self._what}: {NOT_HTTP}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:

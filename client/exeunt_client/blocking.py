@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from exeunt_client.answers import Answer, Answers
 from exeunt_client.errors import ServingError
 from exeunt_client.options import NO_OPTIONS, RequestOptions
 from exeunt_client.protocol import NOT_HTTP, Address, Inputs, Signature, decode, encode, requested, translate
+from exeunt_client.streaming import HEADERS, Part, check_grpc, part_of, request_of
 
 
 class Client:
@@ -80,6 +82,50 @@ class Client:
         if isinstance(inputs, np.ndarray):
             return self.infer(inputs[None], options)[0]
         return self.infer({name: array[None] for name, array in inputs.items()}, options)[0]
+
+    def stream(self, inputs: Inputs, options: RequestOptions = NO_OPTIONS) -> Iterator[Part]:
+        """Answer a batch in parts, each as soon as its rows have left: easy rows need not wait for hard ones.
+
+        for part in client.stream(images):
+            for row, answer in zip(part.rows, part.answers):
+                ...
+
+        Needs gRPC, and a bag that was exported with `stream = true` in `[serving]`. Leaving the loop early cancels.
+
+        Args:
+            inputs: [rows, ...] array, or name -> array for models of several inputs.
+            options: what the request asks of the exits.
+
+        Yields:
+            every row exactly once.
+
+        Raises:
+            RequestError: the inputs or options do not fit the model, or the server has no stream of it.
+            OverloadedError: the server takes no newcomers now.
+            ServingError: the server failed or cannot be reached; rows that came before are right.
+        """
+        check_grpc(self._address)
+        request = request_of(self._model, self.signature.named(inputs), self.signature.outputs, options)
+        responses: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        connection = self._grpc()  # tritonclient has one stream for each connection
+        try:
+            with self._translated():
+                connection.start_stream(
+                    lambda result, error: responses.put((result, error)), self._timeout_s, headers=HEADERS
+                )
+                connection.async_stream_infer(**request)
+            last = False
+            while not last:
+                result, error = responses.get()
+                with self._translated():
+                    if error is not None:
+                        raise error
+                part, last = part_of(result, self.signature.outputs, self._labels)
+                if part is not None:
+                    yield part
+        finally:
+            connection.stop_stream(cancel_requests=True)
+            connection.close()
 
     def close(self) -> None:
         """Give up the connections of this thread; those of other threads close when their threads end."""

@@ -16,12 +16,18 @@ ANSWER_DTYPES = {PROBABILITIES: "float32", LABEL: "int64", EXIT: "int32", REASON
 TOP_LABELS = "TOP_LABELS"  # int64 [rows, top], labels by falling probability; only where the bag has `top`
 TOP_PROBABILITIES = "TOP_PROBABILITIES"  # float32 [rows, top], theirs
 TOP_DTYPES = {TOP_LABELS: "int64", TOP_PROBABILITIES: "float32"}
+ROW = "ROW"  # int64 [rows, 1], output of a stream: which row of the request this is
 
 # request parameters (KServe v2 "parameters")
 PARAMETER_EXIT = "exit"  # "never": wait for the full vote
 PARAMETER_DEADLINE_MS = "deadline_ms"
 PARAMETER_MAX_RISK = "max_risk"
 PARAMETER_SERVICE_CLASS = "service_class"
+
+
+def stream_model(bag: str) -> str:
+    """Triton model that sends the rows of a request as they leave."""
+    return f"{bag}_stream"
 
 
 class Reason(IntEnum):

@@ -289,7 +289,7 @@ class Controller:
         for release in due:
             if release.answer is None:
                 self.counters.errors += 1
-            else:
+            elif release.last:
                 self.counters.released(release.latency_us, int(release.answer.exit.max()))
                 if ticket.gear is not None and error is None:
                     in_flight_us = now_us - ticket.admitted_us

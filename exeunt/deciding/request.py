@@ -41,6 +41,7 @@ class Request:
         options: what the client asked for.
         nan_rows: bool [rows], True where an input holds NaN; None where no row does.
         free_dims: sizes of the inputs' free dimensions; only requests that agree in them share a ticket.
+        in_parts: rows are released as they are answered, not all at once.
         arrived_us: set by the controller.
         first_row: place in its ticket, set by the controller.
     """
@@ -50,6 +51,7 @@ class Request:
     options: ParsedOptions = ParsedOptions()
     nan_rows: np.ndarray | None = None
     free_dims: Hashable = None
+    in_parts: bool = False
     arrived_us: int = 0
     first_row: int = 0
 
@@ -85,12 +87,23 @@ class AnswerArrays:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One client request is over: exactly one of `answer` and `error` is set."""
+    """An answer or error for one client request: exactly one of `answer` and `error` is set.
+
+    Attributes:
+        key: the request's.
+        latency_us: since its arrival in the controller.
+        answer: of `rows`.
+        error: of all rows that are not answered.
+        rows: int64, indices of the request's rows that are answered; None = all.
+        last: the request is over. A request has exactly one last release, and others only if it is answered in parts.
+    """
 
     key: Hashable
-    latency_us: int  # since its arrival in the controller
+    latency_us: int
     answer: AnswerArrays | None = None
     error: ExeuntError | None = None
+    rows: np.ndarray | None = None
+    last: bool = True
 
 
 def parse_options(parameters: Mapping[str, Any], settings: Settings) -> ParsedOptions:

@@ -57,6 +57,7 @@ class Ticket(Batch):
         self.best = np.empty((0, classes), dtype=np.float32)
         self.released = [False] * len(requests)
         self.unreleased_requests = len(requests)
+        self._sent = {n: np.zeros(r.rows, dtype=bool) for n, r in enumerate(requests) if r.in_parts}
         self._answers = np.empty((self.rows, classes), dtype=np.float32)
         for request in requests:
             if request.nan_rows is not None:
@@ -86,9 +87,8 @@ class Ticket(Batch):
         if len(rows):
             self._answers[rows] = vote[rows]
 
-    def answer_of(self, request: Request) -> AnswerArrays:
-        """The decided answer of one request."""
-        rows = request.row_slice
+    def answer_of(self, rows: slice | np.ndarray) -> AnswerArrays:
+        """The decided answer of some rows."""
         return AnswerArrays(
             probabilities=self._answers[rows],
             label=self.answer[rows].astype(np.int64),
@@ -98,7 +98,7 @@ class Ticket(Batch):
         )
 
     def releases(self, now_us: int, error: ExeuntError | None = None) -> list[Release]:
-        """Release the requests all of whose rows are decided or given up, each exactly once.
+        """Release the requests all of whose rows are decided or given up, each exactly once; and parts of some.
 
         Args:
             now_us: time of the release.
@@ -107,15 +107,32 @@ class Ticket(Batch):
         due: list[Release] = []
         for number, request in enumerate(self.requests):
             rows = request.row_slice
-            if self.released[number] or (self.open_rows and self.open[rows].any()):
+            if self.released[number]:
+                continue
+            ends = not (self.open_rows and self.open[rows].any())
+            answered = ends and (self.exit[rows] >= 0).all()
+            if request.in_parts:
+                due += self._part(number, now_us, last=answered)
+            if not ends:
                 continue
             self.released[number] = True
             self.unreleased_requests -= 1
-            if (self.exit[rows] >= 0).all():
-                due.append(Release(request.key, now_us - request.arrived_us, answer=self.answer_of(request)))
+            if answered:
+                if not request.in_parts:
+                    due.append(Release(request.key, now_us - request.arrived_us, answer=self.answer_of(rows)))
             else:
                 due.append(too_late(request, now_us) if error is None else failed(request, error, now_us))
         return due
+
+    def _part(self, number: int, now_us: int, last: bool) -> list[Release]:
+        """Rows of a request that were answered since its last part; nothing where there are none."""
+        request, sent = self.requests[number], self._sent[number]
+        rows = np.flatnonzero((self.exit[request.row_slice] >= 0) & ~sent)
+        if not len(rows):
+            return []
+        sent[rows] = True
+        answer = self.answer_of(request.first_row + rows)
+        return [Release(request.key, now_us - request.arrived_us, answer=answer, rows=rows, last=last)]
 
 
 def _by_row(values: list[Any], counts: list[int], dtype: np.dtype[Any]) -> np.ndarray:

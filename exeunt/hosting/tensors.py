@@ -8,8 +8,10 @@ import numpy as np
 
 from exeunt import contract
 from exeunt.deciding.request import AnswerArrays
-from exeunt.errors import RequestError
+from exeunt.errors import ExeuntError, OverloadedError, RequestError, ServingError
 from exeunt.manifest import Manifest
+
+_CODES = {kind.triton_code for kind in (RequestError, OverloadedError, ServingError)}
 
 
 def check_inputs(manifest: Manifest, inputs: Mapping[str, np.ndarray]) -> int:
@@ -64,6 +66,40 @@ def answer_tensors(answer: AnswerArrays, top: int = 0) -> dict[str, np.ndarray]:
         contract.RISK: answer.risk[:, None],
     }
     return found | _top(answer, top) if top else found
+
+
+def stream_name(stream: np.ndarray) -> int:
+    """The tensor STREAM, int64 [rows, 1] of one value, as a number.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    if stream.dtype != np.int64 or stream.ndim != 2 or not stream.size or (stream != stream.flat[0]).any():
+        raise RequestError(
+            f"{contract.STREAM}: expected int64 [rows, 1] of one value, got {stream.dtype} {stream.shape}"
+        )
+    return int(stream.flat[0])
+
+
+def part_tensors(rows: np.ndarray, rest: int) -> dict[str, np.ndarray]:
+    """The outputs that the exit controller adds to a part of an answer, int64 [rows, 1] each.
+
+    Args:
+        rows: indices of the request's rows.
+        rest: name of what is left; 0 = nothing.
+    """
+    return {contract.ROW: rows[:, None].astype(np.int64), contract.REST: np.full((len(rows), 1), rest, dtype=np.int64)}
+
+
+def coded(error: ExeuntError) -> str:
+    """An error's text with Triton's code before it; see `decoded`."""
+    return f"{error.triton_code}: {error}"
+
+
+def decoded(text: str) -> tuple[str, str]:
+    """Triton's code and the text of an error; INTERNAL where the text names none."""
+    code, colon, rest = text.partition(": ")
+    return (code, rest) if colon and code in _CODES else ("INTERNAL", text)
 
 
 def _top(answer: AnswerArrays, top: int) -> dict[str, np.ndarray]:

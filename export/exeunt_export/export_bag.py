@@ -26,6 +26,7 @@ from exeunt_export.report.export_report import ExportReport
 from exeunt_export.report.make_report import make_report
 from exeunt_export.report.page import save_page
 from exeunt_export.schedule import schedule_bag
+from exeunt_export.schedule.unused_cuts import renumbered, without_unused_cuts
 from exeunt_export.stages import Progress, Stages
 from exeunt_export.writing import assembling, repository
 
@@ -97,6 +98,10 @@ def _write(
     known = assembling.votes_of_samples(opened, cut, trained, root / "work" / "votes")
     opened, cut = threads.chosen(opened, cut, stages)
     plan = schedule_bag.scheduled(opened, plan, known)
+    if opened.bag.mode == "ensemble" and (fewer := without_unused_cuts(plan)) is not plan:
+        names = [member.name for member in opened.bag.members]
+        trained, known = renumbered(plan, names, trained), renumbered(plan, names, known)
+        plan, cut = fewer, cut_members(opened, fewer, root / "work" / "fewer", stages)
     heads = assembling.save_heads(opened, plan, trained, root / "work")
     members, exits = assembling.profile_bag(opened, plan, cut, heads, known, stages)
     stages.at("write", 0, 1)

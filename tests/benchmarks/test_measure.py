@@ -40,7 +40,7 @@ def test_a_stage_that_failed_is_measured_again(tmp_path: Path) -> None:
 
 def test_every_schedule_is_a_contender_beside_ensemble_mode() -> None:
     assert BAG.contenders(("cascade", "auto")) == {
-        "toy": ("ensemble", "parallel"),
+        "toy": ("ensemble", "auto"),
         "toy_cascade": ("engine", "cascade"),
         "toy_auto": ("engine", "auto"),
     }

@@ -35,7 +35,15 @@ def shared_bag(folder: Path, mode: str, samples: dict[str, np.ndarray] | None = 
     lines = ['name = "both"', 'samples = "samples.npz"', f'mode = "{mode}"', 'preprocess = "scale.onnx"']
     for name in MEMBERS:
         lines += ["[[member]]", f'name = "{name}"', f'file = "{name}.onnx"']
-    lines += ["[cuts]", "exits = 1", "ramp_budget = 100", 'times = "counted"', "[serving]", "max_batch_size = 4"]
+    lines += [
+        "[cuts]",
+        "exits = 1",
+        "ramp_budget = 100",
+        'times = "counted"',
+        "[serving]",
+        "max_batch_size = 4",
+        "stream = true",
+    ]
     (folder / "bag.toml").write_text("\n".join(lines), encoding="utf-8")
     return folder / "bag.toml"
 
@@ -110,6 +118,16 @@ def test_a_server_runs_it_once_for_each_request(server: Server, exported: Export
         if model == "both":  # the wish has reached the controller, past the first step
             assert set(full.exits) == {len(exported.manifest.exits) - 1}
     assert runs(server) - before == 2
+
+
+@pytest.mark.triton
+def test_a_stream_is_scaled_too(server: Server, exported: ExportReport) -> None:
+    given = inputs(4, 7)
+    with Client(f"grpc://{server.grpc_url}", "both") as client:
+        parts = list(client.stream(given, RequestOptions(exit="never")))
+    order = np.argsort(np.concatenate([part.rows for part in parts]))
+    found = np.concatenate([part.answers.probabilities for part in parts])[order]
+    np.testing.assert_allclose(found, whole_vote(exported.output.parent, given), rtol=1e-3, atol=1e-5)
 
 
 def test_samples_that_it_cannot_take_are_refused(tmp_path: Path) -> None:

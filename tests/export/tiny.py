@@ -20,6 +20,7 @@ def tiny_bag(
     exit_table: str = "",
     cuts: str = "",
     schedule: str = "parallel",
+    stream: bool = False,
 ) -> Path:
     """A bag file with everything it names, ready for `export_bag`.
 
@@ -31,6 +32,7 @@ def tiny_bag(
         exit_table: lines for the [exit] table.
         cuts: further lines for the [cuts] table.
         schedule: of the exits.
+        stream: with the model that sends rows as they leave.
 
     Returns:
         path of the bag file; the bag is named "tiny", its members "a", "b", ..., its one input IMAGE [1, 16, 16].
@@ -55,6 +57,7 @@ def tiny_bag(
         cuts,
         "[serving]",
         "max_batch_size = 16",
+        f"stream = {str(stream).lower()}",
         "[exit]",
         exit_table,
         "max_wait_ms = 60000.0",  # nobody is refused because the machine that tests is busy

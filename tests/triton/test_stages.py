@@ -73,6 +73,13 @@ def test_each_member_of_a_cascade_is_a_stage(repository):
     assert len(BagStages(manifest_of(repository)).ends) == 3
 
 
+def test_no_member_is_cut_where_no_exit_is(repository):
+    manifest = manifest_of(repository)
+    for number, member in enumerate(manifest.members):
+        used = {exit_.depths[number] for exit_ in manifest.exits} - {0}
+        assert used == set(range(1, member.depth + 1))
+
+
 @BOTH
 def test_rows_that_go_through_all_stages_get_the_full_vote(server, repository, protocol):
     outputs = ask(server, protocol, ROWS[:16])

@@ -43,7 +43,9 @@ from exeunt_export.bagfile.tables import (
 __all__ = ["SCHEDULES", "BagFile", "BagMember", "Cuts", "Serving"]
 
 SCHEDULES = ("parallel", "cascade", "auto")
-_TAKEN = re.compile(r"exit|bag|full|vote|preprocess|heads_e\d+|.*_s\d+")  # endings of the names of the bag's own models
+_TAKEN = re.compile(
+    r"exit|bag|full|vote|preprocess|stream|heads_e\d+|.*_s\d+"
+)  # endings of the names of the bag's own models
 
 
 @dataclass(frozen=True, slots=True)

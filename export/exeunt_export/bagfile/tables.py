@@ -104,6 +104,7 @@ class Serving:
         instances: copies of each segment that Triton keeps, per device.
         kind: where the segments run; "auto" takes a GPU where there is one.
         baseline: also write the plain ensemble NAME_full.
+        stream: also write NAME_stream, which sends the rows of a request as they leave (gRPC streams).
         top: labels in the outputs TOP_LABELS and TOP_PROBABILITIES; 0 for no such outputs.
     """
 
@@ -111,6 +112,7 @@ class Serving:
     instances: int = 1
     kind: str = "auto"
     baseline: bool = True
+    stream: bool = False
     top: int = 0
 
     def check(self, where: str) -> None:

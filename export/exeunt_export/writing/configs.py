@@ -6,6 +6,7 @@ No `name:` (the folder is the name); every dimension and type explicit, so that 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt import contract
-from exeunt.manifest import Tensor
+from exeunt.manifest import Manifest, Tensor
 from exeunt_export.bagfile.bagfile import Serving
 
 LABELS_FILE = "labels.txt"
@@ -74,17 +75,37 @@ def exit_controller(
         answers: outputs of the public model, PROBABILITIES among them.
         votes: names of the votes that taps send, in ensemble mode; None in engine mode.
     """
-    outputs = list(answers)
+    stream = [Tensor(contract.STREAM, "int64", (1,))] if serving.stream else []
+    outputs = [*answers, *(Tensor(name, "int64", (1,)) for name in (contract.ROW, contract.REST) if stream)]
     if votes is None:
-        config = _model("exit_controller", serving, inputs, outputs)
+        config = _model("exit_controller", serving, [*inputs, *stream], outputs)
     else:
         wide = next(answer.dims for answer in answers if answer.name == contract.PROBABILITIES)
         taps = [Tensor(contract.TICKET, "int64", (1,)), *(Tensor(vote, "float32", wide) for vote in votes)]
         outputs.append(Tensor(contract.TAPPED, "int64", (1,)))
-        config = _model("exit_controller", serving, [*inputs, *taps], outputs)
-        for tensor in config.input:
-            tensor.optional = True  # a request brings the public inputs, a tap its ticket and votes
+        config = _model("exit_controller", serving, [*inputs, *stream, *taps], outputs)
+    if votes is not None or stream:
+        for tensor in config.input:  # a request brings the public inputs, a tap its ticket and votes, a stream its name
+            tensor.optional = True
     config.instance_group.add(kind="KIND_CPU", count=1)  # a tap must reach the process that holds the ticket
+    return config
+
+
+def stream_model(serving: Serving, manifest: Manifest) -> pb.ModelConfig:
+    """The model that sends rows as they leave: several responses for a request."""
+    answers = [*manifest.answers, Tensor(contract.ROW, "int64", (1,))]
+    config = _model("exit_stream", serving, manifest.public_inputs, answers)
+    config.instance_group.add(kind="KIND_CPU", count=1)
+    config.model_transaction_policy.decoupled = True
+    config.parameters["controller"].string_value = contract.exit_model(manifest.bag)
+    config.parameters["controller_inputs"].string_value = json.dumps([tensor.name for tensor in manifest.inputs])
+    before = manifest.preprocess
+    step = before and {
+        "model": before.model,
+        "inputs": [tensor.name for tensor in before.inputs],
+        "outputs": [tensor.name for tensor in before.outputs],
+    }
+    config.parameters["preprocess"].string_value = json.dumps(step)
     return config
 
 

@@ -12,6 +12,7 @@ A client sees one model, the bag's own name (`NAME` below). The others are its p
 | model | what it is | who calls it |
 |---|---|---|
 | `NAME` | Triton ensemble, the public model; its statistics are what clients felt | clients |
+| `NAME_stream` | `exit_stream` backend: rows as they leave; where the bag has `stream` | clients, by gRPC streams |
 | `NAME_exit` | `exit_controller` backend: decides, answers early, learns; one instance | `NAME`; taps in `NAME_bag` |
 | `NAME_bag` | Triton ensemble of all members' segments, heads and taps | `NAME_exit`, by BLS |
 | `NAME_MEMBER_s1`, `_s2`, ... | segments: a member between two cuts (ONNX) | `NAME_bag` |

@@ -114,6 +114,8 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: Writte
         the exit controller's version folder.
     """
     _public(root, manifest, serving)
+    if serving.stream:
+        configs.write(configs.stream_model(serving, manifest), root / contract.stream_model(manifest.bag))
     version = _exit_controller(root, manifest, serving)
     if manifest.mode == "ensemble":
         _parts(root, manifest, serving, files)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
-from exeunt.contract import TAPPED, TICKET
-from exeunt.deciding.request import Release, Request, parse_options
+from exeunt.contract import STREAM, TAPPED, TICKET
+from exeunt.deciding.request import Request, parse_options
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting import assembly, tensors
-from exeunt.hosting.bag_calls import BagCalls, RefusedTapError
+from exeunt.hosting.bag_calls import BagCalls, RefusedTapError, draw_secret
 from exeunt.hosting.guard import Guard
+from exeunt.hosting.host import monotonic_us
 from exeunt.hosting.metrics import COUNTERS, GAUGES
+from exeunt.hosting.streams import NOTHING_LEFT, Stream, Streams
 from exeunt_backends.exit_controller.bag_runner import BagRunner
 
 
@@ -31,6 +33,7 @@ class TritonPythonModel:
         self._guard = Guard(lambda line: pb_utils.Logger.log_error(f"{name}: {line}"))
         self._keys = count()
         self._senders = {}
+        self._streams = Streams(self._reply_part, draw_secret, monotonic_us)
         try:
             self._manifest = manifest = assembly.read_manifest(folder, overrides)
             self._votes = tensors.votes_by_name(manifest)
@@ -64,27 +67,44 @@ class TritonPythonModel:
 
     def _take(self, request):
         # every model of the server can be called by anybody: a tensor may be anything, in either kind of request
-        if any(tensor.name() == TICKET for tensor in request.inputs()):
+        names = {tensor.name() for tensor in request.inputs()}
+        if TICKET in names:
             return self._tap(request)
         key = next(self._keys)
         self._senders[key] = request.get_response_sender()
         try:
             self._submit(key, request)
         except ExeuntError as error:
-            self._reply(Release(key, 0, error=error))
+            self._send_error(key, error, in_stream=STREAM in names)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
             self._guard.survived("request", error)
-            self._reply(Release(key, 0, error=ServingError(f"internal error: {error!r}")))
+            self._send_error(key, ServingError(f"internal error: {error!r}"))
         return None
 
     def _submit(self, key, request):
         inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        if STREAM not in inputs:
+            self._offer(key, request, inputs)
+            return
+        name = tensors.stream_name(inputs.pop(STREAM))
+        if name != NOTHING_LEFT:
+            self._streams.go_on(name, key)
+            return
+        stream = self._streams.begin(key)
+        try:
+            self._offer(stream, request, inputs)
+        except BaseException:
+            self._streams.end(stream)
+            raise
+
+    def _offer(self, key, request, inputs):
         rows = tensors.check_inputs(self._manifest, inputs)
         options = parse_options(json.loads(request.parameters() or "{}"), self._manifest.settings)
         # Triton frees the inputs when execute() returns
         inputs = {tensor.name: inputs[tensor.name].copy() for tensor in self._manifest.inputs}
         free = tensors.free_dims(self._manifest, inputs)
-        self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free), inputs)
+        in_parts = isinstance(key, Stream)
+        self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
 
     def _tap(self, request):
         """Votes of a call of ours. Whatever else comes is counted, and answered like a tap.
@@ -106,14 +126,30 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([pb_utils.Tensor(TAPPED, tapped.as_numpy())])
 
     def _reply(self, release):
-        sender = self._senders.pop(release.key)
-        if release.answer is None:
-            code = getattr(pb_utils.TritonError, release.error.triton_code)
-            response = pb_utils.InferenceResponse(error=pb_utils.TritonError(str(release.error), code))
+        if isinstance(release.key, Stream):
+            self._streams.released(release)
+        elif release.answer is None:
+            self._send_error(release.key, release.error)
         else:
-            outputs = tensors.answer_tensors(release.answer, self._manifest.top).items()
-            response = pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs])
-        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            self._send(release.key, tensors.answer_tensors(release.answer, self._manifest.top))
+
+    def _reply_part(self, part):
+        if part.answer is None:
+            self._send_error(part.caller, part.error, in_stream=True)
+            return
+        outputs = tensors.answer_tensors(part.answer, self._manifest.top)
+        self._send(part.caller, outputs | tensors.part_tensors(part.rows, part.rest))
+
+    def _send(self, key, outputs):
+        response = pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
+        self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def _send_error(self, key, error, in_stream=False):
+        code = getattr(pb_utils.TritonError, error.triton_code)
+        # Triton drops the code on the way to the model that called this one
+        text = tensors.coded(error) if in_stream else str(error)
+        response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
+        self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 class Metrics:

@@ -1,0 +1,47 @@
+"""Cuts that no exit uses are taken back: in ensemble mode each would be one more model to call, for nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TypeVar
+
+from exeunt_export.planning.plan import ExitPlan
+from exeunt_export.ramps.train import Key
+
+Value = TypeVar("Value")
+
+
+def without_unused_cuts(plan: ExitPlan) -> ExitPlan:
+    """The plan with those cuts only at which some exit has a member vote; `plan` itself where that is all of them."""
+    cuts, exits = [], [list(depths) for depths in plan.exits]
+    for member, own in enumerate(plan.cuts):
+        new_depth = {0: 0, **_renumbered(plan, member)}
+        cuts.append(tuple(own[depth - 1] for depth in new_depth if 0 < depth <= len(own)))
+        for depths in exits:
+            depths[member] = new_depth[depths[member]]
+    if tuple(cuts) == plan.cuts:
+        return plan
+    return dataclasses.replace(plan, cuts=tuple(cuts), exits=tuple(map(tuple, exits)))
+
+
+def renumbered(plan: ExitPlan, names: list[str], by_cut: Mapping[Key, Value]) -> dict[Key, Value]:
+    """What is known by (member, depth) of a plan, by the depths that `without_unused_cuts` leaves.
+
+    Args:
+        plan: as it was.
+        names: of the members.
+        by_cut: (member, depth) -> anything; what belongs to a cut that is taken back is left out.
+    """
+    return {
+        (name, new): by_cut[name, old]
+        for member, name in enumerate(names)
+        for old, new in _renumbered(plan, member).items()
+        if (name, old) in by_cut
+    }
+
+
+def _renumbered(plan: ExitPlan, member: int) -> dict[int, int]:
+    """Depth as planned -> depth as it is left, of one member; the whole member is always left."""
+    used = sorted({depths[member] for depths in plan.exits} - {0} | {len(plan.cuts[member]) + 1})
+    return {old: new for new, old in enumerate(used, start=1)}

@@ -1,0 +1,1 @@
+"""The vote of the baseline NAME_full."""
