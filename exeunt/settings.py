@@ -49,6 +49,11 @@ class Settings:
             least least_finish_probability), or "auto": as many as the tuner needs.
         gear: whether batches ask for the exits, and in mode "ensemble" run their members in stages; one of GEARS.
             "auto": what answers soonest, by measurement.
+        learn_ramps: mode "engine", tuner "budget": ramps learn from finished rows (exeunt/learning).
+        learn_cpu_share: share of one core that learning may take over time.
+        learn_memory_mb: most megabytes (10^6 bytes) of finished rows that are kept to learn from.
+        learn_max_age_s: finished rows are wiped at this age.
+        learn_keep_rows: finished rows are kept in `state_dir` over restarts; else in memory only.
         drain_s: how long a stop waits for answers in flight.
         state_dir: folder of learnt state, status and control files; "" keeps nothing.
         state_url: store that replicas share, redis://[USER@]HOST[:PORT][/NUMBER], or rediss:// for TLS; "" has none.
@@ -76,6 +81,11 @@ class Settings:
     least_finish_probability: float = 0.1
     feedback: float | str = "all"
     gear: str = "auto"
+    learn_ramps: bool = False
+    learn_cpu_share: float = 0.02
+    learn_memory_mb: float = 64.0
+    learn_max_age_s: float = 86_400.0
+    learn_keep_rows: bool = False
     drain_s: float = 10.0
     state_dir: str = ""
     state_url: str = ""
@@ -139,6 +149,7 @@ class Settings:
                 raise unknown(key, getattr(self, key), allowed, where)
         self._check_shares(where)
         check_state_url(self.state_url, where)
+        self._check_learning(where)
         for key, (least, most) in _BOUNDS.items():
             value = getattr(self, key)
             if not least <= value <= most:
@@ -147,6 +158,18 @@ class Settings:
         if "" in self.service_classes:
             raise ConfigError(
                 f"{where}: service_classes: a class needs a name; requests without one fall under max_loss"
+            )
+
+    def _check_learning(self, where: str) -> None:
+        """Only the budget tuner knows what to do when exits change, and replicas that share what exits say cannot."""
+        if self.learn_ramps and self.tuner != "budget":
+            raise ConfigError(
+                f"{where}: learn_ramps = true with tuner = {self.tuner!r}; allowed: with tuner = 'budget'"
+            )
+        if self.learn_ramps and self.state_url:
+            raise ConfigError(
+                f"{where}: learn_ramps = true with state_url: replicas would share what exits say, with ramps that "
+                "differ; allowed: one of them"
             )
 
     def _check_shares(self, where: str) -> None:
@@ -159,6 +182,12 @@ class Settings:
             wrong = f"{where}: least_finish_probability = {self.least_finish_probability!r}"
             raise ConfigError(f"{wrong}; allowed: a number above 0 and up to 1")
         check_feedback(self.feedback, self.least_finish_probability, where)
+
+
+def check_mode(settings: Settings, mode: str, where: str) -> None:
+    """Raise ConfigError, naming `where`, unless a bag of this mode can be served with the settings."""
+    if settings.learn_ramps and mode != "engine":
+        raise ConfigError(f"{where}: learn_ramps = true with mode = {mode!r}; allowed: with mode = 'engine'")
 
 
 def check_feedback(feedback: object, least: float, where: str) -> None:
@@ -199,6 +228,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outsid
     "workers": (0, 4096),
     "intra_op_threads": (0, 4096),
     "seed": (0, 2**63 - 1),
+    "learn_cpu_share": (0.001, 1.0),
+    "learn_memory_mb": (1.0, 1e6),
+    "learn_max_age_s": (1.0, 1e9),
     "deadline_ms": (0.0, 86_400_000.0),
     "drain_s": (0.0, 86_400.0),
 }

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exeunt.cli import control_ramps
 from exeunt.errors import ConfigError, ServingError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--exits-off", metavar="EXITS", help="exits to switch off: numbers with commas, or all")
     parser.add_argument("--exits-on", metavar="EXITS", help="exits to switch on again: numbers with commas, or all")
+    control_ramps.add_options(parser)
     parser.add_argument("--reset", action="store_true", help="back to the settings of the bag, before other options")
     parser.add_argument("--json", action="store_true", help="print the state as JSON")
     parser.set_defaults(run=run)
@@ -67,12 +69,13 @@ def run(args: argparse.Namespace) -> int:
     status = find_status(state_dir, args.name)
     path = control_path(state_dir, status.content_hash)
     before = read_control(path)
-    wanted = _changed(args, before, status)
+    wanted = control_ramps.changed(args, _changed(args, before, status), status, state_dir)
     if wanted != before:
+        began_unix_s = time.time()
         wanted = dataclasses.replace(wanted, version=before.version + 1)
         wanted.check("control", status.exits, status.service_classes)
         write_control(path, wanted)
-        status = _obeyed(state_dir, args.name, wanted.version)
+        status = _obeyed(state_dir, args.name, wanted.version, began_unix_s)
     if args.json:
         print(json.dumps(dataclasses.asdict(status), indent=1))
     else:
@@ -83,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
 def _changed(args: argparse.Namespace, before: Control, status: Status) -> Control:
     from exeunt.hosting.control import Control
 
-    control = Control(version=before.version) if args.reset else before
+    done = Control(version=before.version, ramps=before.ramps, ramps_number=before.ramps_number)
+    control = done if args.reset else before
     if args.max_loss is not None:
         control = dataclasses.replace(control, max_loss=args.max_loss)
     if args.service_class:
@@ -133,16 +137,17 @@ def _exits(option: str, text: str | None, early: set[int]) -> set[int]:
     return named
 
 
-def _obeyed(state_dir: Path, name: str, version: int) -> Status:
+def _obeyed(state_dir: Path, name: str, version: int, began_unix_s: float) -> Status:
     from exeunt.hosting.status import find_status
 
     until_s = time.monotonic() + OBEYED_WITHIN_S
     while True:
         status = find_status(state_dir, name)
-        if status.control_version >= version:
+        error = status.control_error if status.written_unix_s > began_unix_s else ""
+        if status.control_version >= version and not error:
             return status
-        if status.control_error:
-            raise ServingError(f"{name}: the server refused the change: {status.control_error}")
+        if error:
+            raise ServingError(f"{name}: the server refused the change: {error}")
         if time.monotonic() > until_s:
             raise ServingError(
                 f"{name}: process {status.pid} has not obeyed within {OBEYED_WITHIN_S:.0f} s; its status is "

@@ -53,7 +53,7 @@ EXTRAS = {
 }
 
 
-HELPERS = ("main", "progress")  # modules beside the verbs
+HELPERS = ("control_ramps", "main", "progress")  # modules beside the verbs
 
 
 def verbs() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ import numpy as np
 
 from exeunt.deciding.gears import PlainTickets
 from exeunt.deciding.ticket import Ticket
-from exeunt.engine.progress import CompletedExit, SegmentRun
+from exeunt.engine.progress import CompletedExit, Progress, SegmentRun
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
@@ -100,6 +100,7 @@ class Engine:
         self._changed = threading.Condition()
         self._idle = 0
         self._closing = False
+        self._take: Callable[[Ticket, Votes], None] | None = None
         self._host: Host | None = None
         self._workers: list[threading.Thread] = []
 
@@ -111,6 +112,15 @@ class Engine:
             worker = threading.Thread(target=self._serve, args=(host,), name=f"exeunt-worker-{number}", daemon=True)
             self._workers.append(worker)
             worker.start()
+
+    def learn_from(self, ramps: frozenset[tuple[int, int]], take: Callable[[Ticket, Votes], None]) -> None:
+        """Hand over what finished tickets have shown; said once, before the first.
+
+        Args:
+            ramps: (member, depth) of every ramp whose features are wanted.
+            take: gets the ticket, and features and final votes by (member, depth), [rows, ...]; must not block.
+        """
+        self._segments.learns, self._take = ramps, take
 
     def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
         """Take a ticket in; never blocks.
@@ -241,6 +251,8 @@ class Engine:
             for due in dues:
                 self._drop(host, due.progress.ticket.id, error)
             return
+        if self._take is not None and exit_ == len(self._manifest.exits) - 1:
+            self._hand_over(self._take, [due.progress for due in dues])
         q = self._sampling.q
         sampled = host.toss_probability(q)
         with self._changed:
@@ -251,6 +263,14 @@ class Engine:
             self._wake()
         if changed:
             host.set_finish_probability(self._sampling.q)
+
+    def _hand_over(self, take: Callable[[Ticket, Votes], None], finished: list[Progress]) -> None:
+        """Hand over features and final votes of tickets that brought all of them; a plain one in one go does not."""
+        final = {(member, item.depth) for member, item in enumerate(self._manifest.members)}
+        for progress in finished:
+            pairs = final | self._segments.learns
+            if pairs <= progress.votes.keys():
+                take(progress.ticket, {pair: progress.votes_of(*pair, None) for pair in pairs})
 
     def _failed(self, host: Host, run: SegmentRun, error: Exception) -> None:
         """Run merged pieces one by one, so that only the culprit's ticket fails."""

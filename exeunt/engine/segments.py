@@ -81,6 +81,7 @@ class Segments:
             [Step(manifest, m.segments, depth, sessions[segment.model]) for depth, segment in enumerate(m.segments)]
             for m in manifest.members
         ]
+        self.learns: frozenset[tuple[int, int]] = frozenset()  # ramps whose features are kept, asked for or not
         self._exits = [self._parts(manifest, exit_.depths) for exit_ in manifest.exits]
         self._heads = [sessions[exit_.heads] if exit_.heads else None for exit_ in manifest.exits]
         self._names = {
@@ -125,9 +126,8 @@ class Segments:
             given = outputs if len(pieces) == 1 else {name: array[rows] for name, array in outputs.items()}
             self._hand_out(step, piece, (run.member, run.end), given)
 
-    @staticmethod
-    def _hand_out(step: Step, piece: WorkItem, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
-        if step.tells and pair in piece.progress.plan.pairs:
+    def _hand_out(self, step: Step, piece: WorkItem, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
+        if step.tells and (pair in piece.progress.plan.pairs or pair in self.learns):
             piece.progress.votes.setdefault(pair, []).append((piece.rows, table[step.outputs[0]]))
         kept = {name: array for name, array in piece.tensors.items() if name in step.keeps}
         piece.tensors = kept | {name: array for name, array in table.items() if name in step.keeps}
@@ -143,21 +143,31 @@ class Segments:
         for item in items:
             for pair in finished:
                 item.votes[pair] = item.due.progress.votes_of(*pair, item.rows)
-        heads = self._heads[exit_]
-        if not items or heads is None:
-            return items
+        if (heads := self._heads[exit_]) is not None:
+            by_heads: dict[int, list[ArrivedVotes]] = {}
+            for item in items:
+                by_heads.setdefault(item.due.progress.ticket.heads.version, []).append(item)
+            for same in by_heads.values():
+                self._run_heads(heads, midway, same)
+        return items
+
+    def _run_heads(self, session: Session, midway: list[tuple[int, int]], items: list[ArrivedVotes]) -> None:
+        """Votes of the members mid-way, by heads that are the same for all of `items`."""
         feed = {
             self._names[pair][0]: _joined([item.due.progress.votes_of(*pair, item.rows) for item in items])
             for pair in midway
         }
-        outputs = heads.run([self._names[pair][1] for pair in midway], feed)
+        table = items[0].due.progress.ticket.heads.table
+        for pair in midway if table else ():
+            if (head := table.get(pair)) is not None:
+                feed[f"{self._names[pair][1]}.weight"], feed[f"{self._names[pair][1]}.bias"] = head.weight, head.bias
+        outputs = session.run([self._names[pair][1] for pair in midway], feed)
         first = 0
         for item in items:
             stop = first + (item.due.progress.ticket.rows if item.rows is None else len(item.rows))
             for pair, array in zip(midway, outputs, strict=True):
                 item.votes[pair] = array[first:stop]
             first = stop
-        return items
 
 
 def _running(progress: Progress) -> tuple[bool, np.ndarray | None]:

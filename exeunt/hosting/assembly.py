@@ -19,9 +19,11 @@ from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import GIL_SWITCH_S, ControllerHost, Runner
 from exeunt.hosting.housekeeping import Housekeeping
 from exeunt.hosting.metrics import MetricSample
+from exeunt.hosting.ramp_learning import LearningRunner, RampLearning, forget_heads
 from exeunt.hosting.shared_state import SharedState
 from exeunt.hosting.state_files import STATE_DIR_VARIABLE, STATE_URL_VARIABLE
 from exeunt.manifest import Manifest
+from exeunt.settings import check_mode
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
 
@@ -44,7 +46,9 @@ def read_manifest(folder: Path, overrides: Mapping[str, str]) -> Manifest:
     for key, variable in (("state_dir", STATE_DIR_VARIABLE), ("state_url", STATE_URL_VARIABLE)):
         if os.environ.get(variable):
             table.setdefault(key, os.environ[variable])
-    settings = manifest.settings.overridden(table, f"{folder.parent / 'config.pbtxt'}: parameters")
+    where = f"{folder.parent / 'config.pbtxt'}: parameters"
+    settings = manifest.settings.overridden(table, where)
+    check_mode(settings, manifest.mode, where)
     return dataclasses.replace(manifest, settings=settings)
 
 
@@ -60,6 +64,20 @@ def make_controller(manifest: Manifest, folder: Path) -> Controller:
     return Controller(manifest, tuner, np.random.default_rng(settings.seed))
 
 
+def make_learning(manifest: Manifest, folder: Path, runner: Runner, log: Callable[[str], None]) -> RampLearning | None:
+    """What has a bag's ramps learn in service, wired to its runner; None where the settings do not want it.
+
+    Raises:
+        ConfigError: the bag was not exported to learn.
+    """
+    if not manifest.settings.learn_ramps:
+        return None
+    assert isinstance(runner, LearningRunner)  # mode "engine": see check_mode
+    learning = RampLearning(manifest, folder, log)
+    runner.learn_from(learning.ramps, learning.finished.take)
+    return learning
+
+
 class HostedBag:
     """A controller at work: host, housekeeping and, where configured, the recording of feedback.
 
@@ -71,6 +89,7 @@ class HostedBag:
         log: takes lines for the operator.
         guard: of background threads and replies.
         counts: metrics family -> gives its numbers by name, of what the caller counts.
+        learning: of ramps; None where they do not learn.
 
     Attributes:
         host: takes requests and votes.
@@ -88,6 +107,7 @@ class HostedBag:
         log: Callable[[str], None],
         guard: Guard,
         counts: Mapping[str, Callable[[], dict[str, float]]],
+        learning: RampLearning | None = None,
     ) -> None:
         sys.setswitchinterval(GIL_SWITCH_S)
         settings = controller.settings
@@ -101,13 +121,23 @@ class HostedBag:
         shared = _share(self.host, state_dir, log)
         if shared is not None:
             numbers["exeunt_store"] = shared.metrics
-        self._housekeeping = Housekeeping(self.host, state_dir, numbers, publish, log, flush, shared)
+        self._learning = learning
+        if learning is not None:
+            numbers["exeunt_ramps"] = learning.metrics
+        obey = None if learning is None else learning.obey
+        self._housekeeping = Housekeeping(self.host, state_dir, numbers, publish, log, flush, shared, obey)
         self._housekeeping.start()  # restores what was learnt before the first request
+        if learning is not None:
+            learning.start(self.host)
+        else:
+            forget_heads(controller)
         self.host.start()
 
     def stop(self, drain_s: float) -> None:
         """Answer what is left within `drain_s`, save what was learnt, stop the threads."""
         self.host.drain(drain_s)
+        if self._learning is not None:
+            self._learning.close()
         self._housekeeping.close()
         self.host.close()
         if self._records is not None:

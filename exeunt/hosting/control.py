@@ -21,6 +21,7 @@ from exeunt.reading import reading
 from exeunt.settings import check_feedback
 
 CONTROL_SUFFIX = ".control.json"
+RAMPS = ("previous", "exported", "apply")  # heads: those before, those of the export, those of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Control:
         exits_off: exits that nobody may leave at, or "all": then nobody leaves early (the kill switch).
         version: grows by one with every change, so that the status can say which one it has seen; 0 before the first.
         feedback: which answered inputs are finished, in place of the settings' `feedback`; None keeps it.
+        ramps_frozen: ramps that learn in service do not, for now.
+        ramps: what is to be done with their heads, once: one of RAMPS, or "" before the first such command.
+        ramps_number: of that command; grows by one with each.
     """
 
     max_loss: float | None = None
@@ -40,6 +44,9 @@ class Control:
     exits_off: tuple[int, ...] | Literal["all"] = ()
     version: int = 0
     feedback: float | str | None = None
+    ramps_frozen: bool = False
+    ramps: str = ""
+    ramps_number: int = 0
 
     def is_off(self, exit_: int) -> bool:
         """True if nobody may leave early at this exit."""
@@ -62,6 +69,7 @@ class Control:
         """
         if isinstance(self.version, bool) or not isinstance(self.version, int):
             raise ConfigError(f"{where}: version = {self.version!r}; allowed: a whole number")
+        self._check_ramps(where)
         losses = {"max_loss": self.max_loss} if self.max_loss is not None else {}
         losses |= {f"service_classes.{name}": loss for name, loss in (self.service_classes or {}).items()}
         for key, value in losses.items():
@@ -74,6 +82,14 @@ class Control:
                 raise unknown("service class", name, classes, f"{where}: service_classes")
         if self.exits_off != "all":
             self._check_exits(self.exits_off, where, exits)
+
+    def _check_ramps(self, where: str) -> None:
+        if not isinstance(self.ramps_frozen, bool):
+            raise ConfigError(f"{where}: ramps_frozen = {self.ramps_frozen!r}; allowed: true or false")
+        if self.ramps not in ("", *RAMPS):
+            raise unknown("ramps", str(self.ramps), RAMPS, where)
+        if isinstance(self.ramps_number, bool) or not isinstance(self.ramps_number, int):
+            raise ConfigError(f"{where}: ramps_number = {self.ramps_number!r}; allowed: a whole number")
 
     @staticmethod
     def _check_exits(exits_off: tuple[int, ...], where: str, exits: int | None) -> None:

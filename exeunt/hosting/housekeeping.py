@@ -16,14 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from exeunt.contract import Reason
-from exeunt.deciding.controller import Controller
 from exeunt.errors import ConfigError
 from exeunt.hosting.control import Control, ControlWatch, control_path
 from exeunt.hosting.host import ControllerHost
 from exeunt.hosting.metrics import MetricSample, samples
+from exeunt.hosting.obeying import apply_control
 from exeunt.hosting.shared_state import SharedState
 from exeunt.hosting.state import StateFile
 from exeunt.hosting.status import Status, status_path, write_status
@@ -47,6 +45,7 @@ class Housekeeping:
         log: takes one line of text; for what an operator should see.
         flush: writes what else must be on disk before the server is stopped; called at the end of a drain.
         shared: what is shared with other replicas; None shares nothing.
+        obey: takes a changed control, too; a ConfigError of it means that the control cannot be obeyed.
     """
 
     def __init__(
@@ -58,6 +57,7 @@ class Housekeeping:
         log: Callable[[str], None],
         flush: Callable[[], object] = lambda: None,
         shared: SharedState | None = None,
+        obey: Callable[[Control], None] | None = None,
     ) -> None:
         self._host = host
         self._controller = host.controller
@@ -67,6 +67,7 @@ class Housekeeping:
         self._log = log
         self._flush = flush
         self._shared = shared
+        self._also_obey = obey
         self._drained = False
         self._logged: set[str] = set()
         self._control = Control()
@@ -213,6 +214,12 @@ class Housekeeping:
             with self._host.lock:
                 apply_control(self._controller, control)
             self._log(f"control file version {control.version} obeyed")
+            try:
+                if self._also_obey is not None:
+                    self._also_obey(control)
+            except ConfigError as error:
+                self._control_error = str(error)
+                self._once(f"control file obeyed but for one thing: {error}")
 
     def _drain_if_asked(self) -> None:
         """Where somebody is about to stop the server: finish what was accepted, then say so."""
@@ -257,6 +264,7 @@ class Housekeeping:
             "abandoned_rows": float(counters.abandoned_rows),
             "expected_losses": counters.expected_losses,
         }
+        ramps = {f"ramps_{name}": value for name, value in self._numbers.get("exeunt_ramps", dict)().items()}
         return Status(
             bag=controller.manifest.bag,
             content_hash=self._hash,
@@ -271,30 +279,10 @@ class Housekeeping:
             active=tuple(bool(ticket) for ticket in controller.active()),
             thresholds=tuple(float(threshold) for threshold in controller.tuner.thresholds()),
             answers=tuple({r.name.lower(): int(row[r]) for r in Reason} for row in counters.answers),
-            metrics={**own, **controller.tuner.metrics()},
+            metrics={**own, **controller.tuner.metrics(), **ramps},
             tickets_in_flight=len(controller.tickets),
             waiting_rows=controller.waiting_rows,
             control_version=self._control.version,
             control_error=self._control_error,
             stopped=self._drained,
         )
-
-
-def apply_control(controller: Controller, control: Control) -> None:
-    """Change a controller as an operator's control says; what the control leaves open goes back to the settings.
-
-    Args:
-        controller: the caller holds its lock.
-        control: checked against the bag.
-    """
-    settings = controller.settings
-    losses = dict(settings.service_classes) | (control.service_classes or {})
-    first = settings.max_loss if control.max_loss is None else control.max_loss
-    wanted = (first, *(losses[name] for name in settings.service_classes))
-    if wanted != controller.tuner.class_losses:
-        controller.promise(wanted)
-    feedback = settings.feedback if control.feedback is None else control.feedback
-    if feedback != controller.decisions.coins.feedback:
-        controller.decisions.set_feedback(feedback)
-    off = [control.is_off(exit_) for exit_ in range(len(controller.manifest.exits))]
-    controller.exits_off = np.array(off, dtype=bool)

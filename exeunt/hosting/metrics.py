@@ -50,6 +50,7 @@ GAUGES = {
     "exeunt_gear": "Numbers of the gears, by name: plain and stages are 1 while in use",
     "exeunt_tuner": "The tuner's own numbers, by name",
     "exeunt_runner": "The runner's own numbers, by name",
+    "exeunt_ramps": "Numbers of ramps that learn in service, by name: version of the heads, rows kept, CPU seconds",
     "exeunt_store": "Numbers of the store that replicas share, by name: reachable is 1 while it answers",
     "exeunt_records": "Rows recorded, dropped and failed, by name",
 }

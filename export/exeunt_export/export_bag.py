@@ -130,6 +130,8 @@ def _write(
     version = repository.write_models(root / "repository", manifest, bag.serving, files)
     manifest.save(version / contract.MANIFEST_FILE)
     assembling.save_calibration(version, opened, known)
+    if bag.settings.learn_ramps:
+        assembling.save_learning_heads(version, opened, plan, trained)
     make_controller(manifest, version)  # the server will do the same: what it would refuse is refused here
     stages.at("write", 1, 1)
     report = make_report(opened, plan, cut, known, before, manifest, output, stages)

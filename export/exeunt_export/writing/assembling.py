@@ -10,7 +10,9 @@ import numpy as np
 from exeunt import contract
 from exeunt.contract import features_name, part_file, votes_name
 from exeunt.deciding import votes
+from exeunt.deciding.heads import Head
 from exeunt.engine.engine import workers_of
+from exeunt.learning.files import HEADS_FILE, save_exported
 from exeunt.manifest import Exit, Member, Segment
 from exeunt_export import onnxfiles, voting
 from exeunt_export.features import CHUNK_ROWS, chunks, create
@@ -20,7 +22,7 @@ from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.profile import latency
 from exeunt_export.ramps.heads import build_heads
-from exeunt_export.ramps.train import AnyRamp, Key
+from exeunt_export.ramps.train import AnyRamp, Key, Ramp
 from exeunt_export.schedule import schedule_bag, stage_times
 from exeunt_export.stages import Stages
 
@@ -60,15 +62,27 @@ def save_heads(
 ) -> list[tuple[str, Path] | None]:
     """Per exit the Triton name and the file of its heads; None where every voting member has finished."""
     found: list[tuple[str, Path] | None] = []
+    learn = opened.bag.settings.learn_ramps
     for number, keys in enumerate(_midway(opened, plan)):
         if not keys:
             found.append(None)
             continue
         model = contract.heads_model(opened.bag.name, number)
         file = work / model / part_file(opened.bag.mode, model)
-        onnxfiles.save(build_heads(model, {key: ramps[key] for key in keys}), file)
+        onnxfiles.save(build_heads(model, {key: ramps[key] for key in keys}, learn), file)
         found.append((model, file))
     return found
+
+
+def save_learning_heads(folder: Path, opened: Opened, plan: ExitPlan, ramps: Mapping[Key, AnyRamp]) -> None:
+    """Write the heads of the ramps that can learn, from which a server's learning starts."""
+    numbers = {member.name: number for number, member in enumerate(opened.bag.members)}
+    table = {}
+    for key in (key for keys in _midway(opened, plan) for key in keys):
+        ramp = ramps[key]
+        if isinstance(ramp, Ramp):
+            table[numbers[key[0]], key[1]] = Head(ramp.weight, ramp.bias)
+    save_exported(folder / HEADS_FILE, table)
 
 
 def _midway(opened: Opened, plan: ExitPlan) -> list[list[Key]]:

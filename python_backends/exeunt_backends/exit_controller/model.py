@@ -40,14 +40,17 @@ class TritonPythonModel:
             self._calls = BagCalls(manifest)
             ensemble = manifest.mode == "ensemble"
             runner = BagRunner(manifest, self._calls, self._guard) if ensemble else _engine(manifest, folder)
+            log = pb_utils.Logger.log_info
+            learning = assembly.make_learning(manifest, folder, runner, lambda line: log(f"{name}: {line}"))
             self._bag = assembly.HostedBag(
                 assembly.make_controller(manifest, folder),
                 runner,
                 self._reply,
                 Metrics().publish,
-                lambda line: pb_utils.Logger.log_info(f"{name}: {line}"),
+                lambda line: log(f"{name}: {line}"),
                 self._guard,
                 {"exeunt_refused_taps_total": lambda: {"taps": float(self._calls.refused)}},
+                learning,
             )
         except ExeuntError as error:
             raise pb_utils.TritonModelException(f"{type(error).__name__}: {error}") from error
