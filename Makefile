@@ -24,7 +24,8 @@ check: $(VENV)/installed types  ## lint, format, types, deployment files
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/yamllint --strict docker-compose.yml docker-compose.gpu.yml deploy
-	$(BIN)/python -m pytest -q tests/deploy/test_helm.py
+	$(BIN)/python -m pytest -q -m 'not triton' tests/deploy/test_helm.py tests/deploy/test_kubectl.py tests/deploy/test_kserve.py \
+		tests/deploy/test_custom_resources.py tests/deploy/test_balancer.py
 	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yml \
 		&& promtool test rules deploy/prometheus/alerts_test.yml; \
 	else echo "SKIPPED: Prometheus rules (no promtool; Debian: apt-get install prometheus)"; fi

@@ -3,6 +3,7 @@
     docker stop --SIGTERM--> this process, which drains and ends the server as supervisor.py says
     every few seconds        this process --a real inference--> tritonserver; several failures in a row end the
                                           container, and its restart policy starts a fresh one
+    balancer --health port-->this process, which says "leaving" for --leave-s seconds before the drain
 
 Triton never restarts a dead backend process, and fails what is in flight on SIGTERM; that is why it does not run as the
 container's first process. Needs numpy only.
@@ -25,6 +26,8 @@ from exeunt.hosting.state_files import STATE_DIR_VARIABLE
 from exeunt.serving import launch
 from exeunt.serving.bags import ServedBag, refuse_response_caches, some_bags
 from exeunt.serving.drain import Drain, hold
+from exeunt.serving.health import health_port
+from exeunt.serving.own_state import own_subfolder
 from exeunt.serving.supervisor import Patience, Supervisor
 
 
@@ -36,12 +39,15 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--repository", type=Path, default=Path("/models/repository"), help="model repository, may be read-only")
     add("--state-dir", type=Path, default=Path("/state"), help="folder of learnt state and drain files, writable")
+    add("--own-state", action="store_true", help="take a free subfolder of it: several servers share one volume")
     add("--tritonserver", type=Path, default=Path("/opt/tritonserver/bin/tritonserver"), help="the server")
     add("--backend-directory", type=Path, default=Path("/opt/tritonserver/backends"), help="its backends and ours")
     add("--address", default="0.0.0.0", help="where to listen; a container's ports are published one by one")
     add("--http-port", type=int, default=8000)
     add("--grpc-port", type=int, default=8001)
     add("--metrics-port", type=int, default=8002)
+    add("--health-port", type=int, default=0, help="answers 200 while requests are welcome, for a balancer; 0: none")
+    add("--leave-s", type=float, default=0.0, help="seconds between telling the balancer and the drain")
     add("--gpu-metrics", choices=("true", "false"), default="true", help="false on a host without GPUs")
     add("--shm-mb", type=int, default=16, help="first size of each backend process's shared memory; it grows")
     add(
@@ -102,16 +108,23 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     patience = Patience(args.probe_every_s, args.probe_timeout_s, args.probe_failures, args.start_s)
     host = launch.HOST if args.address == "0.0.0.0" else args.address
     with ExitStack() as stack:
+        if args.own_state:
+            args.state_dir = own_subfolder(args.state_dir, stack)
+            say(f"state: {args.state_dir}")
         drains = [Drain(args.state_dir, bag.manifest.content_hash, bag.settings.drain_s) for bag in bags]
         hold(drains, stack)
         # the controllers take their state_dir from the environment, whatever the manifest says
         env = os.environ | {STATE_DIR_VARIABLE: str(args.state_dir)}
         server = Supervisor(command(args, bags, name), env, name, drains)
         stack.callback(server.kill)
+        stack.enter_context(health_port(server.health, args.address, args.health_port))
         names = [bag.manifest.bag for bag in bags]
         if problem := server.watch(f"{host}:{args.http_port}", names, patience, say, stop):
             say(problem)
             return ServingError.exit_code
+        if args.leave_s > 0:
+            say(f"leaving: requests go elsewhere within {args.leave_s:g} s")
+            server.leave(args.leave_s)
         say("draining")
         say("drained" if server.stop() else "not drained in time; what is left is refused")
     return 0

@@ -1,6 +1,7 @@
 """One tritonserver and its backend processes, from the start to the end: for `exeunt serve`, and in the container.
 
     while it runs   the processes and a real inference are looked at (watch.py)
+    leave           balancers are told, and everybody is still answered
     stop            every exit controller is asked to drain: it refuses newcomers and finishes what it has
                     all drained: the server is killed, since nothing is left to answer or to save
                     else:        SIGTERM, then kill; Triton finishes what it can
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from exeunt.errors import ConfigError, ServingError
 from exeunt.serving.drain import Drain, drain_all
+from exeunt.serving.health import LEAVING, Health
 from exeunt.serving.launch import EXIT_TIMEOUT_S
 from exeunt.serving.probe import probe
 from exeunt.serving.processes import kill_group
@@ -64,6 +66,7 @@ class Supervisor:
     Attributes:
         pid: of the server; also of its process group and session, so that a signal for this process's group, such as
             Ctrl-C, does not reach it before the drain.
+        health: what a balancer is told of it; it follows the watch.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Supervisor:
         self.pid = self._process.pid
         self._name = name
         self._drains = drains
+        self.health = Health()
 
     def running(self) -> bool:
         """True until the process ends."""
@@ -113,8 +117,14 @@ class Supervisor:
         names = list(bags)
 
         def ask() -> None:
-            for bag in names:
-                probe(address, bag, patience.probe_timeout_s)
+            try:
+                for bag in names:
+                    probe(address, bag, patience.probe_timeout_s)
+            except ServingError as error:
+                if watch.ready:  # until then it is still starting
+                    self.health.turn_away(str(error))
+                raise
+            self.health.welcome()
 
         watch = Watch(
             self.pid,
@@ -132,6 +142,12 @@ class Supervisor:
         if problem and not self.running():
             return f"tritonserver ended by itself, {self.ending()} ({problem})"
         return problem
+
+    def leave(self, seconds: float) -> None:
+        """Let balancers see that requests should go elsewhere, while everybody is still answered."""
+        self.health.turn_away(LEAVING)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
 
     def stop(self) -> bool:
         """Drain, then end; see above. Nothing of the server is left afterwards, whatever happens on the way.

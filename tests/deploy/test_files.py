@@ -88,9 +88,10 @@ def test_only_what_runs_on_gpus_asks_for_the_nvidia_runtime():
         assert device["capabilities"] == ["gpu"] and device["driver"] == "nvidia"
 
 
-def test_gpus_change_nothing_of_the_server_but_its_devices_its_metrics_and_what_it_waits_for():
-    added = dict(GPU["services"]["triton"])
-    command = COMPOSE["services"]["triton"]["command"]
+@pytest.mark.parametrize("name", ["triton", "replica"])
+def test_gpus_change_nothing_of_a_server_but_its_devices_its_metrics_and_what_it_waits_for(name):
+    added = dict(GPU["services"][name])
+    command = COMPOSE["services"][name]["command"]
     assert added.pop("command") == [word for word in command if word != "--gpu-metrics=false"]
     assert set(added) == {"deploy", "depends_on"} and list(added["depends_on"]) == ["engines"]
 
@@ -114,6 +115,37 @@ def test_no_service_has_rights_it_does_not_need(name):
     assert service["pids_limit"] and service["mem_limit"] and service["read_only"]
     for port in service.get("ports", ()):
         assert port.startswith("${BIND_ADDRESS:-127.0.0.1}:")
+
+
+def test_a_replica_is_the_server_but_for_its_command_and_ports():
+    server, replica = (
+        {key: value for key, value in SERVICES[name].items() if key not in ("command", "ports", "profiles")}
+        for name in ("triton", "replica")
+    )
+    assert replica == server
+
+
+def test_of_what_scales_only_the_balancer_publishes_ports():
+    assert SERVICES["replica"]["ports"] == [] and SERVICES["replica"]["profiles"] == ["scale"]
+    assert SERVICES["balancer"]["ports"] == SERVICES["triton"]["ports"][:2]
+
+
+def test_a_replica_tells_the_balancer_in_time_at_the_port_that_it_asks():
+    from exeunt.serving.container import options
+    from exeunt.serving.drain import MARGIN_S
+    from exeunt.serving.launch import EXIT_TIMEOUT_S
+    from exeunt.settings import Settings
+
+    replica = options(SERVICES["replica"]["command"][3:])
+    config = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
+    port, every_ms, checks = re.search(r"check port (\d+) .*inter (\d+)ms fall (\d+)", config).groups()
+    patience_s = int(re.search(r"timeout check (\d+)s", config)[1])
+    assert replica.health_port == int(port) and replica.own_state
+    assert replica.leave_s > int(checks) * int(every_ms) / 1000 + patience_s
+    needed_s = replica.leave_s + Settings().drain_s + MARGIN_S + EXIT_TIMEOUT_S + 5
+    assert int(SERVICES["replica"]["stop_grace_period"].removesuffix("s")) > needed_s
+    servers = dict(re.findall(r"server-template replica 1-16 .*:(\d+)( proto h2)?", config))
+    assert servers == {str(replica.http_port): "", str(replica.grpc_port): " proto h2"}
 
 
 def test_a_server_reads_models_and_writes_state():
