@@ -196,7 +196,8 @@ def test_a_frozen_server_takes_no_rows(bag, tmp_path) -> None:
         assert server.learning is not None
         server.learning.obey(Control(ramps_frozen=True))
         server.ask(stream(32))
-        assert server.metric("left_out_rows_total") == 32 and server.metric("rows") == 0
+        until(lambda: server.metric("left_out_rows_total") == 32, server.lines)
+        assert server.metric("rows") == 0
         server.learning.obey(Control())
         server.ask(stream(32))
         until(lambda: server.metric("rows") == 32, server.lines)
