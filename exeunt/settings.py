@@ -39,7 +39,8 @@ class Settings:
         max_waiting_rows: most rows waiting for a ticket; newcomers beyond get UNAVAILABLE.
         max_wait_ms: newcomers that could not be begun within this time are refused at once; 0 = half a second, or ten
             times the full ensemble's latency where that is longer.
-        on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded.
+        on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded;
+            every batch then asks for the exits, those of requests with exit = "never" too.
         deadline_ms: deadline of requests that name none; 0 = none.
         workers: mode "engine": segments that run at a time; 0 = one per core of the host.
         intra_op_threads: mode "engine": threads within one segment; 0 = chosen at export, from measured times.
@@ -101,6 +102,11 @@ class Settings:
     def class_losses(self) -> tuple[float, ...]:
         """Promised loss by index in `classes_of_service`."""
         return (self.max_loss, *self.service_classes.values())
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether rows whose full vote fails get the best vote there is."""
+        return self.on_failure == "best_vote"
 
     @classmethod
     def from_mapping(cls, table: Mapping[str, Any], where: str) -> Settings:

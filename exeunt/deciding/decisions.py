@@ -61,9 +61,12 @@ class Decisions:
         self._moments = Moments()
 
     def active(self) -> np.ndarray:
-        """Exits offered now, bool [exits]; the last always."""
+        """Exits offered now, bool [exits]; the last always.
+
+        While full votes fail nobody leaves early, and earlier votes are asked for only if they may become the best.
+        """
         active = self.tuner.active() & ~self.exits_off
-        if self._full_votes_fail:
+        if self._full_votes_fail and not self.settings.falls_back:
             active[:] = False
         active[self._last] = True
         return active
@@ -123,7 +126,7 @@ class Decisions:
         moment = self._moment("failed", [batch.id, rows])
         self._full_votes_fail = True
         forced = NOBODY
-        if self.settings.on_failure == "best_vote" and batch.deepest >= 0:
+        if self.settings.falls_back and batch.deepest >= 0:
             forced = self._force(batch, rows[batch.open[rows]], Reason.DEGRADED, moment)
         self._abandon(batch, rows, moment)
         batch.dismiss(rows[batch.open[rows]], moment)

@@ -50,6 +50,18 @@ def test_after_a_failed_run_nobody_leaves_on_trust_until_a_full_vote_has_come():
     assert of.active().tolist() == [True, True, True]
 
 
+def test_where_the_best_vote_answers_a_member_that_stays_dead_costs_the_full_vote_only():
+    bag = manifest(shadow_share=0.0, on_failure="best_vote")
+    of = controller(bag, [2.0, 2.0, 0.0])
+    votes = votes_of(bag, 1)
+    of.failed(admit(of), BOOM, 10)
+    for key in "bc":
+        ticket = admit(of, key=key, never=key == "c")
+        assert of.arrived(ticket, at_exit(bag, 0, votes), 20) == []  # nobody leaves on trust
+        (release,) = of.failed(ticket, BOOM, 30)
+        assert release.answer.reason.tolist() == [Reason.DEGRADED] and release.answer.exit.tolist() == [0]
+
+
 @pytest.mark.parametrize("order", [("a", "b", "a"), ("b", "a", "a")])
 def test_only_requests_of_equal_free_dimensions_share_a_ticket(order):
     of = controller(BAG, [0.0, 0.0, 0.0])

@@ -1,0 +1,27 @@
+"""What a server's metrics say."""
+
+from __future__ import annotations
+
+import urllib.request
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exeunt.serving.pip_server import Server
+
+
+def read_samples(server: Server) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """(name, sorted labels) -> value, of every series; a text that is no valid exposition raises ValueError."""
+    with urllib.request.urlopen(server.metrics_url, timeout=30) as answer:
+        text = answer.read().decode()
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            key = (sample.name, tuple(sorted(sample.labels.items())))
+            assert key not in found, f"{key} is there twice"
+            found[key] = sample.value
+    return found
+
+
+def value_of(server: Server, name: str) -> float:
+    """Sum over all series of that name; 0 where there is none."""
+    return sum(value for (found, _), value in read_samples(server).items() if found == name)

@@ -1,0 +1,79 @@
+"""C9 and C10: a member, or every member, fails: an error with its name, or by policy the best vote; never a hang.
+
+A member cannot be unloaded from a running server (test_reload.py); a slow one is a matter of deadlines (test_time.py).
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from exeunt.contract import Reason
+from exeunt.serving.pip_server import serve
+from tests.serving.repository import copy_with
+from tests.triton.calls import ask, await_idle, vote_offline
+from tests.triton.qa.bag import ALL_FAIL, B_FAILS, ROWS, Served
+
+pytestmark = pytest.mark.triton
+BOTH = pytest.mark.parametrize("protocol", ["http", "grpc"])
+INTERNAL = {"http": "500", "grpc": "StatusCode.INTERNAL"}
+
+
+@BOTH
+def test_c9_a_failing_member_is_an_error_that_names_it(served, protocol):
+    brittle = served.manifest.members[1].segments[-1].model
+    with pytest.raises(InferenceServerException, match=brittle) as caught:
+        ask(served.server, protocol, ROWS + B_FAILS, exit="never")
+    assert caught.value.status() == INTERNAL[protocol]
+    await_idle(served.server)
+
+
+def test_c9_a_member_that_fails_for_some_fails_nobody_else(served):
+    def send(number):
+        poisoned = number % 4 == 0
+        try:
+            outputs = ask(served.server, "grpc", ROWS + B_FAILS if poisoned else ROWS, exit="never")
+        except InferenceServerException as error:
+            return [] if poisoned else [str(error)]
+        return ["a failing row was answered"] if poisoned else served.wrong(outputs)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert [wrong for wrong in pool.map(send, range(160)) if wrong] == []
+    await_idle(served.server)
+
+
+@BOTH
+def test_c10_when_all_members_fail_the_error_tells_the_cause(served, protocol):
+    with pytest.raises(InferenceServerException, match=r"tiny_[ab]_s\d'? failed: .*indices element out of") as caught:
+        ask(served.server, protocol, ROWS + ALL_FAIL, exit="never")
+    assert caught.value.status() == INTERNAL[protocol]
+    await_idle(served.server)
+
+
+@pytest.fixture(scope="module")
+def best_vote(triton, qa_repository, tmp_path_factory):
+    """A server whose policy is the best vote so far."""
+    folder = tmp_path_factory.mktemp("best_vote")
+    repository = copy_with(qa_repository, folder / "repository", on_failure="best_vote")
+    with serve(repository, state_dir=folder / "state") as server:
+        yield Served(repository, server)
+
+
+@BOTH
+def test_c9_by_policy_a_failing_members_rows_get_the_best_vote_marked_degraded(best_vote, protocol):
+    rows, degraded = ROWS + B_FAILS, 0
+    for _ in range(40):  # on a busy machine the member may fail before the others have voted at all
+        try:
+            outputs = ask(best_vote.server, protocol, rows, exit="never")
+        except InferenceServerException as error:
+            assert "tiny_b_s4" in str(error)
+            continue
+        assert (outputs["REASON"] == Reason.DEGRADED).all()
+        (exit_,) = set(outputs["EXIT"][:, 0].tolist())
+        assert exit_ < best_vote.last
+        expected = vote_offline(best_vote.repository, exit_, rows)
+        np.testing.assert_allclose(outputs["PROBABILITIES"], expected, rtol=1e-3, atol=1e-5)
+        degraded += 1
+    assert degraded > 2  # the first failure closes the exits: earlier votes are asked for all the same
+    await_idle(best_vote.server)
