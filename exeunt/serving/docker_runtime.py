@@ -56,6 +56,7 @@ class DockerServer:
         self.models = models
         self.drained = False
         self._container = container
+        self._removed = False
 
     @property
     def pid(self) -> int:
@@ -64,7 +65,10 @@ class DockerServer:
 
     def kill(self) -> None:
         """End the container now."""
-        self._container.remove(v=True, force=True)
+        if not self._removed:
+            with _engine_errors(f"did not remove {self.name}"):
+                self._container.remove(v=True, force=True)
+            self._removed = True
 
     def watch(self, bags: list[str], say: Callable[[str], None]) -> None:
         """Block until the container ends by itself; the supervisor inside watches the server.
@@ -72,7 +76,8 @@ class DockerServer:
         Raises:
             ServingError: always.
         """
-        code = self._container.wait()["StatusCode"]
+        with _engine_errors(f"lost {self.name}"):
+            code = self._container.wait()["StatusCode"]
         raise self.failure(f"container {self.name} ended by itself, status {code}")
 
     def await_healthy(self, deadline_s: float) -> None:
@@ -83,7 +88,8 @@ class DockerServer:
         """
         end = time.monotonic() + deadline_s
         while True:
-            self._container.reload()
+            with _engine_errors(f"lost {self.name}"):
+                self._container.reload()
             state = self._container.attrs["State"]
             if state.get("Health", {}).get("Status") == "healthy":
                 return
@@ -99,13 +105,17 @@ class DockerServer:
         return ServingError(f"{what}:\n{lines}\nwhole log: {self.log}")
 
     def stop(self) -> None:
-        """SIGTERM, on which the supervisor drains; kill after STOP_S; remove."""
-        self._container.stop(timeout=STOP_S)
+        """SIGTERM, on which the supervisor drains; kill after STOP_S; remove. Nothing where `kill` was before."""
+        if self._removed:
+            return
+        with _engine_errors(f"did not stop {self.name}"):
+            self._container.stop(timeout=STOP_S)
         self.drained = "exeunt: drained" in self._keep_log()
-        self._container.remove(v=True, force=True)
+        self.kill()
 
     def _keep_log(self) -> list[str]:
-        text = self._container.logs().decode(errors="replace")
+        with _engine_errors(f"gave no log of {self.name}"):
+            text = self._container.logs().decode(errors="replace")
         self.log.write_text(text, encoding="utf-8")
         return str(text).splitlines()
 
@@ -199,25 +209,34 @@ def serve_docker(
             server.stop()
 
 
+@contextmanager
+def _engine_errors(what: str) -> Iterator[None]:
+    """Turn whatever the docker SDK raises into a ServingError: "the engine " and what it did, and its own words."""
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException  # what the SDK lets through where the connection fails
+
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        words = error.explanation if isinstance(error, APIError) else str(error)
+        raise ServingError(f"--runtime docker: the engine {what}: {words}") from None
+
+
 def _started(client: DockerClient, image: str, options: Mapping[str, Any]) -> Container:
     """A container that the engine has started; one that it cannot start is removed.
 
     Raises:
         ServingError: the engine refused; its own words.
     """
-    from docker.errors import APIError, DockerException
-    from requests.exceptions import RequestException  # what the SDK lets through where the connection fails
-
-    container = None
-    try:
+    with _engine_errors(f"did not start {image}"):
         container = client.containers.create(image, **options)
-        container.start()
-    except (DockerException, RequestException) as error:
-        if container is not None:
-            with contextlib.suppress(DockerException, RequestException):  # the first error is the one to tell
+        try:
+            container.start()
+        except BaseException:
+            # the first error is the one to show
+            with contextlib.suppress(ServingError), _engine_errors(f"did not remove {container.name}"):
                 container.remove(v=True, force=True)
-        words = error.explanation if isinstance(error, APIError) else str(error)
-        raise ServingError(f"--runtime docker: the engine did not start {image}: {words}") from None
+            raise
     return container
 
 

@@ -1,8 +1,7 @@
 # A stand-in for NVIDIA's tritonserver image, for machines that reach no registry of images: Triton 2.51 of the pip wheel
 # nvidia-pytriton, in the places where the real image has it. It is older than the release that its tag names, and has no
 # GPU backends; ONNX files are served by exeunt's Python stand-in.
-ARG BASE
-FROM ${BASE}
+FROM python:3.11-slim-bookworm
 COPY wheels/ /tmp/wheels/
 RUN python3 -m pip install --no-cache-dir --no-deps --no-index --break-system-packages /tmp/wheels/*.whl \
     && found="$(python3 -c 'import importlib.util as u; print(u.find_spec("pytriton").submodule_search_locations[0])')" \

@@ -1,0 +1,89 @@
+"""The compose file's project on the tests' engine, asked as its user asks it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import docker as sdk
+
+from tests.containers.engine import Docker
+from tests.places import ROOT
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+FILES = "docker-compose.yml", "tests/containers/stand-ins.yml"
+PROJECT = "exeunt"  # as the compose file names it
+LABEL = f"com.docker.compose.project={PROJECT}"
+HTTP, GRPC, METRICS, PROMETHEUS = "127.0.0.1:8000", "127.0.0.1:8001", "127.0.0.1:8002", "127.0.0.1:9090"
+
+
+class Project:
+    """`docker compose` in a folder.
+
+    Args:
+        docker: the engine; its environment names the project's files from now on.
+        folder: of docker-compose.yml.
+        files: beside FILES.
+
+    Attributes:
+        folder: as above.
+        env: environment for more commands.
+        engine: the same engine by its SDK.
+    """
+
+    def __init__(self, docker: Docker, folder: Path, *files: str) -> None:
+        docker.env["COMPOSE_FILE"] = ":".join([*FILES, *files])
+        self.folder = folder
+        self.env = docker.env
+        self.engine = sdk.DockerClient(base_url=docker.env["DOCKER_HOST"])
+        self._docker = docker
+
+    def __call__(self, *words: str, within_s: float = 600) -> str:
+        """Run `docker compose WORDS`; see Docker."""
+        return self._docker("compose", *words, cwd=self.folder, within_s=within_s)
+
+    def container(self, service: str) -> Container:
+        """A service's only container."""
+        (found,) = self.engine.containers.list(
+            all=True, filters={"label": [LABEL, f"com.docker.compose.service={service}"]}
+        )
+        return found
+
+    def await_healthy(self, *services: str, within_s: float = 180) -> None:
+        """Wait until these services' healthchecks succeed."""
+
+        def healthy() -> bool:
+            states = [self.container(service).attrs["State"] for service in services]
+            return all(state["Running"] and state["Health"]["Status"] == "healthy" for state in states)
+
+        until(healthy, within_s)
+
+    def left(self) -> list[str]:
+        """Names of the project's containers, volumes and networks."""
+        labelled = {"label": LABEL}
+        found = [*self.engine.containers.list(all=True, filters=labelled), *self.engine.volumes.list(filters=labelled)]
+        return sorted(str(item.name) for item in [*found, *self.engine.networks.list(filters=labelled)])
+
+
+def copy_checkout(folder: Path) -> Path:
+    """The files of this checkout that git knows or would, in a folder of their own, which commands may write to."""
+    listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in filter(None, subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def until(done: Callable[[], object], within_s: float) -> None:
+    """Wait for `done()`; AssertionError after so many seconds."""
+    end = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < end, f"not within {within_s:g} s"
+        time.sleep(0.2)

@@ -1,0 +1,113 @@
+"""Images from Debian and PyPI alone, in place of the public ones that the Dockerfile and docker-compose.yml name.
+
+They show that every target builds, and that what is started, answers, is watched and stops is what the compose file
+says. They show nothing about NVIDIA's own libraries, nor about Grafana: no package brings it, so its stand-in only
+looks for what Grafana would look for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.containers.engine import Docker, UnavailableError
+from tests.places import ROOT
+
+PYTHON = "3.11"  # of Debian 12
+PYTHON_TAG = "3.11-slim-bookworm"
+INDEX_PORT = 18998  # a fixed one: the engine builds again where an argument has changed
+PACKAGES = "ca-certificates,python3,python3-pip,libpython3.11,wget"
+IMAGES = Path(__file__).parent / "images"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+CONSTRAINTS = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+TAGS = dict(re.findall(r"^(\w+_TAG)=(\S+)", (ROOT / ".env.example").read_text(), re.MULTILINE))
+# what the stand-in for Triton's image holds
+WHEELS = [f"{name}=={CONSTRAINTS[name]}" for name in ("nvidia-pytriton", "onnxruntime", "protobuf", "numpy")]
+WHEELS += ["flatbuffers", "packaging"]
+STAND_INS = {  # public image: Dockerfile of its stand-in
+    f"nvcr.io/nvidia/tritonserver:{TAGS['TRITON_TAG']}": "tritonserver.Dockerfile",
+    f"nvcr.io/nvidia/tritonserver:{TAGS['TRITON_SDK_TAG']}": "sdk.Dockerfile",
+    f"prom/prometheus:{TAGS['PROMETHEUS_TAG']}": "prometheus.Dockerfile",
+    f"grafana/grafana:{TAGS['GRAFANA_TAG']}": "grafana.Dockerfile",
+    f"valkey/valkey:{TAGS['VALKEY_TAG']}": "valkey.Dockerfile",
+}
+
+
+def build_stand_ins(docker: Docker, folder: Path) -> None:
+    """Every image of STAND_INS, and the public Python image, unless they are there.
+
+    Args:
+        docker: of an engine that reaches Debian's mirror and an index of Python packages.
+        folder: to work in.
+
+    Raises:
+        UnavailableError: one of them does not answer.
+    """
+    if not set(STAND_INS) - set(docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()):
+        return
+    context = folder / "context"
+    shutil.copytree(IMAGES, context)
+    shutil.copytree(ROOT / "python_backends/exeunt_backends/onnxruntime", context / "onnxruntime")
+    shutil.copy(CERTIFICATES, context)  # this machine's own, perhaps with a proxy's
+    _download(context / "wheels", WHEELS)
+    tar = folder / "base.tar"
+    _run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(tar))
+    docker("import", str(tar), "stand-in/debian:bookworm")
+    docker("build", "-q", "-f", "python.Dockerfile", "-t", f"python:{PYTHON_TAG}", ".", cwd=context)
+    for image, file in STAND_INS.items():
+        docker("build", "-q", "--network=host", "-f", file, "-t", image, ".", cwd=context)
+
+
+@contextmanager
+def torch_index(folder: Path) -> Iterator[str]:
+    """URL of a package index on the loopback interface that has torch for CPUs, until the block ends.
+
+    Raises:
+        UnavailableError: pip's own indexes have torch with gigabytes of CUDA only.
+    """
+    torch = f"torch=={CONSTRAINTS['torch']}"
+    report = ["--dry-run", "--ignore-installed", "--report", "-", "--target", str(folder / "nowhere")]
+    found = json.loads(_pip("install", "-q", *report, torch))["install"][0]["download_info"]["url"]
+    if "cpu" not in found.rsplit("/", 1)[1]:
+        raise UnavailableError(f"no torch for CPUs (pip would take {found}): name an index that has it in pip.conf")
+    _download(folder / "simple" / "torch", [torch])
+    server = ThreadingHTTPServer(("127.0.0.1", INDEX_PORT), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/simple/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """A line per file helps nobody."""
+
+
+def _download(folder: Path, requirements: list[str]) -> None:
+    _pip("download", "-q", "-d", str(folder), *requirements)
+
+
+def _pip(verb: str, *words: str) -> str:
+    return _run(
+        *(sys.executable, "-m", "pip", verb, "--no-deps", "--only-binary=:all:", "--python-version", PYTHON), *words
+    )
+
+
+def _run(*words: str) -> str:
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise UnavailableError(f"{' '.join(words)}: {ended.stderr[-1000:]}")
+    return ended.stdout

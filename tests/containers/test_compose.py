@@ -1,0 +1,218 @@
+"""`docker compose up` as a user does it, with Prometheus, Grafana and store: asked, watched, stopped, broken, removed.
+
+The images' bases are stand-ins (stand_ins.py). Tests run in this order: the later ones stop and break things.
+"""
+
+import urllib.request
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.containers.compose import METRICS, PROMETHEUS, until
+from tests.containers.fast_clock import quicken
+from tests.containers.load import ANSWERED, ask_grpc, ask_http, load
+from tests.deploy.prometheus import Prometheus
+from tests.places import ROOT
+
+pytestmark = pytest.mark.containers
+COMPOSE_FILES = ["tests/containers/fast-clock.yml"]
+SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+ENDLESS = ["triton", "prometheus", "grafana", "valkey"]
+STARTED = ["export", *ENDLESS]
+STUB_OF_THE_CONTROLLER = 'b"digits_exit/1" in line and line.split(b"\\0")[0].endswith(b"stub")'
+SUPERVISOR = 'line.split(b"\\0")[:3] == [b"python3", b"-m", b"exeunt.serving.container"]'
+SIGNAL = """
+import os, pathlib
+for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    line = file.read_bytes()
+    if {which}:
+        os.kill(int(file.parent.name), {number})
+        break
+else:
+    raise SystemExit("no such process")
+"""
+KILL, STOP = 9, 19
+
+
+@pytest.fixture(scope="module")
+def stack(project):
+    """Everything but the load test, started and healthy."""
+    quicken(project.folder / "deploy/prometheus", project.folder / "fast-clock")
+    project.env["EXEUNT_STATE_URL"] = "redis://valkey:6379"
+    project("--profile", "observability", "--profile", "store", "up", "-d")
+    project.await_healthy(*ENDLESS)
+    yield project
+    del project.env["EXEUNT_STATE_URL"]
+
+
+@pytest.fixture(scope="module")
+def images(stack):
+    """float32 [rows, 1, 32, 32]: the stream that the export wrote beside the repository, for load tests."""
+    volume = stack.engine.volumes.get("exeunt_models").attrs["Mountpoint"]
+    with np.load(f"{volume}/replay.npz") as arrays:
+        return arrays["image"]
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack):
+    return Prometheus(f"http://{PROMETHEUS}")
+
+
+def metrics() -> dict[str, float]:
+    """Every sample of the server's metrics, by its name and labels."""
+    with urllib.request.urlopen(f"http://{METRICS}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+
+def send(stack, which: str, number: int) -> None:
+    """Send a signal to a process in the server's container, as the container's own user may."""
+    stack("exec", "-T", "triton", "python3", "-c", SIGNAL.format(which=which, number=number))
+
+
+def test_http_and_grpc_give_the_same_answer(images, stack):
+    labels = [ask(images[:4], exit="never").as_numpy("LABEL") for ask in (ask_http, ask_grpc)]
+    np.testing.assert_array_equal(*labels)
+
+
+def test_a_full_vote_comes_from_the_last_exit(images, stack):
+    answer = ask_http(images[:4], exit="never")
+    exits = {int(name.split('exit="')[1].split('"')[0]) for name in metrics() if name.startswith("exeunt_answers_")}
+    assert set(answer.as_numpy("EXIT").ravel()) == {max(exits)} and not answer.as_numpy("REASON").any()
+
+
+def test_the_metrics_count_every_answer(images, stack):
+    before = sum(value for name, value in metrics().items() if name.startswith("exeunt_answers_total"))
+    ask_grpc(images[:32])
+    counted = lambda: sum(value for name, value in metrics().items() if name.startswith("exeunt_answers_total"))  # noqa: E731
+    until(lambda: counted() >= before + 32, 30)
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_a_container_has_the_rights_of_the_compose_file_and_no_more(stack, name):
+    container, service = stack.container(name).attrs, SERVICES[name]
+    host = container["HostConfig"]
+    assert container["Config"]["User"] == service["user"] and not host["Privileged"]
+    assert host["CapDrop"] == ["ALL"] and not host["CapAdd"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"] and host["ReadonlyRootfs"]
+    assert host["PidsLimit"] == service["pids_limit"] and not host["Devices"]
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_a_container_writes_to_its_own_volume_alone(stack, name):
+    mounts = {mount["Destination"]: mount["RW"] for mount in stack.container(name).attrs["Mounts"]}
+    named = (volume for volume in SERVICES[name].get("volumes", ()) if ":" in volume)
+    wanted = {volume.split(":")[1]: not volume.endswith(":ro") for volume in named}
+    wanted |= {volume: True for volume in SERVICES[name].get("volumes", ()) if ":" not in volume}
+    assert mounts == wanted
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_ports_are_published_on_loopback_alone(stack, name):
+    published = stack.container(name).attrs["HostConfig"]["PortBindings"] or {}
+    assert {port["HostIp"] for ports in published.values() for port in ports} <= {"127.0.0.1"}
+    assert len(published) == len(SERVICES[name].get("ports", ()))
+
+
+def test_the_export_had_no_network(stack):
+    assert list(stack.container("export").attrs["NetworkSettings"]["Networks"]) == ["none"]
+
+
+@pytest.mark.parametrize("place", ["/", "/opt/tritonserver/bin", "/models/repository", "/etc"])
+def test_the_server_cannot_write(stack, place):
+    status, said = stack.container("triton").exec_run(["touch", f"{place}/x"])
+    assert status != 0 and (b"Read-only file system" in said or b"Permission denied" in said)
+
+
+def test_prometheus_reaches_every_target(prometheus):
+    until(lambda: all(target["health"] == "up" for target in prometheus.api("targets")["activeTargets"]), 30)
+    assert {target["labels"]["job"] for target in prometheus.api("targets")["activeTargets"]} == {
+        "triton",
+        "prometheus",
+    }
+
+
+def test_prometheus_has_loaded_every_rule(prometheus):
+    until(lambda: all(rule["health"] == "ok" for rule in _rules(prometheus)), 60)
+    files = [yaml.safe_load((ROOT / "deploy/prometheus" / name).read_text()) for name in ("rules.yml", "alerts.yml")]
+    wanted = [
+        rule.get("record") or rule["alert"] for file in files for group in file["groups"] for rule in group["rules"]
+    ]
+    assert sorted(rule["name"] for rule in _rules(prometheus)) == sorted(wanted)
+
+
+def _rules(prometheus):
+    return [rule for group in prometheus.api("rules")["groups"] for rule in group["rules"]]
+
+
+def test_the_server_shares_by_the_store(stack):
+    until(lambda: metrics().get('exeunt_store{bag="digits",name="reachable"}') == 1, 60)
+    until(lambda: "exeunt:" in stack("exec", "-T", "valkey", "valkey-cli", "keys", "exeunt:*"), 60)
+
+
+def test_answers_go_on_without_the_store(images, stack):
+    stack("stop", "valkey")
+    until(lambda: metrics()['exeunt_store{bag="digits",name="reachable"}'] == 0, 90)
+    assert ask_grpc(images[:4], exit="never").as_numpy("LABEL").shape == (4, 1)
+    stack("start", "valkey")
+    until(lambda: metrics()['exeunt_store{bag="digits",name="reachable"}'] == 1, 90)
+
+
+@pytest.fixture(scope="module")
+def stopped_under_load(images, stack):
+    """The server, taught by 2000 rows, then stopped while clients ask on, then started: outcomes and metrics."""
+    with load(images, clients=4) as outcomes:
+        until(lambda: outcomes[ANSWERED] >= 2000, 300)
+    until(lambda: metrics()['exeunt_tuner{bag="digits",name="unconfirmed_rows"}'] == 0, 60)
+    taught = metrics()
+    with load(images, clients=4) as outcomes:
+        until(lambda: outcomes[ANSWERED] >= 50, 60)
+        stack("stop", "triton")
+        ending = stack.container("triton").attrs["State"]
+    stack("start", "triton")
+    stack.await_healthy("triton")
+    return outcomes, ending, taught, metrics()
+
+
+def test_a_stop_under_load_loses_nothing_and_confuses_nobody(stopped_under_load):
+    outcomes, _, _, _ = stopped_under_load
+    assert set(outcomes) == {ANSWERED, "StatusCode.UNAVAILABLE"}
+
+
+def test_a_stopped_server_has_ended_in_order(stopped_under_load, stack):
+    _, ending, _, _ = stopped_under_load
+    assert ending["ExitCode"] == 0 and not ending["OOMKilled"]
+    assert "exeunt: drained" in stack("logs", "triton")
+
+
+def test_a_restart_keeps_what_was_learnt(stopped_under_load):
+    _, _, taught, started = stopped_under_load
+    thresholds = [name for name in taught if name.startswith("exeunt_threshold")]
+    assert any(taught[name] > 0 for name in thresholds)
+    assert any(started[name] > 0 for name in thresholds)
+
+
+def test_a_killed_controller_is_back_by_the_containers_own_restart(images, stack):
+    before = stack.container("triton").attrs["RestartCount"]
+    send(stack, STUB_OF_THE_CONTROLLER, KILL)
+    until(lambda: stack.container("triton").attrs["RestartCount"] == before + 1, 60)
+    stack.await_healthy("triton")
+    assert ask_grpc(images[:4], exit="never").as_numpy("LABEL").shape == (4, 1)
+
+
+def test_an_alert_fires_when_a_controller_stays_dead(prometheus, stack):
+    send(stack, SUPERVISOR, STOP)  # else the container would be back before anybody wakes
+    send(stack, STUB_OF_THE_CONTROLLER, KILL)
+
+    def firing():
+        alerts = prometheus.api("alerts")["alerts"]
+        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+
+    until(lambda: "ExeuntStubDead" in firing(), 120)
+
+
+def test_down_with_volumes_leaves_nothing(stack):
+    stack("kill", "triton")  # its supervisor was stopped: it cannot drain
+    stack("--profile", "*", "down", "-v")
+    assert stack.left() == []

@@ -1,0 +1,30 @@
+"""What the Dockerfile's targets are, on stand-ins for their bases: small, and without what they do not need."""
+
+import pytest
+
+from tests.containers.stand_ins import TAGS
+
+pytestmark = pytest.mark.containers
+SERVER, PERF = f"exeunt/tritonserver:{TAGS['TRITON_TAG']}", f"exeunt/perf:{TAGS['TRITON_SDK_TAG']}"
+EXPORT = "exeunt/export:0.1.0"
+SERVER_BASE = f"nvcr.io/nvidia/tritonserver:{TAGS['TRITON_TAG']}"
+MOST_ADDED_BYTES = 60 * 2**20
+
+
+def size_bytes(docker, image: str) -> int:
+    return int(docker("image", "inspect", "-f", "{{.Size}}", image))
+
+
+def test_the_server_image_adds_at_most_60_mb_to_its_base(docker):
+    assert size_bytes(docker, SERVER) - size_bytes(docker, SERVER_BASE) <= MOST_ADDED_BYTES
+
+
+@pytest.mark.parametrize("image", [SERVER, PERF, EXPORT])
+def test_an_image_runs_as_nobody_special(docker, image):
+    assert docker("image", "inspect", "-f", "{{.Config.User}}", image) == "1000:1000"
+
+
+@pytest.mark.parametrize(("image", "module"), [(SERVER, "torch"), (SERVER, "onnx"), (PERF, "torch"), (EXPORT, "cuda")])
+def test_an_image_holds_nothing_that_it_does_not_need(docker, image, module):
+    code = f"import importlib.util as u; print(u.find_spec({module!r}))"
+    assert docker("run", "--rm", "--network", "none", "--entrypoint", "python3", image, "-c", code) == "None"
