@@ -39,6 +39,7 @@ STAND_INS = {  # public image: Dockerfile of its stand-in
     f"prom/prometheus:{TAGS['PROMETHEUS_TAG']}": "prometheus.Dockerfile",
     f"grafana/grafana:{TAGS['GRAFANA_TAG']}": "grafana.Dockerfile",
     f"valkey/valkey:{TAGS['VALKEY_TAG']}": "valkey.Dockerfile",
+    f"haproxy:{TAGS['HAPROXY_TAG']}": "haproxy.Dockerfile",
 }
 
 
