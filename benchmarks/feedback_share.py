@@ -1,10 +1,11 @@
-"""What less feedback saves: latency beside the plain ensemble, and the work per answer, of a bag in engine mode.
+"""What less feedback saves: latency beside the plain ensemble, and the work per answer, of a bag in either mode.
 
     python -m benchmarks.feedback_share --repository runs/demo/model_repository --rows runs/demo/test.npy
 
 asks the bag and the plain ensemble in turns, single rows and requests of many rows, first with full feedback, then with
 a share of it. Losses are counted against the plain ensemble's answer to the same rows. `make demo` leaves repository
-and rows behind. Writes benchmarks/results/feedback_share.md and .json.
+and rows behind. Writes
+benchmarks/results/feedback_share_MODE.md and .json.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def measured(repository: Path, rows: np.ndarray, shares: Sequence[str | float], 
     return lines
 
 
-def markdown(lines: Sequence[Line], about: dict[str, Any]) -> str:
+def markdown(lines: Sequence[Line], mode: str, about: dict[str, Any]) -> str:
     """The table, with the machine."""
     table = [
         "| feedback | rows | requests | p50 | plain ensemble's | ratio | work per answer | losses |",
@@ -150,24 +151,25 @@ def markdown(lines: Sequence[Line], about: dict[str, Any]) -> str:
         )
     where = ", ".join(f"{key} {value}" for key, value in about.items())
     bare = f"The members side by side take {lines[0].full_ms:.1f} ms for one row, as profiled at export."
-    return "\n".join(["# What less feedback saves", "", *table, "", bare, "", f"Machine: {where}.", ""])
+    return "\n".join([f"# What less feedback saves, {mode} mode", "", *table, "", bare, "", f"Machine: {where}.", ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repository", type=Path, required=True, help="with one bag in engine mode")
+    parser.add_argument("--repository", type=Path, required=True, help="with one bag")
     parser.add_argument("--rows", type=Path, required=True, help=".npy file, first axis = rows")
     parser.add_argument("--share", type=float, default=0.1, help="of feedback, beside full feedback (0.1)")
     parser.add_argument("--requests", type=int, default=400, help="single rows of each contender (400)")
     args = parser.parse_args(argv)
     about = machine()
     lines = measured(args.repository, np.load(args.rows), ("all", args.share), args.requests)
-    page = markdown(lines, about)
+    mode = bag_of(args.repository).manifest.mode
+    page = markdown(lines, mode, about)
     print(page)
-    RESULTS.joinpath("feedback_share.md").write_text(page, encoding="utf-8")
+    RESULTS.joinpath(f"feedback_share_{mode}.md").write_text(page, encoding="utf-8")
     kept = {"machine": about, "lines": [asdict(line) for line in lines]}
-    RESULTS.joinpath("feedback_share.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    RESULTS.joinpath(f"feedback_share_{mode}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
