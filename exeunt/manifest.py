@@ -115,6 +115,7 @@ class Manifest:
     exported_by: str = ""
     preprocess: Preprocess | None = None
     top: int = 0  # width of the outputs TOP_LABELS and TOP_PROBABILITIES; 0: the public model has none
+    slowdown: tuple[float, ...] = ()  # engine: see exeunt.engine.exit_times.slowed; empty: not measured
 
     @property
     def answers(self) -> tuple[Tensor, ...]:
@@ -155,7 +156,7 @@ class Manifest:
         """Key of everything learnt about this bag: 16 hexadecimal digits."""
         found = _plain(self)
         found["settings"] = {}
-        del found["top"]  # what is told of a vote teaches nothing
+        del found["top"], found["slowdown"]  # what is told of a vote teaches nothing; measured, as times are
         if found["preprocess"] is None:  # bags without it keep what they learnt before there was any
             del found["preprocess"]
         for member in found["members"]:
@@ -269,4 +270,5 @@ def _manifest(table: dict[str, Any]) -> Manifest:
         exported_by=table["exported_by"],
         preprocess=_preprocess(table["preprocess"]) if table.get("preprocess") else None,
         top=int(table.get("top", 0)),
+        slowdown=tuple(float(times) for times in table.get("slowdown", ())),
     )

@@ -43,6 +43,8 @@ def _check_numbers(manifest: Manifest, where: str) -> None:
     """Weights and measured times are finite."""
     times_us = [us for member in manifest.members for segment in member.segments for us in segment.cost_us.values()]
     times_us += [us for exit_ in manifest.exits for part in (exit_.elapsed_us, exit_.head_us) for us in part.values()]
+    if not all(math.isfinite(times) and times >= 1.0 for times in manifest.slowdown):
+        raise ConfigError(f"{where}: slowdown = {manifest.slowdown}; allowed: finite numbers from 1; export again")
     if not all(math.isfinite(us) and us >= 0 for us in times_us):
         raise ConfigError(f"{where}: a measured time is negative or not finite; export again")
     if any(not exit_.elapsed_us or set(exit_.elapsed_us) != set(exit_.head_us) for exit_ in manifest.exits):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from exeunt.engine.exit_times import exit_times
+from exeunt.engine.exit_times import exit_times, slowed
 from exeunt.engine.plan import RunCosts, RunPlan
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
@@ -24,6 +24,7 @@ class AnswerMix:
         full_latency_us: at rest, where nobody leaves early and nobody works towards an exit.
         member_us: of each whole member on one core.
         segment_us: the longest segment: what a newcomer may have to wait for.
+        slowdown: of runs beside each other, see exeunt.engine.exit_times.slowed.
         feedback: probability with which an answered row is finished.
     """
 
@@ -33,6 +34,7 @@ class AnswerMix:
     full_latency_us: float
     member_us: tuple[float, ...]
     segment_us: float
+    slowdown: tuple[float, ...] = ()
     feedback: float = 1.0
 
     @property
@@ -45,6 +47,10 @@ class AnswerMix:
         """Time of one core that an answer takes on average, its feedback included."""
         finished = self.feedback * (self.full_work_us - self.work_us)
         return float(self.shares @ (self.work_us + finished))
+
+    def full_speed(self, cores: int) -> float:
+        """Cores, each alone on its machine, that do as much as so many busy ones."""
+        return cores / slowed(self.slowdown, cores)
 
     def plain(self) -> AnswerMix:
         """The same bag without exits."""
@@ -80,11 +86,13 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
     work_us = [sum(sum(own[:depth]) for own, depth in zip(segments_us, exit_, strict=True)) for exit_ in depths]
     return AnswerMix(
         shares=given / given.sum(),
-        latency_us=np.array(exit_times(segments_us, depths, cores, order.targets)) + heads_us,
+        latency_us=np.array(exit_times(segments_us, depths, cores, order.targets, manifest.slowdown, order.works_ahead))
+        + heads_us,
         work_us=np.array(work_us) + heads_us,
-        full_latency_us=exit_times(segments_us, depths, cores, plan.straight().targets)[-1],
+        full_latency_us=exit_times(segments_us, depths, cores, plan.straight().targets, manifest.slowdown)[-1],
         member_us=tuple(sum(own) for own in segments_us),
         segment_us=max(max(own) for own in segments_us),
+        slowdown=manifest.slowdown,
         feedback=feedback,
     )
 

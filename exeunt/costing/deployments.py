@@ -135,7 +135,7 @@ def break_even_per_s(mix: AnswerMix, prices: Prices) -> float:
 
 def carried_per_s(mix: AnswerMix, cores: int) -> float:
     """Rate that a machine's cores can work off."""
-    return cores * 1e6 / mix.mean_work_us
+    return mix.full_speed(cores) * 1e6 / mix.mean_work_us
 
 
 def _replicas(mix: AnswerMix, load: Load, cores: int, least: int) -> list[int]:

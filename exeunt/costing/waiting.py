@@ -23,17 +23,18 @@ def latencies_us(mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.ra
     exits = mix.drawn(len(arrivals_us), rng)
     finishes = rng.random(len(exits)) < mix.feedback
     rests_us = np.where(finishes, mix.full_work_us - mix.work_us[exits], 0.0)
-    delays = rng.random(len(exits)) * mix.segment_us / cores
+    pace = mix.full_speed(cores)
+    delays = rng.random(len(exits)) * mix.segment_us / pace
     found = np.empty(len(exits))
     urgent_us = later_us = 0.0  # work of one core that is left
     before_us = 0.0
     for number, now_us in enumerate(arrivals_us.tolist()):
-        passed_us = cores * (now_us - before_us)
+        passed_us = pace * (now_us - before_us)
         before_us = now_us
         done_us = min(urgent_us, passed_us)
         urgent_us -= done_us
         later_us = max(0.0, later_us - (passed_us - done_us))
-        wait_us = urgent_us / cores
+        wait_us = urgent_us / pace
         if later_us > 0.0 and urgent_us == 0.0:
             wait_us += delays[number]
         exit_ = exits[number]

@@ -43,11 +43,11 @@ class Orders:
         plan = self.plan(ticket.wanted)
         if ticket.has_deadline or self._manifest.settings.falls_back:  # any vote may be its best so far
             return plan.every()
-        return plan.straight() if ticket.never.all() else self.best(plan, alone)
+        return plan.straight() if ticket.never.all() else self.best(plan, alone, ticket.rows > 1)
 
-    def best(self, plan: RunPlan, alone: bool) -> RunOrder:
+    def best(self, plan: RunPlan, alone: bool, many_rows: bool = False) -> RunOrder:
         """The order with the least expected time to an answer."""
-        return plan.best(self.leaving, self._workers if alone else 1)
+        return plan.best(self.leaving, self._workers if alone else 1, many_rows)
 
     def learn(self, exit_: int, share: float) -> None:
         """At an exit this share of a ticket's open rows left."""

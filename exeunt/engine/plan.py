@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from exeunt.engine.exit_times import exit_times
+from exeunt.engine.exit_times import exit_times, slowed
 from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 
@@ -84,10 +84,20 @@ class RunPlan:
             for number, member in enumerate(manifest.members)
         ]
         last = len(self.exits) - 1
-        self._orders = [RunOrder((*choice, last), self.depths, segments_us) for choice in _choices(last)]
+        crowded = slowed(manifest.slowdown, workers) > 1.0  # else to work ahead costs nothing
+        self._orders = [
+            RunOrder((*choice, last), self.depths, segments_us, ahead)
+            for ahead in ((True, False) if crowded else (True,))
+            for choice in target_choices(last)
+        ]
         self._straight = RunOrder((last,), self.depths, segments_us)
         self._times = {
-            count: np.array([exit_times(segments_us, self.depths, count, order.targets) for order in self._orders])
+            count: np.array(
+                [
+                    exit_times(segments_us, self.depths, count, order.targets, manifest.slowdown, order.works_ahead)
+                    for order in self._orders
+                ]
+            )
             for count in {1, workers}
         }
 
@@ -99,7 +109,7 @@ class RunPlan:
         """The order that works towards every exit in turn."""
         return self._orders[0]
 
-    def best(self, leaving: Sequence[float], workers: int) -> RunOrder:
+    def best(self, leaving: Sequence[float], workers: int, many_rows: bool = False) -> RunOrder:
         """The order with the least expected time to an answer; where several come close, the one with most targets.
 
         Targets also tell what is speculative, which matters once other tickets wait.
@@ -107,6 +117,7 @@ class RunPlan:
         Args:
             leaving: by exit of the bag, the share of the rows that come to it open and leave there.
             workers: that the ticket may hope for; 1 or the engine's.
+            many_rows: the ticket is answered when its last row is, which mostly needs later exits: always work ahead.
         """
         stays = 1.0
         answers = np.empty(len(self.exits))
@@ -115,10 +126,12 @@ class RunPlan:
             stays -= answers[place]
         answers[-1] = stays
         expected_us = self._times[workers] @ answers
+        if many_rows:
+            expected_us[[not order.works_ahead for order in self._orders]] = np.inf
         return self._orders[int((expected_us <= (1.0 + CLOSE) * expected_us.min()).argmax())]
 
 
-def _choices(early: int) -> list[tuple[int, ...]]:
+def target_choices(early: int) -> list[tuple[int, ...]]:
     """Early exits to work towards: all; all but one, the first or last few, one alone; none. Most first."""
     everything = tuple(range(early))
     found = {everything, ()}
@@ -132,12 +145,18 @@ class RunOrder:
 
     Attributes:
         targets: places in the plan's exits, ascending, the last among them.
+        works_ahead: idle workers run what only a later target needs.
     """
 
     def __init__(
-        self, targets: tuple[int, ...], depths: Sequence[tuple[int, ...]], segments_us: Sequence[Sequence[float]]
+        self,
+        targets: tuple[int, ...],
+        depths: Sequence[tuple[int, ...]],
+        segments_us: Sequence[Sequence[float]],
+        works_ahead: bool = True,
     ) -> None:
         self.targets = targets
+        self.works_ahead = works_ahead
         self._aim = [next(target for target in targets if target >= place) for place in range(len(depths))]
         # [member][depth][place of the exit that is due] -> (target that first needs the segment, -time up to there)
         self._urgency = [

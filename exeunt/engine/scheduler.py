@@ -9,7 +9,8 @@ RunOrder (the queue's key is class, ticket, exit, remaining time):
 2. speculative: segments that only a later exit of such a ticket needs, oldest ticket first, shallow exits first;
 3. feedback: segments of tickets whose rows are all answered, oldest first;
 4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain. Not even idle
-   workers run them where the operator has asked for less feedback, and so for less work.
+   workers run them where the operator has asked for less feedback, and so for less work; nor where workers slow each
+   other down so much that the ticket is expected to be answered sooner if nothing runs beside it.
 
 So answered inputs use idle workers only (while there are few of them, not the last idle worker, which a newcomer may
 take at once), and an unanswered one waits for feedback at most until the run that a worker has begun ends. One
@@ -115,12 +116,16 @@ class Scheduler:
             last_idle = idle_workers == 0 and self.workers > 1
             return None if last_idle and self.backlog < self._spare_below else self._feedback(head)
         head = None if self.saves_work else self._queue.head(Kind.UNLIKELY)
-        return None if head is None else self._serving(head, Kind.UNLIKELY, idle_workers)
+        if head is None or not head.progress.order.works_ahead:
+            return None
+        return self._serving(head, Kind.UNLIKELY, idle_workers)
 
     def kind(self, piece: WorkItem) -> Kind:
         """Class of a piece's next segment."""
         progress = piece.progress
         kind = progress.kind(piece)
+        if kind == Kind.SPECULATIVE and not progress.order.works_ahead:
+            return Kind.UNLIKELY
         if kind == Kind.SPECULATIVE and self.finish_probability < 1.0:
             needed_at, _ = progress.order.urgency(piece.member, piece.depth, progress.decided)
             stays = self.orders.staying(progress.plan.exits[progress.decided : needed_at])

@@ -46,7 +46,8 @@ def bags(draw, **kept):
         shallower = tuple(draw(st.integers(0, depth)) for depth in exits[0])
         if any(shallower) and shallower != exits[0]:
             exits.insert(0, shallower)
-    return engine_bag(costs, tuple(exits), draw(st.sampled_from([0.3, 0.9, 1.0])), **kept)
+    bag = engine_bag(costs, tuple(exits), draw(st.sampled_from([0.3, 0.9, 1.0])), **kept)
+    return dataclasses.replace(bag, slowdown=draw(st.sampled_from([(), (1.0, 1.8, 2.6)])))
 
 
 @st.composite

@@ -50,6 +50,9 @@ class ExitPlan:
         work_us: the bag's work, all members' times summed.
         warnings: what the operator should know.
         weights: per exit the members' weights there, None = the bag's; empty = the bag's at every exit.
+        slowdown: of runs beside each other, see exeunt.engine.exit_times.slowed.
+        targets: places of the exits that one row's work had better go towards; empty = all.
+        works_ahead: whether idle workers then had better run what only a later target needs.
     """
 
     cuts: tuple[tuple[Cut, ...], ...]
@@ -58,6 +61,9 @@ class ExitPlan:
     work_us: float
     warnings: tuple[str, ...]
     weights: tuple[tuple[float, ...] | None, ...] = ()
+    slowdown: tuple[float, ...] = ()
+    targets: tuple[int, ...] = ()
+    works_ahead: bool = True
 
     @property
     def ramp_share(self) -> float:

@@ -13,7 +13,8 @@ import numpy as np
 
 from exeunt.deciding import votes
 from exeunt.deciding.confidence import SCORES
-from exeunt.engine.exit_times import Depths, exit_times
+from exeunt.engine.exit_times import Depths, exit_times, slowed
+from exeunt.engine.plan import target_choices
 from exeunt_export.schedule.exit_weights import fitted_weights
 from exeunt_export.schedule.risk import RiskCurve, folds, latency_at_best_limit
 
@@ -34,6 +35,7 @@ class ScheduleInputs:
         confidence: score of a vote, a key of SCORES.
         exit_us: what one exit adds to the time of all that come later: heads and the decision.
         most_exits: most exits before the last, those after a finished member apart.
+        slowdown: of runs beside each other, see exeunt.engine.exit_times.slowed.
     """
 
     segments_us: Sequence[Sequence[float]]
@@ -45,6 +47,7 @@ class ScheduleInputs:
     confidence: str = "margin"
     exit_us: float = 0.0
     most_exits: int = 6
+    slowdown: tuple[float, ...] = ()
 
     @property
     def full(self) -> Depths:
@@ -65,11 +68,15 @@ class Schedule:
         exits: depths by member.
         latency_us: expected time of an answer on the calibration rows, on an idle machine.
         loss: share of them that differ from the full vote.
+        targets: places of the exits that are worked towards in that time.
+        works_ahead: whether idle workers then run what only a later target needs.
     """
 
     exits: tuple[Depths, ...]
     latency_us: float
     loss: float
+    targets: tuple[int, ...]
+    works_ahead: bool = True
 
 
 class ScheduleEvaluator:
@@ -111,14 +118,28 @@ class ScheduleEvaluator:
         return tuple(next(fitted) if depth else 0.0 for depth in depths)
 
     def schedule(self, exits: Sequence[Depths]) -> Schedule:
-        """The worth of a list of exits."""
-        times = exit_times(self.inputs.segments_us, exits, self.inputs.workers)
-        elapsed_us = np.array([time + place * self.inputs.exit_us for place, time in enumerate(times)])
+        """The worth of a list of exits that are all worked towards."""
+        return self._best_order(exits, [tuple(range(len(exits)))])
+
+    def ordered(self, exits: Sequence[Depths]) -> Schedule:
+        """The worth of a list of exits in the best order of work, as the engine finds it."""
+        last = len(exits) - 1
+        return self._best_order(exits, [(*choice, last) for choice in target_choices(last)])
+
+    def _best_order(self, exits: Sequence[Depths], targets: Sequence[tuple[int, ...]]) -> Schedule:
         early = [self.state(depths) for depths in exits[:-1]]
         risk = np.stack([*(risk for risk, _ in early), np.full(len(self.full), -1.0)], axis=1)
         wrong = np.stack([*(wrong for _, wrong in early), np.zeros(len(self.full), dtype=bool)], axis=1)
-        latency_us, loss = latency_at_best_limit(risk, wrong, elapsed_us, self.inputs.max_loss)
-        return Schedule(tuple(exits), latency_us, loss)
+        inputs = self.inputs
+        crowded = slowed(inputs.slowdown, inputs.workers) > 1.0
+        found = []
+        for ahead in (True, False) if crowded else (True,):
+            for choice in targets:
+                times = exit_times(inputs.segments_us, exits, inputs.workers, choice, inputs.slowdown, ahead)
+                elapsed_us = np.array([time + place * inputs.exit_us for place, time in enumerate(times)])
+                latency_us, loss = latency_at_best_limit(risk, wrong, elapsed_us, inputs.max_loss)
+                found.append(Schedule(tuple(exits), latency_us, loss, choice, ahead))
+        return min(found, key=lambda schedule: schedule.latency_us)
 
     def pruned(self, path: Sequence[Depths], keep: Collection[Depths] = ()) -> Schedule:
         """A path with the least useful exits left out one by one, until `most_exits` early ones are left.

@@ -35,7 +35,14 @@ def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.nda
     # stages of ensemble mode end where whole members have: no other order of segments saves work there
     kind = bag.schedule if bag.mode == "engine" else "cascade"
     exits = choose(kind, evaluator, plan.exits).exits
-    return dataclasses.replace(plan, exits=exits, weights=tuple(evaluator.weights(depths) for depths in exits))
+    best = evaluator.ordered(exits)
+    return dataclasses.replace(
+        plan,
+        exits=exits,
+        weights=tuple(evaluator.weights(depths) for depths in exits),
+        targets=best.targets,
+        works_ahead=best.works_ahead,
+    )
 
 
 def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.ndarray]) -> ScheduleInputs:
@@ -59,9 +66,13 @@ def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, 
         confidence=bag.settings.confidence,
         exit_us=DECISION_US + (plan.ramp_us / ramps if ramps else 0.0),
         most_exits=2 * bag.cuts.exits,
+        slowdown=plan.slowdown,
     )
 
 
-def elapsed_us(members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int, workers: int) -> list[float]:
+def elapsed_us(members: Sequence[Member], plan: ExitPlan, size: int, workers: int) -> list[float]:
     """When the engine reaches each exit with one ticket of `size` rows on an idle machine, microseconds."""
-    return exit_times([[segment.cost_us[size] for segment in member.segments] for member in members], exits, workers)
+    segments_us = [[segment.cost_us[size] for segment in member.segments] for member in members]
+    if size > 1:  # a ticket is answered when its last row is: the engine works ahead, and towards all exits
+        return exit_times(segments_us, plan.exits, workers, None, plan.slowdown)
+    return exit_times(segments_us, plan.exits, workers, plan.targets or None, plan.slowdown, plan.works_ahead)

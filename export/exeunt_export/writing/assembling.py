@@ -119,7 +119,7 @@ def profile_bag(
     }
     exits = []
     weights = plan.weights or (None,) * len(plan.exits)
-    elapsed = {size: _elapsed(opened, members, plan.exits, size) for size in sizes}
+    elapsed = {size: _elapsed(opened, members, plan, size) for size in sizes}
     for number, (depths, head, keys) in enumerate(zip(plan.exits, heads, _midway(opened, plan), strict=True)):
         taken = {features_name(*key): features[features_name(*key)] for key in keys}
         head_us = latency.profile_heads(head[1], taken, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
@@ -141,11 +141,11 @@ def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], a
     return Member(member.name, float(member.weight), segments, whole, cut.difference)
 
 
-def _elapsed(opened: Opened, members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int) -> list[float]:
+def _elapsed(opened: Opened, members: Sequence[Member], plan: ExitPlan, size: int) -> list[float]:
     """When each exit is reached with `size` rows: by stages, or as the engine's workers allow."""
     if opened.bag.mode == "engine":
-        return schedule_bag.elapsed_us(members, exits, size, workers_of(opened.bag.settings))
-    return stage_times.elapsed_us(opened.inputs, members, exits, size)
+        return schedule_bag.elapsed_us(members, plan, size, workers_of(opened.bag.settings))
+    return stage_times.elapsed_us(opened.inputs, members, plan.exits, size)
 
 
 def _agreement(opened: Opened, plan: ExitPlan, number: int, known: Mapping[Key, np.ndarray]) -> float:

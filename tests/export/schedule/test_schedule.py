@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from exeunt.deciding import votes
 from exeunt.deciding.request import Request
 from exeunt.engine.exit_times import exit_times
+from exeunt.engine.plan import RunCosts, RunPlan
 from exeunt_export.schedule.choose import choose, side_by_side
 from exeunt_export.schedule.evaluate import ScheduleEvaluator, ScheduleInputs
 from exeunt_export.schedule.exit_weights import fitted_weights
@@ -59,6 +60,8 @@ def test_exit_times_are_those_of_the_scheduler(data):
             exits.insert(0, shallower)
     workers = data.draw(st.integers(1, 3))
     bag = engine_bag(costs, tuple(exits))
+    # decides whether the engine works ahead; in simulated time runs are not slowed
+    bag = dataclasses.replace(bag, slowdown=data.draw(st.sampled_from([(), (1.0, 1.9, 2.7)])))
     of = controller(bag, [0.0] * len(exits))
     arrivals_us = []
     arrived = of.arrived
@@ -70,7 +73,44 @@ def test_exit_times_are_those_of_the_scheduler(data):
     orders.leaving = [data.draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in exits]
     order = orders.best(orders.plan(np.ones(len(exits), dtype=bool)), alone=True)
     simulation.run([(0.0, Request("a", 1))])
-    assert arrivals_us == exit_times(costs, exits, workers, order.targets)
+    assert arrivals_us == exit_times(costs, exits, workers, order.targets, (), order.works_ahead)
+
+
+def test_runs_beside_each_other_take_longer():
+    assert exit_times([[10.0], [10.0]], [(1, 1)], workers=2, slowdown=(1.0, 1.5)) == [15.0]
+
+
+def test_the_rest_of_a_run_that_is_left_alone_goes_on_at_full_pace():
+    times = exit_times([[10.0], [30.0]], [(1, 0), (1, 1)], workers=2, slowdown=(1.0, 1.5))
+    assert times == [15.0, 35.0]  # 10 of the longer one's 30 are done after 15
+
+
+def test_a_slowdown_that_leaves_nothing_of_a_second_worker_is_one_worker():
+    both = exit_times([[10.0], [10.0], [10.0]], [(1, 1, 1)], workers=3, slowdown=(1.0, 2.0, 3.0))
+    assert both == exit_times([[10.0], [10.0], [10.0]], [(1, 1, 1)], workers=1)
+
+
+def test_without_working_ahead_an_exit_is_reached_as_if_nothing_came_after():
+    alone = exit_times([[10.0], [30.0]], [(1, 0), (1, 1)], workers=2, slowdown=(1.0, 1.5), works_ahead=False)
+    assert alone == [10.0, 40.0]
+
+
+@pytest.mark.parametrize(("leaving", "ahead"), [(0.9, False), (0.1, True)])
+def test_an_engine_whose_workers_slow_each_other_works_ahead_only_where_that_pays(leaving, ahead):
+    bag = dataclasses.replace(engine_bag([[10.0], [10.0]], ((1, 0), (1, 1))), slowdown=(1.0, 1.6))
+    plan = RunPlan(bag, RunCosts(bag), np.ones(2, dtype=bool), 2)
+    assert plan.best([leaving, 1.0], 2).works_ahead is ahead
+
+
+def test_workers_that_do_not_slow_each_other_always_work_ahead():
+    bag = engine_bag([[10.0], [10.0]], ((1, 0), (1, 1)))
+    assert RunPlan(bag, RunCosts(bag), np.ones(2, dtype=bool), 2).best([0.9, 1.0], 2).works_ahead
+
+
+def test_a_ticket_of_many_rows_works_ahead():
+    bag = dataclasses.replace(engine_bag([[10.0], [10.0]], ((1, 0), (1, 1))), slowdown=(1.0, 1.6))
+    plan = RunPlan(bag, RunCosts(bag), np.ones(2, dtype=bool), 2)
+    assert plan.best([0.9, 1.0], 2, many_rows=True).works_ahead
 
 
 def test_exits_wait_for_the_slowest_of_their_members():
