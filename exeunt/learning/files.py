@@ -20,6 +20,7 @@ from exeunt.reading import reading
 
 SCHEMA_VERSION = 1
 PRIVATE = 0o600
+MOST_CHANGES = 2**62  # what an int64 can count
 HEADS_FILE = "heads.npz"  # beside the manifest: the exported heads of the ramps that can learn
 
 
@@ -170,9 +171,12 @@ def load_heads(path: Path, manifest: Manifest) -> HeadsFile | None:
         table, before = heads_of(arrays, "heads."), heads_of(arrays, "previous.")
         check_heads(table, manifest, str(path))
         check_heads(before, manifest, str(path))
-        number = head["previous_version"]
-        previous = None if number is None else Heads(int(number), before)
-        return HeadsFile(Heads(int(head["version"]), table), previous, int(head["command"]))
+        version, command, number = head["version"], head["command"], head["previous_version"]
+        for count in (version, command, number or 0):
+            if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < MOST_CHANGES:
+                raise ConfigError(f"{path}: a version or command is {str(count)[:40]}; allowed: a whole number from 0")
+        previous = None if number is None else Heads(number, before)
+        return HeadsFile(Heads(version, table), previous, command)
 
 
 def check_heads(table: Mapping[Pair, Head], manifest: Manifest, where: str) -> None:

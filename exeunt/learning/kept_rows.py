@@ -68,7 +68,8 @@ def _check(rows: ServedRows, manifest: Manifest, ramps: Sequence[Pair], path: Pa
     for name, array in rows.arrays().items():
         if array.shape != shapes.get(name, (count,)):
             raise ConfigError(f"{path}: {name} is {list(array.shape)}; rows of another bag")
-    if set(rows.features) != set(ramps) or (count and rows.labels.max() >= manifest.classes):
+    strange = count and (rows.labels.max() >= manifest.classes or not ((rows.q > 0) & (rows.q <= 1)).all())
+    if set(rows.features) != set(ramps) or strange:
         raise ConfigError(f"{path}: rows of another bag")
 
 

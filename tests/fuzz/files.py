@@ -16,15 +16,21 @@ from pathlib import Path
 
 import numpy as np
 
+from exeunt.deciding.heads import Head, Heads
 from exeunt.errors import ExeuntError
 from exeunt.hosting.control import Control, read_control, write_control
 from exeunt.hosting.state import StateFile
 from exeunt.hosting.status import Status, read_status, write_status
+from exeunt.learning.files import HeadsFile, load_heads, save_heads
+from exeunt.learning.kept_rows import load_rows, save_rows
+from exeunt.learning.reservoir import Reservoir
+from exeunt.learning.rows import ServedRows, half, logs_of
 from exeunt.manifest import Manifest
 from exeunt.records.parquet import FeedbackLog
 from exeunt.records.record import About, read_record
 from exeunt_export.bagfile.bagfile import BagFile
 from tests.deciding.controller_bag import manifest
+from tests.engine.nets import CLASSES, WIDTH, written
 from tests.tuning.error_budget.world import tuner
 
 PIECES = [b"[" * 3000, b"{", b"}", b'"', b"1e999", b"NaN", b"-1", b"9" * 5000, b"null", b"\x00", b"\xff\xfe", b"\n"]
@@ -97,7 +103,42 @@ def _bag_file(folder: Path) -> Path:
     return path
 
 
+def _learning_bag(folder: Path) -> Manifest:
+    return written(folder, ((1,), (2,)))
+
+
+def _heads(folder: Path) -> Path:
+    bag = _learning_bag(folder)
+    rng = np.random.default_rng(0)
+    table = {(0, 1): Head(rng.normal(size=(WIDTH, CLASSES)).astype(np.float32), np.zeros(CLASSES, dtype=np.float32))}
+    path = folder / "heads.npz"
+    save_heads(path, HeadsFile(Heads(3, table), Heads(2, {}), 1), bag)
+    return path
+
+
+def _rows(folder: Path) -> Path:
+    bag = _learning_bag(folder)
+    rng = np.random.default_rng(0)
+    votes = rng.dirichlet(np.ones(CLASSES), (5, 1)).astype(np.float32)
+    features = {(0, 1): half(rng.normal(size=(5, WIDTH)).astype(np.float32))}
+    labels, count = votes[:, 0].argmax(axis=1).astype(np.int32), np.arange(5, dtype=np.int64)
+    path = folder / "rows.npz"
+    save_rows(path, ServedRows(features, logs_of(votes), labels, np.ones(5, np.float32), count, count), bag, 10)
+    return path
+
+
+def _add_rows(path: Path) -> None:
+    """Rows that are believed do no harm to who learns from them."""
+    rows = load_rows(path, _learning_bag(path.parent), [(0, 1)], 10)
+    if rows is not None:
+        reservoir = Reservoir(8, 1 << 20, 10**12, CLASSES)
+        reservoir.add(rows)
+        reservoir.prune(20)
+
+
 KINDS = (
+    Kind("heads", _heads, lambda path: load_heads(path, _learning_bag(path.parent))),
+    Kind("rows", _rows, _add_rows),
     Kind("state", _state, _restore),
     Kind("control", _control, read_control),
     Kind("status", _status, read_status),

@@ -25,6 +25,7 @@ from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
 
 ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
 NEEDED_ROWS = 512.0  # effective rows of feedback within its half-life that know the risks well enough
+MOST_CHANGES = 2**62  # of heads: what an int64 can count
 RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
 
 
@@ -237,7 +238,10 @@ class BudgetTuner(Tuner):
         self.budget.restore(
             {key.removeprefix("budget."): value for key, value in state.items() if key.startswith("budget.")}, clean
         )
-        self.heads_version = int(state.get("heads_version", 0))
+        heads_version = int(state.get("heads_version", 0))
+        if not 0 <= heads_version < MOST_CHANGES:
+            raise ValueError(f"saved state with heads_version {heads_version}")
+        self.heads_version = heads_version
         self._window.clear()
         self._window.add(saved)
         self._start_from(ExitChoice(**choice | {"trial": int(choice["trial"])}))

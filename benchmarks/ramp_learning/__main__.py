@@ -1,0 +1,216 @@
+"""A stream that comes back, served by one bag with learning ramps and without, beside the plain ensemble.
+
+    python -m benchmarks.ramp_learning
+
+EfficientNet-Lite 0, 1 and 2 (ImageNet, 1000 classes) about crops of 76 photographs that come again and again, none of
+them among the samples that the ramps were trained on. Engine mode, schedule `auto`, the promise 1 %. Three contenders
+on one Poisson stream in turns of ten seconds: the plain Triton ensemble, the bag as exported, the same export with
+`learn_ramps`. The first rows are measured, those in between only served (faster, to both bags), the last ones measured
+again. Writes benchmarks/results/ramp_learning.md and .json. A second run uses the first one's export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ramp_learning.ramps import served_rows, shares
+from benchmarks.serving.__main__ import CACHE
+from benchmarks.serving.export import bag_file_text
+from benchmarks.serving.imagenet import BAG
+from benchmarks.serving.load import capacity_per_s
+from benchmarks.serving.machine import machine
+from exeunt.contract import exit_model, full_model
+from exeunt.hosting.ramp_learning import HEADS_SUFFIX
+from exeunt.hosting.status import find_status
+from exeunt.learning.files import load_exported, load_heads
+from exeunt.manifest import Manifest
+from exeunt.measuring.arrivals import poisson, take_turns
+from exeunt.measuring.load import Outcome, Traffic, run_load
+from exeunt.serving.pip_server import Server, serve
+from exeunt_export.export_bag import export_bag
+
+RESULTS = Path(__file__).parents[1] / "results"
+NAME = "photographs"
+EPS = 0.01
+PLAIN, FIXED, LEARNING = "plain ensemble", "ramps as exported", "ramps that learn"
+TURN_S = 10.0
+LOAD, BETWEEN_LOAD = 0.3, 0.6
+SEED = 5
+
+
+def exported(folder: Path, cache: Path) -> Path:
+    """The export that learns and holds the plain ensemble; made where it is not there."""
+    repository = folder / "repository"
+    if not (repository / exit_model(NAME)).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        material = BAG.prepare(folder, cache, print)
+        np.save(folder / "samples.npy", material.samples)
+        text = bag_file_text(NAME, "engine", "auto", material.settings, material, baseline=True)
+        (folder / "bag.toml").write_text(text + "learn_ramps = true\n", encoding="utf-8")
+        export_bag(folder / "bag.toml", repository, force=True)
+    return repository
+
+
+def without_learning(repository: Path, folder: Path) -> Path:
+    """The same export, told not to learn, without the plain ensemble."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for model in (NAME, exit_model(NAME)):
+        shutil.copytree(repository / model, folder / model)
+    config = folder / exit_model(NAME) / "config.pbtxt"
+    override = 'parameters { key: "learn_ramps" value { string_value: "false" } }\n'
+    config.write_text(config.read_text(encoding="utf-8") + override, encoding="utf-8")
+    return folder
+
+
+class Contenders:
+    """Two servers, three contenders, one stream.
+
+    Args:
+        servers: of FIXED and of LEARNING, which also has the plain ensemble.
+        input_: name of the bag's input.
+        stream: [rows, ...].
+    """
+
+    def __init__(self, servers: dict[str, Server], input_: str, stream: np.ndarray) -> None:
+        self.url = {name: f"grpc://{server.grpc_url}" for name, server in servers.items()}
+        self.url[PLAIN] = self.url[LEARNING]
+        self._traffic = Traffic({input_: stream}, warm_up=0, gap_s=1.0)
+
+    def ask(self, names: Sequence[str], first: int, rows: int, rate_per_s: float) -> dict[str, list[Outcome]]:
+        """Every contender's outcomes of `rows` rows from `first` on, in turns."""
+        found: dict[str, list[Outcome]] = {name: [] for name in names}
+        for block in take_turns(names, poisson(rate_per_s, rows, SEED + first), TURN_S):
+            name = block.model
+            model = full_model(NAME) if name == PLAIN else NAME
+            asked = type(block)(model, block.requests + first, block.offsets_s, block.stream_s)
+            found[name] += run_load(self.url[name], self._traffic, [asked]).outcomes[model]
+        return found
+
+
+def summary(outcomes: dict[str, list[Outcome]], exits: int) -> dict[str, Any]:
+    """Latency, exits and losses by contender; a loss is a label other than the plain ensemble's for the same row."""
+    full = {o.request: int(o.answers.labels[0]) for o in outcomes[PLAIN] if o.answers is not None}
+    found = {}
+    for name, some in outcomes.items():
+        answered = [(o, o.answers) for o in some if o.answers is not None]
+        ms = np.array([1e3 * (o.done_s - o.scheduled_s) for o, _ in answered])
+        found[name] = {
+            "rows": len(some),
+            "failed": len(some) - len(answered),
+            "p50_ms": float(np.percentile(ms, 50)),
+            "p99_ms": float(np.percentile(ms, 99)),
+            "mean_ms": float(ms.mean()),
+            "losses": sum(int(a.labels[0]) != full.get(o.request, int(a.labels[0])) for o, a in answered),
+            "exits": []
+            if name == PLAIN
+            else (np.bincount([int(a.exits[0]) for _, a in answered], minlength=exits) / len(answered)).tolist(),
+        }
+    return found
+
+
+def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, between: int) -> dict[str, Any]:
+    """Serve, measure, serve, measure; then look at the heads."""
+    state_dir = folder / "state"
+    shutil.rmtree(state_dir, ignore_errors=True)
+    version = repository / exit_model(NAME) / "1"
+    manifest = Manifest.load(version / "manifest.json")
+    fixed = without_learning(repository, folder / "fixed")
+    logs = {name: folder / f"{name.replace(' ', '_')}.log" for name in (FIXED, LEARNING)}
+    found: dict[str, Any] = {"machine": machine(), "measured": measured, "between": between}
+    with (
+        serve(fixed, log=logs[FIXED], state_dir=folder / "state_fixed") as first,
+        serve(repository, log=logs[LEARNING], state_dir=state_dir) as second,
+    ):
+        asked = Contenders({FIXED: first, LEARNING: second}, manifest.inputs[0].name, stream)
+        capacity = capacity_per_s(asked.url[PLAIN], full_model(NAME), stream[:64])
+        found["capacity_per_s"] = capacity
+        everybody, began_s = (PLAIN, FIXED, LEARNING), time.monotonic()
+        found["first"] = summary(asked.ask(everybody, 0, measured, LOAD * capacity), len(manifest.exits))
+        print(json.dumps(found["first"], indent=1), flush=True)
+        asked.ask((FIXED, LEARNING), measured, between, BETWEEN_LOAD * capacity)
+        found["ramps_after_between"] = ramps_of(state_dir)
+        outcomes = asked.ask(everybody, measured + between, measured, LOAD * capacity)
+        found["last"] = summary(outcomes, len(manifest.exits))
+        print(json.dumps(found["last"], indent=1), flush=True)
+        found["seconds"] = time.monotonic() - began_s
+        found["ramps"] = ramps_of(state_dir)
+    held = load_heads(state_dir / f"{manifest.content_hash}{HEADS_SUFFIX}", manifest)
+    before = load_exported(version, manifest)
+    after = before | dict(held.heads.table if held else {})
+    rows = served_rows(manifest, version, sorted(before), stream[-measured:])
+    found["exits"] = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
+    found["as_exported"], found["learnt"] = (asdict(shares(manifest, rows, heads, EPS)) for heads in (before, after))
+    return found
+
+
+def ramps_of(state_dir: Path) -> dict[str, float | None]:
+    """What the server says of its learning."""
+    metrics = find_status(state_dir, NAME).metrics
+    return {name.removeprefix("ramps_"): value for name, value in metrics.items() if name.startswith("ramps_")}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The page of results."""
+    lines = ["# What ramps gain that learn in service", "", *(__doc__ or "").splitlines()[4:9], ""]
+    lines += ["| rows | contender | p50 ms | p99 ms | mean ms | of the plain p50 | losses | answered by exit |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    count, between = found["measured"], found["between"]
+    spans = (("first", f"1 to {count}"), ("last", f"{count + between + 1} to {2 * count + between}"))
+    for key, span in spans:
+        for name, item in found[key].items():
+            ratio = item["p50_ms"] / found[key][PLAIN]["p50_ms"]
+            exits = " / ".join(f"{share:.0%}" for share in item["exits"])
+            cells = (f"{item[q]:.1f}" for q in ("p50_ms", "p99_ms", "mean_ms"))
+            losses = f"{item['losses']} of {item['rows']}"
+            lines.append(f"| {span} | {name} | {' | '.join(cells)} | {ratio:.2f} | {losses} | {exits} |")
+    lines += ["", "Each exit's vote on the last rows, with hindsight on the threshold:", ""]
+    lines += ["| exit (depths) | agrees, as exported | agrees, learnt | may leave at 1 %, as exported | learnt |"]
+    lines += ["|---|---|---|---|---|"]
+    for number, depths in enumerate(found["exits"]):
+        cells = [found[heads][key][number] for key in ("agreement", "may_leave") for heads in ("as_exported", "learnt")]
+        lines.append(f"| {number} {tuple(depths)} | {' | '.join(f'{share:.3f}' for share in cells)} |")
+    ramps = found["ramps"]
+    share = (ramps["cpu_seconds_total"] or 0.0) / found["seconds"]
+    counts = (f"{ramps[f'{what}_total']:.0f} {what}" for what in ("fits", "judgements", "changes"))
+    lines += [
+        "",
+        f"Learning took {ramps['cpu_seconds_total']:.1f} CPU s in {found['seconds']:.0f} s ({share:.1%} of a core, "
+        f"two seconds in advance among them): {', '.join(counts)} of heads.",
+        "",
+        f"Machine: {', '.join(f'{key} {value}' for key, value in found['machine'].items())}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line, measure, write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/ramp_learning"), help="of export and servers")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="of what is fetched")
+    parser.add_argument("--measured", type=int, default=600, help="rows measured before and after")
+    parser.add_argument("--between", type=int, default=1400, help="rows served in between")
+    parser.add_argument("--export-only", action="store_true", help="do not serve")
+    args = parser.parse_args()
+    repository = exported(args.folder, args.cache)
+    if args.export_only:
+        return
+    stream = BAG.prepare(args.folder, args.cache, print).stream(2 * args.measured + args.between, SEED).inputs
+    found = measure(repository, args.folder, stream, args.measured, args.between)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "ramp_learning.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "ramp_learning.md").write_text(markdown(found), encoding="utf-8")
+    print(markdown(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Ramps offline: how often every exit agrees with the full vote, and how many rows may leave, by some heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exeunt.deciding.heads import Head, Pair
+from exeunt.engine.sessions import sessions_of
+from exeunt.learning.judge import may_leave
+from exeunt.learning.rows import ServedRows, half, logs_of
+from exeunt.learning.shape import Shape
+from exeunt.manifest import Manifest
+
+BATCH_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ExitShares:
+    """What the votes at the exits before the last are worth.
+
+    Attributes:
+        agreement: share of rows with the full vote's label, by exit.
+        may_leave: share of rows that may leave at the promised loss with the best threshold, by exit.
+    """
+
+    agreement: list[float]
+    may_leave: list[float]
+
+
+def served_rows(manifest: Manifest, folder: Path, ramps: list[Pair], inputs: np.ndarray) -> ServedRows:
+    """Features and final votes of rows, as a server would keep them; `folder` holds the segments."""
+    sessions = sessions_of(manifest, folder, 1, ["CPUExecutionProvider"])
+    features: dict[Pair, list[np.ndarray]] = {pair: [] for pair in ramps}
+    final: list[list[np.ndarray]] = [[] for _ in manifest.members]
+    for start in range(0, len(inputs), BATCH_ROWS):
+        batch = inputs[start : start + BATCH_ROWS]
+        for number, member in enumerate(manifest.members):
+            tensors: dict[str, np.ndarray] = {manifest.inputs[0].name: batch}
+            for depth, segment in enumerate(member.segments, start=1):
+                names = [output.name for output in segment.outputs]
+                names += [segment.features.name] if segment.features else []
+                feed = {input_.name: tensors[input_.name] for input_ in segment.inputs}
+                tensors |= dict(zip(names, sessions[segment.model].run(names, feed), strict=True))
+                if segment.features and (number, depth) in features:
+                    features[number, depth].append(tensors[segment.features.name])
+            final[number].append(tensors[member.segments[-1].outputs[0].name])
+    votes = np.stack([np.concatenate(parts) for parts in final], axis=1)
+    full = np.einsum("rmc,m->rc", votes, manifest.weights)
+    count = len(inputs)
+    return ServedRows(
+        features={pair: half(np.concatenate(parts)) for pair, parts in features.items()},
+        logs=logs_of(votes),
+        labels=full.argmax(axis=1).astype(np.int32),
+        q=np.ones(count, dtype=np.float32),
+        numbers=np.arange(count, dtype=np.int64),
+        arrived_us=np.zeros(count, dtype=np.int64),
+    )
+
+
+def shares(manifest: Manifest, rows: ServedRows, heads: Mapping[Pair, Head], eps: float) -> ExitShares:
+    """What the exits are worth with these heads, on rows that no head was fitted to."""
+    labels, confidence = Shape.of(manifest).said(rows, heads)
+    ones = np.ones((1, len(rows)))
+    right = labels == labels[:, -1:]
+    leave = [
+        float(may_leave(confidence[:, exit_], ~right[:, exit_], ones, eps)[0])
+        for exit_ in range(len(manifest.exits) - 1)
+    ]
+    return ExitShares([float(share) for share in right.mean(axis=0)[:-1]], leave)
