@@ -87,12 +87,12 @@ class HeadsInUse:
 
     def outdated(self, version: int, exit_: int) -> bool:
         """Whether what an exit says of a ticket with heads of this version is not what it says of newcomers."""
-        return version < int(self._since[exit_])
+        return version < self.heads.version and version < int(self._since[exit_])
 
     def without_outdated(self, feedback: Feedback, version: int) -> Feedback:
         """Feedback of a ticket with heads of this version, as if exits that have changed had not been seen."""
-        outdated = self._since > version
-        if not outdated.any():
+        if version == self.heads.version:  # nearly always
             return feedback
+        outdated = self._since > version
         labels = np.where(outdated, np.int32(NEVER_SEEN), feedback.labels)
         return replace(feedback, labels=labels, confidence=np.where(outdated, np.float32(np.nan), feedback.confidence))

@@ -194,3 +194,15 @@ def options(setup: Setup, **defaults: Any) -> dict[str, Any]:
         if not isinstance(value, kind) or isinstance(value, bool) != isinstance(defaults[key], bool):
             raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: {words}")
     return defaults | chosen
+
+
+def part_of(state: State, prefix: str, names: list[str]) -> State:
+    """Values of a state whose keys begin with `prefix`, without it.
+
+    Raises:
+        ValueError: one of `names` is missing.
+    """
+    missing = [name for name in names if prefix + name not in state]
+    if missing:
+        raise ValueError(f"saved state without {', '.join(prefix + name for name in missing)}")
+    return {name: state[prefix + name] for name in names}

@@ -16,12 +16,12 @@ from exeunt.records.window import FeedbackWindow
 from exeunt.tuning.account import Account
 from exeunt.tuning.error_budget.calibrator import Calibration, prior
 from exeunt.tuning.error_budget.error_budget import ErrorBudget
-from exeunt.tuning.error_budget.exit_choice import ExitChoice
+from exeunt.tuning.error_budget.exit_choice import LEAST_ROWS, ExitChoice
 from exeunt.tuning.error_budget.exit_path import ExitPath
 from exeunt.tuning.error_budget.fair_share import FairShare
 from exeunt.tuning.error_budget.retuning import RetuneResult, RetuneSnapshot
 from exeunt.tuning.error_budget.spending import between
-from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options
+from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options, part_of
 
 ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
 NEEDED_ROWS = 512.0  # effective rows of feedback within its half-life that know the risks well enough
@@ -75,6 +75,7 @@ class BudgetTuner(Tuner):
         self._last_risk: tuple[tuple[float, ...], np.ndarray] = ((), np.zeros(0))
         self._leaving_risk = [0.0] * len(self.budget.classes)  # mean of the latest rows that left, by class
         self._window_version = 0  # of what the window holds about the exits: jobs that began with another are void
+        self._choose_anew = False  # the exits to offer, as at the start
         self._retuned = self._snapshot(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).run()
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
@@ -177,6 +178,7 @@ class BudgetTuner(Tuner):
         self._window.add(seen)
         self._retuned = self._retuned.without(changed)
         self._until_retune = self._until_calibrate = self._until_period = 0
+        self._choose_anew = self._period_rows > 0 and len(seen) >= LEAST_ROWS  # exits of no use may be the best now
         self._window_version += 1
         self.version += 1
 
@@ -196,7 +198,10 @@ class BudgetTuner(Tuner):
         if reconsider_exits:
             self._until_period = self._period_rows
         before = self._retuned
-        return self._snapshot(before.calibration, before.path, before.choice, recalibrate, reconsider_exits).run
+        anew, self._choose_anew = self._choose_anew, False
+        choice = ExitChoice.all(self.setup.exits) if anew else before.choice
+        path = None if anew else before.path
+        return self._snapshot(before.calibration, path, choice, recalibrate, reconsider_exits).run
 
     def adopt(self, outcome: RetuneResult) -> None:
         """Decide by a newer result."""
@@ -229,8 +234,8 @@ class BudgetTuner(Tuner):
         Raises:
             ValueError: the state does not fit this bag.
         """
-        window = _part(state, "window.", [field.name for field in fields(Feedback)])
-        choice = _part(state, "choice.", [field.name for field in fields(ExitChoice)])
+        window = part_of(state, "window.", [field.name for field in fields(Feedback)])
+        choice = part_of(state, "choice.", [field.name for field in fields(ExitChoice)])
         saved = Feedback(**window)
         exits = self.setup.exits
         if saved.labels.shape[1:] != (exits,) or len(choice["active"]) != exits:
@@ -292,10 +297,3 @@ class BudgetTuner(Tuner):
             reconsider_exits=reconsider_exits,
             window_version=self._window_version,
         )
-
-
-def _part(state: State, prefix: str, names: list[str]) -> State:
-    missing = [name for name in names if prefix + name not in state]
-    if missing:
-        raise ValueError(f"saved state without {', '.join(prefix + name for name in missing)}")
-    return {name: state[prefix + name] for name in names}
