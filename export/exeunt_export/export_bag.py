@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from exeunt import __version__, contract
-from exeunt.engine.engine import workers_of
 from exeunt.hosting.assembly import make_controller
 from exeunt.manifest import Manifest
 from exeunt_export import onnxfiles, voting
@@ -21,7 +20,6 @@ from exeunt_export.planning.opening import Opened, open_bag
 from exeunt_export.planning.plan import ExitPlan, make_plan
 from exeunt_export.planning.quantise import Compressed, quantise_members
 from exeunt_export.planning.refine import refine
-from exeunt_export.profile import crowding
 from exeunt_export.ramps import train
 from exeunt_export.readers.graph import without_exits
 from exeunt_export.report.export_report import ExportReport
@@ -98,8 +96,8 @@ def _write(
     cut = cut_members(opened, plan, root / "work", stages)
     trained = _train(opened, plan, cut, stages)
     known = assembling.votes_of_samples(opened, cut, trained, root / "work" / "votes")
-    opened, cut = threads.chosen(opened, cut, stages)
-    plan = schedule_bag.scheduled(opened, _with_slowdown(opened, plan, cut), known)
+    opened, cut, slowdown = threads.chosen(opened, cut, stages)
+    plan = schedule_bag.scheduled(opened, dataclasses.replace(plan, slowdown=slowdown), known)
     if opened.bag.mode == "ensemble" and (fewer := without_unused_cuts(plan)) is not plan:
         names = [member.name for member in opened.bag.members]
         trained, known = renumbered(plan, names, trained), renumbered(plan, names, known)
@@ -141,17 +139,6 @@ def _write(
     report.save(version)
     save_page(report, root / "repository")
     return report
-
-
-def _with_slowdown(opened: Opened, plan: ExitPlan, cut: list[CutMember]) -> ExitPlan:
-    """The plan with how much the engine's workers will slow each other down, by the costliest member."""
-    if opened.bag.mode != "engine" or opened.bag.cuts.times == COUNTED:
-        return plan
-    costliest = max(range(len(cut)), key=lambda number: opened.members[number].costs.total_us)
-    rows = opened.rows_of(opened.members[costliest].member)
-    slowdown = crowding.slowdown_of(cut[costliest].chain, rows, workers_of(opened.bag.settings))
-    cut[costliest].chain.close()
-    return dataclasses.replace(plan, slowdown=slowdown)
 
 
 def _train(opened: Opened, plan: ExitPlan, cut: list[CutMember], stages: Stages) -> dict[train.Key, train.AnyRamp]:

@@ -1,7 +1,8 @@
 """Threads of one run in engine mode, chosen from measured times where the bag file leaves them open.
 
 A host with more cores than members has use for more threads within a run; one with as many members as cores has not:
-workers side by side share nothing, threads of one run wait for each other.
+workers side by side share no work, threads of one run wait for each other. How much the workers that are left slow each
+other down is measured too.
 """
 
 from __future__ import annotations
@@ -13,34 +14,44 @@ from collections.abc import Sequence
 from exeunt.engine.engine import workers_of
 from exeunt.engine.exit_times import exit_times
 from exeunt.engine.sessions import CPU
+from exeunt_export.counting import COUNTED
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.planning.cut_members import CutMember
 from exeunt_export.planning.opening import Opened
 from exeunt_export.profile import latency
+from exeunt_export.profile.crowding import slowdown_of
 from exeunt_export.stages import Stages
 
 WORTH = 0.9  # of the time with fewer threads: what more of them must at least save
 
 
-def chosen(opened: Opened, cut: Sequence[CutMember], stages: Stages) -> tuple[Opened, list[CutMember]]:
+def chosen(
+    opened: Opened, cut: Sequence[CutMember], stages: Stages
+) -> tuple[Opened, list[CutMember], tuple[float, ...]]:
     """The bag with `intra_op_threads` settled, and its segments ready to be timed with as many.
 
     Candidates are 1, 2, 4, ... up to the host's cores. Each is judged by the latency of the full ensemble for one row
-    on an idle machine, every segment timed with that many threads, on the workers that are left.
+    on an idle machine, every segment timed with that many threads, on the workers that are left, as they slow each
+    other down.
 
     Args:
         opened: the bag; a number in its settings stands, and outside engine mode on a CPU it is 1.
         cut: its members.
         stages: hears of "threads".
+
+    Returns:
+        bag, members, and the workers' slowdown (see exeunt.engine.exit_times.slowed; empty where times are counted).
     """
     settings = opened.bag.settings
     threads = settings.intra_op_threads or 1
+    slowdowns: dict[int, tuple[float, ...]] = {}
     if not settings.intra_op_threads and opened.bag.mode == "engine" and settings.providers.startswith(CPU):
         candidates = powers_of_two(len(os.sched_getaffinity(0)))
         latency_us: dict[int, float] = {}
         for candidate in candidates:
             stages.at("threads", len(latency_us), len(candidates))
-            latency_us[candidate] = _latency_us(opened, cut, candidate)
+            slowdowns[candidate] = _slowdown(opened, cut, candidate)
+            latency_us[candidate] = _latency_us(opened, cut, candidate, slowdowns[candidate])
         stages.at("threads", len(candidates), len(candidates))
         threads = fewest_worth(latency_us)
     ready = list(cut)
@@ -50,7 +61,8 @@ def chosen(opened: Opened, cut: Sequence[CutMember], stages: Stages) -> tuple[Op
             for member_cut in cut
         ]
     bag = dataclasses.replace(opened.bag, settings=dataclasses.replace(settings, intra_op_threads=threads))
-    return dataclasses.replace(opened, bag=bag), ready
+    slowdown = slowdowns[threads] if threads in slowdowns else _slowdown(opened, cut, threads)
+    return dataclasses.replace(opened, bag=bag), ready, slowdown
 
 
 def powers_of_two(most: int) -> list[int]:
@@ -67,7 +79,22 @@ def fewest_worth(latency_us: dict[int, float]) -> int:
     return best
 
 
-def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int) -> float:
+def _workers(opened: Opened, threads: int) -> int:
+    """That are left with so many threads in each run."""
+    return workers_of(dataclasses.replace(opened.bag.settings, intra_op_threads=threads))
+
+
+def _slowdown(opened: Opened, cut: Sequence[CutMember], threads: int) -> tuple[float, ...]:
+    """Of the workers that are left, by the costliest member."""
+    if opened.bag.mode != "engine" or opened.bag.cuts.times == COUNTED:
+        return ()
+    costliest = max(range(len(cut)), key=lambda number: opened.members[number].costs.total_us)
+    cut[costliest].chain.close()  # weights are large: a member's are in memory once
+    chain = Chain(cut[costliest].chain.name, cut[costliest].files, threads)
+    return slowdown_of(chain, opened.rows_of(opened.members[costliest].member), _workers(opened, threads))
+
+
+def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int, slowdown: tuple[float, ...]) -> float:
     """Of the full ensemble for one row, alone on this machine."""
     segments_us = []
     for measured, member_cut in zip(opened.members, cut, strict=True):
@@ -76,8 +103,7 @@ def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int) -> float
         costs = latency.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
         segments_us.append([cost[1] for cost in costs])
     full = tuple(len(own) for own in segments_us)
-    workers = workers_of(dataclasses.replace(opened.bag.settings, intra_op_threads=threads))
-    return exit_times(segments_us, [full], workers)[-1]
+    return exit_times(segments_us, [full], _workers(opened, threads), None, slowdown)[-1]
 
 
 def _nobody() -> None:
