@@ -6,7 +6,9 @@ EfficientNet-Lite 0, 1 and 2 (ImageNet, 1000 classes) about crops of 76 photogra
 them among the samples that the ramps were trained on. Engine mode, schedule `auto`, the promise 1 %. Three contenders
 on one Poisson stream in turns of ten seconds: the plain Triton ensemble, the bag as exported, the same export with
 `learn_ramps`. The first rows are measured, those in between only served (faster, to both bags), the last ones measured
-again. Writes benchmarks/results/ramp_learning.md and .json. A second run uses the first one's export.
+again. Before that the stream goes through the decision core and the learner without a server (decided.py), which is the
+same on every machine but for the processor time that learning takes; `--offline` does only that. Writes
+benchmarks/results/ramp_learning.md and .json. A second run uses the first one's export.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.ramp_learning.decided import course
 from benchmarks.ramp_learning.ramps import served_rows, shares
+from benchmarks.ramp_learning.report import FIXED, LEARNING, PLAIN, markdown
 from benchmarks.serving.__main__ import CACHE
 from benchmarks.serving.export import bag_file_text
 from benchmarks.serving.imagenet import BAG
@@ -41,10 +45,11 @@ from exeunt_export.export_bag import export_bag
 RESULTS = Path(__file__).parents[1] / "results"
 NAME = "photographs"
 EPS = 0.01
-PLAIN, FIXED, LEARNING = "plain ensemble", "ramps as exported", "ramps that learn"
 TURN_S = 10.0
 LOAD, BETWEEN_LOAD = 0.3, 0.6
 SEED = 5
+OFFLINE_RATE_PER_S = 12.0
+CPU_SHARES, PART_ROWS = (0.0, 0.02, 0.2), 500  # 0: ramps as exported
 
 
 def exported(folder: Path, cache: Path) -> Path:
@@ -125,7 +130,7 @@ def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, b
     manifest = Manifest.load(version / "manifest.json")
     fixed = without_learning(repository, folder / "fixed")
     logs = {name: folder / f"{name.replace(' ', '_')}.log" for name in (FIXED, LEARNING)}
-    found: dict[str, Any] = {"machine": machine(), "measured": measured, "between": between}
+    found: dict[str, Any] = {"measured": measured, "between": between}
     with (
         serve(fixed, log=logs[FIXED], state_dir=folder / "state_fixed") as first,
         serve(repository, log=logs[LEARNING], state_dir=state_dir) as second,
@@ -152,44 +157,32 @@ def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, b
     return found
 
 
+def offline(repository: Path, stream: np.ndarray, rate_per_s: float) -> dict[str, Any]:
+    """The stream decided without a server, by share of a core that learning has: parts of PART_ROWS rows."""
+    version = repository / exit_model(NAME) / "1"
+    manifest = Manifest.load(version / "manifest.json")
+    exported_heads = load_exported(version, manifest)
+    rows = served_rows(manifest, version, sorted(exported_heads), stream)
+    found: dict[str, Any] = {"rate_per_s": rate_per_s, "rows": len(stream), "shares": {}}
+    for share in CPU_SHARES:
+        run = course(manifest, version, exported_heads, rows, cpu_share=share, rate_per_s=rate_per_s)
+        parts = [slice(first, first + PART_ROWS) for first in range(0, len(stream), PART_ROWS)]
+        found["shares"][f"{share:g}"] = {
+            "mean": [float(run.latency[part].mean()) for part in parts],
+            "median": [float(np.median(run.latency[part])) for part in parts],
+            "lost": int(run.lost.sum()),
+            "exits": (np.bincount(run.exit[-PART_ROWS:], minlength=len(manifest.exits)) / PART_ROWS).tolist(),
+            "changes": run.changes,
+            "cpu_s": run.cpu_s,
+        }
+        print(json.dumps(found["shares"][f"{share:g}"]), flush=True)
+    return found
+
+
 def ramps_of(state_dir: Path) -> dict[str, float | None]:
     """What the server says of its learning."""
     metrics = find_status(state_dir, NAME).metrics
     return {name.removeprefix("ramps_"): value for name, value in metrics.items() if name.startswith("ramps_")}
-
-
-def markdown(found: dict[str, Any]) -> str:
-    """The page of results."""
-    lines = ["# What ramps gain that learn in service", "", *(__doc__ or "").splitlines()[4:9], ""]
-    lines += ["| rows | contender | p50 ms | p99 ms | mean ms | of the plain p50 | losses | answered by exit |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
-    count, between = found["measured"], found["between"]
-    spans = (("first", f"1 to {count}"), ("last", f"{count + between + 1} to {2 * count + between}"))
-    for key, span in spans:
-        for name, item in found[key].items():
-            ratio = item["p50_ms"] / found[key][PLAIN]["p50_ms"]
-            exits = " / ".join(f"{share:.0%}" for share in item["exits"])
-            cells = (f"{item[q]:.1f}" for q in ("p50_ms", "p99_ms", "mean_ms"))
-            losses = f"{item['losses']} of {item['rows']}"
-            lines.append(f"| {span} | {name} | {' | '.join(cells)} | {ratio:.2f} | {losses} | {exits} |")
-    lines += ["", "Each exit's vote on the last rows, with hindsight on the threshold:", ""]
-    lines += ["| exit (depths) | agrees, as exported | agrees, learnt | may leave at 1 %, as exported | learnt |"]
-    lines += ["|---|---|---|---|---|"]
-    for number, depths in enumerate(found["exits"]):
-        cells = [found[heads][key][number] for key in ("agreement", "may_leave") for heads in ("as_exported", "learnt")]
-        lines.append(f"| {number} {tuple(depths)} | {' | '.join(f'{share:.3f}' for share in cells)} |")
-    ramps = found["ramps"]
-    share = (ramps["cpu_seconds_total"] or 0.0) / found["seconds"]
-    counts = (f"{ramps[f'{what}_total']:.0f} {what}" for what in ("fits", "judgements", "changes"))
-    lines += [
-        "",
-        f"Learning took {ramps['cpu_seconds_total']:.1f} CPU s in {found['seconds']:.0f} s ({share:.1%} of a core, "
-        f"two seconds in advance among them): {', '.join(counts)} of heads.",
-        "",
-        f"Machine: {', '.join(f'{key} {value}' for key, value in found['machine'].items())}.",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -197,19 +190,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/ramp_learning"), help="of export and servers")
     parser.add_argument("--cache", type=Path, default=CACHE, help="of what is fetched")
-    parser.add_argument("--measured", type=int, default=600, help="rows measured before and after")
-    parser.add_argument("--between", type=int, default=1400, help="rows served in between")
-    parser.add_argument("--export-only", action="store_true", help="do not serve")
+    parser.add_argument("--measured", type=int, default=500, help="rows measured before and after")
+    parser.add_argument("--between", type=int, default=1500, help="rows served in between")
+    parser.add_argument("--export-only", action="store_true", help="neither serve nor decide")
+    parser.add_argument("--offline", action="store_true", help="do not serve")
     args = parser.parse_args()
     repository = exported(args.folder, args.cache)
     if args.export_only:
         return
     stream = BAG.prepare(args.folder, args.cache, print).stream(2 * args.measured + args.between, SEED).inputs
-    found = measure(repository, args.folder, stream, args.measured, args.between)
+    kept = RESULTS / "ramp_learning.json"
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    found["machine"] = machine()
+    found["offline"] = offline(repository, stream, OFFLINE_RATE_PER_S)
+    if not args.offline:
+        found["served"] = measure(repository, args.folder, stream, args.measured, args.between)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "ramp_learning.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "ramp_learning.md").write_text(markdown(found), encoding="utf-8")
-    print(markdown(found))
+    kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    page = markdown(found, (__doc__ or "").split("\n\n")[2])
+    kept.with_suffix(".md").write_text(page, encoding="utf-8")
+    print(page)
 
 
 if __name__ == "__main__":
