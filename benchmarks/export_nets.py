@@ -1,4 +1,4 @@
-"""Untrained networks to export: a small residual CNN, and one of MobileNetV2's layers and size."""
+"""Untrained networks to export: a small residual CNN, one of MobileNetV2's layers and size, and one of any size."""
 
 from __future__ import annotations
 
@@ -51,6 +51,15 @@ def small(seed: int, classes: int) -> ir.Model:
         last = net.node("Add", last, made) if number else made
     flat = net.node("Flatten", last, axis=1)
     return net.finished(net.node("MatMul", flat, net.weight(WIDTH * SIDE * SIDE, classes)), classes)
+
+
+def dense(seed: int, classes: int, layers: int, width: int = 1024) -> ir.Model:
+    """Linear layers with 4 MB of weights each, on small images; logits [rows, classes]."""
+    net = _Net(seed, (1, SIDE, SIDE))
+    x = net.node("Relu", net.node("MatMul", net.node("Flatten", net.image, axis=1), net.weight(SIDE**2, width)))
+    for _ in range(layers):
+        x = net.node("Relu", net.node("MatMul", x, net.weight(width, width)))
+    return net.finished(net.node("MatMul", x, net.weight(width, classes)), classes)
 
 
 def mobile(seed: int, classes: int) -> ir.Model:

@@ -14,6 +14,7 @@ import numpy as np
 
 from exeunt.deciding.gears import PlainTickets
 from exeunt.deciding.ticket import Ticket
+from exeunt.engine.packing import Packer
 from exeunt.engine.progress import CompletedExit, Progress, SegmentRun
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.engine.scheduler import Scheduler
@@ -94,6 +95,7 @@ class Engine:
         sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
         self._manifest = manifest
         self._segments = Segments(manifest, sessions)
+        self._packer = Packer(sessions.values())
         self._scheduler = Scheduler(manifest, self.threads)
         least = least_finish_probability or settings.least_finish_probability
         self._sampling = FinishProbability(backlog_bound(settings.max_unconfirmed_rows), least)
@@ -112,6 +114,7 @@ class Engine:
             worker = threading.Thread(target=self._serve, args=(host,), name=f"exeunt-worker-{number}", daemon=True)
             self._workers.append(worker)
             worker.start()
+        self._packer.start()
 
     def learn_from(self, ramps: frozenset[tuple[int, int]], take: Callable[[Ticket, Votes], None]) -> None:
         """Hand over what finished tickets have shown; said once, before the first.
@@ -151,6 +154,7 @@ class Engine:
             self._changed.notify_all()
         for worker in self._workers:
             worker.join()
+        self._packer.close()
 
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; those ending in `_total` only grow."""

@@ -19,15 +19,15 @@ from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import GIL_SWITCH_S, ControllerHost, Runner
 from exeunt.hosting.housekeeping import Housekeeping
 from exeunt.hosting.metrics import MetricSample
-from exeunt.hosting.ramp_learning import LearningRunner, RampLearning, forget_heads
-from exeunt.hosting.shared_state import SharedState
 from exeunt.hosting.state_files import STATE_DIR_VARIABLE, STATE_URL_VARIABLE
 from exeunt.manifest import Manifest
 from exeunt.settings import check_mode
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a server starts sooner without what its bag does not use
+    from exeunt.hosting.ramp_learning import RampLearning
+    from exeunt.hosting.shared_state import SharedState
     from exeunt.records.parquet import FeedbackLog
 
 
@@ -72,6 +72,8 @@ def make_learning(manifest: Manifest, folder: Path, runner: Runner, log: Callabl
     """
     if not manifest.settings.learn_ramps:
         return None
+    from exeunt.hosting.ramp_learning import LearningRunner, RampLearning
+
     assert isinstance(runner, LearningRunner)  # mode "engine": see check_mode
     learning = RampLearning(manifest, folder, log)
     runner.learn_from(learning.ramps, learning.finished.take)
@@ -129,7 +131,9 @@ class HostedBag:
         self._housekeeping.start()  # restores what was learnt before the first request
         if learning is not None:
             learning.start(self.host)
-        else:
+        elif controller.tuner.heads_version:
+            from exeunt.hosting.ramp_learning import forget_heads
+
             forget_heads(controller)
         self.host.start()
 
@@ -152,6 +156,7 @@ def _share(host: ControllerHost, state_dir: Path | None, log: Callable[[str], No
     if not tuner.accounts():
         log(f"state_url: tuner {tuner.name!r} has nothing to share with other replicas; only 'budget' has")
         return None
+    from exeunt.hosting.shared_state import SharedState
     from exeunt.sharing.redis_store import RedisStore
 
     return SharedState(RedisStore(manifest.settings.state_url, manifest.content_hash), host, state_dir, log)

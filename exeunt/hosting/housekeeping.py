@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exeunt.contract import Reason
 from exeunt.errors import ConfigError
@@ -22,13 +22,14 @@ from exeunt.hosting.control import Control, ControlWatch, control_path
 from exeunt.hosting.host import ControllerHost
 from exeunt.hosting.metrics import MetricSample, samples
 from exeunt.hosting.obeying import apply_control
-from exeunt.hosting.shared_state import SharedState
 from exeunt.hosting.state import StateFile
+from exeunt.hosting.state_files import DRAIN_SUFFIX, DRAINED_SUFFIX
 from exeunt.hosting.status import Status, status_path, write_status
 from exeunt.reading import reading
 
-DRAIN_SUFFIX = ".drain"
-DRAINED_SUFFIX = ".drained"
+if TYPE_CHECKING:  # loaded only where there is a store
+    from exeunt.hosting.shared_state import SharedState
+
 _ROUND_S = 0.05  # how soon a drain is noticed
 _STATUS_EVERY_S = 1.0
 _STATE_EVERY_S = 5.0

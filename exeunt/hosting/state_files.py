@@ -17,6 +17,7 @@ from exeunt.reading import read_json_table
 SCHEMA_VERSION = 1
 STATE_DIR_VARIABLE = "EXEUNT_STATE_DIR"
 STATE_URL_VARIABLE = "EXEUNT_STATE_URL"
+DRAIN_SUFFIX, DRAINED_SUFFIX = ".drain", ".drained"  # see exeunt.serving.drain
 
 
 def default_state_dir() -> Path:

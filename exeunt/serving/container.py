@@ -28,6 +28,7 @@ from exeunt.serving.bags import ServedBag, refuse_response_caches, some_bags
 from exeunt.serving.drain import Drain, hold
 from exeunt.serving.health import health_port
 from exeunt.serving.own_state import own_subfolder
+from exeunt.serving.read_ahead import read_ahead
 from exeunt.serving.supervisor import Patience, Supervisor
 
 
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     Raises:
         ConfigError: the repository or the state folder cannot be used.
     """
+    read_ahead(args.repository)
     bags = some_bags(args.repository)
     refuse_response_caches(args.repository)
     stop = threading.Event()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from exeunt.errors import ConfigError
-from exeunt.hosting.housekeeping import DRAIN_SUFFIX, DRAINED_SUFFIX
+from exeunt.hosting.state_files import DRAIN_SUFFIX, DRAINED_SUFFIX
 
 LOCK_SUFFIX = ".lock"
 MARGIN_S = 5.0  # beyond drain_s, for a busy controller to notice the request and write its answer

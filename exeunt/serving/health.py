@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from exeunt.errors import ConfigError
 
@@ -47,6 +46,8 @@ def health_port(health: Health, address: str, port: int) -> Iterator[None]:
     if not port:
         yield
         return
+
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # a server without a balancer starts sooner
 
     class Answer(BaseHTTPRequestHandler):
         timeout = _CALL_S

@@ -22,6 +22,7 @@ from exeunt.serving.bags import ServedBag, named_state_dir, refuse_response_cach
 from exeunt.serving.drain import Drain, hold
 from exeunt.serving.launch import HOST, Ports, check_shared_memory, choose_ports, command
 from exeunt.serving.processes import Reaper, tied_to_us
+from exeunt.serving.read_ahead import read_ahead
 from exeunt.serving.repository import model_folders
 from exeunt.serving.server_log import error_lines
 from exeunt.serving.supervisor import Patience, Supervisor
@@ -163,6 +164,7 @@ def serve(
         ConfigError: repository, wheel, ports or state_dir are not usable; says which and what to do.
         ServingError: the server did not start, with the log's error lines first.
     """
+    read_ahead(repository)
     check_shared_memory(len(model_folders(repository)))
     bags = served_bags(repository)
     refuse_response_caches(repository)

@@ -16,7 +16,7 @@ from pathlib import Path
 from exeunt.errors import ServingError
 from exeunt.serving.processes import members
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S, STARTING_EVERY_S = 0.5, 0.05
 BACKEND = "the backend process of model"
 
 
@@ -60,7 +60,7 @@ class Watch:
                 probed_s = time.monotonic()
                 if not self.ready and probed_s - begun_s > self.start_s:
                     return f"no answer {self.start_s:g} s after the start"
-            stop.wait(LOOK_EVERY_S)
+            stop.wait(LOOK_EVERY_S if self.ready else STARTING_EVERY_S)
         return ""
 
     def lost_process(self) -> str:

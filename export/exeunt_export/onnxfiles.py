@@ -15,22 +15,24 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from exeunt.engine.sessions import share_memory
+from exeunt.engine.sessions import WEIGHTS_SUFFIX, share_memory
 from exeunt.errors import ConfigError
 from exeunt_export.mapped import let_go
 
 OPSET = 18  # of models built here; every onnxruntime backend since 2023 runs it
 IR_VERSION = 10  # the newest that Triton 24.10's onnxruntime reads
 _SPILLED_FROM_BYTES = 1 << 16
-_INLINE_BYTES = 1 << 30  # protobuf ends at 2 GiB; above this the weights go into a file beside the model
+# Weights of more lie in a file beside the model, which onnxruntime maps and does not copy: a server starts sooner, and
+# servers on one host share the pages. (Protobuf would end at 2 GiB.)
+_INLINE_BYTES = 1 << 22
 
 ort.set_default_logger_severity(3)  # its warnings on unused initializers say nothing to an operator
 
 
 def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None:
-    """Write `model` to `path`; weights of `inline_bytes` and more go into `<path>.data`."""
+    """Write `model` to `path`; weights of `inline_bytes` and more go into a file beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    ir.save(model, path, external_data=f"{path.name}.data" if weight_bytes(model) >= inline_bytes else None)
+    ir.save(model, path, external_data=f"{path.name}{WEIGHTS_SUFFIX}" if weight_bytes(model) >= inline_bytes else None)
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, ir.Tensor) and isinstance(value.const_value.raw, np.ndarray):
             let_go(value.const_value.raw)
@@ -228,7 +230,7 @@ def sha256_of(files: Mapping[str, Path]) -> str:
 
 def parts_of(path: Path) -> list[Path]:
     """An ONNX file and, where it has one, the file of its weights."""
-    data = path.with_name(f"{path.name}.data")
+    data = path.with_name(f"{path.name}{WEIGHTS_SUFFIX}")
     return [path, data] if data.exists() else [path]
 
 

@@ -9,6 +9,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from benchmarks import export_nets
+from exeunt.engine.sessions import WEIGHTS_SUFFIX
 from exeunt.errors import ConfigError
 from exeunt.serving.checks.repository import check_repository
 from exeunt_export import onnxfiles
@@ -72,3 +74,18 @@ def test_weights_that_are_not_there_are_refused(tmp_path: Path, kept: int | None
         data.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"a\.onnx: weights '.*' cannot be read from .*a\.onnx\.weights: .*{why}"):
         load_member("a", tmp_path / "a.onnx", {"IMAGE": ROWS})
+
+
+@pytest.mark.parametrize("mode", ["ensemble", "engine"])
+def test_weights_of_some_megabytes_lie_beside_their_segments_and_are_mapped(tmp_path: Path, mode: str) -> None:
+    ir.save(export_nets.dense(0, 4, layers=4), tmp_path / "a.onnx")
+    rows = np.random.default_rng(0).normal(size=(60, 1, export_nets.SIDE, export_nets.SIDE)).astype(np.float32)
+    np.save(tmp_path / "samples.npy", rows)
+    lines = ['name = "large"', f'mode = "{mode}"', 'samples = "samples.npy"', "[[member]]", 'name = "a"']
+    lines += ['file = "a.onnx"', "[cuts]", "exits = 2", "ramp_budget = 100", 'times = "counted"']
+    (tmp_path / "bag.toml").write_text("\n".join([*lines, "[serving]", "max_batch_size = 4"]))
+    export_bag(tmp_path / "bag.toml", tmp_path / "repository")
+    weights = [path for path in (tmp_path / "repository").rglob(f"*{WEIGHTS_SUFFIX}")]
+    assert sum(path.stat().st_size for path in weights) >= 4 * 2**22
+    assert all(path.with_suffix("").stat().st_size < 2**16 for path in weights)
+    assert check_repository(tmp_path / "repository").problems == ()

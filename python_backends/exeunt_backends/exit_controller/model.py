@@ -17,6 +17,7 @@ from exeunt.hosting.bag_calls import BagCalls, RefusedTapError, draw_secret
 from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import monotonic_us
 from exeunt.hosting.metrics import COUNTERS, GAUGES
+from exeunt.hosting.start_times import StartTimes
 from exeunt.hosting.streams import NOTHING_LEFT, Stream, Streams
 from exeunt_backends.exit_controller.bag_runner import BagRunner
 
@@ -26,6 +27,8 @@ class TritonPythonModel:
 
     def initialize(self, args):
         """Build controller, runner and host from the version folder; see exeunt.hosting."""
+        times = StartTimes()
+        times.done("Python")
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
         overrides = {key: value["string_value"] for key, value in config["parameters"].items()}
@@ -40,6 +43,7 @@ class TritonPythonModel:
             self._calls = BagCalls(manifest)
             ensemble = manifest.mode == "ensemble"
             runner = BagRunner(manifest, self._calls, self._guard) if ensemble else _engine(manifest, folder)
+            times.done("members")
             log = pb_utils.Logger.log_info
             learning = assembly.make_learning(manifest, folder, runner, lambda line: log(f"{name}: {line}"))
             self._bag = assembly.HostedBag(
@@ -55,6 +59,8 @@ class TritonPythonModel:
         except ExeuntError as error:
             raise pb_utils.TritonModelException(f"{type(error).__name__}: {error}") from error
         self._host = self._bag.host
+        times.done("controller")
+        pb_utils.Logger.log_info(f"{name}: {times.line()}")
 
     def execute(self, requests):
         """Taps are answered at once; client requests later, by `_reply`, from whichever thread decides them.
