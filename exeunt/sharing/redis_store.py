@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLE = "EXEUNT_STATE_PASSWORD"
 PASSWORD_FILE_VARIABLE = "EXEUNT_STATE_PASSWORD_FILE"
 CA_FILE_VARIABLE = "EXEUNT_STATE_CA_FILE"
+DEFAULT_PORT = 6379
 LIMIT_S = 1.0  # of a connection, and of a reply
 WHOLE_LIMITS = 3  # of these, a whole call takes at most: a reply may come byte by byte, each in time
 TRIES = 8  # to replace a text that others replace, too
@@ -163,7 +164,7 @@ def _client(url: str, limit_s: float) -> redis.Redis:
     tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": os.environ.get(CA_FILE_VARIABLE)}
     return redis.Redis(
         host=parts.hostname or "",
-        port=parts.port or 6379,
+        port=parts.port or DEFAULT_PORT,
         db=int(parts.path.strip("/") or 0),
         username=unquote(parts.username) if parts.username else None,
         password=_password(),

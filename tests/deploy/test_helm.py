@@ -16,10 +16,12 @@ import pytest
 
 from exeunt.errors import ConfigError
 from exeunt.hosting.metrics import COUNTERS, GAUGES
+from exeunt.hosting.state_files import STATE_URL_VARIABLE
 from exeunt.serving.container import options
 from exeunt.serving.drain import MARGIN_S
 from exeunt.serving.launch import EXIT_TIMEOUT_S
 from exeunt.settings import Settings
+from exeunt.sharing.redis_store import DEFAULT_PORT, PASSWORD_FILE_VARIABLE
 from tests.deploy.kube import CHART, VALUES, binary, golden, rendered
 from tests.places import ROOT
 
@@ -156,6 +158,32 @@ def test_a_stop_has_time_for_the_endpoints_the_drain_and_tritons_exit(helm: Path
     leaves_s = server("cpu")["lifecycle"]["preStop"]["sleep"]["seconds"]
     needed_s = leaves_s + Settings().drain_s + MARGIN_S + EXIT_TIMEOUT_S + 5
     assert pod("cpu")["terminationGracePeriodSeconds"] > needed_s
+
+
+def test_what_the_chart_takes_without_being_told_is_what_the_code_does(helm: Path) -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert values["drainSeconds"] == Settings().drain_s
+    assert values["startSeconds"] == options([]).start_s
+    assert values["sharedMemory"].removesuffix("i").lower() == compose()["shm_size"].split(":-")[1].removesuffix("b}")
+    assert values["store"]["port"] == DEFAULT_PORT
+    assert one("gpu", "ServiceMonitor")["spec"]["endpoints"][0]["port"] in {
+        port["name"] for port in one("gpu", "Service")["spec"]["ports"]
+    }
+
+
+def test_a_bag_that_drains_for_longer_gets_the_time(helm: Path) -> None:
+    line = [helm, "template", CHART, "--set", "models.existingClaim=models,drainSeconds=60,preStopSeconds=7"]
+    text = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    (deployment,) = (item for item in yaml.safe_load_all(text) if item and item["kind"] == "Deployment")
+    grace_s = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace_s > 7 + 60 + MARGIN_S + EXIT_TIMEOUT_S + 5
+
+
+def test_the_store_is_told_by_variables_that_the_code_reads(helm: Path) -> None:
+    told = {entry["name"]: entry["value"] for entry in server("gpu")["env"]}
+    assert set(told) == {STATE_URL_VARIABLE, PASSWORD_FILE_VARIABLE}
+    mounts = {mount["mountPath"] for mount in server("gpu")["volumeMounts"]}
+    assert str(Path(told[PASSWORD_FILE_VARIABLE]).parent) in mounts
 
 
 def test_a_pod_has_no_rights_that_the_compose_file_does_not_give(helm: Path) -> None:
