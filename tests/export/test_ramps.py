@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from exeunt.contract import features_name, votes_name
+from exeunt.deciding.heads import Head
 from exeunt.errors import ConfigError
 from exeunt_export.onnxfiles import open_in_memory
 from exeunt_export.ramps.heads import build_heads
-from exeunt_export.ramps.train import Ramp, train
+from exeunt_export.ramps.train import train
 
 CLASSES, WIDTH = 5, 24
 RNG = np.random.default_rng(0)
@@ -77,7 +78,7 @@ def test_too_few_rows_and_infinite_features_are_refused() -> None:
 def test_the_heads_of_an_exit_are_its_ramps() -> None:
     rng = np.random.default_rng(0)
     ramps = {
-        (name, depth): Ramp(
+        (name, depth): Head(
             rng.normal(size=(f, CLASSES)).astype(np.float32), rng.normal(size=CLASSES).astype(np.float32)
         )
         for name, depth, f in (("a", 1, 3), ("b", 2, 6))

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exeunt.deciding.heads import Head
 from exeunt.errors import ConfigError
 from exeunt_export.features import Shuffled, Standard, chunks, create
-from exeunt_export.ramps.train import Ramp, train
+from exeunt_export.ramps.train import train
 
 CLASSES, WIDTH, CHUNK = 5, 24, 64
 TEACHER = np.random.default_rng(0).normal(size=(WIDTH, CLASSES))
@@ -23,7 +24,7 @@ def teaching(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float32), (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def agreement(ramp: Ramp) -> float:
+def agreement(ramp: Head) -> float:
     unseen, expected = teaching(500, seed=2)
     return float((ramp.probabilities(unseen).argmax(axis=1) == expected.argmax(axis=1)).mean())
 

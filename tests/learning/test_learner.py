@@ -19,6 +19,15 @@ def learner(cpu_share: float = 1.0) -> Learner:
     return Learner(SHAPE, exported(), Bounds(1 << 22, 3600 * SECOND_US, cpu_share), CLASSES)
 
 
+def waiting_learner() -> Learner:
+    """A learner with rows and processor time for its first fit."""
+    of = learner()
+    of.add(served(512, seed=0))
+    of.pass_time(0)
+    of.pass_time(100 * SECOND_US)
+    return of
+
+
 def work(of: Learner, clock: Clock | None = None) -> tuple[Job | None, Change | None]:
     job = of.job(EPS)
     return job, None if job is None else of.finished(run_job(job, clock or Clock()))
@@ -93,20 +102,14 @@ def test_jobs_take_no_more_than_their_share_of_the_processor() -> None:
 
 
 def test_a_job_that_fails_costs_its_time_and_nothing_else() -> None:
-    of = learner()
-    of.add(served(512, seed=0))
-    of.pass_time(0)
-    of.pass_time(100 * SECOND_US)
+    of = waiting_learner()
     assert of.job(EPS) is not None
     of.failed(3.0)
     assert of.heads.version == 0 and of.cpu_s == 3.0 and of.metrics()["failures_total"] == 1
 
 
 def test_a_candidate_that_does_not_prove_itself_is_dropped() -> None:
-    of = learner()
-    of.add(served(512, seed=0))
-    of.pass_time(0)
-    of.pass_time(100 * SECOND_US)
+    of = waiting_learner()
     fit = of.job(EPS)
     assert fit is not None and fit.candidate is None
     rng = np.random.default_rng(0)
@@ -122,10 +125,7 @@ def test_a_candidate_that_does_not_prove_itself_is_dropped() -> None:
 
 
 def test_heads_of_an_operator_take_the_place_of_a_candidate() -> None:
-    of = learner()
-    of.add(served(512, seed=0))
-    of.pass_time(0)
-    of.pass_time(100 * SECOND_US)
+    of = waiting_learner()
     fit = of.job(EPS)
     assert fit is not None
     of.finished(run_job(fit, Clock()))
@@ -136,10 +136,7 @@ def test_heads_of_an_operator_take_the_place_of_a_candidate() -> None:
 
 
 def test_jobs_and_outcomes_survive_a_file() -> None:
-    of = learner()
-    of.add(served(512, seed=0))
-    of.pass_time(0)
-    of.pass_time(100 * SECOND_US)
+    of = waiting_learner()
     job = of.job(EPS)
     assert job is not None
     file = io.BytesIO()

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exeunt.contract import FEATURES
+from exeunt.deciding.heads import Head
 from exeunt.manifest import Tensor
 from exeunt_export import counting, onnxfiles
 from exeunt_export.counting import COUNTED, MEASURED
@@ -16,7 +17,6 @@ from exeunt_export.cutting import pooling
 from exeunt_export.cutting.split import Cut
 from exeunt_export.onnxfiles import IR_VERSION, OPSET
 from exeunt_export.ramps.heads import build_heads
-from exeunt_export.ramps.train import Ramp
 
 _TIMING_BUDGET_S = 0.01
 _ROUNDS = 3  # the lowest median counts: other work on the machine only adds
@@ -58,7 +58,7 @@ class RampPrices:
             return counting.heads_us(widths, self._classes)
         if widths not in self._heads:
             blank = {
-                (str(number), 1): Ramp(np.zeros((f, self._classes), np.float32), np.zeros(self._classes, np.float32))
+                (str(number), 1): Head(np.zeros((f, self._classes), np.float32), np.zeros(self._classes, np.float32))
                 for number, f in enumerate(widths)
             }
             us = _median_us(build_heads("heads", blank), [(f,) for f in widths], ["float32"] * len(widths))

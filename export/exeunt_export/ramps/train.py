@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from exeunt.deciding.heads import Head
 from exeunt.errors import ConfigError
 from exeunt_export.features import CHUNK_ROWS, Shuffled, Standard, chunks
 from exeunt_export.mapped import let_go
@@ -29,25 +30,6 @@ _WEIGHT_DECAYS = (1e-3, 1e-1, 1.0)  # tried for each ramp; the held-out rows cho
 _HELD_OUT = 0.15
 GROUP_BYTES = 1 << 28  # of features and parameters of the ramps that are trained side by side
 _ONE_THREAD_OPERATIONS = 1 << 28  # multiplications of one step, about 0.1 s on one core
-
-
-@dataclass(frozen=True, slots=True)
-class Ramp:
-    """A trained ramp: softmax(features @ weight + bias), standardisation folded in.
-
-    Attributes:
-        weight: float32 [f, classes].
-        bias: float32 [classes].
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Class probabilities, float32 [rows, classes], of features float32 [rows, f]."""
-        scores = features @ self.weight + self.bias
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +47,7 @@ class OwnRamp:
         return np.asarray(features)
 
 
-AnyRamp = Ramp | OwnRamp
+AnyRamp = Head | OwnRamp
 Key = tuple[str, int]  # member, depth
 
 
@@ -78,7 +60,7 @@ def train(
     rows: np.ndarray | None = None,
     chunk_rows: int = CHUNK_ROWS,
     group_bytes: int = GROUP_BYTES,
-) -> dict[Key, Ramp]:
+) -> dict[Key, Head]:
     """Train one ramp per cut.
 
     Adam with a falling step on cross-entropy against the soft vote; each ramp is trained with several weight decays
@@ -106,7 +88,7 @@ def train(
     held, kept = np.split(order, [max(2, int(count * _HELD_OUT))])
     taken = np.arange(count) if rows is None else rows
     groups = _groups(features, vote.shape[1], chunk_rows, group_bytes)
-    trained: dict[Key, Ramp] = {}
+    trained: dict[Key, Head] = {}
     for number, keys in enumerate(groups):
         with tempfile.TemporaryDirectory() as scratch:
             fits = {
@@ -172,7 +154,7 @@ class _Fit:
         scores = features @ self.weight + self.bias
         return -(target * torch.log_softmax(scores, dim=2)).sum(dim=2).mean(dim=1)
 
-    def best(self, target: torch.Tensor) -> Ramp:
+    def best(self, target: torch.Tensor) -> Head:
         """The weight decay that does best on the held-out rows, whose soft vote is `target`."""
         total = torch.zeros(len(_WEIGHT_DECAYS))
         with torch.no_grad():
@@ -182,7 +164,7 @@ class _Fit:
             chosen = int(total.argmin())
             weight = self.weight[chosen].numpy().astype(np.float64) * self.standard.scale[:, None]
             bias = self.bias[chosen, 0].numpy().astype(np.float64) - self.standard.mean @ weight
-        return Ramp(weight.astype(np.float32), bias.astype(np.float32))
+        return Head(weight.astype(np.float32), bias.astype(np.float32))
 
 
 def _check_finite(key: Key, numbers: np.ndarray) -> None:

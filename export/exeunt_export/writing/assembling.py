@@ -22,7 +22,7 @@ from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.profile import latency
 from exeunt_export.ramps.heads import build_heads
-from exeunt_export.ramps.train import AnyRamp, Key, Ramp
+from exeunt_export.ramps.train import AnyRamp, Key
 from exeunt_export.schedule import schedule_bag, stage_times
 from exeunt_export.stages import Stages
 
@@ -80,8 +80,8 @@ def save_learning_heads(folder: Path, opened: Opened, plan: ExitPlan, ramps: Map
     table = {}
     for key in (key for keys in _midway(opened, plan) for key in keys):
         ramp = ramps[key]
-        if isinstance(ramp, Ramp):
-            table[numbers[key[0]], key[1]] = Head(ramp.weight, ramp.bias)
+        if isinstance(ramp, Head):
+            table[numbers[key[0]], key[1]] = ramp
     save_exported(folder / HEADS_FILE, table)
 
 

@@ -61,6 +61,13 @@ def live(
             (world.drop if rng.random() < lossy else world.finish)(number)
 
 
+def random_world(seed: int) -> World:
+    """A tuner with any promise, step and cap."""
+    rng = np.random.default_rng(seed)
+    exits, eps, g = int(rng.integers(2, 5)), float(rng.choice([0.01, 0.05, 0.3])), float(rng.choice([0.2, 0.5, 1.0]))
+    return World(tuner(exits=exits, eps=eps, g=g, most_unconfirmed=int(rng.choice([0, 1, 8, 64]))), rng)
+
+
 def kept(world: World) -> bool:
     """True if neither bound was passed at any time, for any class of service."""
     for number, account in enumerate(world.tuner.budget.classes):
@@ -79,17 +86,8 @@ def kept(world: World) -> bool:
 def test_no_stream_passes_the_bound(cunning: float, lossy: float) -> None:
     losses = 0
     for seed in range(250):
-        rng = np.random.default_rng(seed)
-        world = World(
-            tuner(
-                exits=int(rng.integers(2, 5)),
-                eps=float(rng.choice([0.01, 0.05, 0.3])),
-                g=float(rng.choice([0.2, 0.5, 1.0])),
-                most_unconfirmed=int(rng.choice([0, 1, 8, 64])),
-            ),
-            rng,
-        )
-        live(world, seed, rows=100, classes=1, cunning=cunning, lossy=lossy, most_late=int(rng.integers(0, 5)))
+        world = random_world(seed)
+        live(world, seed, rows=100, classes=1, cunning=cunning, lossy=lossy, most_late=int(world.rng.integers(0, 5)))
         assert kept(world), f"stream {seed}"
         losses += int(world.losses()[-1])
     assert losses > 50  # the streams did put it to the test
@@ -117,16 +115,7 @@ def test_the_bound_holds_when_every_row_that_leaves_is_lost_at_once() -> None:
 def test_no_stream_passes_the_bound_while_ramps_change_under_it(cunning: float) -> None:
     losses = changes = 0
     for seed in range(250):
-        rng = np.random.default_rng(seed)
-        world = World(
-            tuner(
-                exits=int(rng.integers(2, 5)),
-                eps=float(rng.choice([0.01, 0.05, 0.3])),
-                g=float(rng.choice([0.2, 0.5, 1.0])),
-                most_unconfirmed=int(rng.choice([0, 1, 8, 64])),
-            ),
-            rng,
-        )
+        world = random_world(seed)
         live(world, seed, rows=100, classes=1, cunning=cunning, lossy=0.1, most_late=4, learning=0.3)
         assert kept(world), f"stream {seed}"
         losses += int(world.losses()[-1])
