@@ -24,6 +24,7 @@ from exeunt_export.stages import Stages
 from exeunt_export.writing import assembling
 
 _SLOWER = 1.05  # less than that may be noise
+_WORTH_HOPS_MS = 10.0  # least time of a full vote in ensemble mode on a CPU, as measured on bags of published models
 
 
 def make_report(
@@ -69,7 +70,7 @@ def make_report(
         ramp_budget=opened.bag.cuts.ramp_budget,
         worst_difference={m.name: member_cut.difference for m, member_cut in zip(opened.bag.members, cut, strict=True)},
         seconds=dict(stages.seconds),
-        warnings=(*plan.warnings, *odd, *_batch_quantised(opened), *_slower(small), *doubts),
+        warnings=(*plan.warnings, *odd, *_hops(opened, manifest), *_batch_quantised(opened), *_slower(small), *doubts),
         expected=expected,
         quantised=small,
     )
@@ -133,6 +134,18 @@ def _quantised(
             )
         )
     return tuple(found)
+
+
+def _hops(opened: Opened, manifest: Manifest) -> list[str]:
+    """Small bags are slower in ensemble mode than without exeunt: each call between Triton's processes costs time."""
+    full_ms = manifest.exits[-1].elapsed_us[1] / 1000.0
+    if manifest.mode != "ensemble" or opened.bag.serving.kind == "gpu" or full_ms >= _WORTH_HOPS_MS:
+        return []
+    return [
+        f'{opened.bag.where}: mode = "ensemble", but a full vote takes {full_ms:.1f} ms for one row here, and every '
+        "call between Triton's processes about half a millisecond: such a bag is slower than without exits; "
+        'set mode = "engine", or kind = "gpu" in [serving] if it will run on one'
+    ]
 
 
 def _slower(quantised: Sequence[QuantisedReport]) -> list[str]:
