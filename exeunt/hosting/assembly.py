@@ -134,7 +134,8 @@ class HostedBag:
         elif controller.tuner.heads_version:
             from exeunt.hosting.ramp_learning import forget_heads
 
-            forget_heads(controller)
+            with self.host.lock:
+                forget_heads(controller)
         self.host.start()
 
     def stop(self, drain_s: float) -> None:

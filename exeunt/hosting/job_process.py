@@ -44,6 +44,13 @@ def run_in_process(job: Job, stopping: Callable[[float], bool]) -> Outcome:
     Raises:
         JobError: it failed, was stopped, or took too long.
     """
+    try:
+        return _run_in_process(job, stopping)
+    except OSError as error:  # no memory, no more processes or files
+        raise JobError(f"the process of a job could not be started: {error}", 0.0) from error
+
+
+def _run_in_process(job: Job, stopping: Callable[[float], bool]) -> Outcome:
     job_fd, outcome_fd = os.memfd_create("exeunt-job"), os.memfd_create("exeunt-outcome")
     try:
         with os.fdopen(os.dup(job_fd), "wb") as file:
