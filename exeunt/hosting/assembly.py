@@ -65,7 +65,7 @@ def make_controller(manifest: Manifest, folder: Path) -> Controller:
 
 
 def make_learning(manifest: Manifest, folder: Path, runner: Runner, log: Callable[[str], None]) -> RampLearning | None:
-    """What has a bag's ramps learn in service, wired to its runner; None where the settings do not want it.
+    """What has a bag's ramps learn in service, wired to its runner; None where nothing is to learn.
 
     Raises:
         ConfigError: the bag was not exported to learn.
@@ -76,6 +76,9 @@ def make_learning(manifest: Manifest, folder: Path, runner: Runner, log: Callabl
 
     assert isinstance(runner, LearningRunner)  # mode "engine": see check_mode
     learning = RampLearning(manifest, folder, log)
+    if not learning.ramps:
+        log("learn_ramps: no exit of this bag votes by a ramp, so there is nothing to learn")
+        return None
     runner.learn_from(learning.ramps, learning.finished.take)
     return learning
 

@@ -19,7 +19,7 @@ from exeunt.errors import ConfigError
 from exeunt.hosting import assembly
 from exeunt.hosting.control import Control
 from exeunt.hosting.ramp_learning import APPLY_SUFFIX, HEADS_SUFFIX, ROWS_SUFFIX
-from exeunt.learning.files import HEADS_FILE, HeadsFile, load_exported, load_heads, save_heads
+from exeunt.learning.files import HEADS_FILE, HeadsFile, load_exported, load_heads, save_exported, save_heads
 from exeunt.manifest import Manifest
 from exeunt.settings import Settings, check_mode
 from tests.hosting.learning_server import Server, exported, stream
@@ -244,6 +244,14 @@ def test_a_bag_that_was_not_exported_to_learn_says_what_to_do(bag, tmp_path) -> 
     (folder / HEADS_FILE).unlink()
     with pytest.raises(ConfigError, match="export the bag with it in its bag file"):
         Server(folder, None)
+
+
+def test_a_bag_without_ramps_serves_and_says_that_there_is_nothing_to_learn(bag, tmp_path) -> None:
+    folder = Path(shutil.copytree(bag, tmp_path / "tiny_exit" / "1"))
+    save_exported(folder / HEADS_FILE, {})
+    with Server(folder, tmp_path / "state") as server:
+        server.ask(stream(4))
+        assert server.learning is None and any("nothing to learn" in line for line in server.lines)
 
 
 @pytest.mark.parametrize(
