@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     bag = bag_of(args.repository, args.bag)
     max_loss = bag.settings.max_loss if args.max_loss is None else args.max_loss
     if args.rate is not None and not 0 < args.rate < 1e6:
-        raise ConfigError(f"--rate {args.rate:g}; allowed: a number above 0")
+        raise ConfigError(f"--rate {args.rate:g}; allowed: a number above 0 and below 1000000")
     cores = workers_of(bag.settings)
     report = read_report(bag.folder)
     mix = answer_mix(bag.manifest, expected_shares(bag.folder, max_loss), cores)

@@ -76,7 +76,7 @@ def _load(args: argparse.Namespace) -> Load:
     from exeunt.costing.load import constant, diurnal, from_csv
 
     if not 0 < args.rate < 1e6:
-        raise ConfigError(f"--rate {args.rate:g}; allowed: a number above 0")
+        raise ConfigError(f"--rate {args.rate:g}; allowed: a number above 0 and below 1000000")
     if not 1 <= args.hours <= 24 * 366:
         raise ConfigError(f"--hours {args.hours:g}; allowed: a number from 1 to {24 * 366}")
     if args.load == "constant":

@@ -48,7 +48,7 @@ class Advice:
         pays: whether to use exits.
         forecasts: by rate; the asked one first.
         work_per_answer: with a tenth of the feedback, in times of the full ensemble's.
-        carried_per_s: rate that the host carries with full feedback, as the plain ensemble does.
+        carried_per_s: highest rate that the host carries with full feedback; the plain ensemble's is the same.
         carried_sampled_per_s: with a tenth of the feedback.
         hints: what would help or should be known, in words.
     """
@@ -64,7 +64,7 @@ class Advice:
 def advise(
     mix: AnswerMix, mode: str, cores: int, rate_per_s: float, report: Mapping[str, Any], max_loss: float
 ) -> Advice:
-    """Think about a bag.
+    """Say whether exits pay for a bag at this rate, and what would help.
 
     Args:
         mix: its answers, as its export expected them, on this host.
@@ -112,7 +112,9 @@ def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], ma
             f"a full vote takes {mix.full_work_us / 1000:.1f} ms of one core: asking for exits costs about as much"
         )
     if mode == "ensemble" and mix.full_latency_us < 10_000.0:
-        hints.append('mode = "engine" would save the hops between Triton\'s processes, which cost such a bag more')
+        hints.append(
+            'mode = "engine" would save the hops between Triton\'s processes, a large share of the time of such a bag'
+        )
     early = 1.0 - float(mix.shares[-1])
     if early < 0.3:
         hints.append(f"only {early:.0%} leave early{_looser(report, max_loss)}")

@@ -48,7 +48,8 @@ class Admission:
     Attributes:
         queue: requests that wait for a ticket.
         gears: whether tickets ask for the exits.
-        plain_tickets: how the runner wants tickets that do not; None = like all others. Set before the first request.
+        plain_tickets: how the runner wants tickets of the plain gear; None = like all others. Set before the first
+            request.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Admission:
         return Admitted(requests, wanted, gear, staged)
 
     def _in_stages(self) -> bool:
-        """Stages are in use, or had better be: what is not run by stages cannot be left out."""
+        """Stages are in use, or less work is wanted: only a stage that has not run can be left out."""
         return self.gears.block_gear == Gear.STAGES or self._saves_work()
 
 

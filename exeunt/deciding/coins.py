@@ -1,4 +1,4 @@
-"""Coins: which answered rows are finished for their feedback, each by a toss of its own with a known probability."""
+"""Coins: which answered rows run on to the full vote, which becomes feedback; each has a toss of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Coins:
 
     Args:
         settings: `feedback` and `least_finish_probability` are used here.
-        toss: the coins.
+        toss: draws which rows finish; see Toss.
         feedback_wanted: gives the share that the tuner's knowledge needs, for `feedback = "auto"`.
 
     Attributes:

@@ -63,7 +63,8 @@ class Decisions:
     def active(self) -> np.ndarray:
         """Exits offered now, bool [exits]; the last always.
 
-        While full votes fail nobody leaves early, and earlier votes are asked for only if they may become the best.
+        While full votes fail nobody leaves early, and earlier votes are asked for only where on_failure = "best_vote"
+        may need them.
         """
         active = self.tuner.active() & ~self.exits_off
         if self._full_votes_fail and not self.settings.falls_back:

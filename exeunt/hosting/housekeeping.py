@@ -1,4 +1,6 @@
-"""The housekeeping: files and metrics beside serving. State, status, control and drain files, about twice a second.
+"""The housekeeping: files and metrics beside serving.
+
+A drain is looked for every 50 ms; control, status and metrics come once a second, the state every 5 s.
 
 Nothing here is on a request's path. A file that cannot be written or obeyed is logged once per cause and counted;
 serving goes on with what was good last.

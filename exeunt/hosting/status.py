@@ -1,4 +1,4 @@
-"""The status file: what a running server says about itself, about twice a second."""
+"""The status file: what a running server says about itself, about once a second."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Status:
         answers: rows answered since the start, per exit: reason's name in small letters -> rows.
         metrics: numbers of controller and tuner by name (lambda, loss observed, rows unconfirmed, ...); None where not
             finite.
-        tickets_in_flight: batches now in flight.
+        tickets_in_flight: tickets (batches) now in flight.
         waiting_rows: rows waiting for a ticket.
         control_version: version of the control obeyed; 0 = none.
         control_error: why the newest control file is not obeyed, or "".

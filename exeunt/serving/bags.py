@@ -18,7 +18,6 @@ from exeunt.serving.pbtxt import Message, parse
 from exeunt.settings import Settings
 
 CONFIG_FILE = "config.pbtxt"
-_FALSE = {"false", "False", "f", "0"}  # how protobuf's text format spells it; anything else may switch a cache on
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +107,6 @@ def named_state_dir(bags: Sequence[ServedBag]) -> Path | None:
     return Path(named.pop()) if named else None
 
 
-def refuse_response_caches(repository: Path) -> None:
-    """Raise ConfigError if a model of a repository with a bag has Triton's response cache.
-
-    Its key knows inputs only, no request parameters: a cached early answer would be given to `exit = "never"`, and a
-    cached tap would never reach the controller.
-    """
-    if not _manifests(repository):
-        return
-    for path in model_files(repository, CONFIG_FILE):
-        for cache in _config(path).get("response_cache", []):
-            if not isinstance(cache, dict) or not set(cache.get("enable", [])) <= _FALSE:
-                raise ConfigError(
-                    f"{path}: response_cache {{ enable: true }}; allowed: none. Triton's cache does not see request "
-                    'parameters, and would hand early answers to requests with exit = "never"'
-                )
-
-
 def model_files(repository: Path, name: str) -> list[Path]:
     """A file of every model that has it, by model; nothing is read.
 
@@ -162,12 +144,13 @@ def _manifests(repository: Path) -> list[Path]:
 def _bag(path: Path) -> ServedBag:
     manifest = Manifest.load(path)
     config = path.parent.parent / CONFIG_FILE
-    overrides = _parameters(_config(config))
+    overrides = _parameters(read_config(config))
     settings = manifest.settings.overridden(overrides, f"{config}: parameters")
     return ServedBag(replace(manifest, settings=settings), path.parent, pinned="state_dir" in overrides)
 
 
-def _config(path: Path) -> Message:
+def read_config(path: Path) -> Message:
+    """A config.pbtxt as it is written; ConfigError where it cannot be read."""
     with reading(path, CONFIG_FILE):
         return parse(path.read_text(encoding="utf-8"), path)
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting.state_files import STATE_DIR_VARIABLE
 from exeunt.serving import launch
-from exeunt.serving.bags import ServedBag, refuse_response_caches, some_bags
+from exeunt.serving.bags import ServedBag, some_bags
+from exeunt.serving.checks.response_cache import refuse_response_caches
 from exeunt.serving.drain import Drain, hold
 from exeunt.serving.health import health_port
 from exeunt.serving.own_state import own_subfolder

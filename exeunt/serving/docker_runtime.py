@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exeunt.errors import ConfigError, ServingError
-from exeunt.serving.bags import bag_names, refuse_response_caches
+from exeunt.serving.bags import bag_names
+from exeunt.serving.checks.response_cache import refuse_response_caches
 from exeunt.serving.launch import HOST, Ports, choose_ports
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@
     serve  --waits for-  <state_dir>/<content_hash>.drained  nothing is in flight any more
 
 Triton's own SIGTERM refuses the next segment of everything in flight, so it must come after (reference: Triton facts,
-section 2.4). The files lie in the state directory because the repository may be read-only.
+section 2.4); the signal itself is caught in container.py and cli/serve.py. The files lie in the state directory
+because the repository may be read-only.
 """
 
 from __future__ import annotations

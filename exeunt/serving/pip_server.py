@@ -18,7 +18,8 @@ from typing import Any
 from exeunt.errors import ServingError
 from exeunt.hosting.state_files import STATE_DIR_VARIABLE
 from exeunt.serving.backends import assemble, environment, find_wheel
-from exeunt.serving.bags import ServedBag, named_state_dir, refuse_response_caches, served_bags
+from exeunt.serving.bags import ServedBag, named_state_dir, served_bags
+from exeunt.serving.checks.response_cache import refuse_response_caches
 from exeunt.serving.drain import Drain, hold
 from exeunt.serving.launch import HOST, Ports, check_shared_memory, choose_ports, command
 from exeunt.serving.processes import Reaper, tied_to_us

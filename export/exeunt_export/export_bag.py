@@ -14,6 +14,7 @@ from exeunt.manifest import Manifest
 from exeunt_export import onnxfiles, voting
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.counting import COUNTED
+from exeunt_export.export_progress import Progress, Stages
 from exeunt_export.planning import own_exits, threads
 from exeunt_export.planning.cut_members import CutMember, cut_members
 from exeunt_export.planning.opening import Opened, open_bag
@@ -27,7 +28,6 @@ from exeunt_export.report.make_report import make_report
 from exeunt_export.report.page import save_page
 from exeunt_export.schedule import schedule_bag
 from exeunt_export.schedule.unused_cuts import renumbered, without_unused_cuts
-from exeunt_export.stages import Progress, Stages
 from exeunt_export.writing import assembling, repository
 
 

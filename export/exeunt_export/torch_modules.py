@@ -16,9 +16,9 @@ import torch
 from exeunt.errors import ConfigError
 from exeunt_export.bagfile.bagfile import BagFile, BagMember
 from exeunt_export.export_bag import export_bag
+from exeunt_export.export_progress import Progress
 from exeunt_export.onnxfiles import OPSET, first_line
 from exeunt_export.report.export_report import ExportReport
-from exeunt_export.stages import Progress
 
 _EXPORTER_LOG = "torch.onnx._internal.exporter._registration"  # warns of a torchvision that nobody needs
 

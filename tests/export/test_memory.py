@@ -8,10 +8,10 @@ from exeunt_export import onnxfiles
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.cutting.split import make_cut, split
+from exeunt_export.export_progress import Stages
 from exeunt_export.mapped import let_go, unnamed
 from exeunt_export.planning.opening import open_bag
 from exeunt_export.profile import latency
-from exeunt_export.stages import Stages
 from tests.export.graphs import noise_rows
 from tests.export.test_split import measured, opened
 from tests.export.tiny import tiny_bag

@@ -9,8 +9,8 @@ import pytest
 from exeunt.errors import ConfigError
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
+from exeunt_export.export_progress import Stages
 from exeunt_export.planning.opening import open_bag
-from exeunt_export.stages import Stages
 from tests.export.test_silent_faults import NAMES, ROWS, base
 
 

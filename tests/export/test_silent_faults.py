@@ -10,9 +10,9 @@ from onnx import TensorProto, numpy_helper
 
 from exeunt.errors import ConfigError
 from exeunt_export.bagfile.bagfile import BagFile
+from exeunt_export.export_progress import Stages
 from exeunt_export.planning.opening import open_bag
 from exeunt_export.readers.graph import load_member
-from exeunt_export.stages import Stages
 
 ROWS = np.random.default_rng(0).standard_normal((60, 16)).astype(np.float32)
 make = onnx.helper  # noqa: TID251 - as other exporters write them, not as we do
@@ -72,7 +72,7 @@ def test_a_mean_over_the_batch_is_refused_by_its_node(tmp_path):
         load_member("m", base(tmp_path / "m.onnx", front=front), {"x": ROWS})
 
 
-def test_a_member_that_answers_rows_apart_is_taken(tmp_path):
+def test_a_member_whose_rows_do_not_mix_is_taken(tmp_path):
     assert load_member("m", base(tmp_path / "m.onnx"), {"x": ROWS}).classes == 5
 
 

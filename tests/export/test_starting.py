@@ -16,8 +16,8 @@ from exeunt.errors import ConfigError
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.bagfile.pictures import ImageInput, load_images
+from exeunt_export.export_progress import Stages
 from exeunt_export.planning.opening import open_bag
-from exeunt_export.stages import Stages
 from tests.export.graphs import Net, noise_rows, residual_net
 from tests.export.test_silent_faults import ROWS, base, make
 

@@ -13,7 +13,8 @@ from tritonclient.grpc import model_config_pb2
 
 from exeunt.cli.main import main
 from exeunt.errors import ConfigError
-from exeunt.serving.bags import bag_names, bag_of, refuse_response_caches, served_bags, some_bags
+from exeunt.serving.bags import bag_names, bag_of, served_bags, some_bags
+from exeunt.serving.checks.response_cache import refuse_response_caches
 from exeunt.serving.container import command, options
 from exeunt.serving.pbtxt import parse
 from exeunt.serving.pip_server import serve

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exeunt.errors import ConfigError
-from exeunt.serving.bags import CONFIG_FILE, refuse_response_caches, served_bags
+from exeunt.serving.bags import CONFIG_FILE, served_bags
 from exeunt.serving.checks.bag import bag_problems
 from exeunt.serving.checks.onnx_contract import disagreements, onnx_ports
 from exeunt.serving.checks.problem import AGAIN, Problem
+from exeunt.serving.checks.response_cache import refuse_response_caches
 from exeunt.serving.checks.row import row_problems
 from exeunt.serving.checks.wiring import wiring_problems
 from exeunt.serving.onnx_model import OnnxFileError, open_session

@@ -1,8 +1,9 @@
 """The error budgets of all classes of service: what answers, feedback and lost feedback do to them.
 
-Everything that the promise depends on is here and in class_budget.py. Each class has its own budget and so its own
-promise. The rows that await the full vote are capped together, as `max_unconfirmed_rows` says, which caps them for each
-class; of this room an equal share is kept for every class that is in use.
+Everything that the promise depends on is here (the cap that classes share) and in class_budget.py (reserve and lambda
+of each class). Each class has its own budget and so its own promise. The rows that await the full vote are capped
+together, as `max_unconfirmed_rows` says, which caps them for each class; of this room an equal share is kept for every
+class that is in use.
 """
 
 from __future__ import annotations

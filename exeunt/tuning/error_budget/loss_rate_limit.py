@@ -12,7 +12,7 @@ from collections import deque
 
 LEAST_ROWS = 1000.0  # of a window
 EXPECTED = 10.0  # losses expected in a window at the promised share, in the limit's unit: one loss, or more
-MOST = 13.0  # wanted at most
+MOST_UNITS = 13.0  # losses in a window, in the same unit: 1.3 eps W
 SHARES = (0.02, 0.1, 0.3)  # of eps that may be spent while fewer than 1, 2, 3 units are left until then
 
 
@@ -42,5 +42,5 @@ class LossRateLimit:
         first_row = answered_rows - EXPECTED * unit / eps
         while self._found and self._found[0][0] <= first_row:
             self._losses -= self._found.popleft()[1]
-        left = MOST - self._losses / unit if self._found else MOST
+        left = MOST_UNITS - self._losses / unit if self._found else MOST_UNITS
         return eps * SHARES[max(0, int(left))] if left < len(SHARES) else float("inf")

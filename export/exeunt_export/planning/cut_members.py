@@ -13,10 +13,10 @@ from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.split import SegmentGraph, split
 from exeunt_export.cutting.verify import verify, verify_labels
+from exeunt_export.export_progress import Stages
 from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import ExitPlan, Measured
 from exeunt_export.readers import integers
-from exeunt_export.stages import Stages
 
 _MOST_ROWS = 64  # at a time when the samples are run
 _MOST_BYTES = 1 << 25  # of one batch of a member's widest tensor: beyond the caches larger batches are slower

@@ -14,13 +14,13 @@ from exeunt.manifest import Tensor
 from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
+from exeunt_export.export_progress import Stages
 from exeunt_export.planning import own_exits
 from exeunt_export.planning.plan import Measured
 from exeunt_export.readers.class_names import order_for, reorder
 from exeunt_export.readers.graph import Draft, MemberGraph, draft_member, finish_member
 from exeunt_export.readers.naming import as_columns
 from exeunt_export.readers.shared import Shared, preprocess
-from exeunt_export.stages import Stages
 
 
 @dataclass(frozen=True, slots=True)

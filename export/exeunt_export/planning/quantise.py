@@ -21,12 +21,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError
 from exeunt_export import nodecosts, onnxfiles
+from exeunt_export.export_progress import Stages
 from exeunt_export.features import chunks
 from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import Measured
 from exeunt_export.readers import graph, integers
 from exeunt_export.readers.graph import MemberGraph
-from exeunt_export.stages import Stages
 
 INT8 = "int8"
 _MOST_ROWS = 256  # samples that ranges are taken from

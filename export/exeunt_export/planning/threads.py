@@ -16,11 +16,11 @@ from exeunt.engine.exit_times import exit_times
 from exeunt.engine.sessions import CPU
 from exeunt_export.counting import COUNTED
 from exeunt_export.cutting.chain import Chain
+from exeunt_export.export_progress import Stages
 from exeunt_export.planning.cut_members import CutMember
 from exeunt_export.planning.opening import Opened
 from exeunt_export.profile import latency
 from exeunt_export.profile.crowding import slowdown_of
-from exeunt_export.stages import Stages
 
 WORTH = 0.9  # of the time with fewer threads: what more of them must at least save
 

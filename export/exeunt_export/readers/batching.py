@@ -45,7 +45,7 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
     fixed = {s[0] for s, r in shapes if len(s) == r.ndim and isinstance(s[0], int)}
     some_free = any(len(s) == r.ndim and not isinstance(s[0], int) for s, r in shapes)
     if len(inputs) < len(model.graph.inputs) or len(fixed) > 1 or (some_free and fixed - {1}):
-        return model, ""  # told by who reads the inputs
+        return model, ""  # the reader of the inputs reports it
     table = {value.name or "": rows for value, rows in inputs}
     if not fixed:
         return _freed_inside(model, table, where)
@@ -112,7 +112,7 @@ def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str
         if not problem:
             return freed, ""
     if not running:
-        return model, ""  # it fails for another reason, which who measures its scores tells
+        return model, ""  # it fails for another reason; scores.py reports it
     if 1 in running and _rows_out(session, samples, _ROWS, where) is None:  # else it makes one answer of many rows
         for value in model.graph.inputs:
             value.shape = ir.Shape([1, *(value.shape or ())[1:]])

@@ -74,7 +74,7 @@ def to_probabilities(model: ir.Model, rows: Mapping[str, np.ndarray], where: str
 def append_probabilities(
     model: ir.Model, scores: ir.Value, measured: np.ndarray, where: str, kind: str = "auto"
 ) -> tuple[ir.Value, int]:
-    """Append what turns `scores` into class probabilities float32 [rows, classes]; a value of its own, the classes.
+    """Append what turns `scores` into class probabilities float32 [rows, classes].
 
     Args:
         model: changed in place; its outputs stay.
@@ -83,12 +83,15 @@ def append_probabilities(
         where: file, for messages.
         kind: see `to_probabilities`.
 
+    Returns:
+        the new value, and the number of classes.
+
     Raises:
         ConfigError: it is no classification.
     """
     flat = measured.reshape(len(measured), -1) if measured.ndim else measured
-    alone = measured.ndim >= 1 and max(flat.shape[1:], default=0) == max(measured.shape[1:], default=1)
-    if measured.dtype.kind != "f" or not alone or not flat.shape[1]:
+    one_axis_only = measured.ndim >= 1 and max(flat.shape[1:], default=0) == max(measured.shape[1:], default=1)
+    if measured.dtype.kind != "f" or not one_axis_only or not flat.shape[1]:
         raise ConfigError(
             f"{where}: output {scores.name!r} is {measured.dtype} of shape {['rows', *measured.shape[1:]]}, no "
             "classification; allowed: one float score or probability per class, [rows, classes >= 2], or one per "
@@ -182,7 +185,9 @@ def _shares(model: ir.Model, value: ir.Value, measured: np.ndarray, where: str) 
             f'{where}: scores = "{ONE_VS_REST}", but they leave 0..1 (from {measured.min():.3g} to '
             f'{measured.max():.3g}); allowed: scores = "logits" for these'
         )
-    value = _append(model, "Add", value, {}, np.array(_LEAST_SHARE, np.float32))  # a row of zeros has no label either
+    value = _append(
+        model, "Add", value, {}, np.array(_LEAST_SHARE, np.float32)
+    )  # so that a row of zeros does not divide by 0
     total = _append(model, "ReduceSum", value, {"keepdims": 1}, np.array([1], np.int64))
     if model.graph.opset_imports.get("", 0) < _REDUCE_SUM_BY_INPUT:
         node = total.producer()
@@ -234,7 +239,7 @@ def _append(
 def _scores_of(
     model: ir.Model, rows: Mapping[str, np.ndarray], where: str, counts: tuple[int, ...]
 ) -> list[np.ndarray]:
-    """Outputs on real rows, of the last count; runs the graph as it was read for each, to find a hidden fixed batch.
+    """Outputs on counts[-1] real rows; the graph is run on every count, to find a hidden fixed batch.
 
     Many rows are run some at a time: of large members a large batch takes much memory.
     """

@@ -11,6 +11,7 @@ import numpy as np
 from exeunt.deciding import votes
 from exeunt.manifest import Manifest, Member
 from exeunt_export import onnxfiles
+from exeunt_export.export_progress import Stages
 from exeunt_export.planning.cut_members import CutMember
 from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import ExitPlan
@@ -20,7 +21,6 @@ from exeunt_export.readers import integers
 from exeunt_export.report import expectation
 from exeunt_export.report.export_report import CutReport, ExportReport, QuantisedReport
 from exeunt_export.report.oddities import oddities
-from exeunt_export.stages import Stages
 from exeunt_export.writing import assembling
 
 _SLOWER = 1.05  # less than that may be noise

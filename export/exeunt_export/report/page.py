@@ -103,7 +103,7 @@ def _members(report: ExportReport) -> Iterable[str]:
         )
         for quantised in report.quantised:
             if quantised.member == member.name:
-                same = f"the bag's vote is that of the float bag on {quantised.same_vote:.1%}"
+                same = f"on {quantised.same_vote:.1%} of the rows the bag votes as it did before quantising"
                 yield f"<p>{escape(str(quantised))}; {same}</p>"
         yield f'<div class="wide">{strip(costs_us, cuts, agreement, slowest_us)}</div>'
         if cuts:

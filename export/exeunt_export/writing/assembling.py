@@ -15,6 +15,7 @@ from exeunt.engine.engine import workers_of
 from exeunt.learning.files import HEADS_FILE, save_exported
 from exeunt.manifest import Exit, Member, Segment
 from exeunt_export import onnxfiles, voting
+from exeunt_export.export_progress import Stages
 from exeunt_export.features import CHUNK_ROWS, chunks, create
 from exeunt_export.mapped import let_go
 from exeunt_export.planning.cut_members import CutMember
@@ -24,7 +25,6 @@ from exeunt_export.profile import latency
 from exeunt_export.ramps.heads import build_heads
 from exeunt_export.ramps.train import AnyRamp, Key
 from exeunt_export.schedule import schedule_bag, stage_times
-from exeunt_export.stages import Stages
 
 _FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
 

@@ -28,7 +28,8 @@ client -> NAME_full -> members -> NAME_vote
 ```
 
 In `engine` mode `NAME_bag` and the segment and heads models are missing: `NAME_exit` runs them itself, from ONNX files
-in its version folder. `NAME_full` and its parts are there only if the bag file asks for the baseline.
+in its version folder. In both modes `NAME_full` and its parts are there only if the bag file asks for them
+(`baseline = true`).
 
 `NAME_exit/1/` holds `manifest.json` (what was exported: members, exits, measured times, settings), `calibration.npz`
 (votes on the calibration part of the samples) and `report.json` (cuts, ramps, agreement, warnings). What the controller

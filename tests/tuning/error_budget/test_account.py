@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exeunt.contract import Reason
 from exeunt.tuning.error_budget.class_budget import Q_JUMP, ClassBudget
 from exeunt.tuning.error_budget.error_budget import IN_USE_ROWS, ErrorBudget
-from exeunt.tuning.error_budget.loss_rate_limit import EXPECTED, MOST, LossRateLimit
+from exeunt.tuning.error_budget.loss_rate_limit import EXPECTED, MOST_UNITS, LossRateLimit
 from exeunt.tuning.tuner import Answered
 
 
@@ -150,7 +150,7 @@ def test_the_alarm_rings_for_a_window_even_if_the_total_is_fine() -> None:
 
 def test_the_pace_slows_as_losses_near_the_most_of_a_window_and_recovers_when_they_are_past() -> None:
     pace, eps = LossRateLimit(), 0.01
-    for _ in range(int(MOST) - 4):
+    for _ in range(int(MOST_UNITS) - 4):
         pace.lost(100, 1.0)
     assert pace.most_loss(100, eps, 1.0) == float("inf")
     slower = []
