@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,22 @@ def test_it_is_the_first_step_of_what_clients_call_and_no_step_of_the_bag(export
     assert steps["both"] == ["both_preprocess", "both_exit"]
     assert steps["both_full"] == ["both_preprocess", "both_plain", "both_aged", "both_vote"]
     assert "both_preprocess" not in steps.get("both_bag", [])
+
+
+@pytest.mark.parametrize(
+    ("model", "was", "becomes", "message"),
+    [
+        ("both_stream", "decoupled: true", "decoupled: false", "sends several responses for a request"),
+        ("both_stream", '"both_exit"', '"both"', "names 'both', which takes no STREAM"),
+        ("both_exit", "optional: true", "optional: false", "is not optional"),
+    ],
+)
+def test_a_stream_that_cannot_work_is_found_by_the_check(exported, tmp_path, model, was, becomes, message) -> None:
+    repository = shutil.copytree(exported.output, tmp_path / "repository")
+    config = repository / model / "config.pbtxt"
+    assert was in config.read_text()
+    config.write_text(config.read_text().replace(was, becomes, 1))
+    assert any(message in str(problem) for problem in check_repository(repository).problems)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from tritonclient import grpc
 
 from exeunt.bag_stages import BagStages
 from exeunt.contract import Reason
+from exeunt.serving.checks.repository import check_repository
 from exeunt.serving.pip_server import serve
 from exeunt_export.export_bag import export_bag
 from tests.export.graphs import noise_rows
@@ -71,6 +72,10 @@ def assert_votes(outputs, repository, exit_, rows):
 
 def test_each_member_of_a_cascade_is_a_stage(repository):
     assert len(BagStages(manifest_of(repository)).ends) == 3
+
+
+def test_the_repository_passes_every_check(repository):
+    assert check_repository(repository).problems == ()
 
 
 def test_no_member_is_cut_where_no_exit_is(repository):

@@ -31,6 +31,8 @@ def bag_problems(bag: ServedBag, models: Mapping[str, Model]) -> Iterator[Proble
         yield from _controller_problems(models[contract.exit_model(manifest.bag)], manifest)
     if contract.bag_model(manifest.bag) in models:
         yield from _pruning_problems(models[contract.bag_model(manifest.bag)], manifest)
+    if contract.stream_model(manifest.bag) in models:
+        yield from _stream_problems(models[contract.stream_model(manifest.bag)], models)
     if manifest.bag in models:
         yield from _label_problems(models[manifest.bag], manifest)
     yield from _start_problems(bag)
@@ -97,11 +99,25 @@ def _controller_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
         yield Problem(where, "instance_group", what, "set count: 1")
     if message.HasField("dynamic_batching") or message.HasField("sequence_batching"):
         yield Problem(where, "dynamic_batching", "is set; the controller batches by itself", "remove it")
-    if manifest.mode == "ensemble":
+    streams = any(port.name == contract.STREAM for port in model.config.inputs)
+    if manifest.mode == "ensemble" or streams:
         for port in model.config.inputs:
             if not port.optional:
-                what = "is not optional; a client sends the public inputs, a tap the others"
+                what = "is not optional; a client sends the public inputs, a tap or a stream the others"
                 yield Problem(where, f"input {port.name!r}", what, "set optional: true")
+
+
+def _stream_problems(model: Model, models: Mapping[str, Model]) -> Iterator[Problem]:
+    """A stream must be able to send several responses, and its controller to answer in parts."""
+    where = f"{model.name}/{CONFIG_FILE}"
+    if not model.message.model_transaction_policy.decoupled:
+        what = "is not set; the model sends several responses for a request"
+        yield Problem(where, "model_transaction_policy", what, "set decoupled: true")
+    controller = model.message.parameters["controller"].string_value
+    ports = models[controller].config.inputs if controller in models else ()
+    if not any(port.name == contract.STREAM for port in ports):
+        what = f"names {controller!r}, which takes no {contract.STREAM}"
+        yield Problem(where, "parameters: controller", what, AGAIN)
 
 
 def _pruning_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:

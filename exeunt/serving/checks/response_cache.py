@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from exeunt.contract import MANIFEST_FILE
 from exeunt.errors import ConfigError
-from exeunt.serving.bags import CONFIG_FILE, bag_names, model_files, read_config
+from exeunt.serving.bags import CONFIG_FILE, model_files, read_config
 
 _FALSE = {"false", "False", "f", "0"}  # how protobuf's text format spells it; anything else may switch a cache on
 
@@ -16,7 +17,7 @@ def refuse_response_caches(repository: Path) -> None:
     Its key knows inputs only, no request parameters: a cached early answer would be given to `exit = "never"`, and a
     cached tap would never reach the controller.
     """
-    if not bag_names(repository):
+    if not model_files(repository, f"1/{MANIFEST_FILE}"):
         return
     for path in model_files(repository, CONFIG_FILE):
         for cache in read_config(path).get("response_cache", []):
