@@ -19,7 +19,7 @@ from exeunt.engine.progress import CompletedExit, Progress, SegmentRun
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
-from exeunt.engine.sessions import CPU, sessions_of
+from exeunt.engine.sessions import CPU, Session, sessions_of
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.manifest import Manifest
 from exeunt.settings import Settings
@@ -72,6 +72,7 @@ class Engine:
         intra_op_threads: threads within one run; None = as the settings say.
         providers: onnxruntime's execution providers, best first; None = as the settings say.
         least_finish_probability: q never falls below; None = as the settings say.
+        sessions: by model, in place of those that `folder` holds.
 
     Raises:
         ConfigError: a file is missing or does not fit the manifest.
@@ -87,12 +88,14 @@ class Engine:
         intra_op_threads: int | None = None,
         providers: Sequence[Any] | None = None,
         least_finish_probability: float | None = None,
+        sessions: Mapping[str, Session] | None = None,
     ) -> None:
         settings = manifest.settings
         intra_op_threads = intra_op_threads or settings.intra_op_threads or 1
         providers = providers or [provider.strip() for provider in settings.providers.split(",")]
         self.threads = threads or workers_of(settings)
-        sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
+        if sessions is None:
+            sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
         self._manifest = manifest
         self._segments = Segments(manifest, sessions)
         self._packer = Packer(sessions.values())
