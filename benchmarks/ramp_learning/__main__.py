@@ -201,15 +201,22 @@ def main() -> None:
     stream = BAG.prepare(args.folder, args.cache, print).stream(2 * args.measured + args.between, SEED).inputs
     kept = RESULTS / "ramp_learning.json"
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    found.pop("note", None)
     found["machine"] = machine()
     found["offline"] = offline(repository, stream, OFFLINE_RATE_PER_S)
+    keep(kept, found)
     if not args.offline:
         found["served"] = measure(repository, args.folder, stream, args.measured, args.between)
-    RESULTS.mkdir(exist_ok=True)
-    kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        keep(kept, found)
+
+
+def keep(path: Path, found: dict[str, Any]) -> None:
+    """Write what was found so far."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     page = markdown(found, (__doc__ or "").split("\n\n")[2])
-    kept.with_suffix(".md").write_text(page, encoding="utf-8")
-    print(page)
+    path.with_suffix(".md").write_text(page, encoding="utf-8")
+    print(page, flush=True)
 
 
 if __name__ == "__main__":
