@@ -101,12 +101,7 @@ def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float) -> Forec
 
 
 def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], max_loss: float) -> list[str]:
-    hints = []
-    for member, agreement in report.get("member_agreement", {}).items():
-        if agreement >= 1.0 - max_loss:
-            hints.append(
-                f"member {member} alone agrees with the vote on {agreement:.1%}: serve it alone, it is cheaper"
-            )
+    hints = _members_to_leave_out(report, max_loss)
     if mix.full_work_us < 3000.0:
         hints.append(
             f"a full vote takes {mix.full_work_us / 1000:.1f} ms of one core: asking for exits costs about as much"
@@ -128,6 +123,23 @@ def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], ma
         hints.append(f"on rows that were not fitted on, {unseen[-1]:.1%} would be lost: in service fewer will leave")
     if load > 0.8:
         hints.append("near capacity full feedback has no room: `exeunt control NAME --feedback 0.1` halves the work")
+    return hints
+
+
+def _members_to_leave_out(report: Mapping[str, Any], max_loss: float) -> list[str]:
+    """Members that say what all say, and members without which all say the same, as far as the promise asks."""
+    hints = []
+    for member, agreement in report.get("member_agreement", {}).items():
+        if agreement >= 1.0 - max_loss:
+            hints.append(
+                f"member {member} alone agrees with the vote on {agreement:.1%}: serve it alone, it is cheaper"
+            )
+    for one in report.get("member_choice", {}).get("without", []):
+        if one["same_vote"] >= 1.0 - max_loss:
+            hints.append(
+                f"without member {one['member']} the vote stays the same on {one['same_vote']:.1%}: leave it out and "
+                f"save {one['work_saved']:.0%} of the work"
+            )
     return hints
 
 

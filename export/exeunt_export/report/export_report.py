@@ -9,6 +9,7 @@ from typing import Any
 
 from exeunt.manifest import Manifest
 from exeunt_export.report.expectation import Expected
+from exeunt_export.report.member_choice import MemberChoice
 
 REPORT_FILE = "report.json"
 
@@ -87,6 +88,7 @@ class ExportReport:
         seconds: stage -> time it took.
         warnings: what the operator should know.
         expected: latency at some losses, by the calibration rows.
+        members: which of them the vote hardly needs.
         quantised: members that export turned into integers.
     """
 
@@ -101,12 +103,14 @@ class ExportReport:
     seconds: dict[str, float]
     warnings: tuple[str, ...]
     expected: tuple[Expected, ...]
+    members: MemberChoice
     quantised: tuple[QuantisedReport, ...] = ()
 
     def to_mapping(self) -> dict[str, Any]:
         """Everything but the manifest, as JSON takes it."""
         table = asdict(self)
         del table["output"], table["manifest"]
+        table["member_choice"] = table.pop("members")
         table["members"] = [
             {
                 "name": member.name,
@@ -149,5 +153,5 @@ class ExportReport:
                 f"{expected.rows} calibration rows; {expected.unseen_latency_us / full_us:.0%} and "
                 f"{expected.unseen_loss:.1%} loss on {self.parts['report']} others"
             )
-        lines += map(str, self.quantised)
+        lines += [*self.members.lines(), *map(str, self.quantised)]
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])

@@ -20,6 +20,7 @@ from exeunt_export.ramps.train import Key
 from exeunt_export.readers import integers
 from exeunt_export.report import expectation
 from exeunt_export.report.export_report import CutReport, ExportReport, QuantisedReport
+from exeunt_export.report.member_choice import member_choice
 from exeunt_export.report.oddities import oddities
 from exeunt_export.writing import assembling
 
@@ -72,6 +73,7 @@ def make_report(
         seconds=dict(stages.seconds),
         warnings=(*plan.warnings, *odd, *_hops(opened, manifest), *_batch_quantised(opened), *_slower(small), *doubts),
         expected=expected,
+        members=member_choice(manifest, known, parts.calibration, rows),
         quantised=small,
     )
 

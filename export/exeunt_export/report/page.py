@@ -93,6 +93,7 @@ def _tiles(report: ExportReport) -> str:
 def _members(report: ExportReport) -> Iterable[str]:
     manifest = report.manifest
     slowest_us = max(sum(segment.cost_us[1] for segment in member.segments) for member in manifest.members)
+    without = {one.member: one for one in report.members.without}
     for member, weight in zip(manifest.members, manifest.weights, strict=True):
         cuts = [cut for cut in report.cuts if cut.member == member.name]
         costs_us = [segment.cost_us[1] for segment in member.segments]
@@ -101,6 +102,11 @@ def _members(report: ExportReport) -> Iterable[str]:
             f"<h3>{escape(member.name)}</h3><p>{_ms(sum(costs_us))}, weight {weight:.2f} of 1; finished, it agrees "
             f"with the full ensemble on {agreement:.1%} of the rows</p>"
         )
+        if (one := without.get(member.name)) is not None:
+            yield (
+                f"<p>Without it: {one.work_saved:.0%} less work, the same vote on {one.same_vote:.1%} of the rows, "
+                f"{one.same_vote_reweighted:.1%} with other weights.</p>"
+            )
         for quantised in report.quantised:
             if quantised.member == member.name:
                 same = f"on {quantised.same_vote:.1%} of the rows the bag votes as it did before quantising"
