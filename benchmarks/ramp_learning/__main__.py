@@ -163,7 +163,9 @@ def offline(repository: Path, stream: np.ndarray, rate_per_s: float) -> dict[str
     manifest = Manifest.load(version / "manifest.json")
     exported_heads = load_exported(version, manifest)
     rows = served_rows(manifest, version, sorted(exported_heads), stream)
-    found: dict[str, Any] = {"rate_per_s": rate_per_s, "rows": len(stream), "shares": {}}
+    latest = rows.rows(slice(-PART_ROWS, None))
+    depths = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
+    found: dict[str, Any] = {"rate_per_s": rate_per_s, "rows": len(stream), "exits": depths, "shares": {}}
     for share in CPU_SHARES:
         run = course(manifest, version, exported_heads, rows, cpu_share=share, rate_per_s=rate_per_s)
         parts = [slice(first, first + PART_ROWS) for first in range(0, len(stream), PART_ROWS)]
@@ -172,8 +174,9 @@ def offline(repository: Path, stream: np.ndarray, rate_per_s: float) -> dict[str
             "median": [float(np.median(run.latency[part])) for part in parts],
             "lost": int(run.lost.sum()),
             "exits": (np.bincount(run.exit[-PART_ROWS:], minlength=len(manifest.exits)) / PART_ROWS).tolist(),
-            "changes": run.changes,
+            "changes": list(run.changes),
             "cpu_s": run.cpu_s,
+            **asdict(shares(manifest, latest, exported_heads | dict(run.heads_after(len(rows) - PART_ROWS)), EPS)),
         }
         print(json.dumps(found["shares"][f"{share:g}"]), flush=True)
     return found

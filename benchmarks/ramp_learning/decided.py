@@ -18,7 +18,7 @@ from exeunt.deciding import votes
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.calibration import load_calibration
 from exeunt.deciding.decisions import Decisions
-from exeunt.deciding.heads import Head, Pair
+from exeunt.deciding.heads import Head, Heads, Pair
 from exeunt.learning.job import run_job
 from exeunt.learning.learner import Bounds, Change, Learner
 from exeunt.learning.rows import ServedRows
@@ -40,15 +40,20 @@ class Course:
         latency: float64 [rows], share of the full ensemble's.
         exit: int64 [rows].
         lost: bool [rows], the answer was not the full vote's.
-        changes: rows after which heads changed.
+        changes: row after which heads changed -> the new ones.
         cpu_s: processor time that learning took.
     """
 
     latency: np.ndarray
     exit: np.ndarray
     lost: np.ndarray
-    changes: list[int]
+    changes: dict[int, Heads]
     cpu_s: float
+
+    def heads_after(self, rows: int) -> Mapping[Pair, Head]:
+        """What had been learnt after so many rows."""
+        known = [heads.table for row, heads in self.changes.items() if row <= rows]
+        return known[-1] if known else {}
 
 
 class _Run:
@@ -124,6 +129,10 @@ class _Run:
         self._labels, self._confidence = self._shape.said(left, self._exported | dict(change.heads.table))
 
     @property
+    def heads(self) -> Heads:
+        return self._decisions.in_use.heads
+
+    @property
     def cpu_s(self) -> float:
         return self._learner.cpu_s
 
@@ -149,10 +158,10 @@ def course(
     """
     run = _Run(manifest, folder, exported, rows, cpu_share)
     latency, exits, lost = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
-    changes = []
+    changes: dict[int, Heads] = {}
     for row in range(len(rows)):
         latency[row], exits[row], lost[row] = run.decide(row)
         done = row + 1
         if cpu_share and done % GATHERED_ROWS == 0 and done < len(rows) and run.learn(done, rate_per_s):
-            changes.append(done)
+            changes[done] = run.heads
     return Course(latency, exits, lost, changes, run.cpu_s)

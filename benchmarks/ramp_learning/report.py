@@ -33,14 +33,24 @@ def _offline(found: dict[str, Any]) -> list[str]:
     lines += [f"| {' | '.join(head)} |"]
     lines += ["|---" * (parts + 5) + "|"]
     for share, item in shares.items():
-        name = f"{float(share):.0%}" if float(share) else "ramps as exported"
         means = " | ".join(f"{mean:.3f}" for mean in item["mean"])
         changes = ", ".join(map(str, item["changes"])) or "-"
         exits = " / ".join(f"{part:.0%}" for part in item["exits"])
-        lines.append(
-            f"| {name} | {means} | {item['lost']} of {found['rows']} | {changes} | {item['cpu_s']:.1f} | {exits} |"
-        )
+        lost = f"{item['lost']} of {found['rows']}"
+        lines.append(f"| {_name(share)} | {means} | {lost} | {changes} | {item['cpu_s']:.1f} | {exits} |")
+    what = "agreement with the full vote / rows that may leave at 1 %, with hindsight on the threshold"
+    lines += ["", f"The exits on the last {rows} rows, by the heads that were in use when these began: {what}.", ""]
+    lines += [f"| share of a core | {' | '.join(f'{n} {tuple(depths)}' for n, depths in enumerate(found['exits']))} |"]
+    lines += ["|---" * (len(found["exits"]) + 1) + "|"]
+    for share, item in shares.items():
+        pairs = zip(item["agreement"], item["may_leave"], strict=True)
+        cells = " | ".join(f"{agrees:.2f} / {leaves:.2f}" for agrees, leaves in pairs)
+        lines.append(f"| {_name(share)} | {cells} |")
     return [*lines, ""]
+
+
+def _name(share: str) -> str:
+    return f"{float(share):.0%}" if float(share) else "ramps as exported"
 
 
 def _served(found: dict[str, Any]) -> list[str]:

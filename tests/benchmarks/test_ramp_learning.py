@@ -30,7 +30,8 @@ def test_until_the_first_change_learning_decides_nothing_and_then_it_saves_laten
     heads = load_exported(folder, manifest)
     fixed, learning = (course(manifest, folder, heads, rows, cpu_share=s, rate_per_s=10.0) for s in (0.0, 1.0))
     assert learning.changes and not fixed.changes
-    first = learning.changes[0]
+    first = min(learning.changes)
+    assert not learning.heads_after(first - 1) and learning.heads_after(first)
     np.testing.assert_array_equal(fixed.exit[:first], learning.exit[:first])
     assert learning.latency[-800:].mean() < fixed.latency[-800:].mean()
     assert learning.lost.sum() <= manifest.settings.max_loss * ROWS + 1
