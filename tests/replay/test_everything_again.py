@@ -183,6 +183,7 @@ def test_a_live_run_in_ensemble_mode_is_decided_again(tmp_path: Path, tuner: str
     EnsembleLife(recorded, seed=1).live(1200)
     if isinstance(recorded.tuner, BudgetTuner):
         assert_same_books(recorded.controller.counters, recorded.tuner)
+        assert recorded.tuner.heads_version > 3 and not recorded.tuner.metrics()["promise_broken"]
     stream, _ = recorded.again()
     assert set(stream.rows.reason.tolist()) >= {Reason.FULL, Reason.EARLY, Reason.LOSSLESS, Reason.DEADLINE}
     assert (Reason.DEGRADED in stream.rows.reason) == (on_failure == "best_vote")
