@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -175,6 +176,16 @@ class Fleet:
         self._ends.pop(address).close()
         self.balancer.names.addresses.remove(address)
         del self.all[address]
+
+    def kill(self, address: str) -> None:
+        """The supervisor and everything that it started, at once; an engine then takes the name away."""
+        supervisor = self.all[address].process
+        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()
+        groups = {os.getpgid(int(pid)) for pid in children} - {os.getpgid(0)}
+        supervisor.kill()
+        for group in groups:
+            os.killpg(group, signal.SIGKILL)
+        self.stop(address)
 
     def close(self) -> None:
         for address in list(self._ends):

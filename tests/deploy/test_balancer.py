@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from exeunt.measuring.perf_metrics import exits_of
-from exeunt.serving.processes import members
 from tests.deploy.balancer import CONFIG, PORTS, Fleet, haproxy, running_balancer
 from tests.deploy.callers import Callers
 from tests.deploy.container import until
@@ -113,22 +110,11 @@ def test_a_rolling_update_under_load_fails_no_request(fleet: Fleet) -> None:
 
 @pytest.mark.triton
 def test_a_killed_replica_fails_at_most_what_it_had_in_flight_and_nothing_after(fleet: Fleet) -> None:
-    address, replica = next(iter(fleet.all.items()))
     with calling(fleet) as callers:
         go_on(callers, 50)
-        servers = [pid for pid in members(os.getpgid(_server_of(replica.process.pid)))]
-        replica.process.kill()
-        for pid in servers:
-            os.kill(pid, signal.SIGKILL)
+        fleet.kill(next(iter(fleet.all)))
         go_on(callers, 50)
         failed = callers.failures()
+        fleet.start()
         go_on(callers, 200)
     assert len(failed) <= CALLERS and callers.failures() == failed
-    fleet.stop(address)
-    fleet.start()
-
-
-def _server_of(supervisor: int) -> int:
-    """The tritonserver that a supervisor started."""
-    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return next(int(pid) for pid in children if "tritonserver" in Path(f"/proc/{pid}/cmdline").read_text())

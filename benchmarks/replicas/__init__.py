@@ -1,0 +1,1 @@
+"""One, two and three replicas behind the balancer."""

@@ -1,0 +1,117 @@
+"""The table of one, two and three replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.replicas.measure import FULL_MS, LOADS, MAX_LOSS, PER_S, WORKERS
+
+LIMIT_MS = 300.0  # about three times a full vote without load
+
+
+def carried_per_s(points: Sequence[Mapping[str, Any]], replicas: int, limit_ms: float = LIMIT_MS) -> float:
+    """Rate up to which p99 stays under a limit; between two measured loads the logarithm of p99 is interpolated.
+
+    0 where the lowest load is beyond the limit, and the highest where none is.
+    """
+    own = sorted((point["rate_per_s"], point["p99_ms"]) for point in points if point["replicas"] == replicas)
+    within = 0.0
+    for place, (rate, p99_ms) in enumerate(own):
+        if p99_ms < limit_ms:
+            within = rate
+            continue
+        if place:
+            low, low_ms = own[place - 1]
+            return float(low + (rate - low) * np.log(limit_ms / low_ms) / np.log(p99_ms / low_ms))
+        return 0.0
+    return float(within)
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """All of it, for people."""
+    lines = ["# One, two and three replicas behind the balancer", ""]
+    about = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    lines += [f"`python -m benchmarks.replicas`, HAProxy ({found['haproxy']}), deploy/haproxy; {about}.", ""]
+    return (
+        "\n".join(
+            [*lines, *_sleeping(found), *_real(found["real"]), *_kills(found["kills"]), *_newcomer(found["newcomer"])]
+        )
+        + "\n"
+    )
+
+
+def _sleeping(found: Mapping[str, Any]) -> list[str]:
+    points, turns = found["sleeping"], f"{found['turns']} turns of {found['turn_s']:g} s"
+    lines = ["## Throughput: members that sleep", ""]
+    lines += [
+        f"Members sleep in place of computing: a full vote is {FULL_MS:g} ms of one of a replica's {WORKERS} workers, "
+        f"so its workers do {PER_S:g} a second. Two cores cannot show how real work scales; this shows what balancer, "
+        f"servers and controllers let through. Votes are real, nets untrained, {MAX_LOSS:.0%} loss promised. Open "
+        f"loop, Poisson, gRPC over one connection; numbers of replicas took {turns} at every load. Loads are shares "
+        "of the full votes that all replicas' workers can do.",
+        "",
+        "| replicas | " + " | ".join(f"p50 / p99 ms at {load:g}" for load in LOADS) + " | failed | early |",
+        "|---|" + "---|" * (len(LOADS) + 2),
+    ]
+    counts = sorted({point["replicas"] for point in points})
+    for count in counts:
+        own = [point for point in points if point["replicas"] == count]
+        cells = [f"{point['p50_ms']:.0f} / {point['p99_ms']:.0f}" for point in own]
+        early = np.mean([point["early"] for point in own])
+        failed = sum(point["failed"] for point in own)
+        lines.append(f"| {count} | " + " | ".join(cells) + f" | {failed} | {early:.0%} |")
+    rates = {count: carried_per_s(points, count) for count in counts}
+    lines += [
+        "",
+        f"Requests a second up to which p99 stays under {LIMIT_MS:g} ms:",
+        "",
+        "| replicas | per s | times one |",
+    ]
+    lines += ["|---|---|---|"]
+    lines += [f"| {count} | {rate:.1f} | {rate / rates[1]:.2f} |" for count, rate in rates.items() if rates[1] > 0]
+    return [*lines, ""]
+
+
+def _real(real: Mapping[str, Any]) -> list[str]:
+    lines = ["## Answers: real members, three replicas", ""]
+    lines += [
+        "| protocol | full votes that differ from one replica's own | requests | loss | failed |",
+        "|---|---|---|---|---|",
+    ]
+    for kind in ("grpc", "http"):
+        own = real[kind]
+        differ, loss = f"{own['full_votes_that_differ']} of {own['full_votes']}", f"{own['loss']:.1%}"
+        promised = f"{real['max_loss']:.0%} promised"
+        lines.append(f"| {kind} | {differ} | {own['requests']} | {loss} of {promised} | {own['failed']} |")
+    shares = np.array(real["rows_by_replica"]) / sum(real["rows_by_replica"])
+    return [*lines, "", f"Answers by replica: {', '.join(f'{share:.0%}' for share in shares)}.", ""]
+
+
+def _kills(found: Mapping[str, Any]) -> list[str]:
+    failed = {kind: f"{sum(counts)} (at most {max(counts)} at once)" for kind, counts in found["failed"].items()}
+    return [
+        "## A replica is killed",
+        "",
+        f"{found['times']} times, with everything that belongs to it, under three callers over gRPC (one connection) "
+        "and three over HTTP, whose requests fit the balancer's 16 KB. Requests that failed in all: "
+        f"{failed['grpc']} over gRPC, {failed['http']} over HTTP. {found.get('note', '')}".rstrip(),
+        "",
+        *(f"- `{text}`" for text in found["said"]),
+        "",
+    ]
+
+
+def _newcomer(shares: Mapping[str, float]) -> list[str]:
+    cells = "".join(f"| {name} | {share:.1%} |\n" for name, share in shares.items()).splitlines()
+    return [
+        "## A newcomer's first 400 answers",
+        "",
+        "In simulated time, mean of four seeds (tests/sharing/test_newcomer.py): who leaves early.",
+        "",
+        "| | early |",
+        "|---|---|",
+        *cells,
+    ]
