@@ -69,7 +69,7 @@ COPY constraints.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
 # without exeunt-client's dependencies: this image's tritonclient and perf_analyzer belong together
 RUN python3 -m pip install --no-cache-dir --no-deps --no-index /tmp/exeunt/wheels/*.whl \
-    && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "numpy<2" rich matplotlib \
+    && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "numpy<2" rich prometheus-client matplotlib \
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /results \
     && command -v perf_analyzer

@@ -176,4 +176,4 @@ build_backend.build_editable({str(tmp_path)!r})
 
 def test_a_fresh_process_finds_the_backends():
     code = "from exeunt.serving.backends import own_backends; print(*sorted(own_backends()))"
-    assert run(code).split() == ["exit_controller", "onnxruntime", "vote"]
+    assert run(code).split() == ["exit_controller", "exit_stream", "onnxruntime", "vote"]

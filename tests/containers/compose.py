@@ -50,19 +50,23 @@ class Project:
 
     def container(self, service: str) -> Container:
         """A service's only container."""
-        (found,) = self.engine.containers.list(
-            all=True, filters={"label": [LABEL, f"com.docker.compose.service={service}"]}
-        )
+        (found,) = self.containers(service)
         return found
+
+    def containers(self, service: str) -> list[Container]:
+        """Every container of a service, stopped ones included."""
+        labels = [LABEL, f"com.docker.compose.service={service}"]
+        return self.engine.containers.list(all=True, filters={"label": labels})
+
+    def healthy(self, *services: str) -> bool:
+        """Whether these services have containers, and the healthchecks of all of them succeed."""
+        found = [self.containers(service) for service in services]
+        states = [container.attrs["State"] for containers in found for container in containers]
+        return all(found) and all(state.get("Health", {}).get("Status") == "healthy" for state in states)
 
     def await_healthy(self, *services: str, within_s: float = 180) -> None:
         """Wait until these services' healthchecks succeed."""
-
-        def healthy() -> bool:
-            states = [self.container(service).attrs["State"] for service in services]
-            return all(state["Running"] and state["Health"]["Status"] == "healthy" for state in states)
-
-        until(healthy, within_s)
+        until(lambda: self.healthy(*services), within_s)
 
     def left(self) -> list[str]:
         """Names of the project's containers, volumes and networks."""

@@ -109,3 +109,6 @@ def running(folder: Path) -> Iterator[Docker]:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         log.close()
+        # the engine leaves its own network mounted, which would keep the folder
+        for place in (folder / "exec/netns").glob("*"):
+            subprocess.run(["umount", "--lazy", str(place)], check=False, stderr=subprocess.DEVNULL)

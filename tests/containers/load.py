@@ -10,10 +10,17 @@ from contextlib import contextmanager
 import numpy as np
 from tritonclient import grpc, http
 
-from tests.containers.compose import GRPC, HTTP
+from tests.containers.compose import GRPC, HTTP, Project
 
 BAG, INPUT = "digits", "image"
 ANSWERED = "answered"
+
+
+def exported_stream(project: Project) -> np.ndarray:
+    """float32 [rows, 1, 32, 32]: the images that the export wrote beside the repository, for load tests."""
+    volume = project.engine.volumes.get("exeunt_models").attrs["Mountpoint"]
+    with np.load(f"{volume}/replay.npz") as arrays:
+        return arrays[INPUT]
 
 
 def ask_grpc(rows: np.ndarray, **parameters: str) -> grpc.InferResult:

@@ -11,13 +11,14 @@ import yaml
 
 from tests.containers.compose import METRICS, PROMETHEUS, until
 from tests.containers.fast_clock import quicken
-from tests.containers.load import ANSWERED, ask_grpc, ask_http, load
+from tests.containers.load import ANSWERED, ask_grpc, ask_http, exported_stream, load
 from tests.deploy.prometheus import Prometheus
 from tests.places import ROOT
 
 pytestmark = pytest.mark.containers
 COMPOSE_FILES = ["tests/containers/fast-clock.yml"]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+ENGINES = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())["services"]["engines"]
 ENDLESS = ["triton", "prometheus", "grafana", "valkey"]
 STARTED = ["export", *ENDLESS]
 STUB_OF_THE_CONTROLLER = 'b"digits_exit/1" in line and line.split(b"\\0")[0].endswith(b"stub")'
@@ -48,10 +49,7 @@ def stack(project):
 
 @pytest.fixture(scope="module")
 def images(stack):
-    """float32 [rows, 1, 32, 32]: the stream that the export wrote beside the repository, for load tests."""
-    volume = stack.engine.volumes.get("exeunt_models").attrs["Mountpoint"]
-    with np.load(f"{volume}/replay.npz") as arrays:
-        return arrays["image"]
+    return exported_stream(stack)
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +123,17 @@ def test_the_server_cannot_write(stack, place):
     assert status != 0 and (b"Read-only file system" in said or b"Permission denied" in said)
 
 
+def test_the_gpu_overlays_command_runs_in_the_image_and_finds_nothing_to_build(stack):
+    status, said = stack.container("triton").exec_run(ENGINES["command"])
+    assert status == 0 and b"no engines asked for" in said
+
+
 def test_prometheus_reaches_every_target(prometheus):
-    until(lambda: all(target["health"] == "up" for target in prometheus.api("targets")["activeTargets"]), 30)
-    assert {target["labels"]["job"] for target in prometheus.api("targets")["activeTargets"]} == {
-        "triton",
-        "prometheus",
-    }
+    def jobs_up():
+        targets = prometheus.api("targets")["activeTargets"]
+        return sorted(target["labels"]["job"] for target in targets if target["health"] == "up")
+
+    until(lambda: jobs_up() == ["prometheus", "triton"], 90)  # names are asked for twice a minute
 
 
 def test_prometheus_has_loaded_every_rule(prometheus):

@@ -28,3 +28,8 @@ def test_an_image_runs_as_nobody_special(docker, image):
 def test_an_image_holds_nothing_that_it_does_not_need(docker, image, module):
     code = f"import importlib.util as u; print(u.find_spec({module!r}))"
     assert docker("run", "--rm", "--network", "none", "--entrypoint", "python3", image, "-c", code) == "None"
+
+
+def test_the_load_tests_image_brings_what_the_verb_imports(docker):
+    code = "import matplotlib, prometheus_client, rich, tritonclient.grpc, exeunt.cli.perf, exeunt.measuring.perf"
+    docker("run", "--rm", "--network", "none", "--read-only", "--entrypoint", "python3", PERF, "-c", code)
