@@ -1,40 +1,23 @@
-"""The exit controller with members that sleep: each run takes the manifest's time and no core.
+"""The exit controller with members that sleep.
 
 For benchmarks of what is around the members. On two shared cores three servers of real members take each other's time;
-servers that sleep do not. Votes are real: the session runs, then the worker sleeps.
+servers that sleep do not.
 """
 
 import json
-import time
 from pathlib import Path
 
-import numpy as np
+from asleep import put_to_sleep  # beside this file; Triton puts its folder on the path
 
 from exeunt.contract import MANIFEST_FILE
-from exeunt.engine import sessions
 from exeunt_backends.exit_controller import model
-
-_run = sessions.Session.run
 
 
 class TritonPythonModel(model.TritonPythonModel):
     """NAME_exit, slow by sleep."""
 
     def initialize(self, args):
-        """Read how long the segments take, then start as ever."""
-        manifest = json.loads((Path(args["model_repository"]) / args["model_version"] / MANIFEST_FILE).read_text())
-        segments = [segment for member in manifest["members"] for segment in member["segments"]]
-        times_s = {
-            segment["model"]: (list(map(float, segment["cost_us"])), [us / 1e6 for us in segment["cost_us"].values()])
-            for segment in segments
-        }
-
-        def run(self, outputs, feed):
-            rows, begun_s = len(next(iter(feed.values()))), time.monotonic()
-            votes = _run(self, outputs, feed)
-            if self.model in times_s:
-                time.sleep(max(0.0, np.interp(rows, *times_s[self.model]) - (time.monotonic() - begun_s)))
-            return votes
-
-        sessions.Session.run = run
+        """Put the members to sleep, then start as ever."""
+        folder = Path(args["model_repository"]) / args["model_version"]
+        put_to_sleep(json.loads((folder / MANIFEST_FILE).read_text()))
         super().initialize(args)
