@@ -101,7 +101,7 @@ class Admission:
             self._counters.shadow_tickets += 1
             return Admitted(requests, np.ones_like(active()), None, staged)
         wanted, gear = active(), None
-        if settings.falls_back or any(request.options.deadline_us is not None for request in requests):
+        if settings.falls_back or any(request.options.hurries for request in requests):
             pass  # any vote may be its best so far
         elif settings.gear == "plain" or all(request.options.never for request in requests):
             wanted[:-1] = False

@@ -21,6 +21,7 @@ class ParsedOptions:
     Attributes:
         never: wait for the full vote.
         deadline_us: time from arrival after which the best vote so far is released; None = none.
+        patient: the deadline is a mere `timeout`: it does not matter before it has passed.
         max_risk: leave early only below this estimated risk.
         service_class: index in Settings.classes_of_service.
     """
@@ -29,6 +30,12 @@ class ParsedOptions:
     deadline_us: int | None = None
     max_risk: float = math.inf
     service_class: int = 0
+    patient: bool = False
+
+    @property
+    def hurries(self) -> bool:
+        """There is a deadline for whose sake work is chosen: any vote may be the best by then."""
+        return self.deadline_us is not None and not self.patient
 
 
 @dataclass(slots=True)
@@ -106,17 +113,18 @@ class Release:
     last: bool = True
 
 
-def parse_options(parameters: Mapping[str, Any], settings: Settings) -> ParsedOptions:
+def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us: int = 0) -> ParsedOptions:
     """Read a request's parameters.
 
     Args:
         parameters: as KServe v2 brings them; keys that are not contract.PARAMETERS belong to others and are ignored.
         settings: for the known classes of service and the default deadline.
+        timeout_us: KServe's own parameter `timeout`, after which the caller is gone; 0 = none.
 
     Raises:
         RequestError: a value that is not allowed, with what is.
     """
-    if not parameters and not settings.deadline_ms:
+    if not (parameters or settings.deadline_ms or timeout_us):
         return _NO_OPTIONS
     exit_ = parameters.get(contract.PARAMETER_EXIT, "")
     if exit_ not in ("", "never"):
@@ -127,11 +135,13 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings) -> ParsedOp
     if name not in settings.classes_of_service:
         known = ", ".join(repr(name) for name in settings.service_classes) or "none is configured"
         raise RequestError(f"parameter service_class: expected one of the configured classes ({known}), got {name!r}")
+    limits_us = [limit_us for limit_us in (round(deadline_ms * 1000), timeout_us) if limit_us > 0]
     return ParsedOptions(
         never=exit_ == "never",
-        deadline_us=round(deadline_ms * 1000) if deadline_ms else None,
+        deadline_us=min(limits_us, default=None),
         max_risk=max_risk,
         service_class=settings.classes_of_service.index(name),
+        patient=not deadline_ms,
     )
 
 

@@ -29,6 +29,7 @@ class Ticket(Batch):
         best: float32 [rows, classes], the vote at the deepest exit.
         released: for each request, whether it has been released; `unreleased_requests` is how many have not.
         has_deadline: some request has one.
+        hurries: some request has one for whose sake work is chosen; see ParsedOptions.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Ticket(Batch):
         self.staged = admitted.staged
         self.admitted_us = admitted_us
         self.has_deadline = any(parsed.deadline_us is not None for parsed in options)
+        self.hurries = any(parsed.hurries for parsed in options)
         self.probabilities: dict[tuple[int, int], np.ndarray] = {}
         self.best = np.empty((0, classes), dtype=np.float32)
         self.released = [False] * len(requests)
@@ -150,7 +152,8 @@ def failed(request: Request, error: ExeuntError, now_us: int) -> Release:
 def too_late(request: Request, now_us: int) -> Release:
     """The release of a request whose deadline passed before any vote."""
     waited_ms = (now_us - request.arrived_us) / 1000
-    error = OverloadedError(f"deadline_ms passed after {waited_ms:.1f} ms, before any vote had arrived")
+    name = "deadline_ms" if request.options.hurries else "timeout"
+    error = OverloadedError(f"{name} passed after {waited_ms:.1f} ms, before any vote had arrived")
     return failed(request, error, now_us)
 
 

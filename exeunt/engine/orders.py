@@ -41,7 +41,7 @@ class Orders:
     def of(self, ticket: Ticket, alone: bool) -> RunOrder:
         """The order of a new ticket; `alone`: no other unanswered one is in the engine."""
         plan = self.plan(ticket.wanted)
-        if ticket.has_deadline or self._manifest.settings.falls_back:  # any vote may be its best so far
+        if ticket.hurries or self._manifest.settings.falls_back:  # any vote may be its best so far
             return plan.every()
         return plan.straight() if ticket.never.all() else self.best(plan, alone, ticket.rows > 1)
 

@@ -38,6 +38,20 @@ def test_the_configured_deadline_holds_for_requests_that_name_none():
 
 
 @pytest.mark.parametrize(
+    ("table", "timeout_us", "deadline_us", "hurries"),
+    [
+        ({}, 7000, 7000, False),
+        ({"deadline_ms": 2}, 7000, 2000, True),
+        ({"deadline_ms": 9}, 7000, 7000, True),
+        ({"exit": "never"}, 0, None, False),
+    ],
+)
+def test_a_timeout_is_a_deadline_for_which_no_work_is_chosen(table, timeout_us, deadline_us, hurries):
+    options = parse_options(table, SETTINGS, timeout_us)
+    assert (options.deadline_us, options.hurries) == (deadline_us, hurries)
+
+
+@pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
         ("exit", "early", '"never"'),

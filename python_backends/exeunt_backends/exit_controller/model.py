@@ -108,7 +108,8 @@ class TritonPythonModel:
 
     def _offer(self, key, request, inputs):
         rows = tensors.check_inputs(self._manifest, inputs)
-        options = parse_options(json.loads(request.parameters() or "{}"), self._manifest.settings)
+        table = json.loads(request.parameters() or "{}")
+        options = parse_options(table, self._manifest.settings, request.timeout())
         # Triton frees the inputs when execute() returns
         inputs = {tensor.name: inputs[tensor.name].copy() for tensor in self._manifest.inputs}
         free = tensors.free_dims(self._manifest, inputs)

@@ -14,7 +14,7 @@ from exeunt.contract import Reason
 from tests.triton.calls import ask, await_idle
 from tests.triton.qa.bag import ROWS
 from tests.triton.qa.metrics import value_of
-from tests.triton.qa.wire import LENGTH, binary, send_part
+from tests.triton.qa.wire import LENGTH, binary, infer, send_part, tensor
 
 pytestmark = pytest.mark.triton
 UNAVAILABLE = {"http": "503", "grpc": "StatusCode.UNAVAILABLE"}
@@ -46,6 +46,24 @@ def test_c11_whatever_the_deadline_the_answer_is_a_right_vote_or_unavailable(ser
     with ThreadPoolExecutor(8) as pool:
         assert [wrong for wrong in pool.map(send, np.geomspace(0.1, 100.0, 240)) if wrong] == []
     await_idle(served.server)
+
+
+def test_c11_kserves_own_timeout_is_a_deadline_too_over_http(served):
+    for timeout_us in (1, 60_000_000):
+        status, text = infer(served.server.http_url, {"inputs": [tensor(ROWS)], "parameters": {"timeout": timeout_us}})
+        assert status == 200 or (status == 503 and "timeout passed after" in text and timeout_us == 1)
+    await_idle(served.server)
+
+
+def test_c11_kserves_own_timeout_is_a_deadline_too_over_grpc(served):
+    with grpc.InferenceServerClient(served.server.grpc_url) as client:
+        for _ in range(100):  # an answer that is there sooner than the deadline is looked at is given
+            try:
+                client.infer("tiny", [_input(ROWS)], timeout=1)
+            except InferenceServerException as error:
+                assert "timeout passed after" in str(error) and error.status() == UNAVAILABLE["grpc"]
+                return
+    pytest.fail("a timeout of a microsecond was never too short")
 
 
 def test_c12_calls_cancelled_at_any_moment_leave_nothing_in_flight_and_disturb_nobody(served):
