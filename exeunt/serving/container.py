@@ -118,7 +118,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         hold(drains, stack)
         # the controllers take their state_dir from the environment, whatever the manifest says
         env = os.environ | {STATE_DIR_VARIABLE: str(args.state_dir)}
-        server = Supervisor(command(args, bags, name), env, name, drains)
+        server = Supervisor(command(args, bags, name), env, name, args.http_port, drains)
         stack.callback(server.kill)
         stack.enter_context(health_port(server.health, args.address, args.health_port))
         names = [bag.manifest.bag for bag in bags]

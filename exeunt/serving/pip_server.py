@@ -209,7 +209,7 @@ def _start_ready(
         ports = choose_ports(*asked)
         name = f"exeunt-{os.getpid()}-{secrets.token_hex(4)}"
         line = tied_to_us() + command(name=name, ports=ports, **options)
-        supervisor = Supervisor(line, env, name, drains, log)
+        supervisor = Supervisor(line, env, name, ports.http, drains, log)
         server = Server(supervisor, name, ports, log, Path(env[STATE_DIR_VARIABLE]), folder)
         try:
             server.await_ready(deadline_s)

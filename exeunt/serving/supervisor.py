@@ -3,7 +3,8 @@
     while it runs   the processes and a real inference are looked at (watch.py)
     leave           balancers are told, and everybody is still answered
     stop            every exit controller is asked to drain: it refuses newcomers and finishes what it has
-                    all drained: the server is killed, since nothing is left to answer or to save
+                    all drained: the server is killed, since nothing is left to answer or to save; whoever still
+                                 sends over HTTP is told to come again (farewell.py)
                     else:        SIGTERM, then kill; Triton finishes what it can
 
 Triton's own way out unloads models for seconds while it listens, and tells newcomers NOT_FOUND instead of "come again";
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from exeunt.errors import ConfigError, ServingError
 from exeunt.serving.drain import Drain, drain_all
+from exeunt.serving.farewell import Farewell
 from exeunt.serving.health import LEAVING, Health
 from exeunt.serving.launch import EXIT_TIMEOUT_S
 from exeunt.serving.probe import probe
@@ -57,6 +59,7 @@ class Supervisor:
         line: command line of the server.
         env: its environment.
         name: prefix of its shared memory.
+        http_port: of its HTTP endpoint.
         drains: of its bags, acquired.
         log: file of its output; None for the output of this process.
 
@@ -70,7 +73,13 @@ class Supervisor:
     """
 
     def __init__(
-        self, line: list[str], env: dict[str, str], name: str, drains: list[Drain], log: Path | None = None
+        self,
+        line: list[str],
+        env: dict[str, str],
+        name: str,
+        http_port: int,
+        drains: list[Drain],
+        log: Path | None = None,
     ) -> None:
         with contextlib.ExitStack() as stack:
             try:
@@ -82,6 +91,7 @@ class Supervisor:
                 raise ConfigError(f"{error.filename}: {error.strerror}; is it a file that can be written?") from None
         self.pid = self._process.pid
         self._name = name
+        self._http_port = http_port
         self._drains = drains
         self.health = Health()
 
@@ -157,18 +167,21 @@ class Supervisor:
         Returns:
             whether every exit controller said that nothing was in flight any more.
         """
-        drained = False
+        drained, farewell = False, None
         try:
             if self.running():
                 drained = drain_all(self._drains, self.running)
                 if self._drains and drained:
                     time.sleep(SETTLE_S)
+                    farewell = Farewell(self.pid, self._http_port)
                 else:
                     self._process.terminate()
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         self._process.wait(TERM_S)
         finally:
             self.kill()
+            if farewell is not None:
+                farewell.say()
         return drained
 
     def kill(self) -> None:
