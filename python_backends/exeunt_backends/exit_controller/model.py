@@ -84,11 +84,16 @@ class TritonPythonModel:
         try:
             self._submit(key, request)
         except ExeuntError as error:
-            self._send_error(key, error, in_stream=STREAM in names)
+            self._refuse(key, error, in_stream=STREAM in names)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
             self._guard.survived("request", error)
-            self._send_error(key, ServingError(f"internal error: {error!r}"))
+            self._refuse(key, ServingError(f"internal error: {error!r}"))
         return None
+
+    def _refuse(self, key, error, in_stream=False):
+        """An error for a request, unless it has been replied to: that reply may be what failed."""
+        if key in self._senders:
+            self._guard.run("reply", lambda: self._send_error(key, error, in_stream))
 
     def _submit(self, key, request):
         inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
