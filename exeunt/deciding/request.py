@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +112,21 @@ class Release:
     error: ExeuntError | None = None
     rows: np.ndarray | None = None
     last: bool = True
+
+
+def read_parameters(text: Callable[[], str]) -> dict[str, Any]:
+    """A request's parameters.
+
+    Args:
+        text: gives them as JSON; "" where there are none. A stranger's bytes may make it raise UnicodeDecodeError.
+
+    Raises:
+        RequestError: they are no text of UTF-8.
+    """
+    try:
+        return dict(json.loads(text() or "{}"))
+    except (ValueError, TypeError) as error:
+        raise RequestError(f"parameters: expected texts of UTF-8 ({error})") from None
 
 
 def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us: int = 0) -> ParsedOptions:

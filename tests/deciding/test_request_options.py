@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from exeunt.deciding.request import parse_options
+from exeunt.deciding.request import parse_options, read_parameters
 from exeunt.errors import RequestError
 from exeunt.settings import Settings
 
@@ -27,6 +27,13 @@ def test_every_parameter_is_read():
 
 def test_numbers_may_come_as_text_since_some_clients_send_nothing_else():
     assert parse_options({"deadline_ms": "7"}, SETTINGS).deadline_us == 7000
+
+
+@pytest.mark.parametrize("content", [b'{"exit": "\xff\xfe"}', b"{", b"[1]"])
+def test_parameters_that_are_no_text_are_the_callers_fault(content):
+    with pytest.raises(RequestError, match="parameters: expected"):
+        read_parameters(lambda: content.decode())
+    assert read_parameters(lambda: "") == {}
 
 
 def test_parameters_of_others_are_left_alone():

@@ -10,7 +10,7 @@ from pathlib import Path
 import triton_python_backend_utils as pb_utils
 
 from exeunt.contract import STREAM, TAPPED, TICKET
-from exeunt.deciding.request import Request, parse_options
+from exeunt.deciding.request import Request, parse_options, read_parameters
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting import assembly, tensors
 from exeunt.hosting.bag_calls import BagCalls, RefusedTapError, draw_secret
@@ -113,7 +113,7 @@ class TritonPythonModel:
 
     def _offer(self, key, request, inputs):
         rows = tensors.check_inputs(self._manifest, inputs)
-        table = json.loads(request.parameters() or "{}")
+        table = read_parameters(request.parameters)
         options = parse_options(table, self._manifest.settings, request.timeout())
         # Triton frees the inputs when execute() returns
         inputs = {tensor.name: inputs[tensor.name].copy() for tensor in self._manifest.inputs}

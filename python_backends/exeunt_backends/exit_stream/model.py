@@ -12,6 +12,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from exeunt.contract import REST, STREAM
+from exeunt.deciding.request import read_parameters
+from exeunt.errors import ExeuntError
 from exeunt.hosting.streams import NOTHING_LEFT
 from exeunt.hosting.tensors import decoded
 
@@ -46,9 +48,13 @@ class TritonPythonModel:
                 message = f"{AT_A_TIME + MOST_WAITING} streams are open already; come again"
                 _send_error(sender, pb_utils.TritonError(message, pb_utils.TritonError.UNAVAILABLE))
                 continue
-            # Triton frees the inputs when execute() returns
-            inputs = {tensor.name(): tensor.as_numpy().copy() for tensor in request.inputs()}
-            self._threads.submit(self._run, sender, inputs, _parameters(request))
+            try:
+                # Triton frees the inputs when execute() returns
+                inputs = {tensor.name(): tensor.as_numpy().copy() for tensor in request.inputs()}
+                self._threads.submit(self._run, sender, inputs, _parameters(request))
+            except Exception as error:  # the edge: one request must not fail the others, nor keep its place
+                self._ended()
+                _send_error(sender, self._said(error))
 
     def finalize(self):
         """Wait for the streams: the controller has answered everybody by then."""
@@ -61,11 +67,20 @@ class TritonPythonModel:
         except CallError as error:
             _send_error(sender, error.error)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
-            pb_utils.Logger.log_error(f"stream of {self._controller}: {error!r}")
-            _send_error(sender, pb_utils.TritonError(f"internal error: {error!r}"))
+            _send_error(sender, self._said(error))
         finally:
-            with self._lock:
-                self._open -= 1
+            self._ended()
+
+    def _ended(self):
+        with self._lock:
+            self._open -= 1
+
+    def _said(self, error):
+        """An error as Triton's; one that is not ours is logged."""
+        if isinstance(error, ExeuntError):
+            return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.triton_code))
+        pb_utils.Logger.log_error(f"stream of {self._controller}: {error!r}")
+        return pb_utils.TritonError(f"internal error: {error!r}")
 
     def _stream(self, sender, inputs, parameters):
         if self._preprocess:
@@ -112,7 +127,7 @@ class CallError(Exception):
 
 def _parameters(request):
     """A request's parameters, as a call of another model takes them: it knows no floating numbers."""
-    found = json.loads(request.parameters() or "{}")
+    found = read_parameters(request.parameters)
     return {key: str(value) if isinstance(value, float) else value for key, value in found.items()}
 
 
