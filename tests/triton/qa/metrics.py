@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,9 +15,11 @@ def read_samples(server: Server) -> dict[tuple[str, tuple[tuple[str, str], ...]]
     with urllib.request.urlopen(server.metrics_url, timeout=30) as answer:
         text = answer.read().decode()
     found: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    names = set(re.findall(r"^\w+", text, re.MULTILINE))
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            key = (sample.name, tuple(sorted(sample.labels.items())))
+            name = sample.name if sample.name in names else sample.name.removesuffix("_total")  # the parser adds it
+            key = (name, tuple(sorted(sample.labels.items())))
             assert key not in found, f"{key} is there twice"
             found[key] = sample.value
     return found

@@ -76,3 +76,32 @@ def test_c15_after_a_spike_all_is_as_before(narrow):
         except grpc.InferenceServerException:
             in_a_row = 0
     await_idle(narrow.server)
+
+
+def test_c15_in_a_storm_of_clients_that_give_up_polite_ones_get_right_answers_or_are_refused(narrow):
+    gave_up, polite, stop = threading.Semaphore(0), [], threading.Event()
+
+    def be_polite():
+        while not stop.wait(0.05):
+            try:
+                polite.extend(narrow.wrong(ask(narrow.server, "grpc", ROWS)))
+            except grpc.InferenceServerException as error:
+                polite.extend([] if error.status() == "StatusCode.UNAVAILABLE" else [str(error)])
+
+    callers = [threading.Thread(target=be_polite) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    try:
+        with grpc.InferenceServerClient(narrow.server.grpc_url) as client:
+            image = grpc.InferInput("IMAGE", list(ROWS.shape), "FP32").set_data_from_numpy(ROWS)
+            for _ in range(FLOOD):
+                client.async_infer("tiny", [image], lambda result, error: gave_up.release(), client_timeout=0.002)
+            for _ in range(FLOOD):
+                assert gave_up.acquire(timeout=60), "a call was never ended"
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
+    assert polite == []
+    await_idle(narrow.server)
+    assert narrow.wrong(ask(narrow.server, "grpc", ROWS)) == []
