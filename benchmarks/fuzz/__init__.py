@@ -1,0 +1,1 @@
+"""A server under requests that no good client sends: `python -m benchmarks.fuzz`."""
