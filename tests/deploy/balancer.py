@@ -113,15 +113,15 @@ class Balancer:
 
 
 @contextmanager
-def running_balancer(folder: Path, binary: str) -> Iterator[Balancer]:
-    """The balancer of deploy/haproxy, with no replicas yet."""
+def running_balancer(folder: Path, binary: str, env: dict[str, str] | None = None) -> Iterator[Balancer]:
+    """The balancer of deploy/haproxy, with no replicas yet; `env` are further variables of its file."""
     ports = choose_ports(None, None, None)
     http, grpc, metrics = (f"127.0.0.1:{port}" for port in (ports.http, ports.grpc, ports.metrics))
     names, log = Names(), folder / "haproxy.log"
-    env = os.environ | {"EXEUNT_REPLICAS": NAME, "EXEUNT_DNS": f"127.0.0.1:{names.port}"}
-    env |= {"EXEUNT_HTTP": http, "EXEUNT_GRPC": grpc, "EXEUNT_BALANCER_METRICS": metrics}
+    told = os.environ | {"EXEUNT_REPLICAS": NAME, "EXEUNT_DNS": f"127.0.0.1:{names.port}", **(env or {})}
+    told |= {"EXEUNT_HTTP": http, "EXEUNT_GRPC": grpc, "EXEUNT_BALANCER_METRICS": metrics}
     with log.open("wb") as output:
-        process = subprocess.Popen([binary, "-f", str(CONFIG)], env=env, stdout=output, stderr=output)
+        process = subprocess.Popen([binary, "-f", str(CONFIG)], env=told, stdout=output, stderr=output)
     try:
         yield Balancer(http, grpc, metrics, names, log)
         assert process.poll() is None, log.read_text()
