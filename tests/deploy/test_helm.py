@@ -138,6 +138,14 @@ def test_who_takes_models_from_a_bucket_may_reach_it(helm: Path) -> None:
     assert one("cpu", "NetworkPolicy")["spec"]["egress"] == []
 
 
+def test_a_headless_service_has_the_port_that_the_balancer_asks(helm: Path) -> None:
+    asked = re.search(r"connect port (\d+)", (ROOT / "deploy/haproxy/haproxy.cfg").read_text())
+    (port,) = (port["containerPort"] for port in server("scaled")["ports"] if port["name"] == "health")
+    assert one("scaled", "Service")["spec"]["clusterIP"] == "None"
+    assert asked and options(server("scaled")["args"]).health_port == port == int(asked[1])
+    assert options(server("cpu")["args"]).health_port == 0
+
+
 def test_the_command_is_the_composes_and_its_arguments_are_understood(helm: Path) -> None:
     for name in ("cpu", "gpu"):
         assert server(name)["command"] == compose()["command"][:3]
