@@ -79,6 +79,14 @@ class BagStages:
                 calls.append([])
         return calls
 
+    def one_by_one(self, wanted: np.ndarray) -> list[list[Tap]]:
+        """Calls of one tap each, so that no tap is under way when a member fails; segments run again for each.
+
+        Args:
+            wanted: bool [exits], exits whose votes are asked for; the last always.
+        """
+        return [[tap] for number, tap in enumerate(self.taps) if wanted[number] or number in self.ends]
+
     def work_us(self, taps: Sequence[Tap]) -> float:
         """Time of the segments that a call for `taps` runs for one row, summed over members, as profiled."""
         deepest: dict[int, int] = {}

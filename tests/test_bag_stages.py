@@ -99,3 +99,15 @@ def test_by_stages_no_segment_runs_twice(exits):
     stages = staged(exits)
     calls = stages.calls(np.ones(len(exits), dtype=bool), staged=True)
     assert sum(stages.work_us(taps) for taps in calls) == stages.full_work_us
+
+
+def test_one_by_one_a_call_has_one_tap_and_all_votes_come_in_the_end():
+    stages = staged(CASCADE)
+    calls = stages.one_by_one(np.array([True, False, True, False, True]))
+    assert [[tap.name for tap in taps] for taps in calls] == [["TAP_0"], ["TAP_1"], ["TAP_2"], ["TAP_3"], ["TAP_4"]]
+    assert pairs_of(CASCADE[-1]) <= {pair for (tap,) in calls for pair in tap.pairs}
+
+
+def test_one_by_one_exits_that_nobody_wants_are_not_asked_for():
+    calls = staged(PARALLEL).one_by_one(np.array([False, True, True]))
+    assert [[tap.name for tap in taps] for taps in calls] == [["TAP_1"], ["TAP_2"]]

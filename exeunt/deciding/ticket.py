@@ -30,6 +30,7 @@ class Ticket(Batch):
         released: for each request, whether it has been released; `unreleased_requests` is how many have not.
         has_deadline: some request has one.
         hurries: some request has one for whose sake work is chosen; see ParsedOptions.
+        in_parts: some request is answered in parts.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Ticket(Batch):
         self.best = np.empty((0, classes), dtype=np.float32)
         self.released = [False] * len(requests)
         self.unreleased_requests = len(requests)
+        self.in_parts = any(request.in_parts for request in requests)
         self._sent = {n: np.zeros(r.rows, dtype=bool) for n, r in enumerate(requests) if r.in_parts}
         self._answers = np.empty((self.rows, classes), dtype=np.float32)
         for request in requests:

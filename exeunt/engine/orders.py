@@ -43,7 +43,9 @@ class Orders:
         plan = self.plan(ticket.wanted)
         if ticket.hurries or self._manifest.settings.falls_back:  # any vote may be its best so far
             return plan.every()
-        return plan.straight() if ticket.never.all() else self.best(plan, alone, ticket.rows > 1)
+        if ticket.never.all():
+            return plan.straight()
+        return self.best(plan, alone, many_rows=ticket.rows > 1 and not ticket.in_parts)
 
     def best(self, plan: RunPlan, alone: bool, many_rows: bool = False) -> RunOrder:
         """The order with the least expected time to an answer."""

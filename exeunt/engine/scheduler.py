@@ -206,7 +206,8 @@ class Scheduler:
     def _serving(self, head: WorkItem, kind: Kind, idle_workers: int) -> SegmentRun:
         self._take(head)
         pieces = [head]
-        free = idle_workers - len(self._queue)
+        # where nobody works ahead the ticket's other pieces take no worker
+        free = idle_workers - len(self._queue) if head.progress.order.works_ahead else idle_workers
         if free > 0 and not head.progress.in_series:
             self._split(head, merging.shards(head, free, self._run_us(head)))
         elif not idle_workers:

@@ -5,6 +5,7 @@ import gc
 import weakref
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -571,3 +572,14 @@ def test_work_is_counted_by_the_profile_and_full_feedback_is_all_of_it():
     simulation.run([(0.0, Request("a", 1))])
     counters = simulation.scheduler.counters
     assert counters.work_us == counters.full_work_us == sum(sum(s.cost_us[1] for s in m.segments) for m in BAG.members)
+
+
+@pytest.mark.parametrize(("in_parts", "workers_of_the_first_exit"), [(True, {0, 1}), (False, {0})])
+def test_rows_that_leave_one_by_one_are_worked_on_by_all_before_anybody_works_ahead(
+    in_parts, workers_of_the_first_exit
+):
+    bag = dataclasses.replace(engine_bag([[100.0], [100.0]], ((1, 0), (1, 1))), slowdown=(1.0, 1.6))
+    simulation = Simulation(controller(bag, [1.1, 0.0]), 2, lambda ticket: votes_of(bag, ticket.rows, 1))
+    simulation.scheduler.orders.leaving = [0.9, 1.0]
+    simulation.run([(0.0, Request("a", 8, in_parts=in_parts))])
+    assert {ran.worker for ran in simulation.ran if ran.member == 0} == workers_of_the_first_exit

@@ -1,5 +1,6 @@
 """Ensemble mode: a ticket's members run by calls of NAME_bag, one per stage, by Triton's own ensemble scheduling."""
 
+import os
 import threading
 
 import numpy as np
@@ -12,6 +13,8 @@ from exeunt.errors import ServingError
 from exeunt.hosting.stage_queue import StageQueue, TicketWork
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback runs beside urgent calls
+CAREFUL_US = 10_000_000  # after a failed call
+WAITS_FOR_SIBLINGS = (26, 2)  # from this Triton on, a step that fails ends its ensemble when all steps have ended
 
 
 class BagRunner:
@@ -33,6 +36,8 @@ class BagRunner:
         )
         self._changed = threading.Condition()
         self._closing = False
+        self._falls_back = settings.falls_back
+        self._careful_until_us = 0
         self._work_us = self._full_work_us = 0.0
         # each call blocks one thread of ours and one of Triton's pool until its last tap
         self._threads = [
@@ -57,10 +62,19 @@ class BagRunner:
 
     def start(self, ticket, inputs):
         """See exeunt.hosting.host.Runner."""
-        work = TicketWork(ticket, inputs, self._stages.calls(ticket.wanted, ticket.staged))
+        work = TicketWork(ticket, inputs, self._calls_of(ticket))
         with self._changed:
             self._full_work_us += self._stages.full_work_us * ticket.rows
             self._add(work)
+
+    def _calls_of(self, ticket):
+        """The calls of a ticket; soon after a failure such that no tap is under way when the member fails again.
+
+        Triton before 26.02 may answer a call twice if a step fails while a tap is under way, and end of it.
+        """
+        if _waits_for_siblings() or self._host.now_us() >= self._careful_until_us:
+            return self._stages.calls(ticket.wanted, ticket.staged)
+        return self._stages.one_by_one(ticket.wanted) if self._falls_back else [[self._stages.full]]
 
     def close(self):
         """See exeunt.hosting.host.Runner."""
@@ -149,6 +163,7 @@ class BagRunner:
             if self._sampling.q < 1.0:  # under load what will not run is let go of at once
                 self._host.thin(ticket.id, self._sampling.q)
             return
+        self._careful_until_us = self._host.now_us() + CAREFUL_US
         work.calls.clear()
         problem = problem or "it ended before its last tap"
         early = ticket.finishes & ~ticket.open & (ticket.reason == EARLY)
@@ -216,3 +231,9 @@ class BagRunner:
         except pb_utils.TritonModelException as error:
             return str(error)
         return response.error().message() if response.has_error() else None
+
+
+def _waits_for_siblings():
+    """Whether this is a Triton of NVIDIA's images that is new enough; the pip wheel's does not say what it is."""
+    year, _, month = os.environ.get("NVIDIA_TRITON_SERVER_VERSION", "").partition(".")
+    return year.isdigit() and month.isdigit() and (int(year), int(month)) >= WAITS_FOR_SIBLINGS

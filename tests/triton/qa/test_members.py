@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 from exeunt.contract import Reason
 from exeunt.serving.pip_server import serve
 from tests.serving.repository import copy_with
-from tests.triton.calls import ask, await_idle, vote_offline
+from tests.triton.calls import ask, await_idle, controlled, vote_offline
 from tests.triton.qa.bag import ALL_FAIL, B_FAILS, ROWS, Served
 
 pytestmark = pytest.mark.triton
@@ -43,6 +43,22 @@ def test_c9_a_member_that_fails_for_some_fails_nobody_else(served):
     await_idle(served.server)
 
 
+def test_c9_rows_that_fail_in_turns_with_good_ones_end_no_server(served):
+    _fails_once(served.server, served.repository)
+    failed = 0
+    for number in range(120):
+        poisoned = number % 2 == 1
+        try:
+            outputs = ask(served.server, "grpc", ROWS + B_FAILS if poisoned else ROWS)
+        except InferenceServerException as error:
+            assert poisoned and "tiny_b" in str(error)
+            failed += 1
+        else:
+            assert poisoned or served.wrong(outputs) == []
+    assert failed > 0
+    await_idle(served.server)
+
+
 @BOTH
 def test_c10_when_all_members_fail_the_error_tells_the_cause(served, protocol):
     with pytest.raises(InferenceServerException, match=r"tiny_[ab]_s\d'? failed: .*indices element out of") as caught:
@@ -57,7 +73,14 @@ def best_vote(triton, qa_repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("best_vote")
     repository = copy_with(qa_repository, folder / "repository", on_failure="best_vote")
     with serve(repository, state_dir=folder / "state") as server:
+        _fails_once(server, repository)
         yield Served(repository, server)
+
+
+def _fails_once(server, repository):
+    """A first failure while nothing but the full vote is asked for: a tap that is under way could end this Triton."""
+    with controlled(server, repository, exits_off="all"), pytest.raises(InferenceServerException, match="tiny_b"):
+        ask(server, "grpc", ROWS + B_FAILS)
 
 
 @BOTH
