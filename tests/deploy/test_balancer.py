@@ -16,6 +16,8 @@ from tests.deploy.container import until
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
 
+pytestmark = pytest.mark.slow
+
 ROW = noise_rows(1, 3, 16)
 CALLERS = 6
 

@@ -23,6 +23,8 @@ from tests.architectures.table import export_entry
 from tests.places import ROOT
 from tests.triton.calls import vote_offline
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("skl2onnx", reason="pip install 'exeunt[dev]'")
 pytest.importorskip("transformers", reason="pip install 'exeunt[dev]'")
 EACH = pytest.mark.parametrize("entry", ENTRIES, ids=lambda item: item.name)

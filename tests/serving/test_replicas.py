@@ -26,7 +26,7 @@ from tests.export.tiny import tiny_bag
 from tests.sharing.servers import StoreServer, store_server
 from tests.triton.calls import ask, manifest_of
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
 EPS, CAP = 0.2, 8
 PATIENCE_S = 240.0  # a busy machine is slow, not wrong

@@ -10,7 +10,7 @@ from exeunt.serving.processes import members
 from exeunt_export.export_bag import export_bag
 from tests.export.tiny import tiny_bag
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=["ensemble", "engine"])

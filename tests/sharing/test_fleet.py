@@ -8,6 +8,8 @@ import pytest
 from exeunt.sharing.life import MOST_AT_REST
 from tests.sharing.fleet import Cunning, Fleet, Replica, settings
 
+pytestmark = pytest.mark.slow
+
 ROUNDING = 1e-6
 SEEDS = 300
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from exeunt.sharing.ledger import Ledger, exchange
 from exeunt.sharing.lesson import MOST_ROWS, from_bytes, to_bytes
 from exeunt.sharing.life import Life
 from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
 from tests.tuning.error_budget.world import World, tuner
+
+pytestmark = pytest.mark.slow
 
 EXITS, CLASSES, ANSWERS = 4, 4, 400
 

@@ -11,7 +11,7 @@ from tritonclient.utils import InferenceServerException
 from tests.export.graphs import noise_rows
 from tests.triton.calls import ask, await_idle, controlled, manifest_of, vote_offline
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
 CLIENTS, SECONDS = 64, 60.0
 POOL = noise_rows(64, 11, 16)
 

@@ -10,6 +10,8 @@ import pytest
 from exeunt.tuning.tuner import View
 from tests.tuning.error_budget.world import World, stream, tuner
 
+pytestmark = pytest.mark.slow
+
 ROUNDING = 1e-6
 
 
