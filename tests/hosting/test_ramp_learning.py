@@ -21,6 +21,9 @@ from exeunt.hosting.control import Control
 from exeunt.hosting.ramp_learning import APPLY_SUFFIX, HEADS_SUFFIX, ROWS_SUFFIX
 from exeunt.learning.files import HEADS_FILE, HeadsFile, load_exported, load_heads, save_exported, save_heads
 from exeunt.manifest import Manifest
+from exeunt.records.record import read_record
+from exeunt.replay.replay import replay
+from exeunt.replay.stream import recorded_stream
 from exeunt.settings import Settings, check_mode
 from tests.hosting.learning_server import Server, exported, stream
 
@@ -244,6 +247,24 @@ def test_a_bag_that_was_not_exported_to_learn_says_what_to_do(bag, tmp_path) -> 
     (folder / HEADS_FILE).unlink()
     with pytest.raises(ConfigError, match="export the bag with it in its bag file"):
         Server(folder, None)
+
+
+def test_a_record_of_ramps_that_learn_is_decided_again(bag, tmp_path) -> None:
+    with Server(bag, None, shadow_share=1.0, records_dir=str(tmp_path)) as server:
+        for number in range(40):
+            server.ask(stream(64, number), batch=(4, 16, 1)[number % 3])
+            time.sleep(0.1)  # jobs run beside serving
+            if server.metric("version"):
+                break
+        for number in range(6):
+            server.ask(stream(64, 1000 + number), batch=8)
+    recorded = recorded_stream(read_record(tmp_path), "recorded")
+    assert set(recorded.heads_version.tolist()) >= {0, 1}
+    tuner = assembly.make_controller(server.manifest, bag).tuner
+    run = replay(recorded, tuner, server.manifest.costs(), server.manifest.settings)
+    np.testing.assert_array_equal(run.exit, recorded.rows.exit)
+    np.testing.assert_array_equal(run.reason, recorded.rows.reason)
+    np.testing.assert_array_equal(run.version, recorded.rows.tuner_version)
 
 
 def test_a_bag_without_ramps_serves_and_says_that_there_is_nothing_to_learn(bag, tmp_path) -> None:
