@@ -13,7 +13,6 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.fuzz.run import PhaseResult, fuzz
@@ -65,9 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
             if not server.drained:
                 results[mode][-1].complaints.append("the server did not drain")
-        kept = {"machine": about, "seed": args.seed} | {
-            name: [asdict(one) for one in of] for name, of in results.items()
-        }
+        kept = {"machine": about, "seed": args.seed} | {name: [vars(one) for one in of] for name, of in results.items()}
         RESULTS.joinpath("fuzz.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         RESULTS.joinpath("fuzz.md").write_text(markdown(results, about, args.seed), encoding="utf-8")
     print(markdown(results, about, args.seed))
