@@ -1,7 +1,6 @@
 """The decision core: who leaves where, what that costs the promise, and what is learnt. The only place with such rules.
 
 The live controller drives it with votes as they arrive, the replay with recorded ones; moments.py numbers what happens.
-
 Pure: chance is an argument, there is no clock, the caller holds one lock around every call.
 """
 
@@ -265,11 +264,8 @@ class Decisions:
         """The full vote is there: answer who is left, learn; the rows (indices) that were left."""
         batch.deepest = self._last
         self._full_votes_fail = False
-        left = batch.open.nonzero()[0]
-        self._decide(batch, left, self._last, Reason.FULL, NO_RISK, moment)
-        taught = batch.taught
-        rows = taught.nonzero()[0]
-        if len(rows):
+        self._decide(batch, left := batch.open.nonzero()[0], self._last, Reason.FULL, NO_RISK, moment)
+        if len(rows := (taught := batch.taught).nonzero()[0]):
             feedback = batch.feedback(rows if len(rows) < batch.rows else slice(None))
             self.counters.finished(feedback)
             feedback = self.in_use.without_outdated(feedback, batch.heads_version)

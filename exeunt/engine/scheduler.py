@@ -1,22 +1,17 @@
 """Which segment runs next. Pure: no threads, no clock; the caller holds one lock around every call.
 
-RunOrder (the queue's key is class, ticket, exit, remaining time):
+The queue's key is class, ticket, exit, remaining time (docs/engine.md, "Order of work"):
 
 1. certain: segments that the next exit of a ticket with unanswered rows waits for, oldest ticket first; within a
-   ticket the member that is farthest from the exit first, since the exit waits for the slowest. Exits at which hardly
-   anybody leaves are not worked towards: by the shares that left of late a ticket takes the order that is expected to
-   answer soonest (`RunPlan.best`); one with a deadline works towards every exit, for any vote may be its best so far;
+   ticket the member that is farthest from the exit first, since the exit waits for the slowest. Which exits are worked
+   towards, `RunPlan.best` says;
 2. speculative: segments that only a later exit of such a ticket needs, oldest ticket first, shallow exits first;
 3. feedback: segments of tickets whose rows are all answered, oldest first;
-4. unlikely: while feedback is sampled, speculative segments that will more likely than not be in vain. Not even idle
-   workers run them where the operator has asked for less feedback, and so for less work; nor where workers slow each
-   other down so much that the ticket is expected to be answered sooner if nothing runs beside it.
+4. unlikely: while feedback is sampled, speculative segments that are more likely than not in vain; not even idle
+   workers run them where less work is asked for, or where they would slow down what the ticket waits for.
 
 So answered inputs use idle workers only (while there are few of them, not the last idle worker, which a newcomer may
-take at once), and an unanswered one waits for feedback at most until the run that a worker has begun ends. One
-exception keeps early answers possible under lasting overload: once the rows that await their full vote come near
-`max_unconfirmed_rows` (at which nobody may leave early), one segment of feedback may go before the ticket at the head
-of the queue, once in that ticket's life.
+take at once). One exception, for lasting overload: near `max_unconfirmed_rows` one segment of feedback may go first.
 """
 
 from __future__ import annotations
@@ -88,8 +83,7 @@ class Scheduler:
         """
         plan = self.orders.plan(ticket.wanted)
         order = self.orders.of(ticket, not self.open_tickets)
-        whole = plan.plain and ticket.rows <= self.rows_whole
-        in_series = whole and not idle_workers
+        in_series = (whole := plan.plain and ticket.rows <= self.rows_whole) and not idle_workers
         progress = Progress(ticket, inputs, plan, order, len(self.member_depths), whole, in_series)
         self.tickets[ticket.id] = progress
         self.open_tickets += 1
@@ -123,8 +117,7 @@ class Scheduler:
     def kind(self, piece: WorkItem) -> Kind:
         """Class of a piece's next segment."""
         progress = piece.progress
-        kind = progress.kind(piece)
-        if kind == Kind.SPECULATIVE and not progress.order.works_ahead:
+        if (kind := progress.kind(piece)) == Kind.SPECULATIVE and not progress.order.works_ahead:
             return Kind.UNLIKELY
         if kind == Kind.SPECULATIVE and self.finish_probability < 1.0:
             needed_at, _ = progress.order.urgency(piece.member, piece.depth, progress.decided)
