@@ -16,7 +16,7 @@ test: $(VENV)/installed  ## the whole test-suite, with the real server
 	$(BIN)/python -m pytest
 
 containers: $(VENV)/installed  ## images built and containers started on a docker engine of the tests' own (root, docker.io, mmdebstrap)
-	$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -ra" tests/containers
+	$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -ra" --override-ini faulthandler_timeout=900 tests/containers
 
 check: $(VENV)/installed types  ## lint, format, types, deployment files
 	$(BIN)/ruff check $(SOURCES)
