@@ -13,7 +13,7 @@ from exeunt.errors import ServingError
 from exeunt.hosting.stage_queue import StageQueue, TicketWork
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback runs beside urgent calls
-CAREFUL_US = 10_000_000  # after a failed call
+CAREFUL_US = 5_000_000  # after a failed call
 WAITS_FOR_SIBLINGS = (26, 2)  # from this Triton on, a step that fails ends its ensemble when all steps have ended
 
 
@@ -74,7 +74,8 @@ class BagRunner:
         """
         if _waits_for_siblings() or self._host.now_us() >= self._careful_until_us:
             return self._stages.calls(ticket.wanted, ticket.staged)
-        return self._stages.one_by_one(ticket.wanted) if self._falls_back else [[self._stages.full]]
+        any_vote_helps = self._falls_back or ticket.has_deadline
+        return self._stages.one_by_one(ticket.wanted) if any_vote_helps else [[self._stages.full]]
 
     def close(self):
         """See exeunt.hosting.host.Runner."""
