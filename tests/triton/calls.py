@@ -15,8 +15,9 @@ from tritonclient import grpc, http
 
 from exeunt.contract import exit_model, features_name, votes_name
 from exeunt.deciding import votes
+from exeunt.errors import ConfigError
 from exeunt.hosting.control import Control, control_path, write_control
-from exeunt.hosting.status import find_status
+from exeunt.hosting.status import Status, find_status
 from exeunt.manifest import Manifest
 from exeunt.serving.pip_server import Server
 
@@ -56,12 +57,23 @@ def controlled(server: Server, repository: Path, **control: Any) -> Iterator[Non
 
 
 def _next(server: Server) -> int:
-    return find_status(server.state_dir, "tiny").control_version + 1
+    return _status(server).control_version + 1
+
+
+def _status(server: Server, bag: str = "tiny") -> Status:
+    """The newest status; a server that has just started writes its first one within a second or so."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return find_status(server.state_dir, bag)
+        except ConfigError:
+            assert time.monotonic() < end, "no status was written in time"
+            time.sleep(0.05)
 
 
 def _await_version(server: Server, version: int) -> None:
     end = time.monotonic() + 60
-    while find_status(server.state_dir, "tiny").control_version != version:
+    while _status(server).control_version != version:
         assert time.monotonic() < end, "the control file was not obeyed in time"
         time.sleep(0.05)
 
@@ -70,7 +82,7 @@ def await_idle(server: Server, bag: str = "tiny") -> None:
     """Wait until a fresh status says that nothing is in flight."""
     since, end = time.time(), time.monotonic() + 60
     while True:
-        status = find_status(server.state_dir, bag)
+        status = _status(server, bag)
         if status.written_unix_s > since and not status.tickets_in_flight and not status.waiting_rows:
             return
         assert time.monotonic() < end, f"still in flight: {status.tickets_in_flight} tickets"
