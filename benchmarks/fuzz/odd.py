@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz.files import mutated_bytes
+
 DATATYPES = (
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
     "BYTES", "BF16",
@@ -86,24 +88,8 @@ def _place(rng: np.random.Generator, table: Any) -> tuple[Any, Any]:
 
 
 def mangled(rng: np.random.Generator, content: bytes) -> bytes:
-    """Bytes cut off, flipped, doubled, taken out, or with pieces put in."""
-    data = bytearray(content)
-    for _ in range(int(rng.integers(1, 4))):
-        a, b = sorted(int(place) for place in rng.integers(0, len(data) + 1, 2))
-        kind = rng.integers(6)
-        if kind == 0:
-            del data[a:]
-        elif kind == 1 and data:
-            data[min(a, len(data) - 1)] ^= int(rng.integers(1, 256))
-        elif kind == 2:
-            data[a:b] = data[a:b] * 2
-        elif kind == 3:
-            data[a:b] = b""
-        elif kind == 4:
-            data[a:a] = pick(rng, PIECES)
-        else:
-            data[a:b] = rng.bytes(min(b - a, 64))
-    return bytes(data)
+    """What the tests of files do to bytes, with pieces that upset servers."""
+    return mutated_bytes(rng, content, PIECES)
 
 
 def floats(rng: np.random.Generator, dims: list[int]) -> np.ndarray:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,28 +148,27 @@ KINDS = (
 )
 
 
-def mutations(content: bytes, count: int, rng: np.random.Generator) -> Iterator[bytes]:
-    """Cut off, flipped, doubled, swapped, with pieces put in, or replaced by noise."""
-    for _ in range(count):
-        data = bytearray(content)
-        for _ in range(int(rng.integers(1, 4))):
-            a, b = sorted(int(place) for place in rng.integers(0, len(data) + 1, 2))
-            choice = rng.integers(0, 7)
-            if choice == 0:
-                del data[a:]
-            elif choice == 1 and data:
-                data[min(a, len(data) - 1)] ^= int(rng.integers(1, 256))
-            elif choice == 2:
-                data[a:b] = data[a:b] * 2
-            elif choice == 3:
-                data[a:b] = b""
-            elif choice == 4:
-                data[a:a] = PIECES[int(rng.integers(len(PIECES)))]
-            elif choice == 5:
-                data[a : a + 4] = PIECES[int(rng.integers(len(PIECES)))]
-            else:
-                data[a:b] = rng.bytes(min(b - a, 64))
-        yield bytes(data)
+def mutated_bytes(rng: np.random.Generator, content: bytes, pieces: Sequence[bytes] = PIECES) -> bytes:
+    """Bytes cut off, flipped, doubled, taken out, with pieces put in or written over, or replaced by noise."""
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 4))):
+        a, b = sorted(int(place) for place in rng.integers(0, len(data) + 1, 2))
+        choice = rng.integers(0, 7)
+        if choice == 0:
+            del data[a:]
+        elif choice == 1 and data:
+            data[min(a, len(data) - 1)] ^= int(rng.integers(1, 256))
+        elif choice == 2:
+            data[a:b] = data[a:b] * 2
+        elif choice == 3:
+            data[a:b] = b""
+        elif choice == 4:
+            data[a:a] = pieces[int(rng.integers(len(pieces)))]
+        elif choice == 5:
+            data[a : a + 4] = pieces[int(rng.integers(len(pieces)))]
+        else:
+            data[a:b] = rng.bytes(min(b - a, 64))
+    return bytes(data)
 
 
 def fuzz(kind: Kind, count: int, folder: Path, seed: int = 0) -> Counter[str]:
@@ -185,7 +184,9 @@ def fuzz(kind: Kind, count: int, folder: Path, seed: int = 0) -> Counter[str]:
     path = kind.write(folder)
     good, seen = path.read_bytes(), Counter[str]()
     kind.read(path)
-    for number, content in enumerate(mutations(good, count, np.random.default_rng(seed))):
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        content = mutated_bytes(rng, good)
         path.write_bytes(content)
         start_s = time.monotonic()
         try:
