@@ -37,6 +37,7 @@ class BagRunner:
         self._changed = threading.Condition()
         self._closing = False
         self._falls_back = settings.falls_back
+        self._may_answer_twice = not _waits_for_siblings()
         self._careful_until_us = 0
         self._work_us = self._full_work_us = 0.0
         # each call blocks one thread of ours and one of Triton's pool until its last tap
@@ -72,7 +73,7 @@ class BagRunner:
 
         Triton before 26.02 may answer a call twice if a step fails while a tap is under way, and end of it.
         """
-        if _waits_for_siblings() or self._host.now_us() >= self._careful_until_us:
+        if not self._may_answer_twice or self._host.now_us() >= self._careful_until_us:
             return self._stages.calls(ticket.wanted, ticket.staged)
         any_vote_helps = self._falls_back or ticket.has_deadline
         return self._stages.one_by_one(ticket.wanted) if any_vote_helps else [[self._stages.full]]
