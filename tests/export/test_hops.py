@@ -13,7 +13,7 @@ def warned(tmp_path, mode, kind="cpu"):
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind", "told"), [("ensemble", "cpu", True), ("engine", "cpu", False), ("ensemble", "gpu", False)]
+    ("mode", "kind", "expected"), [("ensemble", "cpu", True), ("engine", "cpu", False), ("ensemble", "gpu", False)]
 )
-def test_a_small_bag_is_told_of_the_hops_where_they_are(tmp_path, mode, kind, told):
-    assert warned(tmp_path, mode, kind) is told
+def test_a_small_bag_is_told_of_the_hops_where_they_are(tmp_path, mode, kind, expected):
+    assert warned(tmp_path, mode, kind) is expected

@@ -1,4 +1,4 @@
-"""Lessons: what comes back is what was told, and nothing else is believed."""
+"""Lessons: what comes back is what was sent, and nothing else is believed."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def rows(count: int, seed: int = 0) -> Feedback:
 
 
 def test_a_lesson_reads_back_as_it_was_told() -> None:
-    told = rows(50)
-    read, offered = from_bytes(to_bytes(told, OFFERED), exits=3, classes=10)
-    np.testing.assert_array_equal(read.labels, told.labels)
-    np.testing.assert_array_equal(read.confidence, told.confidence)
-    np.testing.assert_array_equal(read.q, told.q)
+    sent = rows(50)
+    read, offered = from_bytes(to_bytes(sent, OFFERED), exits=3, classes=10)
+    np.testing.assert_array_equal(read.labels, sent.labels)
+    np.testing.assert_array_equal(read.confidence, sent.confidence)
+    np.testing.assert_array_equal(read.q, sent.q)
     np.testing.assert_array_equal(offered, OFFERED)
 
 
@@ -43,20 +43,20 @@ def test_a_lesson_about_another_bag_is_refused() -> None:
 
 @pytest.mark.parametrize("changed", ["label", "last", "seen", "sure", "q", "offered", "long", "short", "rows", "empty"])
 def test_what_no_feedback_holds_is_refused(changed: str) -> None:
-    told, offered = rows(5), OFFERED.copy()
+    sent, offered = rows(5), OFFERED.copy()
     if changed == "label":
-        told.labels[0, 0] = -2
+        sent.labels[0, 0] = -2
     elif changed == "last":
-        told.labels[0, -1], told.confidence[0, -1] = NEVER_SEEN, np.nan
+        sent.labels[0, -1], sent.confidence[0, -1] = NEVER_SEEN, np.nan
     elif changed == "seen":
-        told.labels[0, 0], told.confidence[0, 0] = 3, np.nan
+        sent.labels[0, 0], sent.confidence[0, 0] = 3, np.nan
     elif changed == "sure":
-        told.labels[0, 0], told.confidence[0, 0] = 3, 1.5
+        sent.labels[0, 0], sent.confidence[0, 0] = 3, 1.5
     elif changed == "q":
-        told.q[0] = 0.0
+        sent.q[0] = 0.0
     elif changed == "offered":
         offered[-1] = False
-    lesson = to_bytes(told, offered)
+    lesson = to_bytes(sent, offered)
     lesson = {"long": lesson + b"x", "short": lesson[:-1], "empty": b""}.get(changed, lesson)
     if changed == "rows":
         lesson = lesson[:4] + b"\xff\xff\xff\xff" + lesson[8:]
@@ -89,13 +89,13 @@ def test_the_newest_rows_that_teach_are_kept() -> None:
 
 
 def test_rows_outside_the_promise_are_not_told() -> None:
-    told = rows(10)
-    told.reason[:5] = Reason.DEADLINE
-    told.never[5:8] = True
+    sent = rows(10)
+    sent.reason[:5] = Reason.DEADLINE
+    sent.never[5:8] = True
     lessons = Lessons()
-    lessons.add(told)
+    lessons.add(sent)
     taken = lessons.take()
-    assert taken is not None and len(taken) == len(_teaching(told.rows(slice(8, None))))
+    assert taken is not None and len(taken) == len(_teaching(sent.rows(slice(8, None))))
 
 
 def _teaching(feedback: Feedback) -> Feedback:
