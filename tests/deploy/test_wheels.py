@@ -1,0 +1,76 @@
+"""Every package that an image gets has a wheel for x86-64 and for arm64: nothing is compiled in a build.
+
+pip is asked what it would install there, from the index that this machine has; without one these skip.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.places import ROOT
+
+PYTHON = "3.12"  # of NVIDIA's image and of the Dockerfile's PYTHON_TAG
+NEWEST_GLIBC = 36  # 2.36: Debian 12, the oldest of the bases
+CONSTRAINTS = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+MACHINES = ["x86_64", "aarch64"]
+
+
+def pip(machine: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """What pip would install on such a machine: wheels only, nothing is written."""
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(5, NEWEST_GLIBC + 1)]
+    line = [sys.executable, "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed", "--report", "-"]
+    line += ["--disable-pip-version-check", "--target", str(folder / "nowhere"), "--only-binary=:all:"]
+    line += [f"--python-version={PYTHON}", *(f"--platform={item}" for item in [*platforms, f"manylinux2014_{machine}"])]
+    return subprocess.run([*line, *words], capture_output=True, text=True, check=False, timeout=240)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def index(tmp_path_factory):
+    """Skips where pip reaches no index."""
+    asked = pip("x86_64", tmp_path_factory.mktemp("index"), "--no-deps", f"numpy=={CONSTRAINTS['numpy']}")
+    if asked.returncode:
+        pytest.skip(f"no index of packages is reached: {asked.stderr[-300:]}")
+
+
+def names_of_the_larger_images() -> set[str]:
+    """What the Dockerfile asks pip for by name, with the pins of constraints.txt: images export and perf."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    chosen, beside = re.search(r'"exeunt\[([\w,]+)\]" ([\w -]+) \\', dockerfile).groups()
+    words = [word for extra in chosen.split(",") for word in extras[extra]] + beside.split()
+    words += re.search(r'constraints\.txt "(numpy<2" [\w -]+) \\', dockerfile)[1].split()
+    return {re.match(r"[\w-]+", word)[0] for word in words}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / "deploy").glob("requirements-*.txt")))
+def test_every_pinned_requirement_has_a_wheel_whose_hash_is_in_the_file(file, machine, tmp_path):
+    done = pip(machine, tmp_path, "--require-hashes", "-r", str(ROOT / "deploy" / file))
+    assert done.returncode == 0, done.stderr
+    wanted = re.findall(r"^([\w-]+)==(\S+)(?! *;)", (ROOT / "deploy" / file).read_text(), re.MULTILINE)
+    found = {
+        (item["metadata"]["name"].lower(), item["metadata"]["version"]) for item in json.loads(done.stdout)["install"]
+    }
+    assert found <= set(wanted) and len(found) >= len(wanted) - 1  # async-timeout: for Python 3.11 alone
+
+
+def test_a_hash_that_arm64_lacks_is_missed(tmp_path):
+    kept = pip("aarch64", tmp_path, "--no-deps", f"numpy=={CONSTRAINTS['numpy']}").stdout
+    (wheel,) = json.loads(kept)["install"]
+    text = (ROOT / "deploy/requirements-server.txt").read_text()
+    own = f"--hash=sha256:{wheel['download_info']['archive_info']['hashes']['sha256']}"
+    assert own in text
+    (tmp_path / "cut.txt").write_text(text.replace(f"    {own} \\\n", "").replace(f" \\\n    {own}\n", "\n"))
+    done = pip("aarch64", tmp_path, "--require-hashes", "-r", str(tmp_path / "cut.txt"))
+    assert done.returncode != 0 and "HASH" in done.stderr
+
+
+def test_every_package_of_the_larger_images_has_a_wheel_for_arm64(tmp_path):
+    wanted = [f"{name}=={CONSTRAINTS[name]}" for name in sorted(names_of_the_larger_images())]
+    done = pip("aarch64", tmp_path, "--no-deps", *wanted)  # those of x86-64 are installed by make containers
+    assert wanted and done.returncode == 0, done.stderr
