@@ -36,7 +36,6 @@ PARAMETER_EXIT = "exit"  # "never": wait for the full vote
 PARAMETER_DEADLINE_MS = "deadline_ms"
 PARAMETER_MAX_RISK = "max_risk"
 PARAMETER_SERVICE_CLASS = "service_class"
-PARAMETERS = (PARAMETER_EXIT, PARAMETER_DEADLINE_MS, PARAMETER_MAX_RISK, PARAMETER_SERVICE_CLASS)
 
 MANIFEST_FILE = "manifest.json"
 CALIBRATION_FILE = "calibration.npz"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,10 @@ class Manifest:
         weights = exit_.weights or tuple(float(weight_) for weight_ in self.weights)
         return [weight for weight, depth in zip(weights, exit_.depths, strict=True) if depth]
 
+    def ramps(self, number: int) -> list[tuple[int, int]]:
+        """(member, depth) of the members that vote by a ramp at an exit."""
+        return ramps_at(self.exits[number].depths, [member.depth for member in self.members])
+
     @property
     def content_hash(self) -> str:
         """Key of everything learnt about this bag: 16 hexadecimal digits."""
@@ -204,6 +209,11 @@ class Manifest:
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless the parts fit each other."""
         check_manifest(self, where)
+
+
+def ramps_at(depths: Sequence[int], finished: Sequence[int]) -> list[tuple[int, int]]:
+    """(member, depth) of the members that are mid-way at some depths; `finished` are the depths of whole members."""
+    return [(member, depth) for member, depth in enumerate(depths) if 0 < depth < finished[member]]
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from benchmarks.comparison.made_stream import made_stream
 from benchmarks.comparison.scenarios import Scenario
 from exeunt.contract import CALIBRATION_FILE, Reason, exit_model
 from exeunt.deciding import votes
@@ -29,7 +30,7 @@ from exeunt.manifest import Manifest
 from exeunt.records.decided import DecidedRows
 from exeunt.records.feedback import Feedback
 from exeunt.records.record import About, read_record, record_name, table_of
-from exeunt.replay.stream import VoteStream, made_stream, recorded_stream
+from exeunt.replay.stream import VoteStream, recorded_stream
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,7 +117,7 @@ def records_folder(material: Material, scenario: Scenario, seed: int) -> Path:
 
 
 def _made(material: Material, scenario: Scenario, seed: int) -> VoteStream:
-    from exeunt.demo.records import depth_probabilities
+    from benchmarks.offline_votes import depth_probabilities
 
     manifest = material.manifest
     images = material.draw(scenario.level, scenario.classes, seed)
@@ -165,7 +166,8 @@ def write_stream(stream: VoteStream, manifest: Manifest, folder: Path) -> None:
 
 
 def _export(name: str, repository: Path, weights: Path) -> None:
-    from exeunt.demo import data, glyphs
+    from benchmarks import glyph_images as glyphs
+    from exeunt.demo import data
     from exeunt.demo.train import trained_bag
     from exeunt_export.bagfile.bagfile import Cuts, Serving
     from exeunt_export.torch_modules import export_modules
@@ -192,7 +194,8 @@ def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
     """The demo's architectures with an output per glyph class, each trained on its own bootstrap sample."""
     import torch
 
-    from exeunt.demo import glyphs, members, train
+    from benchmarks import glyph_images as glyphs
+    from exeunt.demo import members, train
 
     level = np.random.default_rng(1).random(GLYPH_TRAINING_ROWS)
     part = glyphs.glyphs(GLYPH_TRAINING_ROWS, seed=1, difficulty=level)
@@ -219,7 +222,8 @@ def _for_glyphs(name: str, seed: int) -> nn.Module:
     import torch
     from torch import nn
 
-    from exeunt.demo import glyphs, members
+    from benchmarks import glyph_images as glyphs
+    from exeunt.demo import members
 
     torch.manual_seed(seed)
     module = members.ARCHITECTURES[name]()
@@ -253,6 +257,6 @@ def _draw_digits() -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
 
 
 def _draw_glyphs(level: np.ndarray, classes: np.ndarray, seed: int) -> np.ndarray:
-    from exeunt.demo.glyphs import glyphs
+    from benchmarks.glyph_images import glyphs
 
     return glyphs(len(level), seed=1000 + seed, difficulty=level, classes=classes).images

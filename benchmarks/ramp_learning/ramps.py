@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from exeunt.bag_parts import Part, Tensors, run_parts
+from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.deciding.heads import Head, Pair
 from exeunt.engine.sessions import sessions_of
 from exeunt.learning.judge import may_leave
@@ -36,18 +38,20 @@ def served_rows(manifest: Manifest, folder: Path, ramps: list[Pair], inputs: np.
     sessions = sessions_of(manifest, folder, 1, ["CPUExecutionProvider"])
     features: dict[Pair, list[np.ndarray]] = {pair: [] for pair in ramps}
     final: list[list[np.ndarray]] = [[] for _ in manifest.members]
+
+    def run(part: Part, tensors: Tensors) -> Tensors:
+        if part.is_heads:
+            return {}
+        names = [output.name for output in part.outputs]
+        made = dict(zip(names, sessions[part.model].run(names, tensors), strict=True))
+        if (part.number, part.depth) in features:
+            features[part.number, part.depth].append(made[FEATURES])
+        if PROBABILITIES in made:
+            final[part.number].append(made[PROBABILITIES])
+        return made
+
     for start in range(0, len(inputs), BATCH_ROWS):
-        batch = inputs[start : start + BATCH_ROWS]
-        for number, member in enumerate(manifest.members):
-            tensors: dict[str, np.ndarray] = {manifest.inputs[0].name: batch}
-            for depth, segment in enumerate(member.segments, start=1):
-                names = [output.name for output in segment.outputs]
-                names += [segment.features.name] if segment.features else []
-                feed = {input_.name: tensors[input_.name] for input_ in segment.inputs}
-                tensors |= dict(zip(names, sessions[segment.model].run(names, feed), strict=True))
-                if segment.features and (number, depth) in features:
-                    features[number, depth].append(tensors[segment.features.name])
-            final[number].append(tensors[member.segments[-1].outputs[0].name])
+        run_parts(manifest, {manifest.inputs[0].name: inputs[start : start + BATCH_ROWS]}, run)
     votes = np.stack([np.concatenate(parts) for parts in final], axis=1)
     full = np.einsum("rmc,m->rc", votes, manifest.weights)
     count = len(inputs)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import glyph_images as glyphs
 from benchmarks.serving import glyph_nets
 from benchmarks.serving.bench_bag import BenchBag, BenchStream, Material, Say
 from benchmarks.serving.glyph_nets import ARCHITECTURES, SIDE_PX
-from exeunt.demo import glyphs
 from exeunt.demo.data import DigitsPart
 from exeunt_export.torch_modules import save_module
 

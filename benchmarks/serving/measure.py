@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.offline_votes import depth_probabilities
 from benchmarks.serving import load
 from benchmarks.serving.bench_bag import BenchBag, BenchStream, Material, Say
 from benchmarks.serving.export import exported
 from benchmarks.serving.machine import machine
 from benchmarks.serving.offline import Offline
 from benchmarks.serving.own_time import own_time
+from exeunt.bag_parts import parts_of
 from exeunt.contract import exit_model, member_model
 from exeunt.deciding.calibration import exits_of
-from exeunt.demo.records import depth_probabilities
 from exeunt.manifest import Manifest
 from exeunt.serving.bags import bag_of
 from exeunt.serving.pip_server import Server, serve
@@ -273,7 +274,7 @@ def models_of(repository: Path, bag: BenchBag, schedules: tuple[str, ...]) -> di
     folders = [path.name for path in repository.iterdir() if path.is_dir()]
     manifest = bag_of(repository, bag.name).manifest
     members = [member.model or "" for member in manifest.members]
-    parts = [s.model for m in manifest.members for s in m.segments] + [e.heads for e in manifest.exits if e.heads]
+    parts = [part.model for part in parts_of(manifest)]
     engines = {name: [exit_model(name)] for name, (mode, _) in bag.contenders(schedules).items() if mode == "engine"}
     own = {bag.plain: [f"{bag.name}_vote", *members], bag.name: [exit_model(bag.name), *parts], **engines}
     return {name: [model for model in models if model in folders] for name, models in own.items()}

@@ -64,7 +64,6 @@ class Counters:
         finished_rows: rows whose full vote became feedback.
         early_rows: those of them that had left early.
         losses: early rows that differed from the full vote, each counted 1/q.
-        seen_losses: the same, each counted 1.
         expected_losses: summed risk of the early rows at their release.
         tickets: tickets admitted; `shadow_tickets` those of them that asked for every tap, `plain_tickets`
             those that asked for the full vote only.
@@ -81,7 +80,6 @@ class Counters:
         self.finished_rows = 0
         self.early_rows = 0
         self.losses = 0.0
-        self.seen_losses = 0
         self.expected_losses = 0.0
         self.abandoned_rows = 0
         self.tickets = 0
@@ -144,7 +142,6 @@ class Counters:
                 weight = summed_weight(feedback.q[mine][lost[mine]])
                 self.by_class[number].losses += weight
                 self.losses += weight
-        self.seen_losses += int(np.count_nonzero(lost))
 
     def _classes_of(self, service_class: np.ndarray) -> list[tuple[int, np.ndarray | slice]]:
         """Each class of service with its rows; bool [rows], or all."""

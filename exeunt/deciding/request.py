@@ -133,7 +133,7 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us:
     """Read a request's parameters.
 
     Args:
-        parameters: as KServe v2 brings them; keys that are not contract.PARAMETERS belong to others and are ignored.
+        parameters: as KServe v2 brings them; keys that are no contract.PARAMETER_... belong to others and are ignored.
         settings: for the known classes of service and the default deadline.
         timeout_us: KServe's own parameter `timeout`, after which the caller is gone; 0 = none.
 

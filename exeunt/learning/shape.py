@@ -13,7 +13,7 @@ from exeunt.deciding import votes
 from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.heads import Head, Pair
 from exeunt.learning.rows import ServedRows
-from exeunt.manifest import Manifest
+from exeunt.manifest import Manifest, ramps_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,7 @@ class Shape:
 
     def midway(self, exit_: int) -> list[Pair]:
         """(member, depth) of the members that vote at an exit by a ramp."""
-        depths = self.exit_depths[exit_]
-        return [(m, d) for m, d in enumerate(depths) if 0 < d < self.member_depths[m]]
+        return ramps_at(self.exit_depths[exit_], self.member_depths)
 
     def full_vote(self, rows: ServedRows) -> np.ndarray:
         """The full vote of rows, float32 [rows, classes]."""

@@ -1,4 +1,4 @@
-"""When requests arrive: Poisson or recorded times, and how models take turns. Pure; chance comes from a seed."""
+"""When requests arrive: Poisson times, and how models take turns. Pure; chance comes from a seed."""
 
 from __future__ import annotations
 
@@ -24,22 +24,6 @@ def poisson(rate_per_s: float, requests: int, seed: int) -> np.ndarray:
     if not rate_per_s > 0:
         raise RequestError(f"rate_per_s = {rate_per_s!r}; allowed: a number above 0")
     return np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate_per_s, requests))
-
-
-def recorded(times_s: Sequence[float] | np.ndarray, speed: float = 1.0) -> np.ndarray:
-    """Arrival times of a recorded stream, from any clock.
-
-    Args:
-        times_s: when each request came, in seconds, in any order.
-        speed: 2 plays it twice as fast.
-
-    Returns:
-        float64 [requests], ascending seconds since the first arrival.
-    """
-    times = np.sort(np.asarray(times_s, dtype=np.float64))
-    if times.ndim != 1 or not np.isfinite(times).all() or not speed > 0:
-        raise RequestError("recorded arrivals: one list of finite seconds and a speed above 0 are needed")
-    return (times - times[0]) / speed if len(times) else times
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ which exits are worth offering are the server's own: Triton counts them, so netw
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from exeunt.contract import FEATURES, features_name
+from exeunt.bag_parts import Part, Tensors, run_parts
 from exeunt.errors import ConfigError
 from exeunt.manifest import Exit, Manifest, Member
 from exeunt.measuring.server_times import NOTHING, ModelTimes, parse_times
@@ -62,7 +62,7 @@ def measure(
                     rows = {
                         name: np.resize(input_[:size], (size, *input_.shape[1:])) for name, input_ in inputs.items()
                     }
-                    for model, us in _one_round(client, manifest, rows):
+                    for model, us in _one_round(client, manifest, rows).items():
                         known = times.setdefault(model, {})
                         known[size] = min(us, known.get(size, us))
                 progress(done + 1, ROUNDS)
@@ -73,24 +73,17 @@ def measure(
 
 def _one_round(
     client: grpc.InferenceServerClient, manifest: Manifest, rows: Mapping[str, np.ndarray]
-) -> Iterator[tuple[str, float]]:
-    """Run every model on one batch, each with what the ones before it made; gives its time."""
-    features: dict[str, np.ndarray] = {}
-    for member in manifest.members:
-        at_hand = dict(rows)
-        for depth, segment in enumerate(member.segments, start=1):
-            fed = {tensor.name: at_hand[tensor.name] for tensor in segment.inputs}
-            made = [tensor.name for tensor in segment.outputs] + ([FEATURES] if segment.features else [])
-            us, outputs = _timed(client, segment.model, fed, made)
-            yield segment.model, us
-            if FEATURES in outputs:
-                features[features_name(member.name, depth)] = outputs.pop(FEATURES)
-            at_hand |= outputs
-    for exit_ in manifest.exits:
-        if exit_.heads is not None:
-            midway = [(m, d) for m, d in zip(manifest.members, exit_.depths, strict=True) if 0 < d < m.depth]
-            names = [features_name(member.name, depth) for member, depth in midway]
-            yield exit_.heads, _timed(client, exit_.heads, {name: features[name] for name in names}, [])[0]
+) -> dict[str, float]:
+    """The time of every model on one batch, microseconds."""
+    times_us: dict[str, float] = {}
+
+    def run(part: Part, inputs: Tensors) -> Tensors:
+        outputs = [] if part.is_heads else [tensor.name for tensor in part.outputs]
+        times_us[part.model], made = _timed(client, part.model, inputs, outputs)
+        return made
+
+    run_parts(manifest, rows, run)
+    return times_us
 
 
 def _timed(

@@ -6,11 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
-
 from exeunt.deciding.decisions import Decisions
-from exeunt.records.feedback import Feedback
-from exeunt.tuning.tuner import Answered, State, Tuner, View
+from exeunt.tuning.tuner import Tuner
 
 _T = TypeVar("_T")
 
@@ -78,87 +75,26 @@ class Jobs:
         self.tuning_s += time.perf_counter() - start
 
 
-class TimedTuner(Tuner):
-    """A tuner whose calls on the serving path are timed.
+class Stopwatch:
+    """Times what a tuner does on the serving path, from now on.
 
     Args:
-        tuner: does the work.
+        tuner: its methods are wrapped in place, so that it stays whole: whatever else a tuner can do is its own.
 
     Attributes:
         serving_s: time spent so far.
     """
 
-    name = "timed"
-
     def __init__(self, tuner: Tuner) -> None:
-        self._tuner = tuner
-        self.setup = tuner.setup
-        self.class_losses = tuner.class_losses
-        self.version = tuner.version
         self.serving_s = 0.0
+        for name in ("active", "leaves", "risk", "answered", "tossed", "abandoned", "learn"):
+            setattr(tuner, name, self._timed(getattr(tuner, name)))
 
-    def _timed(self, call: Callable[..., _T], *arguments: Any) -> _T:
-        start = time.perf_counter()
-        result = call(*arguments)
-        self.serving_s += time.perf_counter() - start
-        self.version = self._tuner.version
-        return result
+    def _timed(self, method: Callable[..., _T]) -> Callable[..., _T]:
+        def timed(*args: Any) -> _T:
+            start = time.perf_counter()
+            result = method(*args)
+            self.serving_s += time.perf_counter() - start
+            return result
 
-    def active(self) -> np.ndarray:
-        """See Tuner."""
-        return self._timed(self._tuner.active)
-
-    def leaves(self, exit_: int, view: View) -> np.ndarray:
-        """See Tuner."""
-        return self._timed(self._tuner.leaves, exit_, view)
-
-    def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """See Tuner."""
-        return self._timed(self._tuner.risk, exit_, confidence, labels)
-
-    def answered(self, answered: Answered) -> None:
-        """See Tuner."""
-        self._timed(self._tuner.answered, answered)
-
-    def abandoned(self, answered: Answered) -> None:
-        """See Tuner."""
-        self._timed(self._tuner.abandoned, answered)
-
-    def learn(self, feedback: Feedback) -> None:
-        """See Tuner."""
-        self._timed(self._tuner.learn, feedback)
-
-    def ramps_changed(self, version: int, changed: np.ndarray, seen: Feedback) -> None:
-        """See Tuner."""
-        self._tuner.ramps_changed(version, changed, seen)
-        self.version = self._tuner.version
-
-    def thresholds(self) -> np.ndarray:
-        """See Tuner."""
-        return self._tuner.thresholds()
-
-    def promise(self, class_losses: tuple[float, ...]) -> None:
-        """See Tuner."""
-        self._tuner.promise(class_losses)
-        self.class_losses, self.version = self._tuner.class_losses, self._tuner.version
-
-    def retune(self) -> Callable[[], Any] | None:
-        """See Tuner."""
-        return self._tuner.retune()
-
-    def adopt(self, outcome: Any) -> None:
-        """See Tuner."""
-        self._tuner.adopt(outcome)
-        self.version = self._tuner.version
-
-    def state(self) -> State:
-        """See Tuner."""
-        return self._tuner.state()
-
-    def restore(self, state: State, clean: bool) -> None:
-        """See Tuner."""
-        self._tuner.restore(state, clean)
-
-    def metrics(self) -> dict[str, float]:
-        """See Tuner."""
-        return self._tuner.metrics()
+        return timed

@@ -20,7 +20,7 @@ from exeunt.deciding.votes import ExitVotes
 from exeunt.manifest import Costs
 from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.feedback import Feedback
-from exeunt.replay.jobs import Jobs, TimedTuner
+from exeunt.replay.jobs import Jobs, Stopwatch
 from exeunt.replay.run import ReplayRun
 from exeunt.replay.stream import CompletedExit, VoteStream, completed_exits, tickets_of
 from exeunt.settings import Settings
@@ -54,7 +54,7 @@ def replay(
     Returns:
         the answers, in the stream's row order.
     """
-    replaying = _Replay(stream, TimedTuner(tuner), costs, settings, np.random.default_rng(seed), retune_lag_rows)
+    replaying = _Replay(stream, tuner, costs, settings, np.random.default_rng(seed), retune_lag_rows)
     happenings: list[tuple[int, CompletedExit | Event]] = [
         (completed.moment, completed) for completed in completed_exits(stream)
     ]
@@ -73,7 +73,7 @@ class _Replay:
     def __init__(
         self,
         stream: VoteStream,
-        tuner: TimedTuner,
+        tuner: Tuner,
         costs: Costs,
         settings: Settings,
         rng: np.random.Generator,
@@ -81,6 +81,7 @@ class _Replay:
     ) -> None:
         self._stream = stream
         self._tuner = tuner
+        self._stopwatch = Stopwatch(tuner)
         self._costs = costs
         self._shadow_share = settings.shadow_share
         self._rng = rng
@@ -183,7 +184,7 @@ class _Replay:
             policy,
             decided,
             self._latency_us(decided),
-            serving_s=self._tuner.serving_s,
+            serving_s=self._stopwatch.serving_s,
             tuning_s=self.jobs.tuning_s,
             jobs=self.jobs.count,
             metrics=self._tuner.metrics(),

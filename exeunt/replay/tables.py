@@ -1,4 +1,4 @@
-"""Results as tables: on the terminal and in Markdown."""
+"""Results as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -52,9 +52,3 @@ def rich_table(results: Sequence[ReplayResult], title: str) -> Table:
         style = "red" if line[5].startswith("passed") else None
         table.add_row(*map(escape, line), style=style)  # "policy [gold]" is no markup
     return table
-
-
-def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column left, the others right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [list(header), rule, *map(list, lines)])

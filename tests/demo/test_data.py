@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exeunt.demo import data
-from exeunt.demo.glyphs import CLASSES, MERGED, SYMBOLS, glyphs
 
 pytest.importorskip("sklearn", reason="pip install 'exeunt[demo]'")
 
@@ -56,27 +55,3 @@ def test_samples_hold_each_image_equally_often() -> None:
     images = np.broadcast_to(np.arange(5, dtype=np.float32)[:, None, None, None], (5, 1, 32, 32))
     means = data.samples(data.DigitsPart(images, np.arange(5)), copies=3, seed=0).mean(axis=(1, 2, 3))
     assert sorted(means.round().astype(int).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
-
-
-def test_glyphs_have_36_classes_and_lookalikes_share_one() -> None:
-    assert len(CLASSES) == 36 and len(SYMBOLS) == 38
-    assert all(symbol not in CLASSES and twin in CLASSES for symbol, twin in MERGED.items())
-
-
-def test_glyphs_repeat_with_their_seed_and_only_then() -> None:
-    one, same, other = (glyphs(20, seed, 0.5) for seed in (1, 1, 2))
-    assert np.array_equal(one.images, same.images) and np.array_equal(one.labels, same.labels)
-    assert not np.array_equal(one.images, other.images)
-
-
-def test_easy_glyphs_are_ink_on_a_clean_ground() -> None:
-    images = glyphs(200, 0, 0.0).images
-    assert images.shape == (200, 1, 32, 32) and images.dtype == np.float32
-    assert np.abs(images[:, :, 0]).max() < 0.2  # the border
-    assert images.reshape(200, -1).max(axis=1).min() > 0.5
-
-
-def test_difficulty_is_each_rows_own() -> None:
-    images = glyphs(400, 0, np.repeat([0.0, 1.0], 200)).images
-    spread = images[:, 0, :3].std(axis=(1, 2))
-    assert spread[:200].max() < spread[200:].min()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.errors import RequestError
-from exeunt.measuring.arrivals import poisson, recorded, take_turns
+from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.load import LoadRun, Outcome, Traffic
 from exeunt.measuring.plots import moving_mean
 from exeunt.measuring.summary import UNANSWERED, agreement, disagreement, percentiles, stream_labels, summarise
@@ -42,10 +42,6 @@ def test_poisson_gaps_have_the_mean_and_the_spread_of_their_rate() -> None:
 def test_a_rate_of_nothing_is_refused() -> None:
     with pytest.raises(RequestError, match="rate_per_s"):
         poisson(0, 5, seed=0)
-
-
-def test_a_recording_starts_at_nought_and_plays_faster() -> None:
-    assert recorded([107, 100, 103], speed=2).tolist() == [0, 1.5, 3.5]
 
 
 @given(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.comparison.made_stream import made_stream
 from exeunt.contract import votes_name
 from exeunt.deciding import votes
 from exeunt.deciding.calibration import exits_of
@@ -14,7 +15,7 @@ from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.manifest import Exit, Manifest, Member, Segment, Tensor
 from exeunt.records.feedback import Feedback
-from exeunt.replay.stream import VoteStream, completed_exits, made_stream, tickets_of
+from exeunt.replay.stream import VoteStream, completed_exits, tickets_of
 from exeunt.settings import Settings
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup, Tuner

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.comparison.made_stream import made_stream
 from exeunt.manifest import Costs
 from exeunt.replay.hindsight import Fixed, answer_fixed, answer_oracle, best_fixed
 from exeunt.replay.run import excess, losses_of, result_of, worst_window
-from exeunt.replay.stream import VoteStream, made_stream
+from exeunt.replay.stream import VoteStream
 
 COSTS = Costs(np.array([10.0, 25.0, 60.0, 100.0]), np.array([1.0, 2.0, 1.0, 0.0]))
 

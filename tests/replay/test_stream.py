@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.comparison.made_stream import made_stream
 from benchmarks.comparison.material import Material, certain_from, records_folder, stream_of, write_stream
 from benchmarks.comparison.report import _by_scenario, _data_section, against_hill_climb, targets
 from benchmarks.comparison.run import BEST_FIXED, PAPER, ComparedStream, ComparisonPlan
@@ -19,7 +20,7 @@ from exeunt.records.feedback import Feedback
 from exeunt.replay.hindsight import Fixed, answer_fixed
 from exeunt.replay.replay import replay
 from exeunt.replay.run import ReplayResult, result_of
-from exeunt.replay.stream import completed_exits, made_stream, recorded_stream, tickets_of
+from exeunt.replay.stream import completed_exits, recorded_stream, tickets_of
 from exeunt.replay.tables import cells, rich_table
 from tests.replay import replay_bag
 

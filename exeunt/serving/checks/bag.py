@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from exeunt import contract
+from exeunt.bag_parts import parts_of
 from exeunt.bag_stages import BagStages
 from exeunt.deciding.calibration import load_calibration
 from exeunt.errors import ConfigError
@@ -45,15 +46,14 @@ def expected_models(manifest: Manifest) -> list[str]:
         names.append(manifest.preprocess.model)
     if manifest.mode == "ensemble":
         names.append(contract.bag_model(manifest.bag))
-        names += [segment.model for member in manifest.members for segment in member.segments]
-        names += [exit_.heads for exit_ in manifest.exits if exit_.heads]
+        names += [part.model for part in parts_of(manifest)]
     whole = [member.model for member in manifest.members if member.model]
     if whole:
         names += [*whole, contract.vote_model(manifest.bag), contract.full_model(manifest.bag)]
     return names
 
 
-def config_of(name: str, max_batch_size: int, inputs: list[Tensor], outputs: list[Tensor]) -> ModelConfig:
+def config_of(name: str, max_batch_size: int, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> ModelConfig:
     """The config.pbtxt that a model with these tensors must have."""
     return ModelConfig(name, max_batch_size, tuple(map(_port, inputs)), tuple(map(_port, outputs)), {})
 
@@ -62,19 +62,16 @@ def _port(tensor: Tensor) -> TensorPort:
     return TensorPort(tensor.name, triton_type(tensor.dtype), tensor.dims)
 
 
-def _declared(manifest: Manifest) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
+def _declared(manifest: Manifest) -> Iterator[tuple[str, Sequence[Tensor], Sequence[Tensor]]]:
     """(model, inputs, outputs) as the manifest has them."""
-    yield manifest.bag, list(manifest.public_inputs), list(manifest.answers)
+    yield manifest.bag, manifest.public_inputs, manifest.answers
     if manifest.preprocess is not None:
-        yield manifest.preprocess.model, list(manifest.preprocess.inputs), list(manifest.preprocess.outputs)
+        yield manifest.preprocess.model, manifest.preprocess.inputs, manifest.preprocess.outputs
     if manifest.mode == "ensemble":
-        for member in manifest.members:
-            for segment in member.segments:
-                features = [segment.features] if segment.features else []
-                yield segment.model, list(segment.inputs), [*segment.outputs, *features]
+        yield from ((part.model, part.inputs, part.outputs) for part in parts_of(manifest))
 
 
-def _ports_problems(model: Model, inputs: list[Tensor], outputs: list[Tensor]) -> Iterator[Problem]:
+def _ports_problems(model: Model, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Iterator[Problem]:
     where = f"{model.name}/{CONFIG_FILE}"
     for kind, declared, wanted in (("input", model.config.inputs, inputs), ("output", model.config.outputs, outputs)):
         present = {port.name: port for port in declared}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from exeunt import contract
+from exeunt.bag_parts import Part, Tensors, run_parts
 from exeunt.errors import ExeuntError
 from exeunt.manifest import Manifest, Member, Tensor
 from exeunt.serving.bags import ServedBag
@@ -21,34 +22,31 @@ _TIMES = 4.0  # of the difference that the export saw: one more row may differ m
 _SUM_SLACK = 1e-3  # of probabilities in float16
 
 
-def row_problems(bag: ServedBag, repository: Path) -> Iterator[Problem]:
+def row_problems(bag: ServedBag, repository: Path) -> list[Problem]:
     """Run one random row; list what cannot be loaded, run, or is no probability, and chains that are not the member."""
-    manifest = bag.manifest
-    row = sample_row(manifest)
-    made: dict[str, np.ndarray] = {}  # features and votes by the names that heads use
-    for member in manifest.members:
-        yield from _member_problems(bag, member, repository, row, made)
-    for number, exit_ in enumerate(manifest.exits):
-        if exit_.heads is None:
-            continue
-        midway = [
-            (member, depth)
-            for member, depth in zip(manifest.members, exit_.depths, strict=True)
-            if 0 < depth < member.depth
-        ]
-        path = _file(bag, repository, exit_.heads)
-        inputs = [_features(member, depth) for member, depth in midway]
-        votes = [Tensor(contract.votes_name(m.name, d), "float32", (manifest.classes,)) for m, d in midway]
-        if not {tensor.name for tensor in inputs} <= made.keys():
-            continue  # the segment before it is already among the problems
+    manifest, row = bag.manifest, sample_row(bag.manifest)
+    problems: list[Problem] = []
+
+    def run(part: Part, inputs: Tensors) -> Tensors:
+        path = _file(bag, repository, part.model)
+        key = f"exit {part.number}" if part.is_heads else ""
+        config = config_of(part.model, manifest.max_batch_size, part.inputs, part.outputs)
         try:
-            model = OnnxModel(path, config_of(exit_.heads, manifest.max_batch_size, inputs, votes))
-            found = model.run({input_.name: made[input_.name] for input_ in inputs}, [vote.name for vote in votes])
+            made = OnnxModel(path, config).run(inputs, [tensor.name for tensor in part.outputs])
         except ExeuntError as error:
-            yield Problem(_place(path, repository), f"exit {number}", str(error), AGAIN)
-            continue
-        for name, probabilities in found.items():
-            yield from _probability_problems(path, repository, name, probabilities)
+            problems.append(Problem(_place(path, repository), key, str(error), AGAIN))
+            return {}
+        for name, found in made.items():
+            if part.is_heads or name == contract.PROBABILITIES:
+                problems.extend(_probability_problems(path, repository, name, found))
+        return made
+
+    votes = run_parts(manifest, row, run)
+    for member in manifest.members:
+        chain = votes.get(contract.votes_name(member.name, member.depth))
+        if member.model is not None and chain is not None:
+            problems += _whole_problems(manifest, member, repository, row, chain)
+    return problems
 
 
 def sample_row(manifest: Manifest) -> dict[str, np.ndarray]:
@@ -60,32 +58,6 @@ def sample_row(manifest: Manifest) -> dict[str, np.ndarray]:
         floating = np.issubdtype(np.dtype(tensor.dtype), np.floating)
         row[tensor.name] = (rng.normal(size=shape) if floating else np.zeros(shape)).astype(tensor.dtype)
     return row
-
-
-def _member_problems(
-    bag: ServedBag, member: Member, repository: Path, row: dict[str, np.ndarray], made: dict[str, np.ndarray]
-) -> Iterator[Problem]:
-    at_hand = dict(row)
-    for depth, segment in enumerate(member.segments, start=1):
-        path = _file(bag, repository, segment.model)
-        outputs = [*segment.outputs, *([segment.features] if segment.features else [])]
-        config = config_of(segment.model, bag.manifest.max_batch_size, list(segment.inputs), outputs)
-        try:
-            model = OnnxModel(path, config)
-            found = model.run(
-                {input_.name: at_hand[input_.name] for input_ in segment.inputs}, [t.name for t in outputs]
-            )
-        except ExeuntError as error:
-            yield Problem(_place(path, repository), "", str(error), AGAIN)
-            return
-        if segment.features:
-            made[contract.features_name(member.name, depth)] = found[segment.features.name]
-        at_hand |= found
-    path = _file(bag, repository, member.segments[-1].model)
-    chain = at_hand[contract.PROBABILITIES]
-    yield from _probability_problems(path, repository, contract.PROBABILITIES, chain)
-    if member.model is not None:
-        yield from _whole_problems(bag.manifest, member, repository, row, chain)
 
 
 def _whole_problems(
@@ -107,12 +79,6 @@ def _whole_problems(
         off = float(np.abs(chain - whole).max())
         what = f"differs by {off:.2g} from its {member.depth} segments in sequence; allowed: {atol:.2g} + {RTOL:g} x"
         yield Problem(_place(path, repository), "", what, AGAIN)
-
-
-def _features(member: Member, depth: int) -> Tensor:
-    features = member.segments[depth - 1].features
-    dims = features.dims if features else ()
-    return Tensor(contract.features_name(member.name, depth), "float32", dims)
 
 
 def _probability_problems(path: Path, repository: Path, name: str, found: np.ndarray) -> Iterator[Problem]:

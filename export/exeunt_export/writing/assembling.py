@@ -13,7 +13,7 @@ from exeunt.deciding import votes
 from exeunt.deciding.heads import Head
 from exeunt.engine.engine import workers_of
 from exeunt.learning.files import HEADS_FILE, save_exported
-from exeunt.manifest import Exit, Member, Segment
+from exeunt.manifest import Exit, Member, Segment, ramps_at
 from exeunt_export import onnxfiles, voting
 from exeunt_export.export_progress import Stages
 from exeunt_export.features import CHUNK_ROWS, chunks, create
@@ -88,10 +88,8 @@ def save_learning_heads(folder: Path, opened: Opened, plan: ExitPlan, ramps: Map
 def _midway(opened: Opened, plan: ExitPlan) -> list[list[Key]]:
     """Per exit the members that vote by a ramp."""
     names = [member.name for member in opened.bag.members]
-    return [
-        [(name, d) for name, d, cuts in zip(names, depths, plan.cuts, strict=True) if 0 < d <= len(cuts)]
-        for depths in plan.exits
-    ]
+    finished = [len(cuts) + 1 for cuts in plan.cuts]
+    return [[(names[number], depth) for number, depth in ramps_at(depths, finished)] for depths in plan.exits]
 
 
 def profile_bag(

@@ -14,6 +14,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from exeunt.bag_parts import parts_of
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Manifest
 from exeunt.serving.launch import SLOT
@@ -103,13 +104,9 @@ def adapt(repository: Path, manifest: Manifest, native: Native) -> list[str]:
 
 def _models(manifest: Manifest) -> Iterator[tuple[str, int, int]]:
     """(ONNX model, number of the member it goes with, depth or 0 for unsplit members)."""
-    for number, member in enumerate(manifest.members):
-        yield from ((segment.model, number, depth) for depth, segment in enumerate(member.segments, start=1))
-        if member.model is not None:
-            yield member.model, number, 0
-    for number, exit_ in enumerate(manifest.exits):
-        if exit_.heads is not None:
-            yield exit_.heads, number, 1  # an answer waits for them: they rank with the first segments
+    for part in parts_of(manifest):
+        yield part.model, part.number, part.depth or 1  # an answer waits for heads: they rank with the first segments
+    yield from ((member.model, number, 0) for number, member in enumerate(manifest.members) if member.model is not None)
 
 
 def place(config: pb.ModelConfig, gpu: int) -> None:

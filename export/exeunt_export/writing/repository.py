@@ -13,6 +13,7 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt import contract
+from exeunt.bag_parts import parts_of
 from exeunt.bag_stages import BagStages, Tap
 from exeunt.contract import FEATURES, PROBABILITIES, TAPPED, TICKET, features_name, votes_name
 from exeunt.errors import ConfigError
@@ -163,33 +164,8 @@ def _exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
 
 
 def _parts(root: Path, manifest: Manifest, serving: Serving, files: Written) -> None:
-    for member in manifest.members:
-        for segment in member.segments:
-            outputs = [*segment.outputs, *([segment.features] if segment.features else [])]
-            config = configs.onnx_model(serving, segment.inputs, outputs)
-            _onnx(root, segment.model, config, files.parts[segment.model])
-    for exit_ in manifest.exits:
-        if exit_.heads is not None:
-            ramps = midway(manifest, exit_.depths)
-            inputs = [
-                Tensor(features_name(manifest.members[m].name, d), "float32", _features(manifest, m, d).dims)
-                for m, d in ramps
-            ]
-            outputs = [
-                Tensor(votes_name(manifest.members[m].name, d), "float32", (manifest.classes,)) for m, d in ramps
-            ]
-            _onnx(root, exit_.heads, configs.onnx_model(serving, inputs, outputs), files.parts[exit_.heads])
-
-
-def midway(manifest: Manifest, depths: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(member number, depth) of the members that vote by a ramp at these depths."""
-    return [(m, d) for m, d in enumerate(depths) if 0 < d < manifest.members[m].depth]
-
-
-def _features(manifest: Manifest, member: int, depth: int) -> Tensor:
-    features = manifest.members[member].segments[depth - 1].features
-    assert features is not None  # every cut has a ramp
-    return features
+    for part in parts_of(manifest):
+        _onnx(root, part.model, configs.onnx_model(serving, part.inputs, part.outputs), files.parts[part.model])
 
 
 def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
@@ -232,7 +208,7 @@ def _add_heads(ensemble: configs.Ensemble, manifest: Manifest, number: int, exit
     """
     if exit_.heads is None:
         return {}
-    ramps = midway(manifest, exit_.depths)
+    ramps = manifest.ramps(number)
     features = [features_name(manifest.members[m].name, d) for m, d in ramps]
     made = {name: f"e{number}.{name}" for name in (votes_name(manifest.members[m].name, d) for m, d in ramps)}
     ensemble.step(exit_.heads, {feature: feature for feature in features}, made)

@@ -8,14 +8,14 @@ config of Triton's tensorrt backend, the recipe (`engine.json`) and a sample of 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from exeunt.contract import FEATURES, features_name
+from exeunt.bag_parts import Tensors, run_parts
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
 from exeunt.serving.tensorrt import PLAN_FILE, RECIPE_FILE, SAMPLE_FILE
@@ -23,7 +23,6 @@ from exeunt_export import onnxfiles
 from exeunt_export.writing.native import PRECISIONS, place, shape_ranges
 
 SAMPLE_ROWS = 8
-Fed = tuple[str, int, dict[str, np.ndarray]]  # model, number of its member, inputs
 
 
 def prepare(
@@ -51,22 +50,36 @@ def prepare(
     if manifest.mode != "ensemble" or precision not in PRECISIONS:
         allowed = f'mode "ensemble" and a precision of {", ".join(PRECISIONS)}'
         raise ConfigError(f"{repository}: mode {manifest.mode!r}, precision {precision!r}; allowed: {allowed}")
+    public = {tensor.name: rows[tensor.name][:SAMPLE_ROWS] for tensor in manifest.inputs}
     done = []
-    for model, member, fed in _with_inputs(repository, manifest, rows):
+
+    def run(model: str, gpu: int, inputs: Tensors) -> Tensors:
         folder = repository / model
-        path = folder / "config.pbtxt"
-        config = text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
-        recipe = {"precision": precision, "shapes": shape_ranges(config)}
-        (folder / "1" / RECIPE_FILE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
-        outputs = onnxfiles.run(onnxfiles.open_session(folder / "1" / "model.onnx"), fed, model)
-        sample = {f"in.{name}": array for name, array in fed.items()}
+        outputs = onnxfiles.run(onnxfiles.open_session(folder / "1" / "model.onnx"), inputs, model)
+        sample = {f"in.{name}": array for name, array in inputs.items()}
         np.savez(folder / "1" / SAMPLE_FILE, **sample, **{f"out.{name}": array for name, array in outputs.items()})
-        _tensorrt_backend(config)
-        if gpus:
-            place(config, gpus[member % len(gpus)])
-        path.write_text(text_format.MessageToString(config), encoding="utf-8")
+        _write_recipe(folder, precision, gpus[gpu % len(gpus)] if gpus else None)
         done.append(model)
+        return outputs
+
+    run_parts(manifest, public, lambda part, inputs: run(part.model, part.number, inputs))
+    for number, member in enumerate(manifest.members):
+        if member.model is not None:
+            taken = {tensor.name for segment in member.segments for tensor in segment.inputs}
+            run(member.model, number, {name: array for name, array in public.items() if name in taken})
     return done
+
+
+def _write_recipe(folder: Path, precision: str, gpu: int | None) -> None:
+    """Write what a build needs to know, and the config for the engine that it will make; None leaves it on all GPUs."""
+    path = folder / "config.pbtxt"
+    config = text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
+    recipe = {"precision": precision, "shapes": shape_ranges(config)}
+    (folder / "1" / RECIPE_FILE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
+    _tensorrt_backend(config)
+    if gpu is not None:
+        place(config, gpu)
+    path.write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
 def _tensorrt_backend(config: pb.ModelConfig) -> None:
@@ -78,26 +91,3 @@ def _tensorrt_backend(config: pb.ModelConfig) -> None:
         config.parameters.pop(key, None)
     for group in config.instance_group:
         group.kind = pb.ModelInstanceGroup.KIND_GPU
-
-
-def _with_inputs(repository: Path, manifest: Manifest, rows: Mapping[str, np.ndarray]) -> Iterator[Fed]:
-    """Every ONNX model with its member's number and real inputs, which the models before it made."""
-    public = {tensor.name: rows[tensor.name][:SAMPLE_ROWS] for tensor in manifest.inputs}
-    features: dict[str, np.ndarray] = {}
-    for number, member in enumerate(manifest.members):
-        at_hand = dict(public)
-        for depth, segment in enumerate(member.segments, start=1):
-            fed = {tensor.name: at_hand[tensor.name] for tensor in segment.inputs}
-            session = onnxfiles.open_session(repository / segment.model / "1" / "model.onnx")
-            at_hand |= onnxfiles.run(session, fed, segment.model)
-            if FEATURES in at_hand:
-                features[features_name(member.name, depth)] = at_hand.pop(FEATURES)
-            yield segment.model, number, fed
-        if member.model is not None:
-            session = onnxfiles.open_session(repository / member.model / "1" / "model.onnx")
-            names = {input_.name for input_ in session.get_inputs()}
-            yield member.model, number, {name: public[name] for name in public if name in names}
-    for number, exit_ in enumerate(manifest.exits):
-        if exit_.heads is not None:
-            midway = [(m, d) for m, d in zip(manifest.members, exit_.depths, strict=True) if 0 < d < m.depth]
-            yield exit_.heads, number, {features_name(m.name, d): features[features_name(m.name, d)] for m, d in midway}

@@ -1,0 +1,81 @@
+"""What an exported bag says of a stream at every depth of every member, computed offline from its ONNX files.
+
+The material of `python -m benchmarks.comparison`: votes at all exits without a server, in the form that
+`exeunt.deciding.calibration.exits_of` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from exeunt.bag_parts import Part, Tensors, run_parts
+from exeunt.contract import exit_model
+from exeunt.errors import ConfigError
+from exeunt.manifest import Manifest
+
+_BATCH_ROWS = 64
+
+
+def depth_probabilities(
+    repository: Path,
+    manifest: Manifest,
+    inputs: np.ndarray | Mapping[str, np.ndarray],
+    progress: Callable[[int], None] = lambda rows: None,
+) -> dict[str, np.ndarray]:
+    """Class probabilities of every member at every depth that votes at some exit.
+
+    Args:
+        repository: folder that `exeunt export` wrote, of either mode.
+        manifest: of the bag in it.
+        inputs: [rows, ...], or public input -> [rows, ...].
+        progress: called with the number of rows done since the last call.
+
+    Returns:
+        `votes_name(member, depth)` -> float32 [rows, classes].
+
+    Raises:
+        ConfigError: a model's file is missing.
+    """
+    if isinstance(inputs, np.ndarray):
+        inputs = {manifest.inputs[0].name: inputs}
+    run = _runner(repository, manifest)
+    rows = len(next(iter(inputs.values())))
+    parts: dict[str, list[np.ndarray]] = {}
+    for start in range(0, rows, _BATCH_ROWS):
+        batch = {name: array[start : start + _BATCH_ROWS] for name, array in inputs.items()}
+        for name, made in run_parts(manifest, batch, run).items():
+            parts.setdefault(name, []).append(made)
+        progress(len(next(iter(batch.values()))))
+    return {name: np.concatenate(made) for name, made in parts.items()}
+
+
+def _runner(repository: Path, manifest: Manifest) -> Callable[[Part, Tensors], Tensors]:
+    sessions: dict[str, onnxruntime.InferenceSession] = {}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1  # members this small: threads that wait for each other cost ten times the work
+
+    def run(part: Part, inputs: Tensors) -> Tensors:
+        if part.model not in sessions:
+            file = _model_file(repository, manifest, part.model)
+            sessions[part.model] = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in part.outputs]
+        return dict(zip(names, sessions[part.model].run(names, dict(inputs)), strict=True))
+
+    return run
+
+
+def _model_file(repository: Path, manifest: Manifest, model: str) -> Path:
+    """Where a segment or heads model lies: a Triton model of its own, or beside the manifest in engine mode."""
+    places = (
+        repository / model / "1" / "model.onnx",
+        repository / exit_model(manifest.bag) / "1" / f"{model}.onnx",
+    )
+    for place in places:
+        if place.exists():
+            return place
+    raise ConfigError(f"{places[0]}: no such file, nor {places[1]}; export the bag again")

@@ -1,0 +1,86 @@
+"""The segments and heads of a bag, one after the other: to write, check or time them, and to run them offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from exeunt.contract import FEATURES, PROBABILITIES, features_name, votes_name
+from exeunt.manifest import Manifest, Tensor
+
+Tensors = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A segment, or the heads of an exit: one ONNX file.
+
+    Attributes:
+        model: its name.
+        number: of the segment's member, or of the heads' exit.
+        depth: of a segment, from 1; 0 for heads.
+        inputs: that it takes.
+        outputs: that it makes, FEATURES last.
+    """
+
+    model: str
+    number: int
+    depth: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def is_heads(self) -> bool:
+        """True for the heads of an exit."""
+        return self.depth == 0
+
+
+def parts_of(manifest: Manifest) -> Iterator[Part]:
+    """Every segment, member by member, then the heads of every exit that has some."""
+    for number, member in enumerate(manifest.members):
+        for depth, segment in enumerate(member.segments, start=1):
+            outputs = (*segment.outputs, segment.features) if segment.features else segment.outputs
+            yield Part(segment.model, number, depth, segment.inputs, outputs)
+    for number, exit_ in enumerate(manifest.exits):
+        if exit_.heads is not None:
+            ramps = [(manifest.members[m], depth) for m, depth in manifest.ramps(number)]
+            features = tuple(
+                Tensor(features_name(member.name, depth), tensor.dtype, tensor.dims)
+                for member, depth in ramps
+                if (tensor := member.segments[depth - 1].features)
+            )
+            votes = tuple(Tensor(votes_name(m.name, depth), "float32", (manifest.classes,)) for m, depth in ramps)
+            yield Part(exit_.heads, number, 0, features, votes)
+
+
+def run_parts(manifest: Manifest, rows: Tensors, run: Callable[[Part, Tensors], Tensors]) -> dict[str, np.ndarray]:
+    """Run every segment and all heads on some rows, each on what those before it made.
+
+    Args:
+        manifest: of the bag.
+        rows: public input -> [rows, ...].
+        run: runs one part on its inputs; gives its outputs by name. What needs an output that it leaves out is not run.
+
+    Returns:
+        `votes_name(member, depth)` -> probabilities, float32 [rows, classes], of every ramp and every member.
+    """
+    features: dict[str, np.ndarray] = {}
+    votes: dict[str, np.ndarray] = {}
+    own = [dict(rows) for _ in manifest.members]
+    for part in parts_of(manifest):
+        at_hand = features if part.is_heads else own[part.number]
+        if not all(tensor.name in at_hand for tensor in part.inputs):
+            continue
+        made = dict(run(part, {tensor.name: at_hand[tensor.name] for tensor in part.inputs}))
+        if part.is_heads:
+            votes |= made
+            continue
+        name = manifest.members[part.number].name
+        if FEATURES in made:
+            features[features_name(name, part.depth)] = made.pop(FEATURES)
+        if PROBABILITIES in made:
+            votes[votes_name(name, part.depth)] = made[PROBABILITIES]
+        at_hand |= made
+    return votes
