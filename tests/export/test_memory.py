@@ -12,8 +12,8 @@ from exeunt_export.export_progress import Stages
 from exeunt_export.mapped import let_go, unnamed
 from exeunt_export.planning.opening import open_bag
 from exeunt_export.profile import latency
+from tests.export.cutting.test_split import measured, opened
 from tests.export.graphs import noise_rows
-from tests.export.test_split import measured, opened
 from tests.export.tiny import tiny_bag
 
 

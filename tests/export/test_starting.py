@@ -19,7 +19,7 @@ from exeunt_export.bagfile.pictures import ImageInput, load_images
 from exeunt_export.export_progress import Stages
 from exeunt_export.planning.opening import open_bag
 from tests.export.graphs import Net, noise_rows, residual_net
-from tests.export.test_silent_faults import ROWS, base, make
+from tests.export.readers.test_silent_faults import ROWS, base, make
 
 
 def photo_net(path, side=16, channels=3, seed=0):

@@ -19,7 +19,7 @@ from exeunt_export.cutting.verify import verify
 from exeunt_export.cutting.yardstick import own_differences
 from exeunt_export.readers.graph import load_member
 from tests.export.graphs import noise_rows, residual_net
-from tests.export.test_silent_faults import ROWS, base, make
+from tests.export.readers.test_silent_faults import ROWS, base, make
 
 
 def touchy(path):

@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from exeunt_export import onnxfiles
 from exeunt_export.readers.graph import load_member
-from tests.export.test_silent_faults import ROWS, base
+from tests.export.readers.test_silent_faults import ROWS, base
 
 
 def answers(member):

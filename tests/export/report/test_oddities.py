@@ -12,7 +12,7 @@ from exeunt.serving.checks.repository import check_repository
 from exeunt_export.export_bag import export_bag
 from exeunt_export.readers.graph import load_member
 from exeunt_export.report.oddities import oddities
-from tests.export.test_silent_faults import NAMES, ROWS, base, make, votes
+from tests.export.readers.test_silent_faults import NAMES, ROWS, base, make, votes
 
 SIGMOID = [("Sigmoid", {})]
 FLOAT = onnx.TensorProto.FLOAT

@@ -11,7 +11,7 @@ from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.export_progress import Stages
 from exeunt_export.planning.opening import open_bag
-from tests.export.test_silent_faults import NAMES, ROWS, base
+from tests.export.readers.test_silent_faults import NAMES, ROWS, base
 
 
 def opened(folder, samples, labels=""):

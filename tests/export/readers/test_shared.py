@@ -22,7 +22,7 @@ from exeunt_client import Client, RequestOptions
 from exeunt_export.export_bag import export_bag
 from exeunt_export.report.export_report import ExportReport
 from tests.export.graphs import Net, noise_rows
-from tests.export.test_inputs import flat_net, image_net, scaling
+from tests.export.readers.test_inputs import flat_net, image_net, scaling
 
 MEMBERS = ("plain", "aged")
 
