@@ -42,7 +42,8 @@ class Settings:
         on_failure: "error" answers with the failing model's error, "best_vote" with the newest vote, marked degraded;
             every batch then asks for the exits, those of requests with exit = "never" too.
         deadline_ms: deadline of requests that name none; 0 = none.
-        workers: mode "engine": segments that run at a time; 0 = one per core of the host.
+        workers: mode "engine": segments that run at a time; 0 = one per core that the process may keep busy; a
+            container's limit counts.
         intra_op_threads: mode "engine": threads within one segment; 0 = chosen at export, from measured times.
         providers: mode "engine": onnxruntime's execution providers, best first, separated by commas.
         least_finish_probability: where answered inputs are tossed, the lowest probability with which one is finished.

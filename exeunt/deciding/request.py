@@ -145,13 +145,14 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us:
     exit_ = parameters.get(contract.PARAMETER_EXIT, "")
     if exit_ not in ("", "never"):
         raise RequestError(f'parameter exit: expected "never", got {exit_!r}')
-    deadline_ms = _number(parameters, contract.PARAMETER_DEADLINE_MS, settings.deadline_ms, 86_400_000.0)
+    deadline_ms = _number(parameters, contract.PARAMETER_DEADLINE_MS, settings.deadline_ms, _DAY_US / 1000)
     max_risk = _number(parameters, contract.PARAMETER_MAX_RISK, math.inf, 1.0)
     name = parameters.get(contract.PARAMETER_SERVICE_CLASS, "")
     if name not in settings.classes_of_service:
         known = ", ".join(repr(name) for name in settings.service_classes) or "none is configured"
         raise RequestError(f"parameter service_class: expected one of the configured classes ({known}), got {name!r}")
-    limits_us = [limit_us for limit_us in (round(deadline_ms * 1000), timeout_us) if limit_us > 0]
+    waited_us = _number(parameters, contract.PARAMETER_WAITED_US, 0.0, _DAY_US)
+    limits_us = [max(1, round(us - waited_us)) for us in (deadline_ms * 1000, timeout_us) if us > 0]
     return ParsedOptions(
         never=exit_ == "never",
         deadline_us=min(limits_us, default=None),
@@ -161,6 +162,7 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us:
     )
 
 
+_DAY_US = 86_400_000_000.0
 _NO_OPTIONS = ParsedOptions()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from exeunt.cores import usable_cores
 from exeunt.deciding.gears import PlainTickets
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.packing import Packer
@@ -55,10 +55,10 @@ class Host(Protocol):
 
 
 def workers_of(settings: Settings) -> int:
-    """Number of workers that the settings mean on this host: one per core, or a few streams of a GPU."""
+    """Number of workers that the settings mean here: one per usable core, or a few streams of a GPU."""
     if settings.workers:
         return settings.workers
-    workers = max(1, len(os.sched_getaffinity(0)) // (settings.intra_op_threads or 1))
+    workers = max(1, usable_cores() // (settings.intra_op_threads or 1))
     return workers if settings.providers.startswith(CPU) else min(workers, GPU_LANES)
 
 

@@ -79,3 +79,23 @@ def test_a_value_that_is_not_allowed_is_refused_with_what_is(key, value, allowed
     with pytest.raises(RequestError, match=f"parameter {key}") as refusal:
         parse_options({key: value}, SETTINGS)
     assert allowed in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "table", "timeout_us"),
+    [(SETTINGS, {"deadline_ms": 30}, 0), (SETTINGS, {}, 30_000), (Settings(deadline_ms=30), {}, 0)],
+)
+def test_what_was_waited_for_before_counts_against_every_kind_of_deadline(settings, table, timeout_us):
+    assert parse_options(table | {"waited_us": 12_000}, settings, timeout_us).deadline_us == 18_000
+
+
+def test_who_has_waited_for_longer_than_his_deadline_is_overdue_at_once():
+    assert parse_options({"deadline_ms": 5, "waited_us": 90_000}, SETTINGS).deadline_us == 1
+
+
+def test_a_deadline_of_less_than_a_microsecond_is_one():
+    assert parse_options({"deadline_ms": 1e-9}, SETTINGS).deadline_us == 1
+
+
+def test_having_waited_makes_no_deadline():
+    assert parse_options({"waited_us": 12_000}, SETTINGS).deadline_us is None

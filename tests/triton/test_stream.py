@@ -1,6 +1,7 @@
 """NAME_stream on the real server, in both modes: rows come as they leave, each once."""
 
 import asyncio
+import queue
 
 import numpy as np
 import pytest
@@ -72,6 +73,17 @@ def test_options_are_passed_on(client, streaming):
     last = len(manifest_of(streaming[0]).exits) - 1
     assert exits == [last] * len(ROWS)
     assert labels == vote_offline(streaming[0], last, ROWS).argmax(axis=1).tolist()
+
+
+def test_a_timeout_is_passed_on(streaming):
+    answers = queue.SimpleQueue()
+    with grpc.InferenceServerClient(streaming[1].grpc_url) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        tensor = grpc.InferInput("IMAGE", list(MIXED.shape), "FP32").set_data_from_numpy(MIXED)
+        client.async_stream_infer("tiny_stream", [tensor], timeout=1)  # a microsecond
+        result, error = answers.get(timeout=60)
+    reasons = None if result is None else result.as_numpy("REASON")
+    assert "timeout passed" in str(error) or (reasons == Reason.DEADLINE).all()  # the latter if a vote was quicker
 
 
 def test_a_coroutine_gets_the_same(streaming):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from exeunt import contract
+from exeunt.cores import usable_cores
 from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.split import SegmentGraph, split
@@ -85,7 +85,7 @@ def _cut_member(opened: Opened, plan: ExitPlan, number: int, work: Path) -> CutM
     check = verify_labels if integers.is_quantised(member.model) else verify
     difference = check(chain, reference, rows)
     reference.unlink()
-    chain = Chain(member.name, files, len(os.sched_getaffinity(0)))
+    chain = Chain(member.name, files, usable_cores())
     features, probabilities = chain.observe(rows, _batch(opened.members[number]), work / "features")
     chain.close()
     chain = Chain(member.name, files)

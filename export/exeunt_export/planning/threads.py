@@ -8,9 +8,9 @@ other down is measured too.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
+from exeunt.cores import usable_cores
 from exeunt.engine.engine import workers_of
 from exeunt.engine.exit_times import exit_times
 from exeunt.engine.sessions import CPU
@@ -46,7 +46,7 @@ def chosen(
     threads = settings.intra_op_threads or 1
     slowdowns: dict[int, tuple[float, ...]] = {}
     if not settings.intra_op_threads and opened.bag.mode == "engine" and settings.providers.startswith(CPU):
-        candidates = powers_of_two(len(os.sched_getaffinity(0)))
+        candidates = powers_of_two(usable_cores())
         latency_us: dict[int, float] = {}
         for candidate in candidates:
             stages.at("threads", len(latency_us), len(candidates))

@@ -37,6 +37,7 @@ class TritonPythonModel:
         self._keys = count()
         self._senders = {}
         self._streams = Streams(self._reply_part, draw_secret, monotonic_us)
+        self._metrics = Metrics()
         try:
             self._manifest = manifest = assembly.read_manifest(folder, overrides)
             self._votes = tensors.votes_by_name(manifest)
@@ -50,13 +51,14 @@ class TritonPythonModel:
                 assembly.make_controller(manifest, folder),
                 runner,
                 self._reply,
-                Metrics().publish,
+                self._metrics.publish,
                 lambda line: log(f"{name}: {line}"),
                 self._guard,
                 {"exeunt_refused_taps_total": lambda: {"taps": float(self._calls.refused)}},
                 learning,
             )
         except ExeuntError as error:
+            self._metrics.close()
             raise pb_utils.TritonModelException(f"{type(error).__name__}: {error}") from error
         self._host = self._bag.host
         times.done("controller")
@@ -73,6 +75,7 @@ class TritonPythonModel:
         """Answer what is left, save what was learnt, stop the threads."""
         self._bag.stop(drain_s=0.0)
         self._senders.clear()
+        self._metrics.close()
 
     def _take(self, request):
         # every model of the server can be called by anybody: a tensor may be anything, in either kind of request
@@ -190,6 +193,15 @@ class Metrics:
                 continue
             metric.increment(sample.value - last) if sample.family in COUNTERS else metric.set(sample.value)
             self._series[series][1] = sample.value
+
+    def close(self):
+        """Let go of everything, the series before their families.
+
+        A metric that outlives `finalize` is given back when Triton's stub is half gone, and ends it by a segmentation
+        fault.
+        """
+        self._series.clear()
+        self._families.clear()
 
 
 def _engine(manifest, folder):

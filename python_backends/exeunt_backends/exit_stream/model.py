@@ -6,12 +6,13 @@ controller for the first rows, then for what is left, one call after the other.
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from exeunt.contract import REST, STREAM
+from exeunt.contract import PARAMETER_WAITED_US, REST, STREAM
 from exeunt.deciding.request import read_parameters
 from exeunt.errors import ExeuntError
 from exeunt.hosting.streams import NOTHING_LEFT
@@ -51,7 +52,8 @@ class TritonPythonModel:
             try:
                 # Triton frees the inputs when execute() returns
                 inputs = {tensor.name(): tensor.as_numpy().copy() for tensor in request.inputs()}
-                self._threads.submit(self._run, sender, inputs, _parameters(request))
+                since_ns = time.monotonic_ns()
+                self._threads.submit(self._run, sender, inputs, _parameters(request), request.timeout(), since_ns)
             except Exception as error:  # the edge: one request must not fail the others, nor keep its place
                 self._ended()
                 _send_error(sender, self._said(error))
@@ -60,10 +62,10 @@ class TritonPythonModel:
         """Wait for the streams: the controller has answered everybody by then."""
         self._threads.shutdown()
 
-    def _run(self, sender, inputs, parameters):
+    def _run(self, sender, inputs, parameters, timeout_us, since_ns):
         """A stream's life; whatever goes wrong, its client hears of it."""
         try:
-            self._stream(sender, inputs, parameters)
+            self._stream(sender, inputs, parameters, timeout_us, since_ns)
         except CallError as error:
             _send_error(sender, error.error)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
@@ -82,15 +84,17 @@ class TritonPythonModel:
         pb_utils.Logger.log_error(f"stream of {self._controller}: {error!r}")
         return pb_utils.TritonError(f"internal error: {error!r}")
 
-    def _stream(self, sender, inputs, parameters):
+    def _stream(self, sender, inputs, parameters, timeout_us, since_ns):
         if self._preprocess:
             taken = {name: inputs[name] for name in self._preprocess["inputs"]}
             made = self._call(self._preprocess["model"], taken, self._preprocess["outputs"], {})
             inputs = {name: (inputs | made)[name] for name in self._controller_inputs}
         rows = len(next(iter(inputs.values())))
         inputs[STREAM] = np.full((rows, 1), NOTHING_LEFT, dtype=np.int64)
+        # what was waited for here counts against the caller's deadline
+        parameters[PARAMETER_WAITED_US] = max(1, (time.monotonic_ns() - since_ns) // 1000)
         while not sender.is_cancelled():
-            found = self._call(self._controller, inputs, [*self._outputs, REST], parameters)
+            found = self._call(self._controller, inputs, [*self._outputs, REST], parameters, timeout_us)
             rest = int(found.pop(REST)[0, 0])
             last = rest == NOTHING_LEFT
             response = pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in found.items()])
@@ -100,11 +104,15 @@ class TritonPythonModel:
             inputs = {STREAM: np.full((1, 1), rest, dtype=np.int64)}
         sender.send(flags=FINAL)
 
-    def _call(self, model, inputs, outputs, parameters):
+    def _call(self, model, inputs, outputs, parameters, timeout_us=0):
         """One call of another model; its outputs by name."""
         tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()]
         call = pb_utils.InferenceRequest(
-            model_name=model, inputs=tensors, requested_output_names=outputs, parameters=parameters
+            model_name=model,
+            inputs=tensors,
+            requested_output_names=outputs,
+            parameters=parameters,
+            timeout=timeout_us,
         )
         response = call.exec()
         if response.has_error():

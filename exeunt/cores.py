@@ -1,0 +1,79 @@
+"""How many cores this process may keep busy: those it may run on, and no more than its container's share of time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_NO_LIMIT = math.inf
+
+
+def usable_cores(proc: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may keep busy at a time, at least 1.
+
+    A container with a limit (`docker run --cpus`, Kubernetes `limits.cpu`) sees every core of its host, and is stopped
+    for the rest of each tenth of a second once its share is spent: a thread per core would have it stopped all the
+    time. A part of a core counts as none, for a worker that is stopped half of the time holds up those who wait for it.
+
+    Args:
+        proc: names this process's control groups, as Linux does.
+        mounted: where they are.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return max(1, math.floor(min([cores, *_limits(proc, mounted)])))
+
+
+def _limits(proc: Path, mounted: Path) -> Iterator[float]:
+    """Limits in cores, of this process's groups and of all above them."""
+    try:
+        lines = proc.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # version 2: one tree for everything
+            yield from (_version_2(group / "cpu.max") for group in _up(mounted, path))
+        elif "cpu" in controllers.split(","):
+            for name in (controllers, "cpu"):  # the folder, and what it is linked from
+                yield from (_version_1(group) for group in _up(mounted / name, path))
+
+
+def _up(root: Path, path: str) -> Iterator[Path]:
+    """A group's folder and all above it; in a container the innermost may be mounted as the root."""
+    group = root / path.lstrip("/")
+    while group != root and root in group.parents:
+        yield group
+        group = group.parent
+    yield root
+
+
+def _version_2(file: Path) -> float:
+    words = _words(file)
+    if len(words) != 2 or words[0] == "max":
+        return _NO_LIMIT
+    return _ratio(*words)
+
+
+def _version_1(group: Path) -> float:
+    quota, period = _words(group / "cpu.cfs_quota_us"), _words(group / "cpu.cfs_period_us")
+    if len(quota) != 1 or len(period) != 1:
+        return _NO_LIMIT
+    return _ratio(quota[0], period[0])
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _ratio(quota: str, period: str) -> float:
+    """Cores' worth of time; -1 means no limit, and whatever is no number is none."""
+    try:
+        quota_us, period_us = int(quota), int(period)
+    except ValueError:
+        return _NO_LIMIT
+    return quota_us / period_us if quota_us > 0 and period_us > 0 else _NO_LIMIT
