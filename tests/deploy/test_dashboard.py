@@ -1,34 +1,36 @@
-"""Every panel of the dashboard, asked of a real Prometheus that scrapes a real run."""
+"""Every panel of the dashboard, asked of a real Prometheus that scrapes a real run, and drawn in a real browser."""
 
 import dataclasses
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
 import yaml
 from tritonclient import grpc
 
+from benchmarks.dashboard.page import filled, page
 from exeunt.serving.pip_server import serve
 from tests.deploy.container import until
 from tests.deploy.prometheus import running_prometheus
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
 from tests.places import ROOT
+from tests.serving.browser import running_browser
 
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/exeunt.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 TARGETS = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
-VARIABLES = {"$bag": "tiny", "${bag}": "tiny", "$instance": ".*", "$__rate_interval": "1m"}
-# what only a GPU, a busy host or the budget tuner has to tell; asked all the same, for their syntax
-MAY_BE_EMPTY = {"nv_gpu_utilization", "nv_cpu_utilization"}
-
-
-def filled(expression: str) -> str:
-    """A panel's query with the dashboard's variables in their places."""
-    for name, value in VARIABLES.items():
-        expression = expression.replace(name, value)
-    return expression
+VARIABLES = {"bag": "tiny", "instance": ".*", "__rate_interval": "1m"}
+# what only a GPU, a busy host or the mode engine has to tell; asked all the same, for their syntax
+MAY_BE_EMPTY = {"nv_gpu_utilization", "nv_cpu_utilization", "full_work_us_total"}
+DRAWN = """[...document.querySelectorAll("section")].map(panel => [
+    panel.querySelector("h3").textContent, panel.querySelectorAll(".mark").length])"""
+CUT_OFF = """[...document.querySelectorAll("svg text, h3")].filter(words => {
+    const inner = words.getBoundingClientRect(), outer = words.closest("section").getBoundingClientRect();
+    return inner.left < outer.left || inner.right > outer.right || inner.top < outer.top || inner.bottom > outer.bottom;
+}).map(words => words.textContent)"""
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,32 @@ def _traffic(url: str, stop: threading.Event) -> None:
 @pytest.mark.triton
 @pytest.mark.parametrize(("title", "expression"), TARGETS, ids=[f"{title}-{n}" for n, (title, _) in enumerate(TARGETS)])
 def test_a_panel_shows_something_of_a_real_run(prometheus, title, expression):
-    samples = prometheus.query(filled(expression))
+    samples = prometheus.query(filled(expression, VARIABLES))
     assert samples or any(name in expression for name in MAY_BE_EMPTY), expression
+
+
+@pytest.fixture(scope="module")
+def browser(prometheus, tmp_path_factory):
+    """The dashboard of the run's last minute, open."""
+    folder, end_s = tmp_path_factory.mktemp("browser"), time.time()
+    (folder / "page.html").write_text(page(DASHBOARD, prometheus.url, VARIABLES, (end_s - 60, end_s)))
+    with running_browser(folder) as browser:
+        browser.call("Page.navigate", url=(folder / "page.html").as_uri())
+        browser.until("document.readyState", "complete")
+        yield browser
+
+
+@pytest.mark.triton
+def test_every_panel_is_drawn_under_its_title(browser):
+    drawn = browser.value(DRAWN)
+    assert [title for title, _ in drawn] == [panel["title"] for panel in PANELS]
+    assert {title for title, marks in drawn if not marks} <= {"GPU and CPU"}
+
+
+@pytest.mark.triton
+def test_nothing_that_is_written_is_cut_off_or_left_open(browser):
+    assert browser.value(CUT_OFF) == []
+    assert not [words for words in browser.value("document.body.innerText").splitlines() if "{{" in words]
 
 
 @pytest.mark.triton

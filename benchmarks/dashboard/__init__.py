@@ -1,0 +1,1 @@
+"""The Grafana dashboard of deploy/, drawn without Grafana from a real run."""
