@@ -9,7 +9,6 @@ ExeuntError
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -66,6 +65,8 @@ def unknown(what: str, name: object, allowed: Iterable[str], where: str) -> Conf
     Returns:
         the error, to be raised by the caller.
     """
+    import difflib  # here: every process imports this file, and few find an error
+
     names = sorted(allowed)
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,7 @@
-"""The manifest: what export wrote and everybody reads (`NAME_exit/1/manifest.json`)."""
+"""The manifest: what export wrote and everybody reads (`NAME_exit/1/manifest.json`).
+
+numpy is imported where arrays are made: the supervisor reads manifests before it starts the server, and makes none.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from exeunt import contract
 from exeunt.errors import ConfigError
 from exeunt.manifest_check import check_manifest
 from exeunt.reading import read_json_table, reading
 from exeunt.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA_VERSION = 1
 
@@ -90,6 +94,8 @@ class Costs:
 
     def latency_us(self, active: np.ndarray) -> np.ndarray:
         """Latency of an answer at each exit when the exits of `active` (bool [exits]) run their heads; [exits]."""
+        import numpy as np
+
         return self.elapsed_us + np.cumsum(np.where(active, self.head_us, 0.0))
 
 
@@ -143,6 +149,8 @@ class Manifest:
     @property
     def weights(self) -> np.ndarray:
         """Members' weights, scaled to sum 1; float64 [members]."""
+        import numpy as np
+
         weights = np.array([member.weight for member in self.members], dtype=np.float64)
         return weights / weights.sum()
 
@@ -174,6 +182,8 @@ class Manifest:
 
     def costs(self, batch: int = 1) -> Costs:
         """Latency of the exits at the profiled batch size nearest to `batch`."""
+        import numpy as np
+
         sizes = np.array(sorted(self.exits[-1].elapsed_us))
         size = int(sizes[np.argmin(np.abs(sizes - batch))])
         return Costs(

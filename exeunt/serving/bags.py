@@ -1,6 +1,6 @@
 """The one reader of an exported repository: its bags, with what config.pbtxt overrides. Everybody asks here.
 
-Needs numpy only, so that the server's image can use it.
+Needs no other package, so that the server's image can use it, and nothing that starts slowly.
 """
 
 from __future__ import annotations

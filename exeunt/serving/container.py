@@ -6,14 +6,13 @@
     balancer --health port-->this process, which says "leaving" for --leave-s seconds before the drain
 
 Triton never restarts a dead backend process, and fails what is in flight on SIGTERM; that is why it does not run as the
-container's first process. Needs numpy only.
+container's first process. What only the watch needs is imported once the server starts: until then everybody waits.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -107,7 +106,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    name = f"exeunt-{secrets.token_hex(4)}"
+    name = f"exeunt-{os.urandom(4).hex()}"
     patience = Patience(args.probe_every_s, args.probe_timeout_s, args.probe_failures, args.start_s)
     host = launch.HOST if args.address == "0.0.0.0" else args.address
     with ExitStack() as stack:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,7 +32,8 @@ def check_shared_memory(models: int, folder: Path = Path("/dev/shm")) -> None:
 
     Triton says nothing useful when it does not; containers get 64 MB by default.
     """
-    free = shutil.disk_usage(folder).free
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
     if free < 2 * models * SHM_REGION_BYTES:
         needed_mb = 2 * models * SHM_REGION_BYTES // 2**20
         raise ConfigError(
@@ -126,7 +126,7 @@ def command(
         address: of the interface to listen on.
         also_shut: see `shut_flags`.
     """
-    shut = shut_flags(secrets.token_hex(16), also_shut)
+    shut = shut_flags(os.urandom(16).hex(), also_shut)
     return [
         str(binary),
         f"--id={name}",

@@ -2,13 +2,12 @@
 
 Readiness alone is not enough: with the exit controller's process dead, Triton before 26.04 goes on to say that it is
 ready (reference: Triton facts, 2.2). One row of zeros with `exit = never` runs every member and every vote, and stays
-outside the promise. Needs numpy only, so that it starts quickly in any image.
+outside the promise. Needs neither numpy nor any other package, so that it starts quickly.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import math
 import sys
@@ -80,6 +79,8 @@ def _row_of_zeros(model: dict[str, Any]) -> tuple[bytes, bytes]:
 def _call(
     address: str, method: str, path: str, timeout_s: float, head: bytes = b"", body: bytes = b""
 ) -> tuple[int, bytes]:
+    import http.client  # here: the supervisor imports this file before it starts the server
+
     headers = {"Inference-Header-Content-Length": str(len(head))} if head else {}
     connection = http.client.HTTPConnection(address, timeout=timeout_s)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +76,8 @@ def tied_to_us() -> list[str]:
 
     Empty where util-linux's setpriv cannot do that; then a killed (SIGKILL) caller leaves the process running.
     """
+    import shutil
+
     tool = shutil.which("setpriv")
     if tool is None:
         return []

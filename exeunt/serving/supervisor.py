@@ -8,7 +8,7 @@
                     else:        SIGTERM, then kill; Triton finishes what it can
 
 Triton's own way out unloads models for seconds while it listens, and tells newcomers NOT_FOUND instead of "come again";
-and it refuses the next segment of everything in flight. Needs numpy only.
+and it refuses the next segment of everything in flight. Needs no other package.
 """
 
 from __future__ import annotations

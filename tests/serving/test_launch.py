@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,16 @@ def test_ranked_segments_get_their_slots_only_if_asked_for(slots, flags):
     paths = {"repository": Path("r"), "backends": Path("b")}
     line = command(Path("t"), name="n", ports=Ports(1, 2, 3), max_tickets=1, rate_slots=slots, **paths)
     assert [item for item in line if "rate-limit" in item] == flags
+
+
+def test_nothing_is_imported_before_the_servers_start_that_only_its_watch_or_an_error_needs():
+    code = (
+        "import sys, exeunt.serving.container; print(*({'numpy', 'http.client', 'difflib', 'shutil'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_a_probe_needs_no_numpy():
+    code = "import sys, exeunt.serving.probe; print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
