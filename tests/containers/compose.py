@@ -30,6 +30,7 @@ class Project:
         docker: the engine; its environment names the project's files from now on.
         folder: of docker-compose.yml.
         files: beside FILES.
+        exported: place for a copy of the volume `models`.
 
     Attributes:
         folder: as above.
@@ -37,12 +38,13 @@ class Project:
         engine: the same engine by its SDK.
     """
 
-    def __init__(self, docker: Docker, folder: Path, *files: str) -> None:
+    def __init__(self, docker: Docker, folder: Path, *files: str, exported: Path | None = None) -> None:
         docker.env["COMPOSE_FILE"] = ":".join([*FILES, *files])
         self.folder = folder
         self.env = docker.env
         self.engine = sdk.DockerClient(base_url=docker.env["DOCKER_HOST"])
         self._docker = docker
+        self._exported = exported
 
     def __call__(self, *words: str, within_s: float = 600) -> str:
         """Run `docker compose WORDS`; see Docker."""
@@ -57,6 +59,21 @@ class Project:
         """Every container of a service, stopped ones included."""
         labels = [LABEL, f"com.docker.compose.service={service}"]
         return self.engine.containers.list(all=True, filters={"label": labels})
+
+    def models(self) -> str:
+        """Folder of the volume `models`, which is made, as compose would make it, where it is not there."""
+        labels = {"com.docker.compose.project": PROJECT, "com.docker.compose.volume": "models"}
+        return str(self.engine.volumes.create(f"{PROJECT}_models", labels=labels).attrs["Mountpoint"])
+
+    def keep_models(self) -> None:
+        """Copy the volume `models`, unless a copy is there."""
+        if self._exported and not self._exported.exists():
+            subprocess.run(["cp", "-a", self.models(), str(self._exported)], check=True)
+
+    def bring_models(self) -> None:
+        """Fill the volume `models` from the copy, if there is one."""
+        if self._exported and self._exported.exists():
+            subprocess.run(["cp", "-a", f"{self._exported}/.", self.models()], check=True)
 
     def healthy(self, *services: str) -> bool:
         """Whether these services have containers, and the healthchecks of all of them succeed."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.containers import buildkit
 from tests.containers.compose import Project, copy_checkout
 from tests.containers.engine import Docker, UnavailableError, own_network, running, why_not
 from tests.containers.stand_ins import build_stand_ins, torch_index
@@ -36,8 +37,10 @@ def docker(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 build_stand_ins(docker, tmp_path_factory.mktemp("images"))
                 docker.env["PIP_EXTRA_INDEX_URL"] = index
                 Project(docker, checkout)("--profile", "perf", "build")
+                by_buildkit = buildkit.build(docker, checkout)
             with own_network(), running(folder) as docker:
                 docker.env["PIP_EXTRA_INDEX_URL"] = index
+                docker.by_buildkit = by_buildkit
                 yield docker
     except UnavailableError as error:
         pytest.skip(f"no docker engine, or nothing to build from: {error}")
@@ -53,13 +56,21 @@ def engine_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Place for what the first `export` writes: to train it again for every module would take minutes."""
+    return tmp_path_factory.mktemp("exported") / "models"
+
+
 @pytest.fixture(scope="module")
-def project(docker: Docker, checkout: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
+def project(docker: Docker, checkout: Path, exported: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """The compose file's project, nothing of it started; what a module leaves of it is removed.
 
-    A module may name more files of the project in COMPOSE_FILES.
+    The first module finds its volumes empty; after its `keep_models` others find in the volume `models` what its export
+    wrote, so that theirs says so and ends. A module may name more files of the project in COMPOSE_FILES.
     """
-    project = Project(docker, checkout, *getattr(request.module, "COMPOSE_FILES", ()))
+    project = Project(docker, checkout, *getattr(request.module, "COMPOSE_FILES", ()), exported=exported)
+    project.bring_models()
     yield project
     project("--profile", "*", "down", "-v", "--timeout", "20")
     project.engine.close()

@@ -16,6 +16,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.containers.buildkit import Build
 
 CLONE_NEWNET = 0x40000000
 
@@ -40,7 +44,10 @@ class Docker:
 
     Attributes:
         env: environment in which `docker` asks this engine.
+        by_buildkit: what came of the build by BuildKit, if there was one (buildkit.py).
     """
+
+    by_buildkit: Build
 
     def __init__(self, folder: Path) -> None:
         plugins = folder / "config" / "cli-plugins"

@@ -18,8 +18,7 @@ ANSWERED = "answered"
 
 def exported_stream(project: Project) -> np.ndarray:
     """float32 [rows, 1, 32, 32]: the images that the export wrote beside the repository, for load tests."""
-    volume = project.engine.volumes.get("exeunt_models").attrs["Mountpoint"]
-    with np.load(f"{volume}/replay.npz") as arrays:
+    with np.load(f"{project.models()}/replay.npz") as arrays:
         return arrays[INPUT]
 
 

@@ -43,6 +43,7 @@ def stack(project):
     project.env["EXEUNT_STATE_URL"] = "redis://valkey:6379"
     project("--profile", "observability", "--profile", "store", "up", "-d")
     project.await_healthy(*ENDLESS)
+    project.keep_models()
     yield project
     del project.env["EXEUNT_STATE_URL"]
 

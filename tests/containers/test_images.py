@@ -1,5 +1,7 @@
 """What the Dockerfile's targets are, on stand-ins for their bases: small, and without what they do not need."""
 
+import re
+
 import pytest
 
 from tests.containers.stand_ins import TAGS
@@ -17,6 +19,15 @@ def size_bytes(docker, image: str) -> int:
 
 def test_the_server_image_adds_at_most_60_mb_to_its_base(docker):
     assert size_bytes(docker, SERVER) - size_bytes(docker, SERVER_BASE) <= MOST_ADDED_BYTES
+
+
+def test_buildkit_builds_the_server_and_nothing_of_the_other_images(docker):
+    built = docker.by_buildkit
+    if built.why_not:
+        pytest.skip(built.why_not)
+    assert built.status == 0, built.output[-3000:]
+    stages = set(re.findall(r"^#\d+ \[(\w+) +\d+/\d+\]", built.output, re.MULTILINE))
+    assert {"wheel", "server"} <= stages and not stages & {"perf", "export"}
 
 
 @pytest.mark.parametrize("image", [SERVER, PERF, EXPORT])
