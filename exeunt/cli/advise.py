@@ -1,4 +1,11 @@
-"""`exeunt advise`: whether exits pay for a bag, before anything is served."""
+"""`exeunt advise`: whether exits pay for a bag on this host, before anything is served.
+
+Say whether to use exits, what latency to expect beside the plain ensemble, and what would help, from the times that the
+export measured on this host and the shares that it expected to leave. A simulation: see docs/cost.md for what it leaves
+out.
+
+Example: exeunt advise model_repository --rate 20
+"""
 
 from __future__ import annotations
 
@@ -6,31 +13,21 @@ import argparse
 import dataclasses
 import json
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from exeunt.cli.arguments import add_bag
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
     from exeunt.costing.advice import Advice
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "advise",
-        help="whether exits pay for a bag on this host, before anything is served",
-        description="Say whether to use exits, what latency to expect beside the plain ensemble, and what would help, "
-        "from the times that the export measured on this host and the shares that it expected to leave. A simulation: "
-        "see docs/cost.md for what it leaves out.",
-        epilog="Example: exeunt advise model_repository --rate 20",
-    )
-    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
-    parser.add_argument("--bag", help="which bag, where the repository holds several")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    add_bag(parser)
     parser.add_argument("--rate", type=float, help="requests per second that are expected (default: 30 %% of capacity)")
     parser.add_argument("--max-loss", type=float, help="promised loss (default: the bag's)")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(advice: Advice, bag: str) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from exeunt.tables import table_of
 
     console = Console()
     first = advice.forecasts[0]
@@ -78,14 +76,12 @@ def _show(advice: Advice, bag: str) -> None:
     else:
         verdict = f"do not use exits here: they would save {first.saving:.0%} of the mean latency, and cost attention"
     console.print(f"{bag} at {first.rate_per_s:.1f} requests per second: {verdict}.", markup=False, soft_wrap=True)
-    table = Table(header_style="bold", box=None)
-    for column in ("requests/s", "p50", "p99", "plain p50", "plain p99", "mean saved"):
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = []
     for forecast in advice.forecasts:
         values = (forecast.p50_ms, forecast.p99_ms, forecast.plain_p50_ms, forecast.plain_p99_ms)
         cells = ("overloaded" if math.isinf(ms) else f"{ms:.1f} ms" for ms in values)
-        table.add_row(f"{forecast.rate_per_s:.1f}", *cells, f"{forecast.saving:.0%}")
-    console.print(table)
+        rows.append((f"{forecast.rate_per_s:.1f}", *cells, f"{forecast.saving:.0%}"))
+    console.print(table_of(("requests/s", "p50", "p99", "plain p50", "plain p99", "mean saved"), rows))
     console.print(
         f"carries {advice.carried_per_s:.0f}/s; with a tenth of the feedback {advice.carried_sampled_per_s:.0f}/s, at "
         f"{advice.work_per_answer:.2f} of the full ensemble's work per answer",

@@ -1,4 +1,10 @@
-"""`exeunt bench`: members in series, the plain ensemble, and the early-exit model, in one interleaved run."""
+"""`exeunt bench`: measure members in series, the plain ensemble, and the early-exit model.
+
+Start the server over a repository (or use a running one), send real inputs to each member, to all in series, to the
+plain ensemble and to the early-exit model, in turns; print latency, loss, accuracy.
+
+Example: exeunt bench model_repository --input images.npy --truth labels.npy --batch 1,8,64
+"""
 
 from __future__ import annotations
 
@@ -7,38 +13,29 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from exeunt.cli.arguments import add_bag, named_inputs, numbers, read_inputs
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from exeunt.manifest import Manifest
     from exeunt.measuring.bench import BenchLine
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "bench",
-        help="measure members in series, the plain ensemble, and the early-exit model",
-        description="Start the server over a repository (or use a running one), send real inputs to each member, to "
-        "all in series, to the plain ensemble and to the early-exit model, in turns; print latency, loss, accuracy.",
-        epilog="Example: exeunt bench model_repository --input images.npy --truth labels.npy --batch 1,8,64",
-    )
-    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    add_bag(parser)
     parser.add_argument("--input", type=Path, required=True, help=".npy or .npz of real inputs; exits depend on them")
     parser.add_argument("--truth", type=Path, help=".npy of true labels, one per row")
-    parser.add_argument("--bag", help="which bag, where the repository holds several")
     parser.add_argument("--url", help="a running server's grpc:// or http:// address (default: start one)")
     parser.add_argument("--batch", default="1,8,64", help="batch sizes (1,8,64)")
     parser.add_argument("--rounds", type=int, default=150, help="turns per batch size (150)")
     parser.add_argument("--output", type=Path, help="also write the numbers as JSON to this file")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON on stdout, progress on stderr")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,21 +47,20 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from exeunt.cli.infer import read_inputs
     from exeunt.measuring.bench import bench
     from exeunt.measuring.progress import bars
+    from exeunt.serving.bags import bag_of
 
-    manifest = _manifest(args.repository, args.bag)
+    manifest = bag_of(args.repository, args.bag).manifest
     if manifest.preprocess is not None:
         raise ConfigError(
             f"{args.repository}: bag {manifest.bag} has preprocessing that its members share; the members alone, which "
             "bench compares with, take other inputs than the bag. Compare with NAME_full by exeunt_client instead"
         )
-    sizes = _sizes(args.batch)
+    sizes = numbers("--batch", args.batch, int, "whole numbers with commas between, 1,8,64")
     if args.rounds < 1:
         raise ConfigError(f"--rounds {args.rounds}; allowed: a whole number from 1")
-    inputs = read_inputs(args.input)
-    named = {manifest.inputs[0].name: inputs} if isinstance(inputs, np.ndarray) else inputs
+    named = named_inputs(args.input, lambda: manifest.inputs[0].name)
     truth = None if args.truth is None else np.asarray(read_inputs(args.truth))
     console = Console(stderr=args.json)
     with _server(args, console) as url, bars(console) as progress:
@@ -79,24 +75,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_tables(lines, console)
     return 0
-
-
-def _manifest(repository: Path, bag: str | None) -> Manifest:
-    from exeunt.serving.bags import served_bags
-
-    found = {served.manifest.bag: served.manifest for served in served_bags(repository)}
-    if bag is None and len(found) == 1:
-        return next(iter(found.values()))
-    if bag not in found:
-        raise ConfigError(f"--bag {bag}; {repository} holds {', '.join(sorted(found)) or 'no bag'}")
-    return found[bag]
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(size) for size in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--batch {text!r}; allowed: whole numbers with commas between, 1,8,64") from None
 
 
 @contextmanager

@@ -1,4 +1,11 @@
-"""`exeunt check`: a model repository, validated without a server."""
+"""`exeunt check`: validate a model repository without a server.
+
+Read every manifest, config.pbtxt and ONNX file of a model repository, compare them with each other, check how the
+ensembles are wired, and push one row through every segment in this process. Lists what is wrong and what to do about
+it; exit code 78 if anything is.
+
+Example: exeunt check model_repository
+"""
 
 from __future__ import annotations
 
@@ -6,24 +13,14 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 from exeunt.errors import ConfigError
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "check",
-        help="validate a model repository without a server",
-        description="Read every manifest, config.pbtxt and ONNX file of a model repository, compare them with each "
-        "other, check how the ensembles are wired, and push one row through every segment in this process. Lists what "
-        "is wrong and what to do about it; exit code 78 if anything is.",
-        epilog="Example: exeunt check model_repository",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,10 @@
-"""`exeunt control`: watch and change a running server, through files in its state_dir."""
+"""`exeunt control`: show or change a running server.
+
+Show the state of a running server, change its promised loss or its share of feedback, switch exits off and on. Works
+through files in the server's state_dir, not through its inference port.
+
+Example: exeunt control digits --exits-off all    (nobody leaves early until --exits-on all)
+"""
 
 from __future__ import annotations
 
@@ -7,9 +13,10 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from exeunt.cli import control_ramps
+from exeunt.cli.arguments import add_running_bag, numbers, state_dir_of
 from exeunt.errors import ConfigError, ServingError
 
 if TYPE_CHECKING:
@@ -20,19 +27,9 @@ OBEYED_WITHIN_S = 5.0
 STALE_S = 10.0
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "control",
-        help="show or change a running server",
-        description="Show the state of a running server, change its promised loss or its share of feedback, "
-        "switch exits off and on. Works through files in the server's state_dir, not through its inference port.",
-        epilog="Example: exeunt control digits --exits-off all    (nobody leaves early until --exits-on all)",
-    )
-    parser.add_argument("name", help="name of the bag")
-    parser.add_argument(
-        "--state-dir", type=Path, help="the server's (default: $EXEUNT_STATE_DIR or ~/.local/state/exeunt)"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    add_running_bag(parser)
     parser.add_argument("--max-loss", type=float, metavar="SHARE", help="promise this loss from now on")
     parser.add_argument(
         "--service-class",
@@ -51,7 +48,6 @@ def add_parser(subparsers: Any) -> None:
     control_ramps.add_options(parser)
     parser.add_argument("--reset", action="store_true", help="back to the settings of the bag, before other options")
     parser.add_argument("--json", action="store_true", help="print the state as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,10 +58,9 @@ def run(args: argparse.Namespace) -> int:
         ServingError: the server did not obey in time.
     """
     from exeunt.hosting.control import control_path, read_control, write_control
-    from exeunt.hosting.state_files import default_state_dir
     from exeunt.hosting.status import find_status
 
-    state_dir = args.state_dir or default_state_dir()
+    state_dir = state_dir_of(args)
     status = find_status(state_dir, args.name)
     path = control_path(state_dir, status.content_hash)
     before = read_control(path)
@@ -103,8 +98,7 @@ def _changed(args: argparse.Namespace, before: Control, status: Status) -> Contr
             "allowed: each exit in one of them"
         )
     off = early if control.exits_off == "all" else set(control.exits_off)
-    killed = control.exits_off == "all"
-    killed = (killed or args.exits_off == "all") and args.exits_on is None
+    killed = (control.exits_off == "all" or args.exits_off == "all") and args.exits_on is None
     off = (off | switched_off) - switched_on
     return dataclasses.replace(control, exits_off="all" if killed else tuple(sorted(off)))
 
@@ -127,10 +121,7 @@ def _class_loss(text: str) -> tuple[str, float]:
 def _exits(option: str, text: str | None, early: set[int]) -> set[int]:
     if text is None or text == "all":
         return set() if text is None else early
-    try:
-        named = {int(part) for part in text.split(",")}
-    except ValueError:
-        raise ConfigError(f"{option} {text!r}; allowed: numbers with commas between, or all") from None
+    named = set(numbers(option, text, int, "numbers with commas between, or all"))
     if strange := named - early:
         last = f"exit {len(early)} is the full ensemble and stays on"
         raise ConfigError(f"{option} holds {min(strange)}; allowed: 0 to {len(early) - 1} ({last})")
@@ -160,7 +151,8 @@ def _obeyed(state_dir: Path, name: str, version: int, began_unix_s: float) -> St
 def _show(status: Status) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+
+    from exeunt.tables import table_of
 
     console = Console()
     age_s = time.time() - status.written_unix_s
@@ -176,12 +168,8 @@ def _show(status: Status) -> None:
     console.print(f"tickets in flight {status.tickets_in_flight}, rows waiting {status.waiting_rows}")
     if status.control_error:
         console.print(f"[red]control file not obeyed: {escape(status.control_error)}[/red]")
-    table = Table(header_style="bold")
-    for column in ("exit", "offered", "threshold", "answers", "by reason"):
-        table.add_column(column, justify="left" if column == "by reason" else "right")
-    for exit_ in range(status.exits):
-        table.add_row(*map(escape, _line(status, exit_)))
-    console.print(table)
+    columns = ("exit", "offered", "threshold", "answers", "by reason")
+    console.print(table_of(columns, [_line(status, exit_) for exit_ in range(status.exits)], left=("by reason",)))
     if status.metrics:
         numbers = (f"{name} {value:g}" for name, value in status.metrics.items() if value is not None)
         console.print("  ".join(numbers), markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from exeunt.errors import ConfigError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COMMANDS = ("freeze", "learn", "previous", "exported")
 
 
-def add_options(parser: Any) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to the verb."""
     parser.add_argument(
         "--ramps",

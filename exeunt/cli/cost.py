@@ -1,4 +1,11 @@
-"""`exeunt cost`: what an answer costs, in several deployments, with and without exits."""
+"""`exeunt cost`: what an answer costs: machines, functions, with and without exits.
+
+Simulate a load on one machine, autoscaled machines, machines that scale to zero, a function per answer and a function
+per member, by the bag's measured profile and the shares of its exits. Prints dollars per 1000 answers and latency. A
+simulation: see docs/cost.md for what it leaves out.
+
+Example: exeunt cost model_repository --load diurnal --rate 20 --plot cost.png
+"""
 
 from __future__ import annotations
 
@@ -6,8 +13,9 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from exeunt.cli.arguments import add_bag, numbers
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,18 +25,9 @@ if TYPE_CHECKING:
     from exeunt.costing.prices import Prices
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "cost",
-        help="what an answer costs: machines, functions, with and without exits",
-        description="Simulate a load on one machine, autoscaled machines, machines that scale to zero, a function per "
-        "answer and a function per member, by the bag's measured profile and the shares of its exits. Prints dollars "
-        "per 1000 answers and latency. A simulation: see docs/cost.md for what it leaves out.",
-        epilog="Example: exeunt cost model_repository --load diurnal --rate 20 --plot cost.png",
-    )
-    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
-    parser.add_argument("--bag", help="which bag, where the repository holds several")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    add_bag(parser)
     parser.add_argument("--load", default="constant", help="constant, diurnal, or a CSV file: seconds,rate_per_s")
     parser.add_argument("--rate", type=float, default=10.0, help="mean requests per second (10)")
     parser.add_argument("--hours", type=float, default=24.0, help="of a constant load (24)")
@@ -42,7 +41,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of arrivals and exits (0)")
     parser.add_argument("--plot", type=Path, help="also draw dollars against the rate, a PNG")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,10 +99,7 @@ def _mix(args: argparse.Namespace, prices: Prices) -> AnswerMix:
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        found = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"{option} {text!r}; allowed: numbers with commas between") from None
+    found = numbers(option, text, float, "numbers with commas between")
     if not all(0 <= number <= 1 for number in found):
         raise ConfigError(f"{option} {text!r}; allowed: numbers from 0 to 1")
     return found
@@ -121,22 +116,18 @@ def _draw(mix: AnswerMix, shares: tuple[float, ...], prices: Prices, path: Path)
 
 def _show(compared: list[Compared], load: Load, prices: Prices) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from exeunt.tables import table_of
 
     console = Console()
     for way in compared:
-        table = Table(title=way.answers, title_justify="left", header_style="bold", box=None)
-        for column in ("deployment", "$ per 1000", "p50", "p99", "machines"):
-            table.add_column(column, justify="left" if column == "deployment" else "right", no_wrap=True)
+        rows = []
         for outcome in way.outcomes:
-            machines = str(outcome.replicas) if outcome.replicas else ""
-            if math.isinf(outcome.p50_ms):
-                table.add_row(outcome.deployment, "overloaded", "", "", machines)
-                continue
-            times = (f"{ms:.1f} ms" for ms in (outcome.p50_ms, outcome.p99_ms))
-            table.add_row(outcome.deployment, f"{outcome.usd_per_1000:.5f}", *times, machines)
-        console.print(table)
-        console.print()
+            overloaded = math.isinf(outcome.p50_ms)
+            times = ("" if overloaded else f"{ms:.1f} ms" for ms in (outcome.p50_ms, outcome.p99_ms))
+            dollars = "overloaded" if overloaded else f"{outcome.usd_per_1000:.5f}"
+            rows.append((outcome.deployment, dollars, *times, str(outcome.replicas or "")))
+        console.print(table_of(("deployment", "$ per 1000", "p50", "p99", "machines"), rows, title=way.answers))
     for way in compared:
         console.print(
             f"{way.answers}: {way.work_share:.2f} of the full ensemble's work per answer; one {prices.machine.name} "

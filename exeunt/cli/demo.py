@@ -1,4 +1,12 @@
-"""`exeunt demo`: a bag of published models, served and compared with the plain ensemble; nothing is trained."""
+"""`exeunt demo`: serve and measure a bag of published models.
+
+Fetch four releases of a published model that tells what a file is (Magika, 60 MB from the package index, kept in the
+cache), export them as a bag, start the real Triton server on 127.0.0.1, ask it about public files of this machine, and
+compare it with the plain ensemble and with the best member alone. Nothing is trained. Prints tables; writes report.json
+and picture.png.
+
+Example: exeunt demo --stream-s 30
+"""
 
 from __future__ import annotations
 
@@ -18,17 +26,8 @@ if TYPE_CHECKING:
 BAGS = ("filetypes", "digits")
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="serve and measure a bag of published models",
-        description="Fetch four releases of a published model that tells what a file is (Magika, 60 MB from the "
-        "package index, kept in the cache), export them as a bag, start the real Triton server on 127.0.0.1, ask it "
-        "about public files of this machine, and compare it with the plain ensemble and with the best member alone. "
-        "Nothing is trained. Prints tables; writes report.json and picture.png.",
-        epilog="Example: exeunt demo --stream-s 30",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder for all files (runs/demo)")
     parser.add_argument(
         "--cache", type=Path, default=Path(".cache/exeunt/demo"), help="folder of what is fetched (.cache/exeunt/demo)"
@@ -47,7 +46,6 @@ def add_parser(subparsers: Any) -> None:
         "--modes", help="how members run; the first names the bag (engine,ensemble; with a GPU ensemble,engine)"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout, progress on stderr")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,12 +1,19 @@
-"""`exeunt export`: from a bag file to a model repository."""
+"""`exeunt export`: cut a bag's members, train their ramps, and write a model repository.
+
+Read a bag file, cut its members into segments, verify that the segments equal the members, train ramps against the full
+vote, measure, and write a Triton model repository: all of it or nothing.
+
+Example: exeunt export BAG.toml -o model_repository
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from exeunt.cli.arguments import numbers
 from exeunt.cli.init import add_wish, asked, wish_of
 from exeunt.errors import ConfigError
 
@@ -16,15 +23,8 @@ if TYPE_CHECKING:
     from exeunt_export.writing.native import Native
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "export",
-        help="cut a bag's members, train their ramps, and write a model repository",
-        description="Read a bag file, cut its members into segments, verify that the segments equal the members, "
-        "train ramps against the full vote, measure, and write a Triton model repository: all of it or nothing.",
-        epilog="Example: exeunt export BAG.toml -o model_repository",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("bag", type=Path, nargs="?", help="bag file: members, weights, labels, samples, exit settings")
     parser.add_argument("-o", "--output", type=Path, default=Path("model_repository"), help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace a repository that exeunt wrote")
@@ -40,7 +40,6 @@ def add_parser(subparsers: Any) -> None:
     )
     native.add_argument("--rank-segments", action="store_true", help="early segments first, by Triton's rate limiter")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,10 +92,7 @@ def _native(args: argparse.Namespace) -> Native:
     """The options of the native backends, checked before the work of an export."""
     from exeunt_export.writing.native import Native
 
-    try:
-        gpus = tuple(int(gpu) for gpu in args.gpus.split(",") if gpu)
-    except ValueError:
-        raise ConfigError(f"--gpus {args.gpus!r}; allowed: numbers separated by commas, as 0,1") from None
+    gpus = numbers("--gpus", args.gpus, int, "numbers separated by commas, as 0,1") if args.gpus else ()
     options = Native(args.format, args.accelerator, args.precision, gpus=gpus, rank_segments=args.rank_segments)
     options.check("export")
     return options

@@ -1,30 +1,26 @@
-"""`exeunt infer`: one request to a served bag."""
+"""`exeunt infer`: ask a served bag once.
+
+Send the rows of an .npy file (or an .npz with one array per input) as one request and print the answer to each row.
+
+Example: exeunt infer digits --url grpc://127.0.0.1:8001 --input images.npy --deadline-ms 20
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from exeunt.cli.arguments import read_inputs
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
     from exeunt_client.answers import Answers
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "infer",
-        help="ask a served bag once",
-        description="Send the rows of an .npy file (or an .npz with one array per input) as one request and print the "
-        "answer to each row.",
-        epilog="Example: exeunt infer digits --url grpc://127.0.0.1:8001 --input images.npy --deadline-ms 20",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("model", help="the bag's name, or another model with PROBABILITIES")
     parser.add_argument("--url", default="grpc://127.0.0.1:8001", help="grpc://HOST:PORT or http://HOST:PORT")
     parser.add_argument("--input", type=Path, required=True, help=".npy or .npz; the first dimension counts rows")
@@ -35,7 +31,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--max-risk", type=float, help="leave early only below this estimated risk, up to 1")
     parser.add_argument("--service-class", help="a class of service of the bag's settings")
     parser.add_argument("--json", action="store_true", help="one JSON object per row")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,24 +57,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_inputs(path: Path, rows: int | None = None) -> np.ndarray | dict[str, np.ndarray]:
-    """Arrays of an .npy or .npz file, the first `rows` of each.
-
-    Raises:
-        ConfigError: no such file, or neither of the two formats.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (ValueError, EOFError) as error:
-        raise ConfigError(f"{path}: neither .npy nor .npz: {error}") from None
-    if isinstance(loaded, np.ndarray):
-        return loaded[:rows]
-    with loaded:
-        return {name: loaded[name][:rows] for name in loaded.files}
-
-
 def as_mappings(answers: Answers) -> list[dict[str, Any]]:
     """Each answer for JSON."""
     return [
@@ -96,24 +73,23 @@ def as_mappings(answers: Answers) -> list[dict[str, Any]]:
 
 
 def _print_table(answers: Answers) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("row", "label", "probability", "exit", "reason", "risk"):
-        table.add_column(name, justify="left" if name in ("label", "reason") else "right", no_wrap=True)
-    for row, answer in enumerate(answers):
-        exit_ = "-" if answer.exit < 0 else str(answer.exit)
-        numbers: Sequence[str] = (
+    from exeunt.tables import table_of
+
+    rows = [
+        (
+            str(row),
+            answer.label_name,
             f"{answer.probabilities.max():.4f}",
-            exit_,
+            "-" if answer.exit < 0 else str(answer.exit),
             answer.reason.name.lower(),
             f"{answer.risk:.4f}",
         )
-        table.add_row(str(row), escape(answer.label_name), *numbers)
-    Console().print(table)
+        for row, answer in enumerate(answers)
+    ]
+    columns = ("row", "label", "probability", "exit", "reason", "risk")
+    Console().print(table_of(columns, rows, left=("label", "reason")))
 
 
 def _read_text(path: Path) -> str:

@@ -1,4 +1,10 @@
-"""`exeunt init`: a bag file from a folder of ONNX files."""
+"""`exeunt init`: write a bag file for the ONNX files in a folder, every default as a comment.
+
+Look at the ONNX files of a folder and at samples, and write a bag file: members, samples, and every other key with its
+default as a comment. Files that are no classifiers of these samples are left out with the reason.
+
+Example: exeunt init models --samples photographs --labels labels.txt
+"""
 
 from __future__ import annotations
 
@@ -13,21 +19,12 @@ if TYPE_CHECKING:
     from exeunt_export.starting import Wish
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "init",
-        help="write a bag file for the ONNX files in a folder, every default as a comment",
-        description="Look at the ONNX files of a folder and at samples, and write a bag file: members, samples, and "
-        "every other key with its default as a comment. Files that are no classifiers of these samples are left out "
-        "with the reason.",
-        epilog="Example: exeunt init models --samples photographs --labels labels.txt",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("folder", type=Path, help="where the ONNX files are")
     add_wish(parser, required=True)
     parser.add_argument("-o", "--output", type=Path, help="bag file to write (FOLDER/bag.toml)")
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
-    parser.set_defaults(run=run)
 
 
 def add_wish(parser: Any, required: bool) -> None:

@@ -1,4 +1,10 @@
-"""`exeunt inspect`: where a model can be cut."""
+"""`exeunt inspect`: list where a model can be cut: width, bytes, share of cost.
+
+List the places where an ONNX model can be cut into segments: the tensors that would be handed over (width), their bytes
+for one row, and the share of the model's measured time that lies before.
+
+Example: exeunt inspect mobilenet.onnx --max-width 2
+"""
 
 from __future__ import annotations
 
@@ -6,23 +12,14 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "inspect",
-        help="list where a model can be cut: width, bytes, share of cost",
-        description="List the places where an ONNX model can be cut into segments: the tensors that would be handed "
-        "over (width), their bytes for one row, and the share of the model's measured time that lies before.",
-        epilog="Example: exeunt inspect mobilenet.onnx --max-width 2",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("--max-width", type=int, default=2, help="most tensors of a cut (default: 2)")
     parser.add_argument("--samples", type=Path, help=".npy or .npz with real inputs; random ones if left out")
     parser.add_argument("--json", action="store_true", help="every boundary, usable or not, as one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

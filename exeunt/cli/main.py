@@ -2,7 +2,8 @@
 
 A verb is a module beside this one with
 
-    add_parser(subparsers)   adds its parser, whose help ends in an `Example:`, and sets `run` by `set_defaults`
+    its docstring            the verb's help: "`exeunt VERB`: one line.", then what it does, then an `Example:`
+    add_options(parser)      adds its options
     run(args) -> int | None  does the work; imports what it needs inside, so that `exeunt --help` needs numpy alone
 """
 
@@ -15,6 +16,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import exeunt
 from exeunt import cli
@@ -53,7 +55,7 @@ EXTRAS = {
 }
 
 
-HELPERS = ("control_ramps", "main", "progress")  # modules beside the verbs
+HELPERS = ("arguments", "control_ramps", "main", "progress")  # modules beside the verbs
 
 
 def verbs() -> list[str]:
@@ -73,10 +75,18 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name in verbs():
-        importlib.import_module(f"exeunt.cli.{name}").add_parser(subparsers)
+        _add_verb(subparsers, name)
     for verb in subparsers.choices.values():
         verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return top
+
+
+def _add_verb(subparsers: Any, name: str) -> None:
+    verb = importlib.import_module(f"exeunt.cli.{name}")
+    line, what, example = str(verb.__doc__).strip().split("\n\n")
+    parser = subparsers.add_parser(name, help=line.split(": ", 1)[1].rstrip("."), description=what, epilog=example)
+    verb.add_options(parser)
+    parser.set_defaults(run=verb.run)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

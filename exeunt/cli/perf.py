@@ -1,31 +1,29 @@
-"""`exeunt perf`: perf_analyzer against the early-exit model and the plain ensemble, joined with exits and loss."""
+"""`exeunt perf`: load-test a running server with perf_analyzer.
+
+Run Triton's perf_analyzer with replayed inputs against NAME and NAME_full of a running server, in turns at each level
+of load, and join what it measures with exits and loss from the controller's metrics. Writes perf.json, perf.md,
+perf.png and perf_analyzer's own files.
+
+Example: exeunt perf digits --replay replay.npz --concurrency 1:16:5 --rate 20:80:20
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from exeunt.cli.arguments import named_inputs
 from exeunt.contract import full_model
-from exeunt.errors import ConfigError, ServingError
+from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from exeunt.measuring.perf import PerfPlan
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "perf",
-        help="load-test a running server with perf_analyzer",
-        description="Run Triton's perf_analyzer with replayed inputs against NAME and NAME_full of a running server, "
-        "in turns at each level of load, and join what it measures with exits and loss from the controller's metrics. "
-        "Writes perf.json, perf.md, perf.png and perf_analyzer's own files.",
-        epilog="Example: exeunt perf digits --replay replay.npz --concurrency 1:16:5 --rate 20:80:20",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     add = parser.add_argument
     add("name", nargs="?", help="the bag, which is the public model's name")
     add("--url", default="grpc://127.0.0.1:8001", help="grpc://HOST:PORT or http://HOST:PORT (grpc://127.0.0.1:8001)")
@@ -38,7 +36,6 @@ def add_parser(subparsers: Any) -> None:
     add("--output", type=Path, default=Path("runs/perf"), help="folder for all files (runs/perf)")
     add("--json", action="store_true", help="print the report as JSON on stdout, progress on stderr")
     add("--fetch", action="store_true", help="only fetch perf_analyzer from PyPI into the cache, and say where it is")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,9 +61,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json)
     args.output.mkdir(parents=True, exist_ok=True)
     replay = args.output / "replay.json"
-    rows = write_replay(
-        _inputs(args.replay, args.url, args.name), replay, most=args.requests
-    )  # every run sees the whole mix
+    inputs = named_inputs(args.replay, lambda: _only_input(args.url, args.name))
+    rows = write_replay(inputs, replay, most=args.requests)  # every run sees the whole mix
     console.print(f"{rows} rows to replay, {len(plan.loads) * len(plan.models)} runs of {plan.requests} requests")
     runs = run_plan(plan, analyzer, replay, args.output, lambda line: console.print(f"  {line}", markup=False))
     report = save(plan, runs, args.output, str(analyzer.binary))
@@ -96,32 +92,12 @@ def _plan(args: argparse.Namespace) -> PerfPlan:
     return PerfPlan(args.name, models, tuple(loads), args.requests, protocol, address, args.metrics)
 
 
-def _inputs(path: Path, url: str, model: str) -> dict[str, np.ndarray]:
-    """Public input -> rows; a bare .npy is the model's one input, by the name that the server tells."""
-    from exeunt.cli.infer import read_inputs
-
-    loaded = read_inputs(path)
-    return loaded if isinstance(loaded, dict) else {_only_input(url, model): loaded}
-
-
 def _only_input(url: str, model: str) -> str:
-    from tritonclient import grpc, http
-    from tritonclient.utils import InferenceServerException
+    """Name of a model's one input, as the server tells."""
+    from exeunt_client.blocking import Client
 
-    from exeunt_client.protocol import Address, translate
-
-    address = Address.parse(url)
-    try:
-        if address.protocol == "grpc":
-            with grpc.InferenceServerClient(address.host, ssl=address.tls) as client:
-                names = [entry["name"] for entry in client.get_model_metadata(model, as_json=True)["inputs"]]
-        else:
-            with http.InferenceServerClient(address.host, ssl=address.tls) as client:
-                names = [entry["name"] for entry in client.get_model_metadata(model)["inputs"]]
-    except InferenceServerException as error:
-        raise translate(error, f"inputs of {model}") from error
-    except OSError as error:
-        raise ServingError(f"{url}: no server answers: {error}") from error
+    with Client(url, model) as client:
+        names = [tensor.name for tensor in client.signature.inputs]
     if len(names) != 1:
         raise ConfigError(f"{model} takes {', '.join(names)}; allowed: --replay FILE.npz with one array for each")
-    return str(names[0])
+    return names[0]

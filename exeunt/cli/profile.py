@@ -1,4 +1,11 @@
-"""`exeunt profile`: segment times on the hardware that serves, into the manifest."""
+"""`exeunt profile`: measure segments on a running server, and update the manifest's times.
+
+Run every segment and heads model of a bag on a running server that has no other load, take the times that Triton
+counted, and write them into the repository's manifest. What the bag has learnt stays. The server reads the new times at
+its next start.
+
+Example: exeunt profile model_repository --input images.npy --url grpc://127.0.0.1:8001
+"""
 
 from __future__ import annotations
 
@@ -8,27 +15,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exeunt.cli.arguments import add_bag, named_inputs
+
 if TYPE_CHECKING:
     from exeunt.manifest import Manifest
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "profile",
-        help="measure segments on a running server, and update the manifest's times",
-        description="Run every segment and heads model of a bag on a running server that has no other load, take the "
-        "times that Triton counted, and write them into the repository's manifest. What the bag has learnt stays. The "
-        "server reads the new times at its next start.",
-        epilog="Example: exeunt profile model_repository --input images.npy --url grpc://127.0.0.1:8001",
-    )
-    parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote, and that the server serves")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    add_bag(parser)
     parser.add_argument("--input", type=Path, required=True, help=".npy or .npz of real inputs")
-    parser.add_argument("--bag", help="which bag, where the repository holds several")
     parser.add_argument("--url", default="grpc://127.0.0.1:8001", help="the server (grpc://127.0.0.1:8001)")
     parser.add_argument("--dry-run", action="store_true", help="measure and show, write nothing")
     parser.add_argument("--json", action="store_true", help="print the times as JSON on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from exeunt.cli.infer import read_inputs
     from exeunt.contract import MANIFEST_FILE
     from exeunt.manifest import Manifest
     from exeunt.measuring.segment_times import measure, retimed
@@ -48,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     path = bag_of(args.repository, args.bag).folder / MANIFEST_FILE
     before = Manifest.load(path)  # as written, without what config.pbtxt overrides: it is written again
-    loaded = read_inputs(args.input)
-    inputs = loaded if isinstance(loaded, dict) else {before.inputs[0].name: loaded}
+    inputs = named_inputs(args.input, lambda: before.inputs[0].name)
     console = Console(stderr=True)
     with console.status(f"profile {before.bag}"):
         after = retimed(before, measure(args.url, before, inputs))
@@ -72,16 +69,13 @@ def _times(manifest: Manifest) -> dict[str, dict[int, float]]:
 
 
 def _table(before: Manifest, after: Manifest) -> Any:
-    from rich.table import Table
+    from exeunt.tables import table_of
 
     sizes = sorted(after.exits[-1].elapsed_us)
     shown = list(dict.fromkeys((sizes[0], sizes[-1])))
-    table = Table()
-    table.add_column("exit")
-    for size in shown:
-        table.add_column(f"batch {size}: by export, ms", justify="right")
-        table.add_column("on the server, ms", justify="right")
+    columns = [head for size in shown for head in (f"batch {size}: by export, ms", "on the server, ms")]
+    rows = []
     for number, (old, new) in enumerate(zip(before.exits, after.exits, strict=True)):
         cells = [f"{profile.elapsed_us[size] / 1000:.2f}" for size in shown for profile in (old, new)]
-        table.add_row(str(number) if number < len(after.exits) - 1 else "full ensemble", *cells)
-    return table
+        rows.append([str(number) if number < len(after.exits) - 1 else "full ensemble", *cells])
+    return table_of(["exit", *columns], rows)

@@ -1,4 +1,10 @@
-"""`exeunt replay`: recorded feedback through any tuner, offline."""
+"""`exeunt replay`: replay recorded feedback with other tuners.
+
+Answer recorded inputs again with other tuners, offline, by the server's own code: latency, loss, worst window, answers
+per exit, the tuner's time. A server records where `[exit] records_dir` names a folder.
+
+Example: exeunt replay records --tuner hill_climb,budget,static --max-loss 0.01 --plot replay.png
+"""
 
 from __future__ import annotations
 
@@ -18,15 +24,8 @@ if TYPE_CHECKING:
     from exeunt.replay.stream import VoteStream
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "replay",
-        help="replay recorded feedback with other tuners",
-        description="Answer recorded inputs again with other tuners, offline, by the server's own code: latency, loss, "
-        "worst window, answers per exit, the tuner's time. A server records where `[exit] records_dir` names a folder.",
-        epilog="Example: exeunt replay records --tuner hill_climb,budget,static --max-loss 0.01 --plot replay.png",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("records", type=Path, help="folder of a server's records, or one of its files")
     parser.add_argument(
         "--tuner",
@@ -48,7 +47,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seed", type=int, help="of the tuners' chance (default: the recorded one)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw latency and loss along the record")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -172,7 +170,7 @@ def _show(record: Record, max_loss: float, results: Sequence[ReplayResult], runs
     from exeunt.replay.tables import rich_table
 
     console = Console(width=None if sys.stdout.isatty() else 130)
-    title = f"{escape(record.about.bag)}: {len(record.decided)} rows replayed, promised loss {max_loss:.2%}"
+    title = f"{record.about.bag}: {len(record.decided)} rows replayed, promised loss {max_loss:.2%}"
     console.print(rich_table(results, title))
     for run_, agreement in list(zip(runs, _agreement(runs), strict=True))[1:]:
         console.print(f"{escape(run_.policy)}: {agreement:.2%} of the rows left where the record says")

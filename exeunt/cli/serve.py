@@ -1,4 +1,10 @@
-"""`exeunt serve`: a repository on a Triton server, until Ctrl-C."""
+"""`exeunt serve`: serve a model repository on Triton.
+
+Start the Triton server of the pip wheel on 127.0.0.1 over a model repository, show its models and addresses, and run
+until Ctrl-C or SIGTERM; then drain: answer what is in flight, refuse newcomers, stop.
+
+Example: exeunt serve model_repository --http-port 8000 --grpc-port 8001 --metrics-port 8002
+"""
 
 from __future__ import annotations
 
@@ -22,15 +28,8 @@ RUNTIMES = ("pip", "docker")
 MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 600.0  # more often than that, something is wrong that a restart does not cure
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "serve",
-        help="serve a model repository on Triton",
-        description="Start the Triton server of the pip wheel on 127.0.0.1 over a model repository, show its models "
-        "and addresses, and run until Ctrl-C or SIGTERM; then drain: answer what is in flight, refuse newcomers, stop.",
-        epilog="Example: exeunt serve model_repository --http-port 8000 --grpc-port 8001 --metrics-port 8002",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("repository", type=Path, help="folder that `exeunt export` wrote")
     parser.add_argument("--runtime", choices=RUNTIMES, default="pip", help="where the server runs (default: pip)")
     for kind in ("http", "grpc", "metrics"):
@@ -52,7 +51,6 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--no-restart", action="store_true", help="end, instead of starting again, if a process dies")
     parser.add_argument("--json", action="store_true", help="one JSON object per line: ready, then stopped")
-    parser.set_defaults(run=run)
 
 
 def slots(text: str) -> int:

@@ -1,4 +1,10 @@
-"""`exeunt watch`: a running bag in the terminal, once a second, from its status file."""
+"""`exeunt watch`: watch a running server in the terminal.
+
+Show once a second who leaves where, how many, and whether the promise is kept, from the status file in the server's
+state_dir. Ctrl-C ends. Into a pipe or a file it prints one view below the other.
+
+Example: exeunt watch digits --looks 60 > minute.txt
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,9 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from exeunt.cli.arguments import add_running_bag, state_dir_of
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,22 +26,11 @@ STALE_S = 5.0  # a running server writes its status each second
 BAR_CELLS = 30
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "watch",
-        help="watch a running server in the terminal",
-        description="Show once a second who leaves where, how many, and whether the promise is kept, from the status "
-        "file in the server's state_dir. Ctrl-C ends. Into a pipe or a file it prints one view below the other.",
-        epilog="Example: exeunt watch digits --looks 60 > minute.txt",
-    )
-    parser.add_argument("name", help="name of the bag")
-    parser.add_argument(
-        "--state-dir", type=Path, help="the server's (default: $EXEUNT_STATE_DIR or ~/.local/state/exeunt)"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    add_running_bag(parser)
     parser.add_argument("--every-s", type=float, default=1.0, help="seconds between two looks (1)")
     parser.add_argument("--looks", type=int, default=0, help="end after so many looks (0: never)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,11 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from exeunt.hosting.state_files import default_state_dir
-
     if not args.every_s > 0:
         raise ConfigError(f"--every-s {args.every_s:g}; allowed: a number above 0")
-    views = _views(args, args.state_dir or default_state_dir())
+    views = _views(args, state_dir_of(args))
     console = Console()
     if not console.is_terminal:  # a pipe or a file: one view below the other, and no later than it was seen
         for seen in views:
@@ -88,9 +82,9 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
         unix_s: the present time.
     """
     from rich.console import Group
-    from rich.markup import escape
-    from rich.table import Table
     from rich.text import Text
+
+    from exeunt.tables import table_of
 
     age_s = unix_s - now.written_unix_s
     head = Text.assemble((now.bag, "bold"), f"  {now.tuner}, up {now.written_unix_s - now.started_unix_s:.0f} s  ")
@@ -99,11 +93,8 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
     passed_s = max(now.written_unix_s - earlier.written_unix_s, 1e-9)
     fresh = sum(_rows(now)) - sum(_rows(earlier))
     rate = f"{fresh / passed_s:.1f} rows/s" if passed_s > 1e-6 else "..."
-    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
-    for column in ("exit", "offered", "threshold", "answers", "share", ""):
-        table.add_column(column, justify="left" if column == "" else "right")
-    for exit_ in range(now.exits):
-        table.add_row(*map(escape, _line(now, exit_)))
+    columns = ("exit", "offered", "threshold", "answers", "share", "")
+    table = table_of(columns, [_line(now, exit_) for exit_ in range(now.exits)], left=("",))
     load = f"{rate}, {now.tickets_in_flight} batches in flight, {now.waiting_rows} rows waiting"
     return Group(head, load, promise(now), table)
 

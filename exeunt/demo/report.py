@@ -22,6 +22,7 @@ from exeunt.measuring.plots import Course, run_picture
 from exeunt.measuring.summary import Summary
 from exeunt.measuring.tables import accuracy_table, exits_table, latency_table, percent
 from exeunt.settings import Settings
+from exeunt.tables import table_of
 
 
 @dataclass(slots=True)
@@ -119,17 +120,12 @@ def draw(measured: Measured, path: Path) -> None:
 
 
 def _time_table(lines: Sequence[Line]) -> Table:
-    from rich.box import SIMPLE_HEAD
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("model: its work", no_wrap=True)
-    for name in ("runs", "in server", "alone", "queueing", "copying"):
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = []
     for line in lines:
         alone = "-" if line.profile_ms is None else f"{line.profile_ms:.2f}"
         numbers = (f"{line.runs:.1f}", f"{line.infer_ms:.2f}", alone, f"{line.queue_ms:.2f}", f"{line.copy_ms:.2f}")
-        table.add_row(f"{line.public}: {line.group}", *numbers)
-    return table
+        rows.append((f"{line.public}: {line.group}", *numbers))
+    return table_of(("model: its work", "runs", "in server", "alone", "queueing", "copying"), rows)
 
 
 def _in_words(measured: Measured) -> list[str]:

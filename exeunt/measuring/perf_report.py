@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import exeunt
 from exeunt.measuring.perf import PerfPlan, PerfRun
+from exeunt.tables import table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,28 +22,18 @@ _SHORT = {"concurrency": "in flight", "rate": "/s sent"}
 
 def table(runs: Sequence[PerfRun]) -> Table:
     """One line per run."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    made = Table()
-    for column in ("model", "load"):
-        made.add_column(column)
-    for column in ("req/s", "p50 ms", "p95 ms", "p99 ms", "early", "loss", "failed"):
-        made.add_column(column, justify="right")
+    rows = []
     for run in runs:
-        load = f"{run.level:g} {_SHORT[run.kind]}"
-        times = [f"{run.latency_ms[name]:.1f}" for name in ("p50", "p95", "p99")]
-        early, loss = _early(run), run.loss
-        made.add_row(
-            escape(run.model),
-            load,
-            f"{run.throughput:.1f}",
-            *times,
-            "" if early is None else f"{early:.1%}",
-            "" if loss is None else f"{loss:.2%}",
-            str(run.failed),
-        )
-    return made
+        early = _early(run)
+        shares = ("" if early is None else f"{early:.1%}", "" if run.loss is None else f"{run.loss:.2%}")
+        rows.append((run.model, f"{run.level:g} {_SHORT[run.kind]}", *_numbers(run), *shares, str(run.failed)))
+    columns = ("model", "load", "req/s", "p50 ms", "p95 ms", "p99 ms", "early", "loss", "failed")
+    return table_of(columns, rows, left=("model", "load"))
+
+
+def _numbers(run: PerfRun) -> list[str]:
+    """Throughput and latency."""
+    return [f"{number:.1f}" for number in (run.throughput, *(run.latency_ms[name] for name in ("p50", "p95", "p99")))]
 
 
 def markdown(runs: Sequence[PerfRun]) -> str:
@@ -52,9 +43,7 @@ def markdown(runs: Sequence[PerfRun]) -> str:
     for run in runs:
         exits = " / ".join(f"{share:.0%}" for share in run.exits.values())
         loss = "" if run.loss is None else f"{run.loss:.2%}"
-        times = [f"{run.latency_ms[name]:.1f}" for name in ("p50", "p95", "p99")]
-        load = f"{run.level:g} {_KINDS[run.kind]}"
-        lines.append([run.model, load, f"{run.throughput:.1f}", *times, exits, loss, str(run.failed)])
+        lines.append([run.model, f"{run.level:g} {_KINDS[run.kind]}", *_numbers(run), exits, loss, str(run.failed)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 

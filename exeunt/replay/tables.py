@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from exeunt.replay.run import ReplayResult
+from exeunt.tables import table_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,14 +42,8 @@ def _promise(result: ReplayResult) -> str:
 
 def rich_table(results: Sequence[ReplayResult], title: str) -> Table:
     """The results of one stream for the terminal."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), title_justify="left", header_style="bold")
-    for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
-    for result in results:
-        line = cells(result)
-        style = "red" if line[5].startswith("passed") else None
-        table.add_row(*map(escape, line), style=style)  # "policy [gold]" is no markup
+    lines = [cells(result) for result in results]
+    table = table_of(COLUMNS, lines, title=title)
+    for row, line in zip(table.rows, lines, strict=True):
+        row.style = "red" if line[COLUMNS.index("promise")].startswith("passed") else None
     return table

@@ -23,8 +23,10 @@ def verb(monkeypatch):
         def __init__(self, error):
             self.error = error
 
-        def add_parser(self, subparsers):
-            subparsers.add_parser("fail").set_defaults(run=self.run)
+        __doc__ = "`exeunt fail`: fail.\n\nRaise an error.\n\nExample: exeunt fail"
+
+        def add_options(self, parser):
+            pass
 
         def run(self, args):
             raise self.error

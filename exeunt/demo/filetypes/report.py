@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 import exeunt
@@ -19,6 +17,7 @@ from exeunt.demo.filetypes.measure import FileMeasured, LoadPart
 from exeunt.demo.filetypes.members import best_member
 from exeunt.measuring.summary import stream_labels
 from exeunt.measuring.tables import accuracy_table, exits_table, latency_table, percent
+from exeunt.tables import table_of
 
 MACHINE_PER_HOUR = 0.0816  # dollars: a rented machine of two cores (m7g.large, us-east-1, June 2026)
 MOST_TYPES = 12
@@ -116,40 +115,33 @@ def save(measured: FileMeasured, path: Path) -> None:
 
 
 def _closed_table(measured: FileMeasured) -> Table:
-    table = _table("model", f"files/s, {measured.closed[0].callers} callers", "p50 ms", "$ per 1000 answers")
+    rows = []
     for loop in measured.closed:
         dollars = MACHINE_PER_HOUR / 3600 / loop.rows_per_s * 1000
-        table.add_row(loop.model, f"{loop.rows_per_s:.1f}", f"{loop.p50_ms:.1f}", f"{dollars:.5f}")
-    return table
+        rows.append((loop.model, f"{loop.rows_per_s:.1f}", f"{loop.p50_ms:.1f}", f"{dollars:.5f}"))
+    callers = measured.closed[0].callers
+    return table_of(("model", f"files/s, {callers} callers", "p50 ms", "$ per 1000 answers"), rows)
 
 
 def _throughput_table(measured: FileMeasured) -> Table:
-    table = _table("model", "files/s", "ratio", "p99 ms", "p99 ms at the next")
     plain = measured.throughput[1].rate_per_s
+    rows = []
     for found in measured.throughput:
         p99_ms = [f"{p99:.0f}" for _, p99 in found.tried]
         kept = sum(rate <= found.rate_per_s for rate, _ in found.tried)
         there, beyond = (p99_ms[place] if 0 <= place < len(p99_ms) else "-" for place in (kept - 1, kept))
         ratio = f"{found.rate_per_s / plain:.1f}" if plain else "-"
-        table.add_row(found.model, f"{found.rate_per_s:.1f}", ratio, there, beyond)
-    return table
+        rows.append((found.model, f"{found.rate_per_s:.1f}", ratio, there, beyond))
+    return table_of(("model", "files/s", "ratio", "p99 ms", "p99 ms at the next"), rows)
 
 
 def _types_table(part: LoadPart, labels: tuple[str, ...]) -> Table:
     models = [summary.model for summary in part.summaries]
-    table = _table("type", "files", *models)
     found = {model: stream_labels(part.run.outcomes[model]) for model in models}
     numbers, counts = np.unique(part.stream.truth, return_counts=True)
+    rows = []
     for place in np.argsort(-counts, kind="stable")[:MOST_TYPES]:
         here = part.stream.truth == numbers[place]
         shares = [percent(float((found[model][here] == numbers[place]).mean())) for model in models]
-        table.add_row(escape(labels[numbers[place]]), str(counts[place]), *shares)
-    return table
-
-
-def _table(left: str, *right: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column(left, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+        rows.append((labels[numbers[place]], str(counts[place]), *shares))
+    return table_of(("type", "files", *models), rows)
