@@ -60,6 +60,10 @@ class Member:
         """Number of segments; at this depth the member has finished."""
         return len(self.segments)
 
+    def total_us(self, batch: int = 1) -> float:
+        """Time of all its segments at a profiled batch size."""
+        return sum(segment.cost_us[batch] for segment in self.segments)
+
 
 @dataclass(frozen=True, slots=True)
 class Exit:

@@ -39,6 +39,7 @@ EXTRAS = {
     "geventhttpclient": "client",
     "google": "client",
     "grpc": "client",
+    "jinja2": "export",
     "PIL": "export",
     "matplotlib": "plot",
     "onnx": "export",

@@ -132,7 +132,7 @@ def _quantised(
                 bytes_before=before[name].weight_bytes,
                 bytes_after=onnxfiles.weight_bytes(measured.member.model),
                 us_before=before[name].total_us,
-                us_after=sum(segment.cost_us[1] for segment in exported.segments),
+                us_after=exported.total_us(),
             )
         )
     return tuple(found)
