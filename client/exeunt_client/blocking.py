@@ -5,23 +5,21 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
 from tritonclient import grpc, http
-from tritonclient.utils import InferenceServerException
 
 from exeunt_client.answers import Answer, Answers
-from exeunt_client.errors import ServingError
 from exeunt_client.options import NO_OPTIONS, RequestOptions
-from exeunt_client.protocol import NOT_HTTP, Address, Inputs, Signature, decode, encode, requested, translate
-from exeunt_client.streaming import HEADERS, Part, check_grpc, part_of, request_of
+from exeunt_client.protocol import Inputs, Signature, decode
+from exeunt_client.shared import BaseClient
+from exeunt_client.streaming import HEADERS, Part, part_of
 
 
-class Client:
+class Client(BaseClient):
     """Asks one model of a server.
 
     with Client("grpc://127.0.0.1:8001", "digits") as client:
@@ -39,17 +37,16 @@ class Client:
         ServingError: no server answers there.
     """
 
+    http_errors = (HTTPParseError, OSError)
+
     def __init__(self, url: str, model: str, labels: Sequence[str] | None = None, timeout_s: float = 60.0) -> None:
-        self._address = Address.parse(url)
-        self._model = model
-        self._timeout_s = timeout_s
-        self._what = f"model {model!r} at {url}"
+        super().__init__(url, model, labels, timeout_s)
         self._local = threading.local()  # tritonclient's HTTP client is bound to the thread that made it
-        self._shared = self._grpc() if self._address.protocol == "grpc" else None
+        self._shared = self._grpc() if self._speaks_grpc else None
         try:
             with self._translated():
                 self.signature = self._describe()
-            self._labels = self.signature.names(labels)
+            self._labels = self.signature.names(self._given_labels)
         except BaseException:
             self.close()  # nobody else can: the garbage collector would, in whatever thread it runs
             raise
@@ -68,13 +65,7 @@ class Client:
         """
         named = self.signature.named(inputs)
         with self._translated():
-            result = self._connection().infer(
-                self._model,
-                encode(self._protocol, named),
-                outputs=requested(self._protocol, self.signature.outputs),
-                parameters=options.parameters() or None,
-                **({"client_timeout": self._timeout_s} if self._shared is not None else {}),
-            )
+            result = self._connection().infer(**self._request(named, self.signature, options))
         return Answers.from_outputs(decode(result, self.signature.outputs), self._labels)
 
     def ask(self, inputs: Inputs, options: RequestOptions = NO_OPTIONS) -> Answer:
@@ -104,8 +95,7 @@ class Client:
             OverloadedError: the server takes no newcomers now.
             ServingError: the server failed or cannot be reached; rows that came before are right.
         """
-        check_grpc(self._address)
-        request = request_of(self._model, self.signature.named(inputs), self.signature.outputs, options)
+        request = self._stream_request(self.signature.named(inputs), self.signature, options)
         responses: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         connection = self._grpc()  # tritonclient has one stream for each connection
         try:
@@ -141,10 +131,6 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    @property
-    def _protocol(self) -> ModuleType:
-        return grpc if self._address.protocol == "grpc" else http
-
     def _grpc(self) -> Any:
         return grpc.InferenceServerClient(self._address.host, ssl=self._address.tls)
 
@@ -162,17 +148,9 @@ class Client:
 
     def _describe(self) -> Signature:
         connection = self._connection()
-        as_json = {"as_json": True} if self._shared is not None else {}
-        metadata = connection.get_model_metadata(self._model, **as_json)
-        return Signature.from_server(metadata, connection.get_model_config(self._model, **as_json))
+        metadata = connection.get_model_metadata(self._model, **self._as_json)
+        return Signature.from_server(metadata, connection.get_model_config(self._model, **self._as_json))
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except InferenceServerException as error:
-            raise translate(error, self._what) from error
-        except (HTTPConnectionClosed, OSError) as error:  # of the HTTP client
-            raise ServingError(f"{self._what}: no server answers: {error}") from error
-        except HTTPParseError as error:
-            raise ServingError(f"{self._what}: {NOT_HTTP}") from error
+    @staticmethod
+    def _is_no_http(error: Exception) -> bool:
+        return isinstance(error, HTTPParseError) and not isinstance(error, HTTPConnectionClosed)

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tritonclient import grpc
 
 from exeunt_client.answers import Answers
-from exeunt_client.contract import ROW, stream_model
-from exeunt_client.errors import RequestError
-from exeunt_client.options import RequestOptions
-from exeunt_client.protocol import Address, decode, encode, requested
+from exeunt_client.contract import ROW
+from exeunt_client.protocol import decode
 
 FINAL = "triton_final_response"
 HEADERS = {"triton_grpc_error": "true"}  # errors come with their status, as those of plain requests do
@@ -32,25 +29,6 @@ class Part:
     answers: Answers
 
 
-def request_of(
-    model: str, inputs: dict[str, np.ndarray], outputs: Sequence[str], options: RequestOptions
-) -> dict[str, Any]:
-    """Arguments of tritonclient's streaming calls.
-
-    Args:
-        model: the public model, NAME.
-        inputs: checked inputs by name.
-        outputs: of the public model.
-        options: what the request asks of the exits.
-    """
-    return {
-        "model_name": stream_model(model),
-        "inputs": encode(grpc, inputs),
-        "outputs": requested(grpc, [*outputs, ROW]),
-        "parameters": options.parameters() or None,
-    }
-
-
 def part_of(result: Any, outputs: Sequence[str], labels: tuple[str, ...]) -> tuple[Part | None, bool]:
     """A response of a stream: its rows, None where it brings none, and whether it is the last."""
     last = result.get_response().parameters[FINAL].bool_param
@@ -59,9 +37,3 @@ def part_of(result: Any, outputs: Sequence[str], labels: tuple[str, ...]) -> tup
         return None, last
     rows = arrays.pop(ROW).reshape(-1)
     return Part(rows, Answers.from_outputs(arrays, labels)), last
-
-
-def check_grpc(address: Address) -> None:
-    """Raise RequestError unless the client talks gRPC: an HTTP request has one response."""
-    if address.protocol != "grpc":
-        raise RequestError("stream needs gRPC: make the client with a grpc:// url (Triton's usual port is 8001)")
