@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exeunt.replay.plots import COLOURS, new_figure, save_figure
+from exeunt.figures import new_figure, save_figure
+from exeunt.replay.plots import COLOURS
 from exeunt.replay.run import ReplayResult
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import numpy as np
 from exeunt.costing.answers import AnswerMix
 from exeunt.costing.deployments import break_even_per_s, carried_per_s
 from exeunt.costing.prices import Prices
+from exeunt.figures import new_figure, save_figure
 
 RATES_PER_S = np.geomspace(0.05, 500.0, 60)
 
@@ -21,12 +22,7 @@ def draw(ways: dict[str, AnswerMix], prices: Prices, path: Path) -> None:
         prices: of both.
         path: of the PNG.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 4.5), constrained_layout=True)
+    figure, axes = new_figure(1, 1, (8, 4.5))
     for (name, mix), colour in zip(ways.items(), ("0.45", "tab:blue", "tab:green", "tab:orange"), strict=False):
         room = carried_per_s(mix, prices.machine.cores)
         machines = np.ceil(RATES_PER_S / room)
@@ -41,5 +37,4 @@ def draw(ways: dict[str, AnswerMix], prices: Prices, path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="requests per second", ylabel="dollars per 1000 answers")
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3, which="both", linewidth=0.4)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save_figure(figure, path, 150)

@@ -11,6 +11,7 @@ import numpy as np
 
 from exeunt.errors import ConfigError, ServingError
 from exeunt.manifest import Manifest
+from exeunt.onnxruntime_errors import onnxruntime_errors
 
 CPU = "CPUExecutionProvider"
 WEIGHTS_SUFFIX = ".data"  # beside an ONNX file, as the export names the file of large weights
@@ -40,7 +41,7 @@ class Session:
         self.model = path.stem
         if not path.is_file():
             raise ConfigError(f'{path}: no such file; export the bag with mode = "engine"')
-        self._errors = _errors()
+        self._errors = onnxruntime_errors()
         self._open = partial(self._opened, path, intra_op_threads, [_with_options(provider) for provider in providers])
         on_cpu = _name(providers[0]) == CPU
         self.packs_later = on_cpu and path.with_name(f"{path.name}{WEIGHTS_SUFFIX}").is_file()
@@ -159,11 +160,3 @@ def share_memory() -> None:
     ort = _onnxruntime()
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(info, None)
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises: its own classes have no common base."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    own = [member for member in vars(state).values() if isinstance(member, type) and issubclass(member, Exception)]
-    return (*own, RuntimeError, ValueError, TypeError, MemoryError)

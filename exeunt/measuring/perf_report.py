@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import exeunt
+from exeunt.figures import new_figure, save_figure
 from exeunt.measuring.perf import PerfPlan, PerfRun
 from exeunt.tables import table_of
 
@@ -78,18 +79,13 @@ def save(plan: PerfPlan, runs: Sequence[PerfRun], folder: Path, analyzer: str) -
 
 def draw(runs: Sequence[PerfRun], bag: str, path: Path) -> None:
     """Picture: latency against throughput for each model and kind of load, and the exits by level."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     kinds = list(dict.fromkeys(run.kind for run in runs))
-    figure = Figure(figsize=(11, 3.8 * len(kinds)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(kinds), 2, squeeze=False)
+    figure, axes = new_figure(len(kinds), 2, (11, 3.8 * len(kinds)), squeeze=False)
     for kind, (left, right) in zip(kinds, axes, strict=True):
         chosen = [run for run in runs if run.kind == kind]
         _draw_latency(left, chosen, kind)
         _draw_exits(right, [run for run in chosen if run.model == bag], kind)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
 
 
 def _draw_latency(axes: Axes, runs: Sequence[PerfRun], kind: str) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exeunt.contract import Reason
+from exeunt.figures import INK, new_figure, save_figure, without_frame
 from exeunt.measuring.load import LoadRun, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_GROUND, _INK = "#ffffff", "#333333"
 _MODELS = ("#0b6e99", "#c4572b", "#6b7a3a", "#7a4f8f", "#444444")  # kept apart in print and by the colour-blind
 _LATE = {
     Reason.LOSSLESS: ("lossless", "#33638d"),
@@ -77,19 +77,14 @@ def run_picture(
         max_loss: promised loss, drawn as a line.
         difficulty: float [stream rows], drawn beside the loss.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.2 + 4.2 * len(courses)), dpi=150, facecolor=_GROUND, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1 + 2 * len(courses), 1, squeeze=False)[:, 0]
-    figure.suptitle(title, color=_INK)
+    figure, grid = new_figure(1 + 2 * len(courses), 1, (9, 3.2 + 4.2 * len(courses)), squeeze=False)
+    axes = grid[:, 0]
+    figure.suptitle(title, color=INK)
     draw_latency(axes[0], run)
     for number, (model, course) in enumerate(courses.items()):
         draw_exits(axes[1 + 2 * number], course, model)
         draw_loss(axes[2 + 2 * number], course, max_loss, difficulty)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save_figure(figure, path, 150)
 
 
 def draw_latency(axes: Axes, run: LoadRun) -> None:
@@ -141,7 +136,7 @@ def draw_loss(axes: Axes, course: Course, max_loss: float | None, difficulty: np
     since_start = np.cumsum(course.lost) / np.arange(1, len(course.lost) + 1)
     newest = f"newest {min(_WINDOW_ROWS, len(course.lost))} rows"
     axes.plot(course.stream_s, moving_mean(course.lost), color=_MODELS[1], linewidth=1, label=newest)
-    axes.plot(course.stream_s, since_start, color=_INK, linewidth=1.5, label="since the start")
+    axes.plot(course.stream_s, since_start, color=INK, linewidth=1.5, label="since the start")
     if max_loss is not None:
         axes.axhline(max_loss, color=_MODELS[0], linestyle="--", linewidth=1, label="max_loss")
     axes.set(xlabel="time in the stream, s", ylabel="loss", xlim=(course.stream_s[0], course.stream_s[-1]))
@@ -168,6 +163,6 @@ def moving_mean(chosen: np.ndarray, window_rows: int = _WINDOW_ROWS) -> np.ndarr
 
 
 def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
+    without_frame(axes)
     axes.grid(axis="y", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from exeunt.figures import new_figure, save_figure
 from exeunt.manifest import Costs
 from exeunt.replay.run import ReplayRun, losses_of
 from exeunt.replay.stream import VoteStream
@@ -39,17 +40,3 @@ def plot_course(stream: VoteStream, runs: Sequence[ReplayRun], costs: Costs, max
 def _moving_mean(values: np.ndarray, window: int) -> np.ndarray:
     summed = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     return (summed[window:] - summed[:-window]) / window
-
-
-def new_figure(down: int, across: int, inches: tuple[float, float], **options: Any) -> Any:
-    """A figure and its axes."""
-    from matplotlib.figure import Figure  # not pyplot: no display, no global state
-
-    figure = Figure(figsize=inches, layout="constrained")
-    return figure, figure.subplots(down, across, **options)
-
-
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure to `path`; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from exeunt.errors import ConfigError, ServingError
 from exeunt.serving.bags import bag_names
 from exeunt.serving.checks.response_cache import refuse_response_caches
-from exeunt.serving.launch import HOST, Ports, choose_ports
+from exeunt.serving.launch import HOST, Ports, RunningServer, choose_ports
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -31,31 +31,12 @@ USER_ID = 1000  # triton-server in NVIDIA's images
 NVIDIA = "nvidia"
 
 
-class DockerServer:
-    """A running container; the same words as `pip_server.Server`.
-
-    Attributes:
-        name: of the container.
-        http_url: "127.0.0.1:PORT"; likewise `grpc_url`.
-        ports: of HTTP, gRPC and metrics.
-        metrics_url: "http://127.0.0.1:PORT/metrics".
-        log: where its output is written when it stops or fails.
-        state_dir: folder mounted as its state.
-        pid: process id on this host.
-        models: names of the bags it serves.
-        drained: after the stop, whether every exit controller was empty.
-    """
+class DockerServer(RunningServer):
+    """A running container; `models` are its bags, and `log` is written when it stops or fails."""
 
     def __init__(self, container: Container, ports: Ports, log: Path, state_dir: Path, models: list[str]) -> None:
-        self.name = str(container.name)
-        self.http_url = f"{HOST}:{ports.http}"
-        self.grpc_url = f"{HOST}:{ports.grpc}"
-        self.ports = (ports.http, ports.grpc, ports.metrics)
-        self.metrics_url = f"http://{HOST}:{ports.metrics}/metrics"
-        self.log = log
-        self.state_dir = state_dir
+        super().__init__(str(container.name), ports, log, state_dir)
         self.models = models
-        self.drained = False
         self._container = container
         self._removed = False
 
@@ -100,10 +81,9 @@ class DockerServer:
                 raise self.failure(f"container {self.name} was not healthy after {deadline_s:g} s")
             time.sleep(0.5)
 
-    def failure(self, what: str) -> ServingError:
-        """An error that shows the container's last words."""
-        lines = "\n".join(f"  {line}" for line in self._keep_log()[-15:])
-        return ServingError(f"{what}:\n{lines}\nwhole log: {self.log}")
+    def last_lines(self) -> list[str]:
+        """The container's last words."""
+        return self._keep_log()[-15:]
 
     def stop(self) -> None:
         """SIGTERM, on which the supervisor drains; kill after STOP_S; remove. Nothing where `kill` was before."""

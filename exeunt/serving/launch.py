@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from exeunt.errors import ConfigError
+from exeunt.errors import ConfigError, ServingError
 
 HOST = "127.0.0.1"
 SHM_REGION_BYTES = 2**20  # the Python backend's default for one process; it grows with the batches
@@ -25,6 +25,42 @@ class Ports:
     http: int
     grpc: int
     metrics: int
+
+
+class RunningServer:
+    """A server that was started here, whatever runs it.
+
+    Attributes:
+        name: its unique id, or that of its container.
+        http_url: "127.0.0.1:PORT", as tritonclient.http takes it.
+        grpc_url: "127.0.0.1:PORT", as tritonclient.grpc takes it.
+        ports: of HTTP, gRPC and metrics.
+        metrics_url: "http://127.0.0.1:PORT/metrics".
+        log: file of its output.
+        state_dir: folder of what its bags have learnt.
+        models: names of what it serves.
+        drained: after the stop, whether every exit controller said that nothing was in flight any more.
+    """
+
+    def __init__(self, name: str, ports: Ports, log: Path, state_dir: Path) -> None:
+        self.name = name
+        self.http_url = f"{HOST}:{ports.http}"
+        self.grpc_url = f"{HOST}:{ports.grpc}"
+        self.ports = (ports.http, ports.grpc, ports.metrics)
+        self.metrics_url = f"http://{HOST}:{ports.metrics}/metrics"
+        self.log = log
+        self.state_dir = state_dir
+        self.models: list[str] = []
+        self.drained = False
+
+    def last_lines(self) -> list[str]:
+        """What its output says of a failure."""
+        raise NotImplementedError
+
+    def failure(self, what: str) -> ServingError:
+        """An error that shows what the output says."""
+        lines = "\n".join(f"  {line}" for line in self.last_lines())
+        return ServingError(f"{what}:\n{lines}\nwhole log: {self.log}")
 
 
 def check_shared_memory(models: int, folder: Path = Path("/dev/shm")) -> None:

@@ -7,19 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from exeunt.errors import ConfigError, ServingError
+from exeunt.onnxruntime_errors import onnxruntime_errors
 from exeunt.serving.checks.onnx_contract import ModelConfig, check_contract, onnx_ports
 
 Tensors = dict[str, np.ndarray]
 THREAD_PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count")  # the native backend's names
-# onnxruntime's exceptions have no common base class of their own
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    *(value for value in vars(ort_state).values() if isinstance(value, type) and issubclass(value, Exception)),
-    RuntimeError,
-    ValueError,
-)
 
 
 class OnnxFileError(ConfigError):
@@ -45,7 +39,7 @@ def open_session(
         setattr(options, key.replace("_thread_count", "_num_threads"), count)
     try:
         return ort.InferenceSession(str(path), options, providers=_providers(device_id))
-    except ORT_ERRORS as error:
+    except onnxruntime_errors() as error:
         raise OnnxFileError(f"cannot be loaded: {_first_line(error)}") from None
 
 
@@ -84,7 +78,7 @@ class OnnxModel:
         """
         try:
             found = self._session.run(list(wanted), dict(inputs))
-        except ORT_ERRORS as error:
+        except onnxruntime_errors() as error:
             raise ServingError(f"model {self._config.name!r} failed: {_first_line(error)}") from None
         return dict(zip(wanted, found, strict=True))
 

@@ -21,7 +21,7 @@ from exeunt.serving.backends import assemble, environment, find_wheel
 from exeunt.serving.bags import ServedBag, named_state_dir, served_bags
 from exeunt.serving.checks.response_cache import refuse_response_caches
 from exeunt.serving.drain import Drain, hold
-from exeunt.serving.launch import HOST, Ports, check_shared_memory, choose_ports, command
+from exeunt.serving.launch import Ports, RunningServer, check_shared_memory, choose_ports, command
 from exeunt.serving.processes import Reaper, tied_to_us
 from exeunt.serving.read_ahead import read_ahead
 from exeunt.serving.repository import model_folders
@@ -34,41 +34,18 @@ _TAKEN = "already in use"
 PATIENCE = Patience(probe_every_s=5.0, probe_timeout_s=10.0, probe_failures=2)  # who hangs is found in half a minute
 
 
-class Server:
-    """A tritonserver that `serve` started.
+class Server(RunningServer):
+    """A tritonserver that `serve` started; `models` are those that are ready, sorted, once it is ready.
 
     Attributes:
-        name: its unique id.
-        http_url: "127.0.0.1:PORT", as tritonclient.http takes it.
-        grpc_url: "127.0.0.1:PORT", as tritonclient.grpc takes it.
-        ports: of HTTP, gRPC and metrics.
-        metrics_url: "http://127.0.0.1:PORT/metrics".
-        log: file of its output.
-        state_dir: EXEUNT_STATE_DIR of its backends.
         pid: process id; also the id of its process group and session.
-        models: names of the models that are ready, sorted; set once it is ready.
-        drained: after `stop`, whether every exit controller said that nothing was in flight any more.
     """
 
     def __init__(
-        self,
-        supervisor: Supervisor,
-        name: str,
-        ports: Ports,
-        log: Path,
-        state_dir: Path,
-        folder: Path,
+        self, supervisor: Supervisor, name: str, ports: Ports, log: Path, state_dir: Path, folder: Path
     ) -> None:
-        self.name = name
-        self.http_url = f"{HOST}:{ports.http}"
-        self.grpc_url = f"{HOST}:{ports.grpc}"
-        self.ports = (ports.http, ports.grpc, ports.metrics)
-        self.metrics_url = f"http://{HOST}:{ports.metrics}/metrics"
-        self.log = log
-        self.state_dir = state_dir
+        super().__init__(name, ports, log, state_dir)
         self.pid = supervisor.pid
-        self.models: list[str] = []
-        self.drained = False
         self._supervisor = supervisor
         self._reaper = Reaper(supervisor.pid, name, folder)
 
@@ -88,10 +65,9 @@ class Server:
         """
         raise self.failure(self._supervisor.watch(self.http_url, bags, PATIENCE, say, threading.Event()))
 
-    def failure(self, what: str) -> ServingError:
-        """An error that shows the log's error lines first."""
-        lines = "\n".join(f"  {line}" for line in error_lines(self.log))
-        return ServingError(f"{what}:\n{lines}\nwhole log: {self.log}")
+    def last_lines(self) -> list[str]:
+        """The log's error lines."""
+        return error_lines(self.log)
 
     def stop(self) -> None:
         """Drain, then end; see `Supervisor.stop`."""

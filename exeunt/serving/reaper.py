@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from exeunt.serving.processes import kill_group, members
+from exeunt.serving.processes import kill_group, members, remove_shared_memory
 
 PATIENCE_S = 5.0  # Triton gets SIGTERM when its supervisor ends; what it can still finish, it may
 
@@ -20,8 +20,7 @@ def main() -> None:
     while members(group) and time.monotonic() < end_s:
         time.sleep(0.1)
     kill_group(group)
-    for region in Path("/dev/shm").glob(f"*{name}*"):
-        region.unlink(missing_ok=True)
+    remove_shared_memory(name)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -28,7 +28,7 @@ from exeunt.serving.farewell import Farewell
 from exeunt.serving.health import LEAVING, Health
 from exeunt.serving.launch import EXIT_TIMEOUT_S
 from exeunt.serving.probe import probe
-from exeunt.serving.processes import kill_group
+from exeunt.serving.processes import kill_group, remove_shared_memory
 from exeunt.serving.watch import Watch
 
 SETTLE_S = 0.3  # between the controllers' last answers and the kill: they are still on their way to the clients
@@ -193,7 +193,6 @@ class Supervisor:
         left = kill_group(self.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
-        for region in Path("/dev/shm").glob(f"*{self._name}*"):
-            region.unlink(missing_ok=True)
+        remove_shared_memory(self._name)
         if left:
             raise ServingError(f"processes {left} of {self._name} do not end")

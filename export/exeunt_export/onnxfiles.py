@@ -17,6 +17,7 @@ import onnxruntime as ort
 
 from exeunt.engine.sessions import WEIGHTS_SUFFIX, share_memory
 from exeunt.errors import ConfigError
+from exeunt.onnxruntime_errors import onnxruntime_errors
 from exeunt_export.mapped import let_go
 
 OPSET = 18  # of models built here; every onnxruntime backend since 2023 runs it
@@ -123,7 +124,7 @@ def open_session(
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except _ORT_ERRORS as error:
+    except onnxruntime_errors() as error:
         raise ConfigError(f"{path}: onnxruntime cannot open this model: {first_line(error)}") from None
 
 
@@ -189,7 +190,7 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: s
     options.log_severity_level = 4  # what fails is told once, by the error, and some runs only try
     try:
         values = session.run(None, {name: feeds[name] for name in wanted}, options)
-    except _ORT_ERRORS as error:
+    except onnxruntime_errors() as error:
         rows = {name: list(feeds[name].shape) for name in wanted}
         raise ConfigError(f"{where}: the graph fails on inputs of shape {rows}: {first_line(error)}") from None
     return dict(zip([output.name for output in session.get_outputs()], values, strict=True))
@@ -238,15 +239,3 @@ def first_line(error: Exception) -> str:
     """What an error of another library says, on one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else text[:297] + "..."
-
-
-def _ort_errors() -> tuple[type[Exception], ...]:
-    """Exceptions of onnxruntime, which share no base class but Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    found = (getattr(state, name) for name in dir(state))
-    own = (tensor for tensor in found if isinstance(tensor, type) and issubclass(tensor, Exception))
-    return (RuntimeError, ValueError, *own)
-
-
-_ORT_ERRORS = _ort_errors()

@@ -9,23 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exeunt.demo.filetypes.measure import FileMeasured, LoadPart
+from exeunt.figures import INK, new_figure, save_figure, without_frame
 from exeunt.measuring.plots import Course
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#0b6e99", "#c4572b", "#8a8a8a")  # exeunt, the plain ensemble, the best member alone
-INK = "#333333"
 
 
 def draw(measured: FileMeasured, path: Path) -> None:
     """Write the picture as PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), constrained_layout=True)
+    figure, axes = new_figure(1, 3, (13, 4))
     _latencies(axes[0], measured)
     _departures(axes[1], measured)
     _promise(axes[2], measured.parts[-1], measured.prepared.manifest.settings.max_loss)
@@ -36,8 +31,7 @@ def draw(measured: FileMeasured, path: Path) -> None:
         x=0.01,
         ha="left",
     )
-    figure.savefig(path, dpi=120, facecolor="white")
-    pyplot.close(figure)
+    save_figure(figure, path, 120)
 
 
 def _latencies(axis: Axes, measured: FileMeasured) -> None:
@@ -113,6 +107,5 @@ def _promise(axis: Axes, part: LoadPart, max_loss: float) -> None:
 
 
 def _plain(axis: Axes) -> None:
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    without_frame(axis)
     axis.tick_params(colors=INK, labelsize=8)

@@ -20,6 +20,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError
+from exeunt.onnxruntime_errors import onnxruntime_errors
 from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.export_progress import Stages
 from exeunt_export.features import chunks
@@ -124,7 +125,7 @@ def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGrap
                     weight_type=QuantType.QInt8,
                     nodes_to_exclude=_last_layer(prepared),
                 )
-        except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError, AssertionError) as error:
+        except _quantiser_errors() as error:
             found = onnxfiles.first_line(error)
             raise ConfigError(
                 f"{member.where}: onnxruntime cannot quantise this member: {found}; leave quantize out for it"
@@ -135,6 +136,11 @@ def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGrap
     output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", member.classes])
     assert output.name == PROBABILITIES  # quantising keeps the names of inputs and outputs
     return dataclasses.replace(member, model=model)
+
+
+def _quantiser_errors() -> tuple[type[Exception], ...]:
+    """The quantiser is Python code: it fails in Python's own ways too."""
+    return (*onnxruntime_errors(), KeyError, AssertionError)
 
 
 def _load_weights(model: ir.Model) -> None:
