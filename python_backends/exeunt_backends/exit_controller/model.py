@@ -87,16 +87,18 @@ class TritonPythonModel:
         try:
             self._submit(key, request)
         except ExeuntError as error:
-            self._refuse(key, error, in_stream=STREAM in names)
+            return self._refusal(key, error, in_stream=STREAM in names)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
             self._guard.survived("request", error)
-            self._refuse(key, ServingError(f"internal error: {error!r}"))
+            return self._refusal(key, ServingError(f"internal error: {error!r}"))
         return None
 
-    def _refuse(self, key, error, in_stream=False):
-        """An error for a request, unless it has been replied to: that reply may be what failed."""
-        if key in self._senders:
-            self._guard.run("reply", lambda: self._send_error(key, error, in_stream))
+    def _refusal(self, key, error, in_stream=False):
+        """An error for a request, unless it has been replied to: that reply may be what failed.
+
+        It is returned by `execute`, not sent: sending waits for Triton, and everybody behind would wait, too.
+        """
+        return None if self._senders.pop(key, None) is None else _error_response(error, in_stream)
 
     def _submit(self, key, request):
         inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
@@ -163,10 +165,7 @@ class TritonPythonModel:
         self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _send_error(self, key, error, in_stream=False):
-        code = getattr(pb_utils.TritonError, error.triton_code)
-        # Triton drops the code on the way to the model that called this one
-        text = tensors.coded(error) if in_stream else str(error)
-        response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
+        response = _error_response(error, in_stream)
         self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
@@ -202,6 +201,13 @@ class Metrics:
         """
         self._series.clear()
         self._families.clear()
+
+
+def _error_response(error, in_stream):
+    code = getattr(pb_utils.TritonError, error.triton_code)
+    # Triton drops the code on the way to the model that called this one
+    text = tensors.coded(error) if in_stream else str(error)
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
 
 
 def _engine(manifest, folder):
