@@ -1,7 +1,7 @@
 # Three images from one file; docker-compose.yml builds them:
 #   server  Triton + exeunt's core and backends; no torch, no compiler
 #   perf    Triton's SDK (perf_analyzer) + exeunt's client
-#   export  torch + exeunt's exporter: fills the repository volume; the largest, so last: an engine without BuildKit
+#   export  torch (the digits bag is trained) + exeunt's exporter: fills the repository volume; the largest, so last: an engine without BuildKit
 #           builds every stage before the one that is asked for
 #
 # A new Triton release is one change: TRITON_TAG in .env.example and here. Not before 25.07: older servers have known
@@ -85,7 +85,7 @@ ARG PIP_EXTRA_INDEX_URL=""
 COPY constraints.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
 RUN python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt --find-links /tmp/exeunt/wheels \
-        "exeunt[cli,engine,export]" scikit-learn \
+        "exeunt[cli,engine,torch]" scikit-learn \
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /models
 COPY deploy/fill_repository.py /opt/exeunt/

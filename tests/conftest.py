@@ -43,7 +43,7 @@ def hand_made_server(triton: None, hand_made: Path) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def tiny_exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository of a tiny bag of two members in ensemble mode, exported once."""
-    pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
+    pytest.importorskip("onnxscript", reason="pip install 'exeunt[export]'")
     from exeunt_export.export_bag import export_bag
     from tests.export.tiny import tiny_bag
 

@@ -51,7 +51,7 @@ EXTRAS = {
     "pytriton": "server",
     "rich": "cli",
     "sklearn": "demo",
-    "torch": "export",
+    "torch": "torch",
     "tritonclient": "client",
 }
 

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from exeunt.deciding.heads import Head
+from exeunt_export.mapped import let_go
+
 CHUNK_ROWS = 4096  # at most 64 MiB of 4096 features
+_STANDARDISED_ROWS = 256  # at a time, in double precision
 
 
 def create(path: Path, rows: int, width: int) -> np.ndarray:
@@ -42,11 +46,12 @@ class Standard:
     def of(cls, features: np.ndarray, rows: np.ndarray, chunk_rows: int) -> Standard:
         """Mean and deviation of `rows` (row numbers) in two passes; both are NaN or infinite where a feature is."""
         mean = np.zeros(features.shape[1])
+        parts = list(chunks(len(rows), min(chunk_rows, _STANDARDISED_ROWS)))
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is for the caller to refuse
-            for part in chunks(len(rows), chunk_rows):
+            for part in parts:
                 mean += features[rows[part]].sum(axis=0, dtype=np.float64) / len(rows)
             variance = np.zeros_like(mean)
-            for part in chunks(len(rows), chunk_rows):
+            for part in parts:
                 variance += ((features[rows[part]] - mean) ** 2).sum(axis=0) / len(rows)
         deviation = np.sqrt(variance)
         # a feature that never moved in training would explode on the first input where it does
@@ -56,29 +61,39 @@ class Standard:
         """Standardised features, float32 [rows, f]."""
         return np.asarray((features - self.mean) * self.scale, dtype=np.float32)
 
+    def folded(self, weight: np.ndarray, bias: np.ndarray) -> Head:
+        """The head on the features themselves of one on standardised features, float32 [f, classes] and [classes]."""
+        scaled = weight.astype(np.float64) * self.scale[:, None]
+        return Head(scaled.astype(np.float32), (bias - self.mean @ scaled).astype(np.float32))
 
-class Shuffled:
-    """Standardised rows in an order of one's own, so that training reads them from front to back.
+
+class StandardRows:
+    """Standardised rows, read from front to back again and again.
 
     Args:
         features: float32 [rows, f], in memory or mapped.
-        order: row numbers, at random: neighbours in a chunk are then no neighbours among the samples.
+        order: row numbers.
         standard: of the features.
         chunk_rows: most rows held at a time.
         path: file for them; only written where there is more than one chunk.
+
+    Attributes:
+        width: number of features.
     """
 
     def __init__(
         self, features: np.ndarray, order: np.ndarray, standard: Standard, chunk_rows: int, path: Path
     ) -> None:
         self._parts = list(chunks(len(order), chunk_rows))
-        self._one = standard.apply(features[order]) if len(self._parts) == 1 else None
-        if self._one is None:
-            file = create(path, len(order), features.shape[1])
-            for part in self._parts:
-                file[part] = standard.apply(features[order[part]])
-            self._file = file
+        many = len(self._parts) > 1
+        self.width = features.shape[1]
+        shape = (len(order), self.width)
+        self._rows = create(path, *shape) if many else np.empty(shape, dtype=np.float32)
+        for part in chunks(len(order), min(chunk_rows, _STANDARDISED_ROWS)):
+            self._rows[part] = standard.apply(features[order[part]])
 
-    def chunk(self, number: int) -> np.ndarray:
-        """Chunk `number`, float32 [at most chunk_rows, f]."""
-        return self._one if self._one is not None else np.array(self._file[self._parts[number]])
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The rows in order, float32 [at most chunk_rows, f]."""
+        for part in self._parts:
+            yield self._rows[part]
+            let_go(self._rows)

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError as missing:
+    if missing.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "members given as torch modules need torch, which is not installed; pip install 'exeunt[torch]'", name="torch"
+    ) from None
 
 from exeunt.errors import ConfigError
 from exeunt_export.bagfile.bagfile import BagFile, BagMember

@@ -24,7 +24,7 @@ CALLERS = 6
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
+    pytest.importorskip("onnxscript", reason="pip install 'exeunt[export]'")
     from exeunt_export.export_bag import export_bag
 
     folder = tmp_path_factory.mktemp("balanced")

@@ -28,7 +28,7 @@ from tests.export.tiny import tiny_bag
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     """One process and no baseline: a container that starts quickly; supervisors know no modes."""
-    pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
+    pytest.importorskip("onnxscript", reason="pip install 'exeunt[export]'")
     from exeunt_export.bagfile.bagfile import BagFile
     from exeunt_export.export_bag import export_bag
 

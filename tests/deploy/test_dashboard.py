@@ -36,7 +36,7 @@ CUT_OFF = """[...document.querySelectorAll("svg text, h3")].filter(words => {
 @pytest.fixture(scope="module")
 def server(triton, tmp_path_factory):
     """A bag in ensemble mode under the promise, without its baseline, to start quickly."""
-    pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
+    pytest.importorskip("onnxscript", reason="pip install 'exeunt[export]'")
     from exeunt_export.bagfile.bagfile import BagFile
     from exeunt_export.export_bag import export_bag
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
+pytest.importorskip("torch", reason="pip install 'exeunt[torch]'")
 
 from examples.image_and_text import goods, write_bag
 from exeunt.contract import exit_model

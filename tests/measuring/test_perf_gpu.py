@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime", reason="pip install 'exeunt[engine]'")
 
 
 def test_one_command_measures_every_variant_and_keeps_it(tmp_path):
-    pytest.importorskip("torch", reason="pip install 'exeunt[export]'")
+    pytest.importorskip("onnxscript", reason="pip install 'exeunt[export]'")
     from benchmarks.gpu import main
     from exeunt_export.export_bag import export_bag
 

@@ -8,7 +8,7 @@ import pytest
 
 from exeunt.deciding.heads import Head
 from exeunt.errors import ConfigError
-from exeunt_export.features import Shuffled, Standard, chunks, create
+from exeunt_export.features import Standard, StandardRows, chunks, create
 from exeunt_export.ramps.train import train
 
 CLASSES, WIDTH, CHUNK = 5, 24, 64
@@ -75,17 +75,6 @@ def test_training_in_chunks_depends_on_nothing_but_the_seed() -> None:
     np.testing.assert_array_equal(one.weight, two.weight)
 
 
-def test_ramps_trained_in_groups_are_those_trained_at_once() -> None:
-    features, vote = teaching(100, seed=1)
-    both = {("a", 1): features, ("b", 1): features[:, :9]}
-    at_once = train(both, vote, seed=0)
-    items: list[tuple[int, int]] = []
-    in_turn = train(both, vote, seed=0, progress=lambda done, of: items.append((done, of)), group_bytes=1)
-    for key, ramp in at_once.items():
-        np.testing.assert_allclose(in_turn[key].weight, ramp.weight, rtol=1e-4, atol=1e-6)
-    assert items[-1][0] == items[-1][1] == len(items)
-
-
 def test_only_the_rows_asked_for_are_trained_on() -> None:
     features, vote = teaching(200, seed=1)
     rows = np.arange(0, 200, 2)
@@ -112,11 +101,21 @@ def test_mean_and_deviation_are_those_of_all_rows_at_once() -> None:
     np.testing.assert_allclose(standard.scale, 1 / features[rows].std(axis=0, dtype=np.float64), rtol=1e-6)
 
 
-def test_shuffled_rows_come_back_in_their_order(tmp_path: Path) -> None:
+def test_standardised_rows_come_in_their_order_again_and_again(tmp_path: Path) -> None:
     features, _ = teaching(50, seed=1)
     order = np.random.default_rng(0).permutation(50)
     plain = Standard(np.zeros(WIDTH), np.ones(WIDTH))
     for chunk_rows, count in ((50, 1), (20, 3)):
-        shuffled = Shuffled(features, order, plain, chunk_rows, tmp_path / "x.npy")
-        read = np.concatenate([shuffled.chunk(number) for number in range(count)])
-        np.testing.assert_array_equal(read, features[order])
+        rows = StandardRows(features, order, plain, chunk_rows, tmp_path / "x.npy")
+        for _ in range(2):
+            read = list(rows.chunks())
+            assert len(read) == count
+            np.testing.assert_array_equal(np.concatenate(read), features[order])
+
+
+def test_a_head_on_standardised_features_is_folded_into_one_on_features(tmp_path: Path) -> None:
+    features, _ = teaching(50, seed=1)
+    standard = Standard.of(features, np.arange(50), chunk_rows=50)
+    weight, bias = TEACHER.astype(np.float32), np.arange(CLASSES, dtype=np.float32)
+    expected = standard.apply(features) @ weight + bias
+    np.testing.assert_allclose(standard.folded(weight, bias).scores(features), expected, rtol=1e-4, atol=1e-3)
