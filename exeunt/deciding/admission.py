@@ -64,6 +64,7 @@ class Admission:
         self.gears = Gears(full_us_of(manifest), rng.spawn(1)[0], gears_of(manifest))
         self.plain_tickets: PlainTickets | None = None
         self._settings = manifest.settings
+        self._falls_back = manifest.settings.falls_back
         self._counters = counters
         self._rng = rng
         self._saves_work = saves_work
@@ -101,7 +102,7 @@ class Admission:
             self._counters.shadow_tickets += 1
             return Admitted(requests, np.ones_like(active()), None, staged)
         wanted, gear = active(), None
-        if settings.falls_back or any(request.options.hurries for request in requests):
+        if self._falls_back or any(request.options.hurries for request in requests):
             pass  # any vote may be its best so far
         elif settings.gear == "plain" or all(request.options.never for request in requests):
             wanted[:-1] = False

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from exeunt.contract import EARLY, Reason
-from exeunt.records.decided import DecidedRows, promise_counts
-from exeunt.records.feedback import NEVER_SEEN, Feedback
+from exeunt.records.decided import DecidedRows
+from exeunt.records.feedback import NEVER_SEEN, Feedback, promise_counts
 from exeunt.tuning.tuner import Answered
 
 UNANSWERED = -1  # in `exit` and `answer`

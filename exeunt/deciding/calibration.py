@@ -10,7 +10,7 @@ import numpy as np
 
 from exeunt.contract import votes_name
 from exeunt.deciding import votes
-from exeunt.deciding.confidence import SCORES
+from exeunt.deciding.votes import SCORES
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
 from exeunt.records.feedback import Feedback

@@ -19,7 +19,6 @@ import numpy as np
 from exeunt.deciding import votes
 from exeunt.deciding.admission import Admission
 from exeunt.deciding.batch import Batch
-from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.decisions import Decisions, Listener
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.ticket import Ticket, failed, too_late, waited_long
@@ -53,8 +52,9 @@ class Controller:
         self._rng = rng
         self.admission = Admission(manifest, self.counters, rng, lambda: self.decisions.coins.feedback != "all")
         self._next_ticket_id = 1
+        self._classes = manifest.classes
         self._unanswered: set[int] = set()  # tickets with requests that have not been released
-        self._score = SCORES[self.settings.confidence]
+        self._score = votes.SCORES[self.settings.confidence]
         self._voters = [votes.ExitVoters(manifest, number) for number in range(len(manifest.exits))]
         self._exits_of = votes.exits_by_pair(self._voters)
 
@@ -134,7 +134,7 @@ class Controller:
         admitted = self.admission.next(max(len(self._unanswered), at_work), self.active, now_us)
         if admitted is None:
             return None
-        ticket = Ticket(self._next_ticket_id, admitted, self.manifest.classes, now_us, self.decisions.in_use.heads)
+        ticket = Ticket(self._next_ticket_id, admitted, self._classes, now_us, self.decisions.in_use.heads)
         self._next_ticket_id += 1
         self.counters.tickets += 1
         self.tickets[ticket.id] = ticket

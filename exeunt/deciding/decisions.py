@@ -1,6 +1,6 @@
 """The decision core: who leaves where, what that costs the promise, and what is learnt. The only place with such rules.
 
-The live controller drives it with votes as they arrive, the replay with recorded ones; moments.py numbers what happens.
+The live controller drives it with votes as they arrive, the replay with recorded ones; events.py says what is numbered.
 Pure: chance is an argument, there is no clock, the caller holds one lock around every call.
 """
 
@@ -15,8 +15,8 @@ from exeunt.contract import Reason
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.coins import Coins, Toss
 from exeunt.deciding.counters import Counters
+from exeunt.deciding.events import Events
 from exeunt.deciding.heads import Heads, HeadsInUse
-from exeunt.deciding.moments import Moments
 from exeunt.deciding.votes import ExitVotes
 from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.feedback import Feedback
@@ -57,7 +57,8 @@ class Decisions:
         self.on_over: list[Listener] = []
         self._last = exits - 1
         self._full_votes_fail = False  # the last run failed: an early answer would likely never be confirmed
-        self._moments = Moments()
+        self._next_moment = 0
+        self._events = Events()
 
     def active(self) -> np.ndarray:
         """Exits offered now, bool [exits]; the last always.
@@ -82,14 +83,13 @@ class Decisions:
         Returns:
             rows (indices) that were decided by it, with the vote of this exit.
         """
-        moment = self._moment()
-        batch.note_votes(exit_, votes.labels, votes.confidence, votes.non_finite, moment)
+        batch.note_votes(exit_, votes.labels, votes.confidence, votes.non_finite, moment := self._moment())
         if exit_ == self._last:
             return self._finish(batch, moment)
         if exit_ <= batch.deepest:  # a shallower vote that was overtaken knows less: it only teaches
             return NOBODY
         batch.deepest = exit_
-        closed = self.exits_off[exit_] or self.in_use.outdated(batch.heads_version, exit_)
+        closed = self.exits_off[exit_] or batch.heads_version < self.in_use.since[exit_]
         if not batch.open_rows or self._full_votes_fail or closed or not self.tuner.active()[exit_]:
             return NOBODY
         decided = self._leave(batch, exit_, votes, moment)
@@ -102,15 +102,13 @@ class Decisions:
         Returns:
             the rows (indices) that leave with the vote of the deepest exit; before any vote none: they are given up.
         """
-        rows = rows[batch.open[rows]]
-        if not len(rows):
+        if not len(rows := rows[batch.open[rows]]):
             return NOBODY
-        moment = self._moment("expired", [batch.id, rows])
-        if batch.deepest < 0:
-            batch.dismiss(rows, moment)
-            forced = NOBODY
-        else:
+        moment, forced = self._moment("expired", [batch.id, rows]), NOBODY
+        if batch.deepest >= 0:
             forced = self._force(batch, rows, Reason.DEADLINE, moment)
+        else:
+            batch.dismiss(rows, moment)
         self._end_if_idle(batch, moment)
         return forced
 
@@ -145,8 +143,7 @@ class Decisions:
         Returns:
             rows (indices) that are not chosen: nothing of them needs to run on.
         """
-        rows = batch.untossed_rows()
-        if not len(rows):
+        if not len(rows := batch.untossed_rows()):
             return NOBODY
         q = self.coins.probability(load_q)
         moment = self._moment("tossed", [batch.id, q])
@@ -160,21 +157,19 @@ class Decisions:
 
     def give_up(self, batch: Batch) -> None:
         """Nothing of a batch will come any more, and its clients are told so."""
-        moment = self._moment("given_up", [batch.id])
-        self._abandon(batch, np.arange(batch.rows), moment)
+        self._abandon(batch, np.arange(batch.rows), moment := self._moment("given_up", [batch.id]))
         batch.dismiss(np.flatnonzero(batch.open), moment)
         self._end_if_idle(batch, moment)
 
     def retune(self) -> Callable[[], Any] | None:
         """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
-        job = self.tuner.retune()
-        if job is not None:
+        if (job := self.tuner.retune()) is not None:
             self._moment("taken", None)
         return job
 
     def adopt(self, outcome: Any) -> None:
         """Give a job's outcome to the tuner."""
-        self._moment("adopted", None)
+        self._moment("adopted")
         self.tuner.adopt(outcome)
 
     def set_finish_probability(self, q: float) -> None:
@@ -215,7 +210,11 @@ class Decisions:
         self.tuner.ramps_changed(heads.version, changed, seen)
 
     def _moment(self, event: str | None = None, value: Any = None) -> int:
-        return self._moments.next(event, value, bool(self.on_over))
+        moment = self._next_moment
+        self._next_moment += 1
+        if event is not None and self.on_over:
+            self._events.note(moment, event, value)
+        return moment
 
     def _leave(self, batch: Batch, exit_: int, votes: ExitVotes, moment: int) -> np.ndarray:
         """Let rows leave at an active exit before the last; the rows (indices)."""
@@ -268,7 +267,8 @@ class Decisions:
         if len(rows := (taught := batch.taught).nonzero()[0]):
             feedback = batch.feedback(rows if len(rows) < batch.rows else slice(None))
             self.counters.finished(feedback)
-            feedback = self.in_use.without_outdated(feedback, batch.heads_version)
+            if batch.heads_version != self.in_use.heads.version:
+                feedback = self.in_use.without_outdated(feedback, batch.heads_version)
             self.tuner.learn(feedback)
             for listener in self.on_feedback:
                 listener(feedback)
@@ -295,6 +295,6 @@ class Decisions:
         batch.over = True
         if self.on_over:
             batch.ended[batch.ended < 0] = moment
-            decided, events = batch.record(taught), self._moments.take()
+            decided, events = batch.record(taught), self._events.take()
             for listener in self.on_over:
                 listener(decided, events)

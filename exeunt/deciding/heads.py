@@ -70,11 +70,12 @@ class HeadsInUse:
 
     Attributes:
         heads: of tickets that are admitted now.
+        since: version from which on each exit says what it says now; of older tickets it is outdated.
     """
 
     def __init__(self, exits: int) -> None:
         self.heads = EXPORTED
-        self._since = np.zeros(exits, dtype=np.int64)
+        self.since = [0] * exits
 
     def start(self, heads: Heads) -> None:
         """The heads of the first ticket."""
@@ -83,16 +84,10 @@ class HeadsInUse:
     def change(self, heads: Heads, changed: np.ndarray) -> None:
         """From now on other heads, by which the exits in `changed` (bool [exits]) say something else."""
         self.heads = heads
-        self._since[changed] = heads.version
-
-    def outdated(self, version: int, exit_: int) -> bool:
-        """Whether what an exit says of a ticket with heads of this version is not what it says of newcomers."""
-        return version < self.heads.version and version < int(self._since[exit_])
+        self.since = [heads.version if other else since for since, other in zip(self.since, changed, strict=True)]
 
     def without_outdated(self, feedback: Feedback, version: int) -> Feedback:
         """Feedback of a ticket with heads of this version, as if exits that have changed had not been seen."""
-        if version == self.heads.version:  # nearly always
-            return feedback
-        outdated = self._since > version
+        outdated = np.array(self.since) > version
         labels = np.where(outdated, np.int32(NEVER_SEEN), feedback.labels)
         return replace(feedback, labels=labels, confidence=np.where(outdated, np.float32(np.nan), feedback.confidence))

@@ -1,4 +1,7 @@
-"""Votes: who votes at an exit, the weighted mean of their probabilities, and the stop that cannot be wrong."""
+"""Votes: who votes at an exit, their weighted mean, how sure it is, and the stop that cannot be wrong.
+
+Confidence is a score of a vote in [0, 1]; higher means surer. NaN in, NaN out, and NaN never leaves early.
+"""
 
 from __future__ import annotations
 
@@ -89,6 +92,35 @@ def labels(mean: np.ndarray) -> np.ndarray:
     if not math.isfinite(mean.sum()):
         found[np.isnan(mean[:, 0])] = -1
     return found
+
+
+def max_probability(vote: np.ndarray) -> np.ndarray:
+    """Highest probability of each row; float32 [rows] from float32 [rows, classes] (Apparate, public code)."""
+    return np.asarray(vote.max(axis=1))
+
+
+def margin(vote: np.ndarray) -> np.ndarray:
+    """Highest minus second highest probability of each row; float32 [rows] (CALM's softmax gap)."""
+    if vote.shape[1] == 1:
+        return max_probability(vote)
+    two = np.partition(vote, -2, axis=1)[:, -2:]
+    return np.asarray(two[:, 1] - two[:, 0])
+
+
+def entropy(vote: np.ndarray) -> np.ndarray:
+    """1 - entropy / log(classes) of each row; float32 [rows] (BranchyNet's entropy, scaled as in FastBERT)."""
+    if vote.shape[1] == 1:
+        return np.where(np.isnan(vote[:, 0]), np.float32(np.nan), np.float32(1.0))
+    kept = np.maximum(vote, np.finfo(np.float32).tiny)  # 0 log 0 = 0; maximum keeps NaN
+    spread = -(vote * np.log(kept)).sum(axis=1) / np.float32(np.log(vote.shape[1]))
+    return np.clip(np.float32(1.0) - spread, 0.0, 1.0).astype(np.float32)
+
+
+SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "max_probability": max_probability,
+    "margin": margin,
+    "entropy": entropy,
+}
 
 
 def cannot_change(finished: Sequence[np.ndarray], weights: Sequence[float], missing: float, kind: str) -> np.ndarray:

@@ -106,12 +106,10 @@ class Engine:
         self._idle = 0
         self._closing = False
         self._take: Callable[[Ticket, Votes], None] | None = None
-        self._host: Host | None = None
         self._workers: list[threading.Thread] = []
 
     def attach(self, host: Host) -> None:
         """Say who is told of votes and failures, and start the workers."""
-        self._host = host
         host.thin_late()
         for number in range(self.threads):
             worker = threading.Thread(target=self._serve, args=(host,), name=f"exeunt-worker-{number}", daemon=True)
@@ -162,7 +160,7 @@ class Engine:
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; those ending in `_total` only grow."""
         with self._changed:
-            scheduler, counters = self._scheduler, self._scheduler.counters
+            counters = (scheduler := self._scheduler).counters
             return {
                 "tickets": len(scheduler.tickets),
                 "open_tickets": scheduler.open_tickets,
@@ -260,16 +258,22 @@ class Engine:
             return
         if self._take is not None and exit_ == len(self._manifest.exits) - 1:
             self._hand_over(self._take, [due.progress for due in dues])
-        q = self._sampling.q
-        sampled = host.toss_probability(q)
         with self._changed:
             for due in dues:
                 self._scheduler.decided(due)
-            changed = self._sampling.update(self._scheduler.backlog, host.now_us())
-            self._scheduler.finish_probability, self._scheduler.saves_work = sampled, sampled < q
             self._wake()
+        if self._scheduler.backlog or self._sampling.q < 1.0:
+            self._sample(host)
+
+    def _sample(self, host: Host) -> None:
+        """Adapt the share of answered rows that are finished to how many wait for it."""
+        with self._changed:
+            changed, q = self._sampling.update(self._scheduler.backlog, host.now_us()), self._sampling.q
+        sampled = host.toss_probability(q)
+        with self._changed:
+            self._scheduler.finish_probability, self._scheduler.saves_work = sampled, sampled < q
         if changed:
-            host.set_finish_probability(self._sampling.q)
+            host.set_finish_probability(q)
 
     def _hand_over(self, take: Callable[[Ticket, Votes], None], finished: list[Progress]) -> None:
         """Hand over features and final votes of tickets that brought all of them; a plain one in one go does not."""

@@ -28,6 +28,7 @@ class Orders:
     def __init__(self, manifest: Manifest, costs: RunCosts, workers: int) -> None:
         self.leaving = [0.0] * len(manifest.exits)
         self._manifest = manifest
+        self._falls_back = manifest.settings.falls_back
         self._costs = costs
         self._workers = workers
         self._plans: dict[bytes, RunPlan] = {}
@@ -41,7 +42,7 @@ class Orders:
     def of(self, ticket: Ticket, alone: bool) -> RunOrder:
         """The order of a new ticket; `alone`: no other unanswered one is in the engine."""
         plan = self.plan(ticket.wanted)
-        if ticket.hurries or self._manifest.settings.falls_back:  # any vote may be its best so far
+        if ticket.hurries or self._falls_back:  # any vote may be its best so far
             return plan.every()
         if ticket.never.all():
             return plan.straight()

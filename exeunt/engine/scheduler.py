@@ -205,9 +205,9 @@ class Scheduler:
             self._split(head, merging.shards(head, free, self._run_us(head)))
         elif not idle_workers:
             whole = head.progress.whole
-            others = [item for item in self._queue.companions(head, kind) if item.progress.whole == whole]
-            most_rows, waiting = self.costs.most_rows, self.open_tickets - 1
-            pieces += merging.companions(head, others, self._run_us(head), most_rows, waiting, self.workers)
+            if others := [item for item in self._queue.companions(head, kind) if item.progress.whole == whole]:
+                most_rows, waiting = self.costs.most_rows, self.open_tickets - 1
+                pieces += merging.companions(head, others, self._run_us(head), most_rows, waiting, self.workers)
         return self._handed_out(SegmentRun(head.member, head.depth, kind, pieces, self._end(head)))
 
     def _end(self, head: WorkItem) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -125,8 +124,9 @@ class ControllerHost:
         with self.lock:
             releases = self.controller.arrived(ticket_id, probabilities, self.now_us(), rows)
             over = ticket_id not in self.controller.tickets
+            retune_due = over and self.controller.tuner.retune_due
         self._send(releases)
-        if over:
+        if retune_due:
             self._retune_due.set()
         if over or releases:  # a ticket has become free
             self._pump()
@@ -218,7 +218,10 @@ class ControllerHost:
         """Reply to everybody; one reply that fails does not keep back the others'."""
         for release in releases:
             self._inputs.pop(release.key, None)  # one that was refused while it waited
-            self.guard.run("reply", partial(self._reply, release))
+            try:
+                self._reply(release)
+            except Exception as error:  # as every edge: its client is gone, the others must not be
+                self.guard.survived("reply", error)
 
     def _watch_deadlines(self) -> None:
         while not self._stop.is_set():

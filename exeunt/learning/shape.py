@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.deciding import votes
-from exeunt.deciding.confidence import SCORES
 from exeunt.deciding.heads import Head, Pair
+from exeunt.deciding.votes import SCORES
 from exeunt.learning.rows import ServedRows
 from exeunt.manifest import Manifest, ramps_at
 

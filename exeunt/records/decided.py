@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from exeunt.contract import EARLY, LOSSLESS
 from exeunt.records.feedback import NEVER_SEEN, Feedback
 
 Event = tuple[int, str, Any]
@@ -88,14 +87,3 @@ class DecidedRows:
 
 
 OWN_COLUMNS = tuple(column.name for column in fields(DecidedRows) if column.name != "rows")
-
-
-def promise_counts(never: np.ndarray, non_finite: np.ndarray, reason: np.ndarray) -> np.ndarray:
-    """Answered rows that the promise counts; bool [rows].
-
-    Args:
-        never: bool [rows], the caller asked for the full vote.
-        non_finite: bool [rows], the input or a member's output was not finite when the row was decided.
-        reason: int8 [rows], a Reason.
-    """
-    return (~(never | non_finite) & (reason <= LOSSLESS)) | (reason == EARLY)

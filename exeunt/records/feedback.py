@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from exeunt.contract import LOSSLESS, Reason
+from exeunt.contract import EARLY, LOSSLESS, Reason
 
 NEVER_SEEN = -1  # in `labels` and `order`
 
@@ -112,3 +112,14 @@ def summed_weight(q: np.ndarray) -> float:
     if len(q) == 1:
         return 1.0 / float(q[0])
     return float((1.0 / q.astype(np.float64)).sum()) if len(q) else 0.0
+
+
+def promise_counts(never: np.ndarray, non_finite: np.ndarray, reason: np.ndarray) -> np.ndarray:
+    """Answered rows that the promise counts; bool [rows].
+
+    Args:
+        never: bool [rows], the caller asked for the full vote.
+        non_finite: bool [rows], the input or a member's output was not finite when the row was decided.
+        reason: int8 [rows], a Reason.
+    """
+    return (~(never | non_finite) & (reason <= LOSSLESS)) | (reason == EARLY)

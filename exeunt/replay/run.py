@@ -9,7 +9,8 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.manifest import Costs
-from exeunt.records.decided import DecidedRows, promise_counts
+from exeunt.records.decided import DecidedRows
+from exeunt.records.feedback import promise_counts
 from exeunt.replay.stream import VoteStream
 
 WINDOW_ROWS = 1000

@@ -156,6 +156,11 @@ class Tuner(ABC):
         """Accounts by class of service that may be handed over from one replica to another; most tuners keep none."""
         return {}
 
+    @property
+    def retune_due(self) -> bool:
+        """Whether `retune` would hand out a job now; cheap, asked after every ticket."""
+        return False
+
     def retune(self) -> Callable[[], Any] | None:
         """A job to run beside serving if one is due, else None; at most one is out at a time."""
         return None

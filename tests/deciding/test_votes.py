@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exeunt.deciding import votes
-from exeunt.deciding.confidence import SCORES
+from exeunt.deciding.votes import SCORES
 
 
 def probabilities(rng, rows, classes, sharpness=2.0):

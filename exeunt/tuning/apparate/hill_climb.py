@@ -127,9 +127,14 @@ class HillClimb(Tuner):
         """Rows in the newest `count` rows or batches."""
         return sum(list(self._sizes)[-count:]) if self._choices.in_batches else count
 
+    @property
+    def retune_due(self) -> bool:
+        """After a batch that asked for thresholds or ramps to be looked at anew."""
+        return self._tune_due or self._adjust_due
+
     def retune(self) -> Callable[[], Outcome] | None:
         """An adjustment if one is due, else a search for thresholds if one is due, on copies."""
-        if not (self._tune_due or self._adjust_due):
+        if not self.retune_due:
             return None
         adjusts = self._adjust_due and self._choices.adjusts
         if self._adjust_due:

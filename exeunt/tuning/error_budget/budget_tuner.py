@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,9 @@ from exeunt.records.feedback import NEVER_SEEN, Feedback, summed_weight
 from exeunt.records.window import FeedbackWindow
 from exeunt.tuning.account import Account
 from exeunt.tuning.error_budget.calibrator import Calibration, prior
-from exeunt.tuning.error_budget.error_budget import ErrorBudget
+from exeunt.tuning.error_budget.error_budget import ErrorBudget, FairShare
 from exeunt.tuning.error_budget.exit_choice import LEAST_ROWS, ExitChoice
 from exeunt.tuning.error_budget.exit_path import ExitPath
-from exeunt.tuning.error_budget.fair_share import FairShare
 from exeunt.tuning.error_budget.retuning import RetuneResult, RetuneSnapshot
 from exeunt.tuning.error_budget.spending import between
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options, part_of
@@ -47,13 +47,11 @@ class BudgetTuner(Tuner):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        chosen = options(
-            setup, g=0.25, window_rows=4096, half_life_rows=2000.0, retune_rows=32, calibrate_rows=64, period_rows=1024
-        )
+        rows: dict[str, Any] = {"window_rows": 4096, "retune_rows": 32, "calibrate_rows": 64, "period_rows": 1024}
+        chosen = options(setup, g=0.25, half_life_rows=2000.0, **rows)
         for key, value in chosen.items():
             if not (value > 0 or (key == "period_rows" and value == 0)):
                 raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
-        self._window_rows = int(chosen["window_rows"])
         self._half_life_rows = float(chosen["half_life_rows"])
         self._retune_rows = chosen["retune_rows"]
         self._calibrate_rows = chosen["calibrate_rows"]
@@ -68,10 +66,8 @@ class BudgetTuner(Tuner):
         self._until_retune = self._retune_rows
         self._until_calibrate = self._calibrate_rows
         self._until_period = self._period_rows
-        self._fair_share = FairShare(self._window_rows)
-        self._knowledge = np.zeros(
-            2
-        )  # weights 1 / q of the feedback, summed, and their squares, fading with every answer
+        self._fair_share = FairShare(int(chosen["window_rows"]))
+        self._knowledge = np.zeros(2)  # sums of the feedback's weights 1 / q and of their squares; fading
         self._last_risk: tuple[tuple[float, ...], np.ndarray] = ((), np.zeros(0))
         self._leaving_risk = [0.0] * len(self.budget.classes)  # mean of the latest rows that left, by class
         self._window_version = 0  # of what the window holds about the exits: jobs that began with another are void
@@ -186,9 +182,14 @@ class BudgetTuner(Tuner):
         """Those of the error budget."""
         return dict(zip(self.budget.names, self.budget.classes, strict=True))
 
+    @property
+    def retune_due(self) -> bool:
+        """Every `retune_rows` rows of feedback."""
+        return self._until_retune <= 0
+
     def retune(self) -> Callable[[], RetuneResult] | None:
-        """Learn from the window, every `retune_rows` rows of feedback."""
-        if self._until_retune > 0:
+        """Learn from the window."""
+        if not self.retune_due:
             return None
         reconsider_exits = self._period_rows > 0 and self._until_period <= 0
         recalibrate = reconsider_exits or self._until_calibrate <= 0

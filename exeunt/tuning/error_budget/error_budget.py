@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from exeunt.contract import EARLY
+from exeunt.contract import EARLY, LOSSLESS
 from exeunt.records.feedback import Feedback, summed_weight
 from exeunt.tuning.error_budget.class_budget import ClassBudget
 from exeunt.tuning.error_budget.loss_rate_limit import LossRateLimit
@@ -20,6 +20,7 @@ from exeunt.tuning.tuner import Answered
 
 ROUNDING = 1e-6  # of summed weights 1 / q
 EVERYBODY = slice(None)
+OUTSIDE_SHARE = 0.1  # of the rows learnt from, at most, are outside the promise: whoever sends them may send any number
 IN_USE_ROWS = 4096  # a class that had none of the latest answers keeps no room
 
 
@@ -175,3 +176,26 @@ class ErrorBudget:
         if len(self.classes) == 1:
             return [(self.classes[0], EVERYBODY)]
         return [(account, service_class == number) for number, account in enumerate(self.classes)]
+
+
+class FairShare:
+    """Leaves out rows outside the promise that come too often.
+
+    Args:
+        window_rows: rows that are learnt from.
+    """
+
+    def __init__(self, window_rows: int) -> None:
+        self._most = OUTSIDE_SHARE / 2 * window_rows  # that can be saved up: half of the share
+        self._room = self._most
+
+    def of(self, feedback: Feedback) -> Feedback:
+        """The promised rows, and of those outside the promise as many as there is room for."""
+        if feedback.reason.max(initial=0) <= LOSSLESS and not feedback.never.any():  # nearly always
+            self._room = min(self._room + OUTSIDE_SHARE / 2 * len(feedback), self._most)
+            return feedback
+        outside = np.flatnonzero(~(feedback.promised | (feedback.reason == EARLY)))
+        room = self._room + OUTSIDE_SHARE / 2 * (len(feedback) - len(outside))
+        kept = min(len(outside), int(room))
+        self._room = min(room - kept, self._most)
+        return feedback if kept == len(outside) else feedback.rows(np.delete(np.arange(len(feedback)), outside[kept:]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from exeunt.deciding import votes
-from exeunt.deciding.confidence import SCORES
+from exeunt.deciding.votes import SCORES
 from exeunt.engine.exit_times import Depths, exit_times, slowed
 from exeunt.engine.plan import target_choices
 from exeunt_export.schedule.exit_weights import fitted_weights

@@ -6,7 +6,7 @@ import pytest
 
 from exeunt.contract import PROBABILITIES, features_name, votes_name
 from exeunt.deciding import votes
-from exeunt.deciding.confidence import margin
+from exeunt.deciding.votes import margin
 from exeunt_export.export_bag import export_bag
 from tests.engine.desk import Desk
 from tests.export.graphs import noise_rows

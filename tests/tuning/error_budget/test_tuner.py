@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exeunt.deciding.confidence import max_probability
+from exeunt.deciding.votes import max_probability
 from exeunt.errors import ConfigError
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.settings import Settings
 from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
-from exeunt.tuning.error_budget.fair_share import OUTSIDE_SHARE
+from exeunt.tuning.error_budget.error_budget import OUTSIDE_SHARE
 from exeunt.tuning.tuner import Setup, View
 from tests.tuning.error_budget.world import World, costs, stream, tuner
 

@@ -1,4 +1,6 @@
-"""Moments: everything that happens to decisions gets the next number, so that it can be done again in the same order.
+"""Events: what happens to decisions beside votes, by *moment*, so that it can be done again in the same order.
+
+Everything that happens gets the next number, its moment; `Decisions` counts them.
 
 complete   the votes of an exit are there                    -> its moment is in the rows' `order`
 expire     a deadline passed: the best vote leaves           -> event (moment, "expired", [ticket, rows])
@@ -19,22 +21,17 @@ import numpy as np
 from exeunt.records.decided import Event
 
 
-class Moments:
-    """Counts moments from 0, and keeps the events since they were last taken."""
+class Events:
+    """The events since they were last taken."""
 
     def __init__(self) -> None:
-        self._next = 0
         self._events: list[Event] = []
 
-    def next(self, event: str | None = None, value: Any = None, recorded: bool = False) -> int:
-        """The next moment; its event is written down where somebody records."""
-        moment = self._next
-        self._next += 1
-        if event is not None and recorded:
-            if isinstance(value, list):
-                value = [part.tolist() if isinstance(part, np.ndarray) else part for part in value]
-            self._events.append((moment, event, value.tolist() if isinstance(value, np.ndarray) else value))
-        return moment
+    def note(self, moment: int, event: str, value: Any) -> None:
+        """Something happened; arrays in `value` are kept as lists."""
+        if isinstance(value, list):
+            value = [part.tolist() if isinstance(part, np.ndarray) else part for part in value]
+        self._events.append((moment, event, value.tolist() if isinstance(value, np.ndarray) else value))
 
     def take(self) -> list[Event]:
         """The events since the call before."""
