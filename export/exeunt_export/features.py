@@ -92,8 +92,22 @@ class StandardRows:
         for part in chunks(len(order), min(chunk_rows, _STANDARDISED_ROWS)):
             self._rows[part] = standard.apply(features[order[part]])
 
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._rows)
+
+    @property
+    def at_once(self) -> np.ndarray | None:
+        """All rows, float32 [rows, width]; None where they are more than one chunk."""
+        return self._rows if len(self._parts) == 1 else None
+
+    def project(self, basis: np.ndarray) -> None:
+        """From now on the rows are their products with `basis`, float32 [width, new width]."""
+        self._rows = np.asarray(self._rows @ basis)
+        self.width = basis.shape[1]
+
     def chunks(self) -> Iterator[np.ndarray]:
-        """The rows in order, float32 [at most chunk_rows, f]."""
+        """The rows in order, float32 [at most chunk_rows, width]."""
         for part in self._parts:
             yield self._rows[part]
             let_go(self._rows)

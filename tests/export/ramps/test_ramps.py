@@ -91,3 +91,14 @@ def test_the_heads_of_an_exit_are_its_ramps() -> None:
     assert names == [votes_name(*key) for key in ramps]
     for found, (key, ramp) in zip(session.run(names, fed), ramps.items(), strict=True):
         np.testing.assert_allclose(found, ramp.probabilities(fed[features_name(*key)]), rtol=1e-4, atol=1e-6)
+
+
+def test_rows_that_are_few_are_fitted_in_the_space_that_they_span() -> None:
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(60, 300)) + 3).astype(np.float32)
+    vote = rng.dirichlet(np.full(40, 0.1), size=60).astype(np.float32)
+    inside = train({("a", 1): features}, vote, seed=0)["a", 1]
+    plain = train({("a", 1): features}, vote, seed=0, chunk_rows=32)["a", 1]  # in chunks they are not
+    np.testing.assert_allclose(inside.probabilities(features), plain.probabilities(features), atol=1e-3)
+    unseen = (rng.normal(size=(50, 300)) + 3).astype(np.float32)
+    np.testing.assert_allclose(inside.probabilities(unseen), plain.probabilities(unseen), atol=5e-3)
