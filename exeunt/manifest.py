@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from exeunt import contract
 from exeunt.errors import ConfigError
 from exeunt.manifest_check import check_manifest
-from exeunt.reading import read_json_table, reading
+from exeunt.reading import from_plain, read_json_table, reading
 from exeunt.settings import Settings
 
 if TYPE_CHECKING:
@@ -216,7 +216,8 @@ class Manifest:
                 raise ConfigError(
                     f"{path}: schema_version {version!r}, this exeunt reads {SCHEMA_VERSION}; export again"
                 )
-            manifest = _manifest(table)
+            settings = Settings.from_mapping(table["settings"], "settings")
+            manifest: Manifest = from_plain(cls, table | {"settings": settings})
             manifest.check(str(path))
             return manifest
 
@@ -234,65 +235,3 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
     table = dataclasses.asdict(dataclasses.replace(manifest, settings=Settings()))
     table["settings"] = manifest.settings.to_mapping()
     return json.loads(json.dumps(table))
-
-
-def _by_batch(table: dict[str, float]) -> dict[int, float]:
-    return {int(size): float(us) for size, us in table.items()}
-
-
-def _tensor(table: dict[str, Any]) -> Tensor:
-    return Tensor(table["name"], table["dtype"], tuple(table["dims"]))
-
-
-def _segment(table: dict[str, Any]) -> Segment:
-    return Segment(
-        model=table["model"],
-        inputs=tuple(_tensor(tensor) for tensor in table["inputs"]),
-        outputs=tuple(_tensor(tensor) for tensor in table["outputs"]),
-        features=_tensor(table["features"]) if table["features"] else None,
-        cost_us=_by_batch(table["cost_us"]),
-    )
-
-
-def _preprocess(table: dict[str, Any]) -> Preprocess:
-    tensors = {key: tuple(_tensor(tensor) for tensor in table[key]) for key in ("inputs", "outputs")}
-    return Preprocess(model=table["model"], **tensors)
-
-
-def _manifest(table: dict[str, Any]) -> Manifest:
-    return Manifest(
-        bag=table["bag"],
-        mode=table["mode"],
-        vote=table["vote"],
-        schedule=table["schedule"],
-        inputs=tuple(_tensor(tensor) for tensor in table["inputs"]),
-        labels=tuple(table["labels"]),
-        max_batch_size=int(table["max_batch_size"]),
-        members=tuple(
-            Member(
-                member["name"],
-                float(member["weight"]),
-                tuple(_segment(s) for s in member["segments"]),
-                member["model"],
-                float(member.get("difference", 0.0)),
-            )
-            for member in table["members"]
-        ),
-        exits=tuple(
-            Exit(
-                tuple(exit_["depths"]),
-                exit_["heads"],
-                _by_batch(exit_["elapsed_us"]),
-                _by_batch(exit_["head_us"]),
-                float(exit_["agreement"]),
-                tuple(float(w) for w in exit_["weights"]) if exit_.get("weights") else None,
-            )
-            for exit_ in table["exits"]
-        ),
-        settings=Settings.from_mapping(table["settings"], "settings"),
-        weights_sha256=table["weights_sha256"],
-        exported_by=table["exported_by"],
-        preprocess=_preprocess(table["preprocess"]) if table.get("preprocess") else None,
-        top=int(table.get("top", 0)),
-        slowdown=tuple(float(times) for times in table.get("slowdown", ())),
-    )

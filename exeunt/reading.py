@@ -7,12 +7,15 @@ expect one dies of it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import types
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from exeunt.errors import ConfigError, ExeuntError
 
@@ -63,3 +66,32 @@ def read_json_table(path: Path, what: str) -> dict[str, Any]:
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: expected a JSON object, got {type(table).__name__}")
     return table
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """A value of type `kind` that was written as JSON, where all is tables, lists, texts and numbers.
+
+    Args:
+        kind: a dataclass, `tuple[X, ...]`, `dict[K, V]`, `X | None`, or a type that JSON knows.
+        value: as read. Keys of a table that are no fields are left out; fields that it lacks take their defaults.
+
+    Raises:
+        TypeError, ValueError, AttributeError: it cannot be such a value.
+    """
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if isinstance(value, kind):
+            return value
+        return kind(**{name: from_plain(hint, value[name]) for name, hint in _hints(kind).items() if name in value})
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return tuple(from_plain(inner[0], part) for part in value)
+    if origin is dict:
+        return {inner[0](key): from_plain(inner[1], part) for key, part in value.items()}
+    if origin is types.UnionType:
+        return None if value is None else from_plain(inner[0], value)
+    return kind(value) if kind in (int, float) else value
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)

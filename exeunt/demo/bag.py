@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from exeunt.demo.data import CLASSES, SIZE_PX
 
 BAG = "digits"
-_OPSET = 18
 
 BAG_FILE = """\
 # The demo's bag, as anybody would write one: `exeunt export BAG.toml -o model_repository`
@@ -77,33 +72,7 @@ def write_bag_file(
 
 
 def write_onnx(module: nn.Module, path: Path) -> None:
-    """Export a member with a free batch dimension: input `image`, output `logits`."""
-    example = torch.zeros(2, 1, SIZE_PX, SIZE_PX)
-    with _quiet():
-        torch.onnx.export(
-            module.eval(),
-            (example,),
-            str(path),
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("rows")},),
-            opset_version=_OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+    """Export a member with a free batch dimension and the input `image`."""
+    from exeunt_export.torch_modules import save_module
 
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's notes to its own developers."""
-    levels = {name: logging.getLogger(name).level for name in ("onnxscript", "torch.onnx", "onnx_ir")}
-    try:
-        for name in levels:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+    save_module(module, {"image": np.zeros((2, 1, SIZE_PX, SIZE_PX), dtype=np.float32)}, path)

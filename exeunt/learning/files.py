@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -64,6 +64,22 @@ def heads_of(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[Pair, Head]:
     return table
 
 
+def save_arrays(file: IO[bytes] | Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays with a header as .npz."""
+    np.savez(file, _=np.array(json.dumps(dict(head))), **arrays)
+
+
+def load_arrays(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays that `save_arrays` wrote.
+
+    Raises:
+        ValueError, KeyError, OSError, zipfile.BadZipFile: it is not whole.
+    """
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return json.loads(str(arrays.pop("_"))), arrays
+
+
 def write_private(path: Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Replace an .npz file durably, readable by its owner only.
 
@@ -74,7 +90,7 @@ def write_private(path: Path, head: Mapping[str, Any], arrays: Mapping[str, np.n
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
-            np.savez(file, _=np.array(json.dumps(dict(head))), **arrays)
+            save_arrays(file, head, arrays)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
@@ -98,9 +114,8 @@ def read_arrays(path: Path, what: str) -> tuple[dict[str, Any], dict[str, np.nda
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     with reading(path, what):
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        head = json.loads(str(arrays.pop("_")))
+        with path.open("rb") as file:
+            head, arrays = load_arrays(file)
         if head["schema_version"] != SCHEMA_VERSION:
             raise ConfigError(f"{path}: schema_version {head['schema_version']!r}; allowed: {SCHEMA_VERSION}")
         return head, arrays
@@ -112,8 +127,7 @@ def save_exported(path: Path, table: Mapping[Pair, Head]) -> None:
     Raises:
         OSError: the disk refuses.
     """
-    head = {"schema_version": SCHEMA_VERSION}
-    np.savez(path, _=np.array(json.dumps(head)), **named_heads(table, "heads."))
+    save_arrays(path, {"schema_version": SCHEMA_VERSION}, named_heads(table, "heads."))
 
 
 def load_exported(folder: Path, manifest: Manifest) -> dict[Pair, Head]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO
@@ -10,7 +9,7 @@ from typing import IO
 import numpy as np
 
 from exeunt.deciding.heads import Head, Pair
-from exeunt.learning.files import heads_of, named_heads
+from exeunt.learning.files import heads_of, load_arrays, named_heads, save_arrays
 from exeunt.learning.judge import Verdict, judge
 from exeunt.learning.refit import refit
 from exeunt.learning.rows import ServedRows
@@ -48,14 +47,12 @@ class Job:
         head = {"shape": self.shape.to_json(), "eps": self.eps, "seed": self.seed, "cpu_s": self.cpu_s}
         arrays = {f"rows.{name}": array for name, array in self.rows.arrays().items()}
         arrays |= named_heads(self.now, "now.") | named_heads(self.candidate or {}, "candidate.")
-        np.savez(file, _=np.array(json.dumps(head)), weights=self.weights, **arrays)
+        save_arrays(file, head, arrays | {"weights": self.weights})
 
     @classmethod
     def load(cls, file: IO[bytes]) -> Job:
         """Read what `save` wrote."""
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        head = json.loads(str(arrays.pop("_")))
+        head, arrays = load_arrays(file)
         rows = {name.removeprefix("rows."): array for name, array in arrays.items() if name.startswith("rows.")}
         return cls(
             shape=Shape.from_json(head["shape"]),
@@ -98,7 +95,7 @@ class Outcome:
         """Write it for `load`."""
         head = {"judged_rows": self.judged_rows, "cpu_s": self.cpu_s, "note": self.note}
         arrays = {name: getattr(self, name) for name in ("gains", "agreement", "labels", "confidence", "q")}
-        np.savez(file, _=np.array(json.dumps(head)), **arrays, **named_heads(self.heads, "heads."))
+        save_arrays(file, head, arrays | named_heads(self.heads, "heads."))
 
     @classmethod
     def load(cls, file: IO[bytes]) -> Outcome:
@@ -107,12 +104,9 @@ class Outcome:
         Raises:
             ValueError, KeyError, OSError, zipfile.BadZipFile: it is not whole.
         """
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        head = json.loads(str(arrays.pop("_")))
-        heads = heads_of(arrays, "heads.")
-        own = {name: arrays[name] for name in ("gains", "agreement", "labels", "confidence", "q")}
-        return cls(heads=heads, **own, **head)
+        head, arrays = load_arrays(file)
+        head |= {name: arrays[name] for name in ("gains", "agreement", "labels", "confidence", "q")}
+        return cls(heads=heads_of(arrays, "heads."), **head)
 
 
 def run_job(job: Job, clock_s: Callable[[], float]) -> Outcome:

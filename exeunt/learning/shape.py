@@ -14,6 +14,7 @@ from exeunt.deciding.heads import Head, Pair
 from exeunt.deciding.votes import SCORES
 from exeunt.learning.rows import ServedRows
 from exeunt.manifest import Manifest, ramps_at
+from exeunt.reading import from_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,8 @@ class Shape:
     @classmethod
     def from_json(cls, text: str) -> Shape:
         """What `to_json` wrote."""
-        table = json.loads(text)
-        for key in ("exit_depths", "exit_weights"):
-            table[key] = tuple(tuple(part) for part in table[key])
-        return cls(**table | {key: tuple(table[key]) for key in ("member_depths", "weights")})
+        shape: Shape = from_plain(cls, json.loads(text))
+        return shape
 
     def midway(self, exit_: int) -> list[Pair]:
         """(member, depth) of the members that vote at an exit by a ramp."""

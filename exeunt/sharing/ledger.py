@@ -114,11 +114,6 @@ class Ledger:
         """Nobody has said anything."""
         return cls("", 0.0, 0.0, {})
 
-    @property
-    def living(self) -> int:
-        """Lives that are not over."""
-        return sum(not record.over for record in self.lives.values())
-
 
 def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tuple[Ledger, Reply]:
     """Take a message.

@@ -20,6 +20,11 @@ from exeunt.tuning.error_budget.class_budget import ClassBudget
 Cunning = Callable[["Fleet", "Replica"], bool]  # whether an early answer is a loss
 
 
+def living(ledger: Ledger) -> int:
+    """Lives that are not over."""
+    return sum(not record.over for record in ledger.lives.values())
+
+
 @dataclass
 class Files:
     """What a replica's state folder holds: its account as saved last, and the life that it had."""

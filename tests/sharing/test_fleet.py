@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exeunt.sharing.life import MOST_AT_REST
-from tests.sharing.fleet import Cunning, Fleet, Replica, settings
+from tests.sharing.fleet import Cunning, Fleet, Replica, living, settings
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,7 @@ def settle(fleet: Fleet) -> None:
             fleet.beat(replica)
             fleet.serve(replica, 50)
         owing = any(replica.account.reserve <= 0 for replica in fleet.replicas)
-        silent = fleet.ledger.living > len(fleet.replicas)
+        silent = living(fleet.ledger) > len(fleet.replicas)
         if not owing and fleet.ledger.debt == 0.0 and not silent:
             return
     raise AssertionError("debt is not worked off")

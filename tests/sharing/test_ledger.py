@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from exeunt.errors import ConfigError
 from exeunt.sharing.ledger import DEAD_AFTER_S, KEEP_S, MOST_OVER, Ledger, Message, Reply, exchange
 from exeunt.sharing.ledger_text import from_text, to_text
+from tests.sharing.fleet import living
 
 RUN = "run"
 
@@ -148,7 +149,7 @@ def test_a_life_that_was_taken_for_dead_takes_back_what_it_owes_itself() -> None
     assert store.say("b", 2).debt == 5.0 / 1  # alone among the living
     store.say("b", 3, owed=5.0, deposit=-5.0, final=True)
     store.say("a", 3, owed=5.0)
-    assert store.ledger.debt == 0.0 and store.ledger.living == 1
+    assert store.ledger.debt == 0.0 and living(store.ledger) == 1
 
 
 def test_a_life_that_was_taken_for_dead_hands_over_no_savings() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exeunt.manifest import Tensor
-from exeunt_export.readers.constants import constant
+from exeunt_export.readers.constants import appended, constant
 
 MAX_FEATURES = 4096  # of one cut
 _MAX_WEIGHT_BYTES = 8 << 20  # of one ramp
@@ -117,11 +117,9 @@ class _Appender:
         self._made = 0
 
     def node(self, op_type: str, inputs: Sequence[ir.Value], **attributes: int | Sequence[int]) -> ir.Value:
-        node = ir.node(op_type, inputs, attributes=attributes, name=f"{self._prefix}_{op_type}_{self._made}")
-        node.outputs[0].name = f"{self._prefix}_value_{self._made}"
+        name, value_name = f"{self._prefix}_{op_type}_{self._made}", f"{self._prefix}_value_{self._made}"
         self._made += 1
-        self._graph.append(node)
-        return node.outputs[0]
+        return appended(self._graph, op_type, inputs, name, value_name, attributes)
 
     def constant(self, numbers: Sequence[int]) -> ir.Value:
         self._made += 1

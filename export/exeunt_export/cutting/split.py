@@ -14,6 +14,7 @@ from exeunt.manifest import Tensor
 from exeunt_export.cutting import pooling
 from exeunt_export.cutting.cuts import Boundary
 from exeunt_export.readers import floats, integers, tokenmask
+from exeunt_export.readers.constants import appended
 from exeunt_export.readers.graph import MemberGraph
 from exeunt_export.readers.scores import rename
 
@@ -132,10 +133,9 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
 
 
 def _own_features(graph: ir.Graph, exit_: ir.Value, name: str) -> ir.Value:
-    node = ir.node("Identity", [exit_], name=name)
-    node.outputs[0].name, node.outputs[0].type = name, ir.TensorType(ir.DataType.FLOAT)
-    graph.append(node)
-    return node.outputs[0]
+    features = appended(graph, "Identity", [exit_], name, name)
+    features.type = ir.TensorType(ir.DataType.FLOAT)
+    return features
 
 
 def _rename_cut_tensors(model: ir.Model, cuts: Sequence[Cut]) -> list[tuple[Tensor, ...]]:

@@ -1,8 +1,8 @@
-"""Constants and shapes that a rewritten graph needs."""
+"""Constants, nodes and shapes that a rewritten graph needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +15,22 @@ def constant(array: np.ndarray, name: str, graph: ir.Graph | None = None) -> ir.
     if graph is not None:
         graph.register_initializer(value)
     return value
+
+
+def appended(
+    graph: ir.Graph,
+    op_type: str,
+    inputs: Sequence[ir.Value],
+    name: str,
+    value_name: str,
+    attributes: Mapping[str, int | Sequence[int]] | None = None,
+    domain: str = "",
+) -> ir.Value:
+    """The one output, `value_name`, of a new node at the end of a graph."""
+    node = ir.node(op_type, inputs, attributes=attributes, name=name, domain=domain)
+    node.outputs[0].name = value_name
+    graph.append(node)
+    return node.outputs[0]
 
 
 def shape_with_rows(source: ir.Value, dims: Sequence[int], prefix: str, graph: ir.Graph) -> list[ir.Node]:

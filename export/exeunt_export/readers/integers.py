@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from exeunt.manifest import Tensor
+from exeunt_export.readers.constants import appended
 
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QGemm", "ConvInteger", "MatMulInteger")
 # operators that change no value: the scale of their output is that of their input
@@ -71,12 +72,8 @@ def dequantised(graph: ir.Graph, value: ir.Value, tensor: Tensor, name: str) -> 
     if scale is None:
         return value
     domain = next((reader.domain for reader in value.consumers() if reader.op_type == "DequantizeLinear"), "")
-    node = ir.node(
-        "DequantizeLinear", [value, *scale], name=name, domain=domain
-    )  # of 16 bits: Microsoft's, or opset 21
-    node.outputs[0].name = name
-    graph.append(node)
-    return node.outputs[0]
+    # of 16 bits: Microsoft's, or opset 21
+    return appended(graph, "DequantizeLinear", [value, *scale], name, name, domain=domain)
 
 
 def source(value: ir.Value) -> ir.Value:

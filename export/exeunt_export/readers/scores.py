@@ -18,7 +18,7 @@ from exeunt_export import onnxfiles
 from exeunt_export.bagfile.tables import ONE_VS_REST
 from exeunt_export.features import chunks
 from exeunt_export.readers import refusals
-from exeunt_export.readers.constants import constant
+from exeunt_export.readers.constants import appended, constant
 
 CURE_BATCH = (
     'export the model with a dynamic batch dimension (torch: dynamic_shapes={"x": {0: torch.export.Dim("rows")}}; '
@@ -169,13 +169,9 @@ def _both_classes(model: ir.Model, value: ir.Value, last: str, measured: np.ndar
     in_range = bool(((measured >= 0) & (measured <= 1)).all())
     if kind == "logits" or (kind == "auto" and last not in _SIGMOIDS and not in_range):
         value = _append(model, "Sigmoid", value, {})
-    node = ir.node("Sub", [_constant(model, np.array(1.0, np.float32)), value], name=f"other_class_of_{value.name}")
-    node.outputs[0].name = f"{value.name}_other"
-    model.graph.append(node)
-    both = ir.node("Concat", [node.outputs[0], value], attributes={"axis": 1}, name=f"both_classes_of_{value.name}")
-    both.outputs[0].name = f"{value.name}_both"
-    model.graph.append(both)
-    return both.outputs[0]
+    name, one = value.name, _constant(model, np.array(1.0, np.float32))
+    other = appended(model.graph, "Sub", [one, value], f"other_class_of_{name}", f"{name}_other")
+    return appended(model.graph, "Concat", [other, value], f"both_classes_of_{name}", f"{name}_both", {"axis": 1})
 
 
 def _shares(model: ir.Model, value: ir.Value, measured: np.ndarray, where: str) -> ir.Value:
@@ -185,19 +181,15 @@ def _shares(model: ir.Model, value: ir.Value, measured: np.ndarray, where: str) 
             f'{where}: scores = "{ONE_VS_REST}", but they leave 0..1 (from {measured.min():.3g} to '
             f'{measured.max():.3g}); allowed: scores = "logits" for these'
         )
-    value = _append(
-        model, "Add", value, {}, np.array(_LEAST_SHARE, np.float32)
-    )  # so that a row of zeros does not divide by 0
+    # so that a row of zeros does not divide by 0
+    value = _append(model, "Add", value, {}, np.array(_LEAST_SHARE, np.float32))
     total = _append(model, "ReduceSum", value, {"keepdims": 1}, np.array([1], np.int64))
     if model.graph.opset_imports.get("", 0) < _REDUCE_SUM_BY_INPUT:
         node = total.producer()
         assert node is not None
         node.resize_inputs(1)
         node.attributes["axes"] = ir.AttrInt64s("axes", [1])
-    node = ir.node("Div", [value, total], name=f"shares_of_{value.name}")
-    node.outputs[0].name = f"{value.name}_shares"
-    model.graph.append(node)
-    return node.outputs[0]
+    return appended(model.graph, "Div", [value, total], f"shares_of_{value.name}", f"{value.name}_shares")
 
 
 def _check_scale(name: str, measured: np.ndarray, last: str, kind: str, where: str) -> None:
@@ -230,10 +222,8 @@ def _append(
     model: ir.Model, op_type: str, value: ir.Value, attributes: dict[str, int], *constants: np.ndarray
 ) -> ir.Value:
     inputs = [value, *(_constant(model, constant_) for constant_ in constants)]
-    node = ir.node(op_type, inputs, attributes=attributes, name=f"{op_type.lower()}_of_{value.name}")
-    node.outputs[0].name = f"{value.name}_{op_type.lower()}"
-    model.graph.append(node)
-    return node.outputs[0]
+    kind = op_type.lower()
+    return appended(model.graph, op_type, inputs, f"{kind}_of_{value.name}", f"{value.name}_{kind}", attributes)
 
 
 def _scores_of(
