@@ -124,7 +124,7 @@ class Settings:
         for key in table:
             if key not in fields:
                 raise unknown("key", key, fields, where)
-        settings = cls(**{key: _typed(value, str(fields[key].type), f"{where}: {key}") for key, value in table.items()})
+        settings = cls(**{key: typed(value, str(fields[key].type), f"{where}: {key}") for key, value in table.items()})
         settings.check(where)
         return settings
 
@@ -260,7 +260,12 @@ KINDS: dict[str, tuple[Any, str]] = {  # name of a type -> what isinstance takes
 }
 
 
-def _typed(value: Any, kind: str, where: str) -> Any:
+def typed(value: Any, kind: str, where: str) -> Any:
+    """`value`, if it is of a kind, a key of KINDS; a number as a float where that is asked for.
+
+    Raises:
+        ConfigError: it is not; names `where`, which ends in the key, the value and what is allowed.
+    """
     if kind.startswith("dict"):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} = {value!r}; allowed: a table")

@@ -180,10 +180,8 @@ class _Replay:
                 self._decided[ticket] = batch.record(np.zeros(batch.rows, dtype=bool))
         decided = DecidedRows.joined([self._decided[ticket] for ticket in self._rows])
         decided = decided.chosen(np.argsort(np.concatenate(list(self._rows.values()))))
-        return ReplayRun.of(
-            policy,
-            decided,
-            self._latency_us(decided),
+        return dataclasses.replace(
+            ReplayRun.of(policy, decided, self._latency_us(decided)),
             serving_s=self._stopwatch.serving_s,
             tuning_s=self.jobs.tuning_s,
             jobs=self.jobs.count,

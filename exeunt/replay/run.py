@@ -49,18 +49,8 @@ class ReplayRun:
     metrics: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls,
-        policy: str,
-        decided: DecidedRows,
-        latency_us: np.ndarray,
-        *,
-        serving_s: float = 0.0,
-        tuning_s: float = 0.0,
-        jobs: int = 0,
-        metrics: dict[str, float] | None = None,
-    ) -> ReplayRun:
-        """The run of decided rows, in their order; the other arguments are attributes."""
+    def of(cls, policy: str, decided: DecidedRows, latency_us: np.ndarray) -> ReplayRun:
+        """The run of decided rows, in their order; nothing is known of the tuner's time."""
         return cls(
             policy=policy,
             exit=decided.rows.exit,
@@ -70,10 +60,6 @@ class ReplayRun:
             risk=decided.risk,
             latency_us=latency_us,
             most_unconfirmed_rows=most_unconfirmed(decided),
-            serving_s=serving_s,
-            tuning_s=tuning_s,
-            jobs=jobs,
-            metrics=metrics or {},
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from exeunt.errors import ConfigError, unknown
 from exeunt.manifest_check import MOST_BATCH_ROWS
+from exeunt.settings import typed
 from exeunt_export.counting import COUNTED, MEASURED
 
 KINDS = ("auto", "cpu", "gpu")
@@ -20,7 +21,6 @@ QUANTIZE = ("none", "int8")
 GRIDS = (8, 4, 2, 1)
 MOST = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_KIND_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,7 @@ def read_table(kind: type[Any], table: Any, where: str) -> Any:
         if key not in fields:
             raise unknown("key", key, fields, where)
         wanted = type(fields[key].default)
-        fits = isinstance(value, list if wanted is tuple else (int, float) if wanted is float else wanted)
-        if not fits or (isinstance(value, bool) and wanted is not bool):
-            raise ConfigError(f"{where}: {key} = {value!r}; allowed: {_KIND_NAMES[wanted]}")
+        typed(value, "list" if wanted is tuple else wanted.__name__, f"{where}: {key}")
         values[key] = tuple(value) if wanted is tuple else value
     return kind(**values)
 
