@@ -111,9 +111,9 @@ def stage_ends(
         exits: depths by member, none ever shallower than in the exit before.
     """
 
-    def take_all(some: set[int]) -> bool:
-        taken = {tensor.name for member in some for segment in members[member].segments for tensor in segment.inputs}
-        return bool(some) and {tensor.name for tensor in inputs} <= taken
+    def take_all(chosen: set[int]) -> bool:
+        taken = {tensor.name for member in chosen for segment in members[member].segments for tensor in segment.inputs}
+        return bool(chosen) and {tensor.name for tensor in inputs} <= taken
 
     ends: list[int] = []
     begun: set[int] = set()  # members of the stages before

@@ -99,17 +99,17 @@ class Signature:
             classes=_classes(metadata["outputs"]),
         )
 
-    def names(self, given: Sequence[str] | None) -> tuple[str, ...]:
+    def names(self, labels: Sequence[str] | None) -> tuple[str, ...]:
         """Label names: those given, else the server's.
 
         Raises:
             RequestError: not one name for each class of the model.
         """
-        if given is None:
+        if labels is None:
             return self.labels
-        if self.classes and len(given) != self.classes:
-            raise RequestError(f"labels: {len(given)} of them, but model {self.model!r} has {self.classes} classes")
-        return tuple(given)
+        if self.classes and len(labels) != self.classes:
+            raise RequestError(f"labels: {len(labels)} of them, but model {self.model!r} has {self.classes} classes")
+        return tuple(labels)
 
     def named(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """The caller's inputs by name, checked.

@@ -75,17 +75,17 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
     Raises:
         ConfigError: shares that are no shares of the bag's exits.
     """
-    given = np.asarray(shares, dtype=np.float64)
-    if len(given) != len(manifest.exits) or (given < 0).any() or not np.isclose(given.sum(), 1.0, atol=0.02):
+    by_exit = np.asarray(shares, dtype=np.float64)
+    if len(by_exit) != len(manifest.exits) or (by_exit < 0).any() or not np.isclose(by_exit.sum(), 1.0, atol=0.02):
         raise ConfigError(f"shares {list(shares)}; allowed: one for each of {len(manifest.exits)} exits, sum 1")
     segments_us = [[segment.cost_us[1] for segment in member.segments] for member in manifest.members]
     depths = [exit_.depths for exit_ in manifest.exits]
     plan = RunPlan(manifest, RunCosts(manifest), np.ones(len(depths), dtype=bool), cores)
-    order = plan.best(_leaving(given), cores)
+    order = plan.best(_leaving(by_exit), cores)
     heads_us = np.cumsum(manifest.costs().head_us)
     work_us = [sum(sum(own[:depth]) for own, depth in zip(segments_us, exit_, strict=True)) for exit_ in depths]
     return AnswerMix(
-        shares=given / given.sum(),
+        shares=by_exit / by_exit.sum(),
         latency_us=np.array(exit_times(segments_us, depths, cores, order.targets, manifest.slowdown, order.works_ahead))
         + heads_us,
         work_us=np.array(work_us) + heads_us,

@@ -94,8 +94,8 @@ def judge(
         if not worse:
             sure = (gains >= LEAST_GAIN) & (gains >= SURE * errors)
             return Verdict(pairs if sure.any() else (), gains, agreement)
-        spoilt = {pair for exit_ in worse for pair in shape.midway(exit_)}
-        pairs = tuple(pair for pair in pairs if pair not in spoilt)
+        losing = {pair for exit_ in worse for pair in shape.midway(exit_)}
+        pairs = tuple(pair for pair in pairs if pair not in losing)
     return Verdict((), np.full(len(shape.exit_depths), np.nan), agreement)
 
 

@@ -149,14 +149,14 @@ def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tup
         owed = -message.deposit
     elif trusted:
         savings = max(savings, min(message.most, savings + message.deposit))
-    taken = given = 0.0
+    taken = lent = 0.0
     if not message.final:
         living = 1 + sum(not record.over for life, record in lives.items() if life != message.life)
         taken = min(debt, max(LEAST_SHARE, debt / living))
         debt -= taken
-        given = min(message.want, savings) if taken == 0.0 else 0.0
-        savings -= given
-    reply = Reply(message.number, run_id, taken, given, inherited, savings)
+        lent = min(message.want, savings) if taken == 0.0 else 0.0
+        savings -= lent
+    reply = Reply(message.number, run_id, taken, lent, inherited, savings)
     lives[message.life] = Record(owed + taken, clock_s, message.final, reply)
     return Ledger(run_id, savings, debt, lives, clock_s, now_s), reply
 

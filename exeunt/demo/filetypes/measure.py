@@ -85,12 +85,12 @@ def measure(
         progress: takes (what, done, of how many).
     """
     models = contenders(prepared)
-    some = stream_of(prepared.test, 256, seed + 1).rows
-    capacity_per_s = run_closed_loop(url, models[1:2], some, CALLERS, CAPACITY_S, 1)[0].rows_per_s
+    files = stream_of(prepared.test, 256, seed + 1).rows
+    capacity_per_s = run_closed_loop(url, models[1:2], files, CALLERS, CAPACITY_S, 1)[0].rows_per_s
     _warm_up(prepared, url, models[0], capacity_per_s, seed + 3, progress)
     parts = [_at_load(prepared, url, load, capacity_per_s, stream_s, seed, progress) for load in LOADS]
     progress("closed loop", 0, 1)
-    closed = run_closed_loop(url, models, some, CALLERS, TURN_S, TURNS)
+    closed = run_closed_loop(url, models, files, CALLERS, TURN_S, TURNS)
     progress("closed loop", 1, 1)
     limit_ms = LIMIT * parts[0].summaries[1].p50_ms
     throughput = throughput_at(prepared, url, models, limit_ms, capacity_per_s, seed + 2, progress)

@@ -108,11 +108,11 @@ def _steps(model: Model) -> list[Any]:
     return list(model.message.ensemble_scheduling.step)
 
 
-def _mismatch(key: str, wanted: TensorPort, tensor: str, given: TensorPort) -> Iterator[tuple[str, str]]:
-    if wanted.type != given.type:
-        yield key, f"is {wanted.type}, tensor {tensor!r} is {given.type}"
-    same = len(wanted.dims) == len(given.dims) and all(
-        -1 in pair or pair[0] == pair[1] for pair in zip(wanted.dims, given.dims, strict=True)
+def _mismatch(key: str, wanted: TensorPort, tensor: str, made: TensorPort) -> Iterator[tuple[str, str]]:
+    if wanted.type != made.type:
+        yield key, f"is {wanted.type}, tensor {tensor!r} is {made.type}"
+    same = len(wanted.dims) == len(made.dims) and all(
+        -1 in pair or pair[0] == pair[1] for pair in zip(wanted.dims, made.dims, strict=True)
     )
     if not same:
-        yield key, f"has dims {list(wanted.dims)}, tensor {tensor!r} has {list(given.dims)}"
+        yield key, f"has dims {list(wanted.dims)}, tensor {tensor!r} has {list(made.dims)}"

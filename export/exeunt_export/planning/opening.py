@@ -50,7 +50,7 @@ class Opened:
         return {input_.name: self.samples[input_.name] for input_ in member.inputs}
 
 
-def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
+def open_bag(bag: BagFile, loaded: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
     """Read, check and time the members.
 
     What can be refused is refused before anything takes long: all files are looked for, then all are read and checked
@@ -58,7 +58,7 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
 
     Args:
         bag: checked.
-        given: samples in place of the bag file's.
+        loaded: samples in place of the bag file's.
         stages: told of progress.
 
     Raises:
@@ -67,12 +67,12 @@ def open_bag(bag: BagFile, given: Mapping[str, np.ndarray] | np.ndarray | None, 
     _check_files(bag)
     where = f"{bag.where}: samples"
     message = "samples"
-    if given is None:
+    if loaded is None:
         if bag.samples is None:
             raise ConfigError(f"{where} is missing; it names a file of unlabelled inputs")
-        given = sampling.load(bag.samples, where, bag.inputs, bag.images)
+        loaded = sampling.load(bag.samples, where, bag.inputs, bag.images)
         message = f"samples = {bag.samples}"
-    samples = {"": given} if isinstance(given, np.ndarray) else dict(given)
+    samples = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     shared = None
     if bag.preprocess is not None:
         sampling.check_finite(samples, f"{bag.where}: {message}")

@@ -232,7 +232,7 @@ def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray]
         parts.append(onnxfiles.run(session, {n: row[start : start + batch] for n, row in rows.items()}, where))
     try:
         session = onnxfiles.open_in_memory(freed, where)
-        one, many = (onnxfiles.run(session, {n: row[:some] for n, row in rows.items()}, where) for some in (1, count))
+        one, many = (onnxfiles.run(session, {n: row[:rows_] for n, row in rows.items()}, where) for rows_ in (1, count))
     except ConfigError as error:
         return str(error)
     for name, first in parts[0].items():

@@ -220,12 +220,12 @@ def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[
     """Turn inputs that are given as constants into initializers; the samples that are left."""
     left = dict(samples)
     for value in list(model.graph.inputs):
-        given = left.get(value.name or "")
-        if given is None or value.shape is None or not value.shape.is_static() or not len(model.graph.inputs) > 1:
+        sample = left.get(value.name or "")
+        if sample is None or value.shape is None or not value.shape.is_static() or not len(model.graph.inputs) > 1:
             continue
-        if tuple(value.shape.numpy()) == given.shape:
+        if tuple(value.shape.numpy()) == sample.shape:
             model.graph.inputs.remove(value)
-            value.const_value = ir.tensor(given, name=value.name)
+            value.const_value = ir.tensor(sample, name=value.name)
             model.graph.register_initializer(value)
             del left[value.name or ""]
     return left

@@ -26,14 +26,14 @@ _CURE_TOKENS = "export it with one set of class scores per text (transformers: A
 _CURE_ROW = "choose or add an output with one score per class for each row, [rows, classes]"
 
 
-def check_graph(model: ir.Model, where: str, output: str = "", given: Collection[str] = ()) -> None:
+def check_graph(model: ir.Model, where: str, output: str = "", sent: Collection[str] = ()) -> None:
     """Refuse a graph that cannot be served, whatever its inputs hold.
 
     Args:
         model: as read.
         where: file, for messages.
         output: the output that was chosen; "" for all.
-        given: names of inputs that clients send.
+        sent: names of inputs that clients send.
 
     Raises:
         ConfigError: unknown operators, chance, token by token decoding, detection, dense outputs, or state.
@@ -58,7 +58,7 @@ def check_graph(model: ir.Model, where: str, output: str = "", given: Collection
         "vote on boxes",
         (f"members' boxes differ in number and place, so there is nothing to average; {_CURE_ROW}"),
     )
-    inputs = [value for value in model.graph.inputs if value.name not in given] if len(model.graph.inputs) > 1 else []
+    inputs = [value for value in model.graph.inputs if value.name not in sent] if len(model.graph.inputs) > 1 else []
     _check_cache(inputs, where)
     _check_state(inputs, model.graph.outputs, where)
     if outputs and all(value.shape is not None and _is_dense(list(value.shape)) for value in outputs):

@@ -236,9 +236,9 @@ def _scores_of(
     session = onnxfiles.open_in_memory(model, where)
     parts: list[list[np.ndarray]] = []
     for count in counts:
-        given = min(count, *(len(row) for row in rows.values()))
+        most = min(count, *(len(row) for row in rows.values()))
         parts = []
-        for part in chunks(given, _AT_ONCE):
+        for part in chunks(most, _AT_ONCE):
             found = onnxfiles.run(session, {key: row[part] for key, row in rows.items()}, where)
             size = part.stop - part.start
             for scores in found.values():

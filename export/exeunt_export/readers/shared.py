@@ -49,7 +49,7 @@ def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: s
     """
     try:
         model = graph.read(path)
-        refusals.check_graph(model, str(path), given=samples)
+        refusals.check_graph(model, str(path), sent=samples)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     session = onnxfiles.open_in_memory(model, f"{where}: {path}")

@@ -155,8 +155,8 @@ def _idle_members(manifest: Manifest, known: Known, rows: np.ndarray) -> list[st
         return []
     names = _some([manifest.members[number].name for number in idle])
     cheapest = max(idle, key=lambda number: work_us[number])
-    each = f"member {names} never matters" if len(idle) == 1 else f"members {names}: each alone never matters"
+    subject = f"member {names} never matters" if len(idle) == 1 else f"members {names}: each alone never matters"
     return [
-        f"{each}: on all {len(rows)} rows looked at the others' vote has the same label; without "
+        f"{subject}: on all {len(rows)} rows looked at the others' vote has the same label; without "
         f"{manifest.members[cheapest].name} the bag does {work_us[cheapest] / sum(work_us):.0%} less work"
     ]

@@ -69,8 +69,8 @@ def inspect_model(path: Path, samples: Path | None = None) -> Inspection:
     Raises:
         ConfigError: the model cannot be read or run, or free dimensions ask for real inputs.
     """
-    given = None if samples is None else sampling.load(samples, "--samples")
-    rows = _random_rows(graph.read(path), path) if given is None else given
+    loaded = None if samples is None else sampling.load(samples, "--samples")
+    rows = _random_rows(graph.read(path), path) if loaded is None else loaded
     member = graph.load_member(path.stem, path, rows)
     if "" in rows:
         rows = {member.inputs[0].name: rows[""]}

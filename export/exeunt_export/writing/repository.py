@@ -152,7 +152,7 @@ def _ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -
     ensemble = configs.Ensemble(serving, manifest.public_inputs, outputs)
     if manifest.preprocess is not None:
         tensors = (manifest.preprocess.inputs, manifest.preprocess.outputs)
-        ensemble.step(manifest.preprocess.model, *({tensor.name: tensor.name for tensor in some} for some in tensors))
+        ensemble.step(manifest.preprocess.model, *({tensor.name: tensor.name for tensor in own} for own in tensors))
     return ensemble
 
 
