@@ -217,7 +217,9 @@ streams were looked at, before there were glyphs streams.
 
 To reproduce: `pip install -e '.[demo]'`, then `python -m benchmarks.comparison`. Bags and streams are
 kept in `runs/compare`; the costs of the exits are measured at the export, so other machines give other latencies. The
-records there can be replayed one by one with `exeunt replay`."""
+records there can be replayed one by one with `exeunt replay`.
+
+What this page does not do: it measures no server. Latencies are sums of profiled times, without queues or network."""
 
 
 def _by_scenario(judged: Sequence[ComparedStream]) -> dict[str, list[ReplayResult]]:

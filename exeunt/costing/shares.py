@@ -1,4 +1,4 @@
-"""Where a bag's answers leave: as its export expected, as a server has counted, or as the caller says."""
+"""The share of answers that leave at each exit: expected by the export, or counted by a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting: one machine that answers requests, in simulated time."""
+"""How long requests wait on one machine, in simulated time."""
 
 from __future__ import annotations
 

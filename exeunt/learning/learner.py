@@ -1,8 +1,9 @@
 """The learner: what is kept between jobs, and when the next job is due. Pure: time is an argument in microseconds.
 
-A candidate lives from the job that fits it to the judgement that takes or drops it. It is judged only by rows that came
-after the rows it was fitted to. Processor time is an account: it earns `cpu_share` of a core as time passes, a job
-takes what it took. So over any time jobs take at most that share and ADVANCE_CPU_S, and what was saved up before.
+A candidate is a set of new heads. One job fits it; a later job judges it, only by rows that came after those it was
+fitted to, and it is then put in use or dropped. Processor time has a budget: it grows by `cpu_share` of a core as time
+passes, and each job's own time is subtracted. So over any time jobs take at most that share, plus ADVANCE_CPU_S, plus
+what was saved before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the members' votes become those of the exits: what of a manifest the judge of heads needs."""
+"""How members' votes combine into the votes of exits: the part of a manifest that is needed to judge heads."""
 
 from __future__ import annotations
 

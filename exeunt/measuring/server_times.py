@@ -1,7 +1,7 @@
-"""Where a server's time went: Triton's own statistics, as differences between two moments.
+"""Where a server's time went: the difference of Triton's own statistics between two moments.
 
-Per model they tell queueing, copying in, running and copying out. Of an ensemble they tell the wall time of its
-requests; its parts run side by side, so theirs add up to more (Triton: by design).
+For a model they give queueing, copying in, running and copying out. For an ensemble they give the wall time of its
+requests; its parts run side by side, so the sum of their times is larger (Triton: by design).
 """
 
 from __future__ import annotations

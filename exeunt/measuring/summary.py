@@ -1,4 +1,4 @@
-"""What a run of requests amounts to: latency, throughput, exits, loss, accuracy. Pure arithmetic."""
+"""A run of requests in numbers: latency, throughput, exits, loss, accuracy. Pure arithmetic."""
 
 from __future__ import annotations
 

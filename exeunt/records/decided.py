@@ -1,4 +1,4 @@
-"""DecidedRows: everything that happened to the rows of a ticket, known once the ticket is over. What records hold."""
+"""DecidedRows: everything that happened to the rows of a ticket that is over. Records store it."""
 
 from __future__ import annotations
 

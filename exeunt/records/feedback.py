@@ -1,4 +1,4 @@
-"""Feedback: what finished rows teach. The one noun that controller, tuners, records and replay share."""
+"""Feedback: rows whose full vote is known, from which tuners learn. Controller, tuners, records and replay share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tuner's work in a replay: its jobs, run at once and adopted later as in the server, and the time that it takes."""
+"""The tuner's work in a replay: its jobs, run at once and adopted later as in the server, and its time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one policy did with a stream, and what that is worth: latency, loss, worst window, the promise."""
+"""The answers that one policy gave to a stream, and how good they are: latency, loss, worst window, the promise."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The last moment of a stop: who is still connected over HTTP is told to come again, instead of being cut off.
+"""The last moment of a stop: clients that are still connected over HTTP get 503, instead of a reset connection.
 
-Triton cannot close its listener and go on answering: its own way out tells newcomers NOT_FOUND for seconds. So once the
-bags have drained it is frozen, its HTTP sockets are taken over (pidfd_getfd), and it is killed. Whoever has sent a
-request, on an old connection or on one that waits to be accepted, gets 503; then the listener closes. Without the right
-to take them (another user's process, some containers) nothing is taken, and a few late requests are reset.
+Triton cannot close its listener and go on answering: during its own shutdown it answers new requests NOT_FOUND for
+seconds. So once the bags have drained it is frozen, its HTTP sockets are taken over (pidfd_getfd), and it is killed.
+Every request that was sent, on an old connection or on one that waits to be accepted, gets 503; then the listener
+closes. Without the right to take sockets over (another user's process, some containers) this step is left out, and a
+few late requests are reset.
 
 gRPC needs none of this: its clients are given UNAVAILABLE by their own library when a connection ends.
 """

@@ -1,8 +1,8 @@
 """A state folder of its own for each of several servers on one volume.
 
 Two servers on one folder would overwrite each other's accounts. Replicas that an engine starts from one description
-all name the same folder, so each takes the first subfolder that nobody holds, and holds it until its process ends. A
-replica that starts again finds what the last holder of its subfolder has learnt, saved up and owed.
+all name the same folder. So each takes the first subfolder that no process holds, and holds it until it ends. A replica
+that starts again finds the learnt state and the error budget that the last holder of its subfolder left.
 """
 
 from __future__ import annotations

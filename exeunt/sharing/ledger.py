@@ -1,15 +1,15 @@
 """The ledger: what the store keeps of one class of service of one bag, and the one rule by which it changes.
 
-Savings are losses that may still happen, debt is what somebody has to earn before anybody may lose again. Both rest
-here between the life that handed them over and the life that takes them. Rights to lose are transferred, never
-invented:
+Savings are losses that are still allowed. Debt is losses beyond what was earned: it must be earned back before anybody
+may lose again. One life (a server from its start to its end) hands them over, the ledger keeps them, another life takes
+them. Allowed losses are moved, never created:
 
 - every message of a life has a number; one that comes twice gets the same reply and changes nothing;
-- savings are void once the store has become another process (its run id differs): one that was restored from an old
-  copy must not pay out twice what was withdrawn after the copy. Debt stays;
-- a life that was silent for too long while others spoke is dead: what it owed by its last message is debt at rest. If
-  it speaks again it takes back what is left of that, and it may hand over debt but no savings;
-- debt is taken before any savings.
+- savings are void once the store is another process (its run id differs): a store that was restored from an old copy
+  must not pay out again what was withdrawn after the copy. Debt stays;
+- a life that was silent for too long while others spoke is dead: what it owed by its last message is now debt in the
+  ledger. If it speaks again it takes back what is left of that debt, and it may hand over debt but no savings;
+- debt is given out before any savings.
 """
 
 from __future__ import annotations

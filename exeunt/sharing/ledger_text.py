@@ -1,4 +1,4 @@
-"""The ledger as JSON text, as it rests in the store; whatever does not read back as a ledger is refused."""
+"""The ledger as JSON text, as the store keeps it. Text that is not a valid ledger is refused."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A life's dealings with the ledger: what it hands over and takes, each exactly once whatever gets lost on the way.
+"""One life's messages to the ledger: each deposit and each withdrawal counts exactly once, whatever messages get lost.
 
-At most one message is under way. Until it is answered it is sent again as it is, so that it counts once. What a message
-hands over is taken from the account when the message is written; what a reply gives is added when it arrives. So losses
-that may still happen are at no time in two places.
+At most one message is under way. Until it is answered it is sent again unchanged, so that it counts once. A deposit is
+taken from the account when the message is written; a withdrawal is added when the reply arrives. So an allowed loss is
+never counted in two places.
 """
 
 from __future__ import annotations

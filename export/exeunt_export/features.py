@@ -1,4 +1,4 @@
-"""Features of many rows without ever holding them all: files that are mapped, read and standardised chunk by chunk.
+"""Features of many rows that are never all in memory: files that are mapped, read and standardised chunk by chunk.
 
 A bag of 24 members with 12 exits has some 300 cuts of up to 4096 features: ten thousand samples make 50 GB of them.
 """

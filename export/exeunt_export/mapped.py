@@ -1,4 +1,4 @@
-"""Arrays in files without a name, mapped into memory: what is large lies there, and the system may drop its pages."""
+"""Arrays in unnamed files that are mapped into memory: the system may drop their pages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What each node of a graph costs and makes: one onnxruntime node profile gives times, shapes and types together.
+"""The time of every node of a graph, and the shapes and types that it makes, from one node profile of onnxruntime.
 
-The profile runs with graph optimisation off, so that the nodes timed are the nodes of the file. Fusions are lost by
-that, so the times serve as *shares* of the whole, which is timed optimised; segments are timed again once cut.
+The profile runs with graph optimisation off, so that the nodes timed are the nodes of the file. Without fusions these
+times are only good as *shares* of the whole, which is timed optimised; segments are timed again once they are cut.
 """
 
 from __future__ import annotations

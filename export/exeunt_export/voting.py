@@ -1,4 +1,4 @@
-"""Votes on many samples without holding what all members said of them, and samples few enough to be held."""
+"""Votes on many samples, computed chunk by chunk, so that not all members' probabilities are in memory at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the served bag does beside its contenders: the plain ensemble, and the best member alone."""
+"""Measures the served bag beside its contenders: the plain ensemble, and the best member alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How right every member is alone, computed here without a server: the best of them is a contender of the demo."""
+"""How often every member alone is right, computed without a server; the best is a contender of the demo."""
 
 from __future__ import annotations
 

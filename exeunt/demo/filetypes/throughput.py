@@ -1,4 +1,4 @@
-"""How many files a second each contender takes while its p99 keeps one and the same limit."""
+"""The highest rate at which each contender keeps its p99 below one limit, the same for all."""
 
 from __future__ import annotations
 

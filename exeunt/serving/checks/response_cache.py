@@ -1,4 +1,4 @@
-"""Triton's response cache and early exits do not go together: refused by `exeunt check` and by every server."""
+"""Triton's response cache and early exits do not go together: `exeunt check` and every server refuse them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row through every segment and head of a bag, in this process, and the chain against the unsplit member."""
+"""Runs one random row through all segments and heads in this process, and compares segments with the unsplit member."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Segments in sequence must equal the member; a difference says where it starts.
+"""Segments in sequence must equal the member; the error names the first tensor that differs.
 
-What may differ: rtol 1e-4 and atol 1e-5 pass at once. Beyond that the yardstick is the member itself (`yardstick`):
-segments may differ by 4 times what it differs from itself by, run in other ways on the same rows. So whether an export
-passes depends on the member, not on luck with the places of cuts.
+A difference within rtol 1e-4 and atol 1e-5 passes at once. Beyond that the member itself is the measure (`yardstick`):
+segments may differ from it by 4 times as much as it differs from itself, when it is run in other ways on the same rows.
+So whether an export passes depends on the member, not on luck with the places of cuts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How much an unsplit member differs from itself: what its segments may differ by is measured against that.
+"""How much an unsplit member differs from itself: the measure for how much its segments may differ from it.
 
 onnxruntime sums in another order for other batch sizes, threads and fusions, and the last bits of a sum depend on the
-order. A member that differs from itself visibly cannot be asked to differ less in segments.
+order. Where a member already differs visibly from itself, its segments cannot be asked to differ less.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Threads of one run in engine mode, chosen from measured times where the bag file leaves them open.
 
-A host with more cores than members has use for more threads within a run; one with as many members as cores has not:
-workers side by side share no work, threads of one run wait for each other. How much the workers that are left slow each
-other down is measured too.
+More threads in each run help a host with more cores than members. A host with as many members as cores is better off
+with one thread in each run and the members side by side: threads of one run wait for each other, workers do not. How
+much workers slow each other down is measured too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Latency of segments and heads for batch sizes 1, 2, 4, ... on this machine, one thread each.
 
-Each figure is the lowest of three rounds' medians, the rounds some time apart: other work on the machine only ever adds
-to a time, and in bursts longer than one round.
+Each figure is the lowest median of three rounds, some time apart: other work on the machine only ever adds to a time,
+and its bursts last longer than one round.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How a member wants pixels scaled, as far as its file or a file beside it tells.
+"""How a member wants pixels scaled, as far as its file or a file beside it says.
 
-Told by: the type of the input (whole numbers take pixels as they are); `preprocessor_config.json` of transformers and
+Sources: the type of the input (whole numbers take pixels as they are); `preprocessor_config.json` of transformers and
 `config.json` of timm beside the file; Ultralytics' metadata; a first node that scales pixels itself.
 """
 

@@ -1,7 +1,7 @@
-"""Models that exeunt cannot serve, recognised by their graph before anything is run: what is missing, and why.
+"""Models that exeunt cannot serve, found by their graph before anything is run; the error says what is missing.
 
-A bag answers each row once, with one class. What it cannot do follows from that, or from early exits: a row that has
-left early would leave a hole in whatever the rest of the model should have remembered.
+A bag answers each row once, with one class. A model that needs more is refused, and so is one that remembers: a row
+that has left early would be missing from what the rest of the model remembers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a bag should be worth once it serves: latency at a given loss, ramps that never pay, members that never matter.
+"""What to expect of a bag in service: latency at some losses, ramps where nobody leaves, members that change no label.
 
-Judged on the calibration rows, with the best fixed thresholds for them, and once more on the report rows, which had no
-say in those thresholds. Lossless stops, which come on top, are left out.
+Judged on the calibration rows, with the best fixed thresholds for them, and again on the report rows, which were not
+used to find those thresholds. Lossless stops, which make answers faster still, are left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which members the vote hardly needs: what leaving one out would change, and the order in which few say most.
+"""Which members the vote hardly needs: what changes without each of them, and the best order in which to add them.
 
 Everything is about agreement with the full vote, on rows that nothing was trained on: nobody knows here which labels
 are right.

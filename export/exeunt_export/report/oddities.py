@@ -1,4 +1,4 @@
-"""Samples and members with which something is probably wrong, in one warning for each kind."""
+"""Warnings about samples and members with which something is probably wrong, one for each kind."""
 
 from __future__ import annotations
 

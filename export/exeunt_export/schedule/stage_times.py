@@ -1,4 +1,4 @@
-"""When the exits of a bag are reached in ensemble mode: stage after stage, the members of a stage side by side."""
+"""When each exit is reached in ensemble mode: stages run one after another, the members of a stage side by side."""
 
 from __future__ import annotations
 

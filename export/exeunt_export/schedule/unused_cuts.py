@@ -1,4 +1,4 @@
-"""Cuts that no exit uses are taken back: in ensemble mode each would be one more model to call, for nothing."""
+"""Cuts that no exit uses are undone: in ensemble mode each would be one more model to call, without any use."""
 
 from __future__ import annotations
 
