@@ -66,7 +66,8 @@ class Batch:
         open: bool [rows], not decided yet; `open_rows` is how many.
         finishes: bool [rows], False once a row is decided and its full vote is not wanted; `all_finish` if every row
             does.
-        waits_for_toss: bool [rows], answered, and whether it finishes has not been tossed yet.
+        waits_for_toss: bool [rows], answered, and whether it finishes has not been tossed yet; `tossed_late` if any
+            row has ever waited so.
         deepest: deepest exit seen, -1 before the first.
         over: nothing is awaited any more.
         labels, confidence, order: see Feedback.
@@ -92,6 +93,7 @@ class Batch:
         blank = _blank(rows, exits)  # copied: a batch is one row mostly, and most of its cost is that of making arrays
         self.open, self.finishes = blank.trues.copy()
         self.waits_for_toss, self.non_finite = blank.falses.copy()
+        self.tossed_late = False
         self.open_rows = rows  # sums of the first two, kept, since looking takes longer
         self.all_finish = True
         self.deepest = -1

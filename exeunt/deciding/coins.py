@@ -52,7 +52,7 @@ class Coins:
     def answered(self, batch: Batch, rows: np.ndarray) -> None:
         """Rows (indices) were answered before the last exit: toss them now, or note that they will be."""
         if self.late:
-            batch.waits_for_toss[rows] = True
+            batch.waits_for_toss[rows] = batch.tossed_late = True
         else:
             self.toss(batch, rows, self.probability(self.finish_probability))
 

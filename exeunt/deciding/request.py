@@ -124,7 +124,7 @@ def read_parameters(text: Callable[[], str]) -> dict[str, Any]:
         RequestError: they are no text of UTF-8.
     """
     try:
-        return dict(json.loads(text() or "{}"))
+        return {} if (found := text()) in NO_PARAMETERS else dict(json.loads(found))
     except (ValueError, TypeError) as error:
         raise RequestError(f"parameters: expected texts of UTF-8 ({error})") from None
 
@@ -162,6 +162,7 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us:
     )
 
 
+NO_PARAMETERS = ("", "{}", "null")  # what Triton hands over where there are none
 _DAY_US = 86_400_000_000.0
 _NO_OPTIONS = ParsedOptions()
 

@@ -96,8 +96,8 @@ class ControllerHost:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, request: Request, inputs: Inputs) -> None:
-        """Accept a client request; its Release comes later through `reply`.
+    def accept(self, request: Request, inputs: Inputs) -> None:
+        """Accept a client request; it waits until the next `pump`, its Release comes later through `reply`.
 
         Args:
             request: the request.
@@ -112,7 +112,11 @@ class ControllerHost:
             self._inputs[request.key] = inputs
         if request.options.deadline_us is not None:
             self._deadline_came.set()
-        self._pump()
+
+    def submit(self, request: Request, inputs: Inputs) -> None:
+        """Accept a client request and begin it, if its turn has come; see `accept`."""
+        self.accept(request, inputs)
+        self.pump()
 
     def arrived(
         self,
@@ -129,14 +133,14 @@ class ControllerHost:
         if retune_due:
             self._retune_due.set()
         if over or releases:  # a ticket has become free
-            self._pump()
+            self.pump()
 
     def failed(self, ticket_id: int, error: ExeuntError, rows: np.ndarray | None = None) -> None:
         """A ticket's run has failed; see Controller.failed."""
         with self.lock:
             releases = self.controller.failed(ticket_id, error, self.now_us(), rows)
         self._send(releases)
-        self._pump()
+        self.pump()
 
     def toss_probability(self, load_q: float) -> float:
         """With which probability answered rows are finished where the load allows `load_q`; see Coins."""
@@ -160,7 +164,7 @@ class ControllerHost:
 
     def work_ended(self) -> None:
         """The runner has ended the work of a ticket: its place is free."""
-        self._pump()
+        self.pump()
 
     def set_finish_probability(self, q: float) -> None:
         """Feedback sampling: rows answered from now on finish with probability q."""
@@ -198,7 +202,7 @@ class ControllerHost:
                 thread.join()
         self._runner.close()
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Hand waiting requests to the runner while tickets are free."""
         while True:
             with self.lock:
@@ -234,7 +238,7 @@ class ControllerHost:
             due_us = self.controller.next_deadline_us()
         self._send(releases)
         if releases:
-            self._pump()
+            self.pump()
         wait_s = _IDLE_TICK_S if due_us is None else (due_us - self.now_us()) / 1e6
         if wait_s > 0:
             self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))

@@ -156,8 +156,8 @@ class BudgetTuner(Tuner):
         if not feedback.of_full_votes_only:
             self._window.add(feedback)
             self._knowledge += (summed_weight(feedback.q), summed_weight(np.square(feedback.q)))
-        self._until_retune -= len(feedback)
-        self._until_calibrate -= len(feedback)
+            self._until_retune -= len(feedback)  # what teaches nothing about exits is no reason to think again
+            self._until_calibrate -= len(feedback)
         self._until_period -= len(feedback)
         if offered is not None:
             self._start_from(replace(ExitChoice.all(self.setup.exits), active=offered))
@@ -184,8 +184,8 @@ class BudgetTuner(Tuner):
 
     @property
     def retune_due(self) -> bool:
-        """Every `retune_rows` rows of feedback."""
-        return self._until_retune <= 0
+        """After `retune_rows` rows of feedback about exits, and when other exits may be worth a trial."""
+        return self._until_retune <= 0 or self._until_period <= 0 < self._period_rows
 
     def retune(self) -> Callable[[], RetuneResult] | None:
         """Learn from the window."""

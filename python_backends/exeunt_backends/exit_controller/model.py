@@ -14,6 +14,7 @@ from exeunt.deciding.request import Request, parse_options, read_parameters
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting import assembly, tensors
 from exeunt.hosting.bag_calls import BagCalls, RefusedTapError, draw_secret
+from exeunt.hosting.direct_replies import DirectReplies
 from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import monotonic_us
 from exeunt.hosting.metrics import COUNTERS, GAUGES
@@ -45,6 +46,8 @@ class TritonPythonModel:
             ensemble = manifest.mode == "ensemble"
             runner = BagRunner(manifest, self._calls, self._guard) if ensemble else _engine(manifest, folder)
             times.done("members")
+            small = runner.plain_tickets
+            self._direct = DirectReplies(small.longest_us / 1e6 if small is not None else 0.0)
             log = pb_utils.Logger.log_info
             learning = assembly.make_learning(manifest, folder, runner, lambda line: log(f"{name}: {line}"))
             self._bag = assembly.HostedBag(
@@ -67,9 +70,20 @@ class TritonPythonModel:
     def execute(self, requests):
         """Taps are answered at once; client requests later, by `_reply`, from whichever thread decides them.
 
-        Nothing may be raised here: Triton would end every request of the call, taps of other tickets among them.
+        Answers that come at once are returned (exeunt.hosting.direct_replies). Nothing may be raised here: Triton
+        would end every request of the call, taps of other tickets among them.
         """
-        return [self._take(request) for request in requests]
+        taken = [self._take(request) for request in requests]
+        waiting = {key: request for key, request in zip(taken, requests, strict=True) if isinstance(key, int)}
+        if not waiting:
+            return taken
+
+        def keep_open(key):
+            self._senders[key] = waiting[key].get_response_sender()
+
+        self._guard.run("start of tickets", self._host.pump)
+        replies = self._direct.collect(keep_open)
+        return [replies.get(key) if isinstance(key, int) else key for key in taken]
 
     def finalize(self):
         """Answer what is left, save what was learnt, stop the threads."""
@@ -78,30 +92,24 @@ class TritonPythonModel:
         self._metrics.close()
 
     def _take(self, request):
+        """The reply to a request; its key where that comes later."""
         # every model of the server can be called by anybody: a tensor may be anything, in either kind of request
-        names = {tensor.name() for tensor in request.inputs()}
-        if TICKET in names:
+        tensors_in = {tensor.name(): tensor for tensor in request.inputs()}
+        if TICKET in tensors_in:
             return self._tap(request)
         key = next(self._keys)
-        self._senders[key] = request.get_response_sender()
+        self._direct.expect(key)
         try:
-            self._submit(key, request)
+            self._submit(key, request, tensors_in)
         except ExeuntError as error:
-            return self._refusal(key, error, in_stream=STREAM in names)
+            self._direct.take(key, _error_response(error, in_stream=STREAM in tensors_in))
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
             self._guard.survived("request", error)
-            return self._refusal(key, ServingError(f"internal error: {error!r}"))
-        return None
+            self._direct.take(key, _error_response(ServingError(f"internal error: {error!r}")))
+        return key
 
-    def _refusal(self, key, error, in_stream=False):
-        """An error for a request, unless it has been replied to: that reply may be what failed.
-
-        It is returned by `execute`, not sent: sending waits for Triton, and everybody behind would wait, too.
-        """
-        return None if self._senders.pop(key, None) is None else _error_response(error, in_stream)
-
-    def _submit(self, key, request):
-        inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+    def _submit(self, key, request, tensors_in):
+        inputs = {name: tensor.as_numpy() for name, tensor in tensors_in.items()}
         if STREAM not in inputs:
             self._offer(key, request, inputs)
             return
@@ -124,7 +132,7 @@ class TritonPythonModel:
         inputs = {tensor.name: inputs[tensor.name].copy() for tensor in self._manifest.inputs}
         free = tensors.free_dims(self._manifest, inputs)
         in_parts = isinstance(key, Stream)
-        self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
+        self._host.accept(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
 
     def _tap(self, request):
         """Votes of a call of ours. Whatever else comes is counted, and answered like a tap.
@@ -161,12 +169,16 @@ class TritonPythonModel:
         self._send(part.caller, outputs | tensors.part_tensors(part.rows, part.rest))
 
     def _send(self, key, outputs):
-        response = pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
-        self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._respond(
+            key, pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
+        )
 
     def _send_error(self, key, error, in_stream=False):
-        response = _error_response(error, in_stream)
-        self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._respond(key, _error_response(error, in_stream))
+
+    def _respond(self, key, response):
+        if not self._direct.take(key, response):
+            self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 class Metrics:
@@ -203,7 +215,7 @@ class Metrics:
         self._families.clear()
 
 
-def _error_response(error, in_stream):
+def _error_response(error, in_stream=False):
     code = getattr(pb_utils.TritonError, error.triton_code)
     # Triton drops the code on the way to the model that called this one
     text = tensors.coded(error) if in_stream else str(error)
