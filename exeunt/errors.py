@@ -9,7 +9,7 @@ ExeuntError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 
@@ -71,3 +71,9 @@ def unknown(what: str, name: object, allowed: Iterable[str], where: str) -> Conf
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ConfigError(f"{where}: unknown {what} {name!r}{hint} (allowed: {', '.join(names)})")
+
+
+def check_known(what: str, name: object, allowed: Collection[str], where: str) -> None:
+    """Raise the ConfigError of `unknown` unless a name is among the allowed ones."""
+    if name not in allowed:
+        raise unknown(what, name, allowed, where)

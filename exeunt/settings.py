@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 
 TUNERS = ("static", "patience", "hill_climb", "budget")
 CONFIDENCES = ("margin", "max_probability", "entropy")
@@ -122,8 +122,7 @@ class Settings:
         """
         fields = {field_.name: field_ for field_ in dataclasses.fields(cls)}
         for key in table:
-            if key not in fields:
-                raise unknown("key", key, fields, where)
+            check_known("key", key, fields, where)
         settings = cls(**{key: typed(value, str(fields[key].type), f"{where}: {key}") for key, value in table.items()})
         settings.check(where)
         return settings
@@ -152,8 +151,7 @@ class Settings:
             ("on_failure", ON_FAILURE),
             ("gear", GEARS),
         ):
-            if getattr(self, key) not in allowed:
-                raise unknown(key, getattr(self, key), allowed, where)
+            check_known(key, getattr(self, key), allowed, where)
         self._check_shares(where)
         check_state_url(self.state_url, where)
         self._check_learning(where)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.manifest_check import MODES
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def _digits(args: argparse.Namespace, modes: tuple[str, ...], console: Console) 
 def _modes(names: str) -> tuple[str, ...]:
     modes = tuple(dict.fromkeys(names.split(",")))
     for mode in modes:
-        if mode not in MODES:
-            raise unknown("mode", mode, MODES, "--modes")
+        check_known("mode", mode, MODES, "--modes")
     return modes
 
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exeunt.errors import ConfigError
+from exeunt.errors import ConfigError, check_known
 
 if TYPE_CHECKING:
     from exeunt_export.starting import Wish
@@ -68,7 +68,6 @@ def wish_of(args: argparse.Namespace, members: list[Path], folder: Path, strict:
     Raises:
         ConfigError: a value that is not allowed.
     """
-    from exeunt.errors import unknown
     from exeunt.manifest_check import MODES
     from exeunt_export.bagfile.pictures import NORMALISATIONS
     from exeunt_export.starting import Wish
@@ -77,8 +76,7 @@ def wish_of(args: argparse.Namespace, members: list[Path], folder: Path, strict:
         ("mode", args.mode, MODES),
         ("normalise", args.normalise, ("", *NORMALISATIONS)),
     ):
-        if value not in allowed:
-            raise unknown(f"--{key}", value, allowed, "command line")
+        check_known(f"--{key}", value, allowed, "command line")
     if args.samples is None:
         raise ConfigError("--samples is missing; it names unlabelled real inputs: a file or a folder of images")
     if not args.samples.exists():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.reading import reading
 
 SHIPPED = Path(__file__).parent / "prices.toml"
@@ -101,8 +101,7 @@ class Prices:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
             kinds = {"machine": Machine, "function": Function, "step_machine": StepMachine}
             for key in table:
-                if key not in kinds:
-                    raise unknown("section", key, kinds, str(path))
+                check_known("section", key, kinds, str(path))
             return cls(**{key: _section(kind, table.get(key), f"{path}: [{key}]") for key, kind in kinds.items()})
 
 
@@ -111,8 +110,7 @@ def _section(kind: Any, table: Any, where: str) -> Any:
         raise ConfigError(f"{where}: missing; allowed: a table with {', '.join(f.name for f in fields(kind))}")
     names = {field.name: str(field.type) for field in fields(kind)}
     for key in table:
-        if key not in names:
-            raise unknown("key", key, names, where)
+        check_known("key", key, names, where)
     for name, type_ in names.items():
         value = table.get(name)
         wanted = {"str": str, "datetime.date": datetime.date}.get(type_, (int, float))

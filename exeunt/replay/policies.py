@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.replay.replay import RETUNE_LAG_ROWS, replay
@@ -53,8 +53,7 @@ def parse_policies(text: str) -> list[Policy]:
     policies = []
     for label in filter(None, (part.strip() for part in _BETWEEN_POLICIES.split(text))):
         name, *pairs = label.split(":")
-        if name not in TUNERS:
-            raise unknown("tuner", name, TUNERS, "--tuner")
+        check_known("tuner", name, TUNERS, "--tuner")
         options = {}
         for pair in pairs:
             key, equals, value = pair.partition("=")

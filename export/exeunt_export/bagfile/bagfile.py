@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.manifest_check import MODES, VOTES
 from exeunt.reading import reading, unprintable
 from exeunt.settings import Settings, check_mode
@@ -133,8 +133,7 @@ class BagFile:
             ("schedule", self.schedule, SCHEDULES),
             ("quantize", self.quantize, QUANTIZE),
         ):
-            if value not in allowed:
-                raise unknown(key, value, allowed, where)
+            check_known(key, value, allowed, where)
         check_name(self.name, f"{where}: name")
         if not self.members:
             raise ConfigError(f"{where}: no [[member]]; a bag has at least one")
@@ -176,8 +175,7 @@ _TOP = ("name", "labels", "samples", "inputs", "preprocess", *_CHOICES, "member"
 
 def _bag(table: Mapping[str, Any], where: str, folder: Path) -> BagFile:
     for key in table:
-        if key not in _TOP:
-            raise unknown("key", key, _TOP, where)
+        check_known("key", key, _TOP, where)
     for key in ("name", "samples", "member"):
         if key not in table:
             raise ConfigError(f"{where}: {key} is missing; a bag file has at least name, samples and [[member]]")

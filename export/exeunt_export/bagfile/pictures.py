@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt_export.mapped import unnamed
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ class ImageInput:
             ("normalise", self.normalise, ("", *NORMALISATIONS)),
             ("fit", self.fit, FITS),
         ):
-            if value not in allowed:
-                raise unknown(key, value, allowed, where)
+            check_known(key, value, allowed, where)
         count = 1 if self.channels == "gray" else 3
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, count) or not all(isinstance(value, int | float) for value in values):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known, unknown
 from exeunt.manifest_check import MOST_BATCH_ROWS
 from exeunt.settings import typed
 from exeunt_export.counting import COUNTED, MEASURED
@@ -55,8 +55,7 @@ class BagMember:
         where = f"{where}: member {self.name}"
         if not (isinstance(self.weight, int | float) and 0 < self.weight < float("inf")):
             raise ConfigError(f"{where}: weight = {self.weight!r}; allowed: a number above 0")
-        if self.scores not in SCORES:
-            raise unknown("scores", self.scores, SCORES, where)
+        check_known("scores", self.scores, SCORES, where)
         if not all(isinstance(exit_, str) and exit_ for exit_ in self.exits):
             raise ConfigError(f"{where}: exits = {list(self.exits)!r}; allowed: a list of outputs in depth order")
         if self.quantize not in ("", *QUANTIZE):
@@ -91,8 +90,7 @@ class Cuts:
             raise ConfigError(f"{where}: ramp_budget = {self.ramp_budget!r}; allowed: a number from 0, 0.02 for 2 %")
         if not self.grid or any(side not in GRIDS for side in self.grid):
             raise ConfigError(f"{where}: grid = {list(self.grid)!r}; allowed: a list of some of {GRIDS}")
-        if self.times not in (MEASURED, COUNTED):
-            raise unknown("times", self.times, (MEASURED, COUNTED), where)
+        check_known("times", self.times, (MEASURED, COUNTED), where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,7 @@ class Serving:
         check_whole(self.max_batch_size, 1, f"{where}: max_batch_size", MOST_BATCH_ROWS)
         check_whole(self.instances, 1, f"{where}: instances")
         check_whole(self.top, 0, f"{where}: top")
-        if self.kind not in KINDS:
-            raise unknown("kind", self.kind, KINDS, where)
+        check_known("kind", self.kind, KINDS, where)
 
 
 def read_member(table: Mapping[str, Any], number: int, where: str, folder: Path) -> BagMember:
@@ -129,8 +126,7 @@ def read_member(table: Mapping[str, Any], number: int, where: str, folder: Path)
     keys = [field_.name for field_ in dataclasses.fields(BagMember)]
     where = f"{where}: member {table.get('name', number)}"
     for key in table:
-        if key not in keys:
-            raise unknown("key", key, keys, where)
+        check_known("key", key, keys, where)
     for key in ("name", "file"):
         if key not in table:
             raise ConfigError(f"{where}: {key} is missing; a member has at least name and file")
@@ -146,8 +142,7 @@ def read_table(kind: type[Any], table: Any, where: str) -> Any:
     fields = {field_.name: field_ for field_ in dataclasses.fields(kind)}
     values = {}
     for key, value in is_table(table, where).items():
-        if key not in fields:
-            raise unknown("key", key, fields, where)
+        check_known("key", key, fields, where)
         wanted = type(fields[key].default)
         typed(value, "list" if wanted is tuple else wanted.__name__, f"{where}: {key}")
         values[key] = tuple(value) if wanted is tuple else value

@@ -48,13 +48,7 @@ class Chain:
 
     def run(self, rows: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         """The outputs of each segment on `rows` (public input -> [rows, ...])."""
-        at_hand = dict(rows)
-        made = []
-        for depth, session in enumerate(self.sessions, start=1):
-            outputs = onnxfiles.run(session, at_hand, f"{self.name}, segment {depth}")
-            at_hand |= outputs
-            made.append(outputs)
-        return made
+        return [made for made, _ in self.walk(rows)]
 
     def observe(self, rows: Mapping[str, np.ndarray], batch: int, folder: Path) -> tuple[list[np.ndarray], np.ndarray]:
         """Run all rows, `batch` at a time, segment by segment: of the cut tensors only a batch's are held.

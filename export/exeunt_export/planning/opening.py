@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.contract import RESERVED
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.manifest import Tensor
 from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.bagfile import samples as sampling
@@ -212,8 +212,7 @@ def _order(bag: BagFile, taken: Mapping[str, tuple[Tensor, MemberGraph]]) -> Seq
     if not bag.inputs:
         return list(taken)
     for name, (_, graph) in taken.items():
-        if name not in bag.inputs:
-            raise unknown("input", name, bag.inputs, f"{bag.where}: member {graph.name}: inputs")
+        check_known("input", name, bag.inputs, f"{bag.where}: member {graph.name}: inputs")
     for name in bag.inputs:
         if name not in taken:
             raise ConfigError(f"{bag.where}: inputs: no member takes {name!r}; they take {', '.join(taken)}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from exeunt.errors import unknown
+from exeunt.errors import check_known
 from exeunt.manifest import Tensor
 from exeunt_export.features import chunks
 from exeunt_export.mapped import unnamed
@@ -30,8 +30,7 @@ def name_inputs(model: ir.Model, names: Mapping[str, str], where: str) -> None:
     """
     inputs = {value.name or "": value for value in model.graph.inputs}
     for own in names:
-        if own not in inputs:
-            raise unknown("input", own, inputs, f"{where}: inputs")
+        check_known("input", own, inputs, f"{where}: inputs")
     # out of the way first: names may be exchanged, and a value inside may have a public name
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
     wanted = set(names.values())

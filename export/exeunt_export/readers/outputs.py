@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16)
 
@@ -27,8 +27,7 @@ def choose_outputs(model: ir.Model, output: str, exits: Sequence[str], where: st
     """
     outputs = {value.name or "": value for value in model.graph.outputs}
     for name in exits:
-        if name not in outputs:
-            raise unknown("output", name, outputs, f"{where}: exits")
+        check_known("output", name, outputs, f"{where}: exits")
         if list(exits).count(name) > 1 or name == output:
             raise ConfigError(f"{where}: exits: {name!r} is named twice; allowed: each output once, the last apart")
     branches = [outputs[name] for name in exits]
@@ -53,8 +52,7 @@ def choose_output(model: ir.Model, output: str, where: str, classes: int | None 
     """
     outputs = {value.name or "": value for value in model.graph.outputs}
     if output:
-        if output not in outputs:
-            raise unknown("output", output, outputs, where)
+        check_known("output", output, outputs, where)
         return _without_zipmap(outputs[output])
     fitting = [value for value in outputs.values() if len(outputs) == 1 or _may_hold_scores(value)]
     if len(fitting) == 1:

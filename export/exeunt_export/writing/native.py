@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt.bag_parts import parts_of
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.manifest import Manifest
 from exeunt.serving.launch import SLOT
 
@@ -50,14 +50,11 @@ class Native:
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless every value is allowed."""
-        if self.format not in FORMATS:
-            raise unknown("format", self.format, FORMATS, where)
-        if self.accelerator not in ACCELERATORS:
-            raise unknown("accelerator", self.accelerator, ACCELERATORS, where)
+        check_known("format", self.format, FORMATS, where)
+        check_known("accelerator", self.accelerator, ACCELERATORS, where)
         if self.format == self.accelerator == "tensorrt":
             raise ConfigError(f"{where}: format and accelerator are both 'tensorrt'; allowed: one of them")
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS, where)
+        check_known("precision", self.precision, PRECISIONS, where)
         if self.precision != "float32" and "tensorrt" not in (self.format, self.accelerator):
             raise ConfigError(f"{where}: precision {self.precision!r} needs format or accelerator 'tensorrt'")
         if any(gpu < 0 for gpu in self.gpus) or len(set(self.gpus)) < len(self.gpus):
