@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_SLOW_STEPS = 3
 _LINE_STEPS = 12  # of a line search, at most
 _LEAST_CURVATURE = 1e-5  # of a class that nobody votes for
 _ENOUGH_SLOPE = 0.1  # of the slope at its start: more exactness is not worth its time
@@ -84,26 +85,45 @@ class Fit:
 
     Attributes:
         change: float32 [f + 1, columns], of the weights on standardised inputs; the last row changes the bias.
+        last: likewise, after the last step; the rows' scores are there.
         before: cross-entropy on the held-out rows at the start, nats per row.
         after: with `change`.
         steps: made.
     """
 
     change: np.ndarray
+    last: np.ndarray
     before: float
     after: float
     steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a descent goes.
+
+    Attributes:
+        ridge: penalty on half the squared change of a weight, nats per row.
+        most_steps: at most.
+        patience: steps in a row that may fail to gain `least_gain` on the held-out rows.
+        least_gain: see `patience`, nats per row.
+        converged: a descent is at its end where several steps in a row gain less on the fitted rows, nats per row.
+    """
+
+    ridge: float
+    most_steps: int
+    patience: int = 1 << 30
+    least_gain: float = 0.0
+    converged: float = 0.0
 
 
 def descend(
     examples: Examples,
     held: Examples | None,
     width: int,
+    limits: Limits,
     *,
-    ridge: float,
-    most_steps: int,
-    patience: int,
-    least_gain: float,
+    start: np.ndarray | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Fit:
     """Fit a head.
@@ -112,39 +132,43 @@ def descend(
         examples: rows to fit to.
         held: rows that say which step is kept; None keeps the last.
         width: number of features.
-        ridge: penalty on half the squared change of a weight, nats per row.
-        most_steps: at most.
-        patience: steps in a row that may fail to gain `least_gain` on the held-out rows.
-        least_gain: see `patience`, nats per row.
+        limits: how far.
+        start: float32 [f + 1, columns], a change that the rows' scores have in them already; None: no change.
         go_on: asked before every step.
     """
-    descent = _Descent(examples, width, ridge)
-    judge = held or examples
-    before = best = judge.loss(descent.chunk_rows)
-    kept, steps, idle = descent.change.copy(), 0, 0
-    while steps < most_steps and idle < patience and go_on():
+    descent = _Descent(examples, width, limits.ridge, start)
+    before = best = (held or examples).loss(descent.chunk_rows)
+    kept, steps, idle, slow = descent.change.copy(), 0, 0, 0
+    while steps < limits.most_steps and idle < limits.patience and slow < _SLOW_STEPS and go_on():
         step = descent.step()
         if step is None:
             break
         steps += 1
+        slow = slow + 1 if descent.gain < limits.converged else 0
         if held is None:
             continue
         held.move(step)
         loss = held.loss(descent.chunk_rows)
-        idle = 0 if loss < best - least_gain else idle + 1
+        idle = 0 if loss < best - limits.least_gain else idle + 1
         if loss < best:
             best, kept = loss, descent.change.copy()
     if held is None:
         best, kept = examples.loss(descent.chunk_rows), descent.change
-    return Fit(kept, before, best, steps)
+    return Fit(kept, descent.change, before, best, steps)
 
 
 class _Descent:
-    """Where a descent is: the change so far, the last gradient and the last direction."""
+    """Where a descent is: the change so far, the last gradient and the last direction.
 
-    def __init__(self, examples: Examples, width: int, ridge: float) -> None:
+    Attributes:
+        gain: of the last step on the fitted rows, about, nats per row.
+    """
+
+    def __init__(self, examples: Examples, width: int, ridge: float, start: np.ndarray | None) -> None:
         self._examples, self._ridge = examples, np.float32(ridge)
-        self.change = np.zeros((width + 1, examples.goal.shape[1]), dtype=np.float32)
+        shape = width + 1, examples.goal.shape[1]
+        self.change = np.zeros(shape, dtype=np.float32) if start is None else start.copy()
+        self.gain = 0.0
         self.chunk_rows = max((len(inputs) for _, inputs in examples.parts()), default=1)
         # columns of rare classes are flatter by so much; without it steps would be those of the frequent ones
         self._curvature = examples.weights @ examples.goal + np.float32(_LEAST_CURVATURE)
@@ -171,6 +195,7 @@ class _Descent:
         if not length > 0.0:
             return None
         made = np.asarray(length * direction)
+        self.gain = -0.5 * float(np.vdot(made, gradient))  # as if the loss were a parabola along the line
         self.change += made
         self._moved *= length
         self._examples.scores[:] += self._moved

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.deciding.heads import Head
-from exeunt.learning.descent import Examples, descend
+from exeunt.learning.descent import Examples, Limits, descend
 
 HELD_OUT = 0.2  # share of the rows, the newest
 LEAST_ROWS = 64
@@ -76,16 +76,8 @@ def refit(
     fitted, unseen = (
         spot.examples(head, features[part], target[part], weights[part]) for part in (slice(split), slice(split, None))
     )
-    fit = descend(
-        fitted,
-        unseen,
-        features.shape[1],
-        ridge=RIDGE / split,
-        most_steps=MOST_STEPS,
-        patience=PATIENCE,
-        least_gain=ENOUGH / 10,
-        go_on=lambda: clock_s() < until_s,
-    )
+    limits = Limits(RIDGE / split, MOST_STEPS, PATIENCE, ENOUGH / 10)
+    fit = descend(fitted, unseen, features.shape[1], limits, go_on=lambda: clock_s() < until_s)
     if fit.before - fit.after < ENOUGH:
         return Refit(None, fit.before, fit.after, fit.steps)
     return Refit(spot.head(head, fit.change), fit.before, fit.after, fit.steps)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from exeunt.learning.descent import Examples, Fit, descend
+from exeunt.learning.descent import Examples, Fit, Limits, descend
 from tests.learning.world import softmax
 
 WIDTH, CLASSES = 6, 4
@@ -25,7 +25,7 @@ def examples(rows: int, seed: int, chunk: int | None = None, rest: float | None 
 
 
 def fit(rows: Examples, held: Examples, steps: int = 60, ridge: float = 0.0) -> Fit:
-    return descend(rows, held, WIDTH, ridge=ridge, most_steps=steps, patience=steps, least_gain=0.0)
+    return descend(rows, held, WIDTH, Limits(ridge, steps))
 
 
 def entropy(goal: np.ndarray) -> float:
@@ -80,14 +80,18 @@ def test_what_the_other_scores_hold_is_not_given_away() -> None:
 
 def test_a_fit_ends_when_it_may_not_go_on() -> None:
     asked = iter([True, True, False])
-    found = descend(
-        examples(50, 1),
-        examples(50, 2),
-        WIDTH,
-        ridge=0.0,
-        most_steps=9,
-        patience=9,
-        least_gain=0.0,
-        go_on=lambda: next(asked),
-    )
+    found = descend(examples(50, 1), examples(50, 2), WIDTH, Limits(0.0, 9), go_on=lambda: next(asked))
     assert found.steps == 2
+
+
+def test_a_converged_descent_ends() -> None:
+    found = descend(examples(200, 1), examples(200, 2), WIDTH, Limits(0.1, 500, converged=1e-4))
+    assert 3 < found.steps < 100
+
+
+def test_a_descent_goes_on_where_another_has_ended() -> None:
+    rows = examples(200, 1)
+    first = descend(rows, None, WIDTH, Limits(1e-3, 5))
+    second = descend(rows, None, WIDTH, Limits(1e-3, 60), start=first.last)
+    whole = fit(examples(200, 1), examples(200, 1), 60, ridge=1e-3)
+    np.testing.assert_allclose(second.last, whole.last, atol=0.02)

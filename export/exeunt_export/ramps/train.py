@@ -19,16 +19,16 @@ import numpy as np
 
 from exeunt.deciding.heads import Head
 from exeunt.errors import ConfigError
-from exeunt.learning.descent import Examples, descend
+from exeunt.learning.descent import Examples, Limits, descend
 from exeunt_export.features import CHUNK_ROWS, Standard, StandardRows, chunks
 from exeunt_export.mapped import let_go
 
 _HELD_OUT = 0.15
-_MOST_STEPS = 100
-_PATIENCE = 10  # steps in a row that do not help the held-out rows
-_SHARE_ON = 0.5  # of the steps are made again, with the held-out rows among the others
-_LEAST_GAIN = 1e-4  # of a step, nats per row
-_RIDGE = 1e-5  # per standard deviation of a feature
+_RIDGES = (1e-2, 1e-3, 1e-5)  # tried in turn while the held-out rows gain, per standard deviation of a feature
+_MOST_STEPS = 80  # with a ridge
+_MOST_STEPS_ON = 50  # with the held-out rows among the others
+_CONVERGED = 3e-4  # gain of a step, nats per row
+_LEAST_GAIN = 1e-4  # of another ridge, nats per row
 _FEWEST_ROWS = 20
 _TYPICAL_STEPS = 50
 _MOST_TURNED = 1 << 22  # features of all rows, see _basis: 16 MiB
@@ -65,8 +65,8 @@ def train(
 ) -> dict[Key, Head]:
     """Train one ramp per cut.
 
-    Cross-entropy against the soft vote by conjugate gradients (exeunt.learning.descent). Held-out rows say after how
-    many steps to stop; then they join the others for half as many steps more, since samples are few.
+    Cross-entropy against the soft vote by conjugate gradients (exeunt.learning.descent), with a ridge that is weakened
+    while held-out rows gain by it; then these join the others for some steps more, since samples are few.
 
     Args:
         features: (member, depth) -> float32 [all rows, f], in memory or mapped.
@@ -145,18 +145,16 @@ def _fit(kept: StandardRows, held: StandardRows, vote: np.ndarray, held_vote: np
         scores = np.repeat(prior[None], len(goal), axis=0)
         return Examples(inputs, scores, goal, np.full(len(goal), 1.0 / len(goal), dtype=np.float32))
 
-    fit = descend(
-        examples(kept.chunks, vote),
-        examples(held.chunks, held_vote),
-        kept.width,
-        ridge=_RIDGE,
-        most_steps=_MOST_STEPS,
-        patience=_PATIENCE,
-        least_gain=_LEAST_GAIN,
-    )
+    to_fit, to_judge = examples(kept.chunks, vote), examples(held.chunks, held_vote)
+    best, ridge, change = np.inf, 0.0, np.zeros((kept.width + 1, vote.shape[1]), dtype=np.float32)
+    last = change
+    for tried in _RIDGES:
+        fit = descend(to_fit, to_judge, kept.width, Limits(tried, _MOST_STEPS, converged=_CONVERGED), start=last)
+        if fit.after >= best - _LEAST_GAIN:
+            break
+        best, ridge, change, last = fit.after, tried, fit.change, fit.last
     everything = examples(lambda: chain(kept.chunks(), held.chunks()), np.concatenate([vote, held_vote]))
-    everything.move(fit.change)
-    steps = int(fit.steps * _SHARE_ON)
-    on = descend(everything, None, kept.width, ridge=_RIDGE, most_steps=steps, patience=steps + 1, least_gain=0.0)
-    change = fit.change + on.change
+    everything.move(change)
+    limits = Limits(ridge, _MOST_STEPS_ON, converged=_CONVERGED)
+    change = descend(everything, None, kept.width, limits, start=change).last
     return change[:-1], change[-1] + prior
