@@ -31,8 +31,8 @@ from exeunt.costing.waiting import latencies_us
 from exeunt.deciding.request import Request
 from exeunt.errors import ConfigError
 from tests.deciding.controller_bag import controller, votes_of
+from tests.engine.scenes import engine_bag
 from tests.engine.simulate import Simulation
-from tests.engine.test_scheduler import engine_bag
 
 PRICES = Prices.load()
 COLD = ColdStart(machine_s=30.0, function_s=5.0)

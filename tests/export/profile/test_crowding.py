@@ -11,7 +11,7 @@ from exeunt.errors import ConfigError
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.export_bag import export_bag
 from exeunt_export.profile.crowding import slowdown_of
-from tests.engine.test_scheduler import engine_bag
+from tests.engine.scenes import engine_bag
 from tests.export.graphs import noise_rows, residual_net
 from tests.export.tiny import CLASSES, SIDE, tiny_bag
 

@@ -17,8 +17,8 @@ from exeunt_export.schedule.exit_weights import fitted_weights
 from exeunt_export.schedule.paths import after_finished_members
 from exeunt_export.schedule.risk import RiskCurve
 from tests.deciding.controller_bag import controller, votes_of
+from tests.engine.scenes import engine_bag
 from tests.engine.simulate import Simulation
-from tests.engine.test_scheduler import engine_bag
 
 ROWS, CLASSES = 400, 5
 SEGMENTS_US = [[10.0, 10.0], [30.0, 30.0, 30.0], [40.0, 40.0]]
