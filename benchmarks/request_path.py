@@ -34,6 +34,7 @@ class Taps:
 
     at_work = 0
     plain_tickets = None
+    workers = 1
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest

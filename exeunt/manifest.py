@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from exeunt import contract
 from exeunt.errors import ConfigError
+from exeunt.exit_costs import Costs as Costs
+from exeunt.exit_costs import gear_masks
 from exeunt.manifest_check import check_manifest
 from exeunt.reading import from_plain, read_json_table, reading
 from exeunt.settings import Settings
@@ -87,23 +89,6 @@ class Preprocess:
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
-    """Latency of the exits for one batch size, all float64 [exits], microseconds.
-
-    An answer at active exit k costs elapsed_us[k] plus head_us of the active exits up to k (Apparate, public code).
-    """
-
-    elapsed_us: np.ndarray
-    head_us: np.ndarray
-
-    def latency_us(self, active: np.ndarray) -> np.ndarray:
-        """Latency of an answer at each exit when the exits of `active` (bool [exits]) run their heads; [exits]."""
-        import numpy as np
-
-        return self.elapsed_us + np.cumsum(np.where(active, self.head_us, 0.0))
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
     """A bag as export wrote it.
 
@@ -127,6 +112,9 @@ class Manifest:
     preprocess: Preprocess | None = None
     top: int = 0  # width of the outputs TOP_LABELS and TOP_PROBABILITIES; 0: the public model has none
     slowdown: tuple[float, ...] = ()  # engine: see exeunt.engine.exit_times.slowed; empty: not measured
+    # engine: the exits of each gear by number, ascending, the last exit always; the first gear has the least latency at
+    # rest, the second does the least work; empty: there is one gear, with all exits
+    gears: tuple[tuple[int, ...], ...] = ()
 
     @property
     def answers(self) -> tuple[Tensor, ...]:
@@ -149,6 +137,11 @@ class Manifest:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.labels)
+
+    @property
+    def gear_masks(self) -> np.ndarray:
+        """Exits of every gear, bool [gears, exits]."""
+        return gear_masks(self.gears, len(self.exits))
 
     @property
     def weights(self) -> np.ndarray:
@@ -174,6 +167,8 @@ class Manifest:
         found = _plain(self)
         found["settings"] = {}
         del found["top"], found["slowdown"]  # what is told of a vote teaches nothing; measured, as times are
+        if not found["gears"]:  # as before there were any
+            del found["gears"]
         if found["preprocess"] is None:  # bags without it keep what they learnt before there was any
             del found["preprocess"]
         for member in found["members"]:
@@ -193,6 +188,7 @@ class Manifest:
         return Costs(
             elapsed_us=np.array([exit_.elapsed_us[size] for exit_ in self.exits]),
             head_us=np.array([exit_.head_us[size] for exit_ in self.exits]),
+            gears=self.gears,
         )
 
     def save(self, path: Path) -> None:

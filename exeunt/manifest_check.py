@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from exeunt.errors import ConfigError
@@ -27,6 +28,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         raise ConfigError(f"{where}: mode {manifest.mode!r}, vote {manifest.vote!r}; allowed: {MODES}, {VOTES}")
     _check_numbers(manifest, where)
     _check_exits(manifest, where)
+    _check_gears(manifest, where)
     manifest.settings.check(where)
 
 
@@ -67,6 +69,20 @@ def _check_exits(manifest: Manifest, where: str) -> None:
                 f"{where}: exit {number} has weights {exit_.weights}; allowed: above 0 for the members that vote "
                 "there, 0 for others; the last exit has none of its own"
             )
+
+
+def _check_gears(manifest: Manifest, where: str) -> None:
+    """Every gear is a chain of exits, each at least as deep as the one before; together they hold all exits."""
+    count = len(manifest.exits)
+    for gear in manifest.gears:
+        chain = [manifest.exits[number].depths for number in gear if 0 <= number < count]
+        nested = all(b <= a for before, after in pairwise(chain) for b, a in zip(before, after, strict=True))
+        if not gear or gear[-1] != count - 1 or list(gear) != sorted(set(gear)) or gear[0] < 0 or not nested:
+            raise ConfigError(
+                f"{where}: gear {gear}; allowed: ascending numbers of exits that only go deeper, the last {count - 1}"
+            )
+    if manifest.gears and (len(manifest.gears) > 2 or set().union(*manifest.gears) != set(range(count))):
+        raise ConfigError(f"{where}: gears {manifest.gears}; allowed: none, one or two that hold all {count} exits")
 
 
 def _weights_fit(exit_: Exit, last: bool) -> bool:

@@ -18,7 +18,7 @@ TUNERS = ("static", "patience", "hill_climb", "budget")
 CONFIDENCES = ("margin", "max_probability", "entropy")
 ON_FAILURE = ("error", "best_vote")
 FEEDBACK = ("all", "auto")
-GEARS = ("auto", "exits", "plain", "stages")
+GEARS = ("auto", "exits", "lean", "plain", "stages")
 STORES = ("redis", "rediss")
 
 
@@ -50,7 +50,7 @@ class Settings:
         feedback: which answered inputs are finished, so that the tuner learns from them: "all", a share of them (at
             least least_finish_probability), or "auto": as many as the tuner needs.
         gear: whether batches ask for the exits, and in mode "ensemble" run their members in stages; one of GEARS.
-            "auto": what answers soonest, by measurement.
+            "auto": what answers soonest, by measurement and load.
         learn_ramps: mode "engine", tuner "budget": ramps learn from finished rows (exeunt/learning).
         learn_cpu_share: share of one core that learning may take over time.
         learn_memory_mb: most megabytes (10^6 bytes) of finished rows that are kept to learn from.

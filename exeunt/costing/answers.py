@@ -80,14 +80,18 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
         raise ConfigError(f"shares {list(shares)}; allowed: one for each of {len(manifest.exits)} exits, sum 1")
     segments_us = [[segment.cost_us[1] for segment in member.segments] for member in manifest.members]
     depths = [exit_.depths for exit_ in manifest.exits]
-    plan = RunPlan(manifest, RunCosts(manifest), np.ones(len(depths), dtype=bool), cores)
+    plan = RunPlan(manifest, RunCosts(manifest), manifest.gear_masks[0], cores)
     order = plan.best(_leaving(by_exit), cores)
+    times = exit_times(segments_us, plan.depths, cores, order.targets, manifest.slowdown, order.works_ahead)
+    times_us = dict(zip(plan.exits, times, strict=True))
+    for gear in manifest.gears[1:]:
+        times = exit_times(segments_us, [depths[number] for number in gear], cores, None, manifest.slowdown)
+        times_us = dict(zip(gear, times, strict=True)) | times_us
     heads_us = np.cumsum(manifest.costs().head_us)
     work_us = [sum(sum(own[:depth]) for own, depth in zip(segments_us, exit_, strict=True)) for exit_ in depths]
     return AnswerMix(
         shares=by_exit / by_exit.sum(),
-        latency_us=np.array(exit_times(segments_us, depths, cores, order.targets, manifest.slowdown, order.works_ahead))
-        + heads_us,
+        latency_us=np.array([times_us[number] for number in range(len(depths))]) + heads_us,
         work_us=np.array(work_us) + heads_us,
         full_latency_us=exit_times(segments_us, depths, cores, plan.straight().targets, manifest.slowdown)[-1],
         member_us=tuple(sum(own) for own in segments_us),

@@ -10,11 +10,13 @@ import numpy as np
 from exeunt.bag_stages import BagStages
 from exeunt.deciding.counters import Counters
 from exeunt.deciding.gears import Gear, Gears, PlainTickets
+from exeunt.deciding.lean import LeanChoice
 from exeunt.deciding.request import Request
 from exeunt.deciding.request_queue import RequestQueue
 from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 
+PROBES = 1 / 32  # share of tickets that take the gear that the load does not ask for
 LEAST_WAIT_US = 500_000.0  # the default of max_wait_ms, unless the bag is slow
 WAIT_IN_FULL_RUNS = 10.0  # and then in times of the full ensemble's latency, as its p99 under load is
 
@@ -28,12 +30,14 @@ class Admitted:
         wanted: bool [exits], exits whose votes are asked for; the last always.
         gear: that was chosen for it; None where its latency does not tell of that.
         staged: in ensemble mode, its members run stage by stage.
+        lean: its exits are those of the gear with the least work.
     """
 
     requests: tuple[Request, ...]
     wanted: np.ndarray
     gear: Gear | None
     staged: bool
+    lean: bool = False
 
 
 class Admission:
@@ -48,6 +52,7 @@ class Admission:
     Attributes:
         queue: requests that wait for a ticket.
         gears: whether tickets ask for the exits.
+        lean: whether tickets take the gear with the least work.
         plain_tickets: how the runner wants tickets of the plain gear; None = like all others. Set before the first
             request.
     """
@@ -62,6 +67,8 @@ class Admission:
             len(manifest.settings.classes_of_service),
         )
         self.gears = Gears(full_us_of(manifest), rng.spawn(1)[0], gears_of(manifest))
+        self.lean = LeanChoice()
+        self._masks = manifest.gear_masks
         self.plain_tickets: PlainTickets | None = None
         self._settings = manifest.settings
         self._falls_back = manifest.settings.falls_back
@@ -87,7 +94,11 @@ class Admission:
             requests = self.queue.take(now_us, self._most_requests)
         else:
             requests = self.queue.take(now_us, None, plain.most_rows)
-        return self._admitted(requests, active)
+        return self._admitted(requests, active, in_flight + len(requests) + len(self.queue))
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers of the gears for operators."""
+        return {**self.gears.metrics(), "lean": float(self.lean.lean), "lean_changes": float(self.lean.changes)}
 
     def _plain_tickets(self) -> PlainTickets | None:
         """How the tickets of the present block are made, if otherwise than those with exits."""
@@ -95,24 +106,40 @@ class Admission:
         plain = gear == "plain" or (gear == "auto" and self.gears.block_gear == Gear.PLAIN)
         return self.plain_tickets if plain else None
 
-    def _admitted(self, requests: tuple[Request, ...], active: Callable[[], np.ndarray]) -> Admitted:
+    def _admitted(self, requests: tuple[Request, ...], active: Callable[[], np.ndarray], unanswered: int) -> Admitted:
         settings = self._settings
         staged = settings.gear == "stages" or (settings.gear == "auto" and self._in_stages())
         if settings.shadow_share > 0 and self._rng.random() < settings.shadow_share:
             self._counters.shadow_tickets += 1
-            return Admitted(requests, np.ones_like(active()), None, staged)
-        wanted, gear = active(), None
+            lean = len(self._masks) > 1 and self._rng.random() < 0.5  # either gear has to teach
+            return Admitted(requests, self._masks[int(lean)].copy(), None, staged, lean)
+        wanted, gear, lean = active(), None, False
+        if len(self._masks) > 1:
+            lean = self._lean(unanswered)
+            wanted &= self._masks[int(lean)]
         if self._falls_back or any(request.options.hurries for request in requests):
             pass  # any vote may be its best so far
         elif settings.gear == "plain" or all(request.options.never for request in requests):
             wanted[:-1] = False
         elif settings.gear == "auto" and wanted[:-1].any():
-            chosen, counts = self.gears.choose(self._counters.finished_rows)
+            if self.lean.lean and self.gears.gear == Gear.EXITS:  # who is behind does not try whole members
+                chosen, counts = Gear.EXITS, False
+            else:
+                chosen, counts = self.gears.choose(self._counters.finished_rows)
             wanted[:-1] &= chosen != Gear.PLAIN
             gear = chosen if counts else None
             staged = chosen == Gear.STAGES or self._in_stages()
-        self._counters.plain_tickets += not wanted[:-1].any()
-        return Admitted(requests, wanted, gear, staged)
+        plain = not wanted[:-1].any()
+        self._counters.plain_tickets += plain
+        self._counters.lean_tickets += lean and not plain
+        return Admitted(requests, wanted, gear, staged, lean)
+
+    def _lean(self, unanswered: int) -> bool:
+        """Whether a ticket of a bag with two gears is lean: as the load asks, but for a few, so that both teach."""
+        if self._settings.gear != "auto":
+            return self._settings.gear == "lean"
+        lean = self.lean.choose(unanswered)
+        return not lean if self._rng.random() < PROBES else lean
 
     def _in_stages(self) -> bool:
         """Stages are in use, or less work is wanted: only a stage that has not run can be left out."""

@@ -57,6 +57,7 @@ class Controller:
         self._score = votes.SCORES[self.settings.confidence]
         self._voters = [votes.ExitVoters(manifest, number) for number in range(len(manifest.exits))]
         self._exits_of = votes.exits_by_pair(self._voters)
+        self.decisions.sure = np.array([voters.may_be_certain for voters in self._voters])
 
     @property
     def tuner(self) -> Tuner:

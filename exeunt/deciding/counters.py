@@ -66,7 +66,7 @@ class Counters:
         losses: early rows that differed from the full vote, each counted 1/q.
         expected_losses: summed risk of the early rows at their release.
         tickets: tickets admitted; `shadow_tickets` those of them that asked for every tap, `plain_tickets`
-            those that asked for the full vote only.
+            those that asked for the full vote only, `lean_tickets` those of the gear with the least work.
     """
 
     def __init__(self, exits: int, classes: int = 1) -> None:
@@ -85,6 +85,7 @@ class Counters:
         self.tickets = 0
         self.shadow_tickets = 0
         self.plain_tickets = 0
+        self.lean_tickets = 0
 
     def answered(
         self, exit_: int, reason: Reason, answered: Answered, risk: float, class_losses: tuple[float, ...]

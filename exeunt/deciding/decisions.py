@@ -39,7 +39,7 @@ class Decisions:
 
     Attributes:
         coins: say which answered rows finish.
-        exits_off: bool [exits], exits that an operator has switched off.
+        exits_off, sure: bool [exits], exits that an operator has switched off; at which a label may be certain.
         in_use: the ramps' heads.
         counters: counters since start.
         on_feedback: called with every batch of Feedback, after the tuner.
@@ -50,7 +50,7 @@ class Decisions:
         self.settings = settings
         self.tuner = tuner
         self.coins = Coins(settings, toss, lambda: self.tuner.feedback_wanted())
-        self.exits_off = np.zeros(exits, dtype=bool)
+        self.exits_off, self.sure = np.zeros((2, exits), dtype=bool)
         self.in_use = HeadsInUse(exits)
         self.counters = Counters(exits, len(settings.classes_of_service))
         self.on_feedback: list[Callable[[Feedback], None]] = []
@@ -64,9 +64,12 @@ class Decisions:
         """Exits offered now, bool [exits]; the last always.
 
         While full votes fail nobody leaves early, and earlier votes are asked for only where on_failure = "best_vote"
-        may need them.
+        may need them. While nobody may leave on trust, those in `sure` are offered.
         """
-        active = self.tuner.active() & ~self.exits_off
+        active = self.tuner.active()
+        if self.settings.lossless and not self.tuner.trusts():
+            active |= self.sure
+        active &= ~self.exits_off
         if self._full_votes_fail and not self.settings.falls_back:
             active[:] = False
         active[self._last] = True
@@ -90,7 +93,7 @@ class Decisions:
             return NOBODY
         batch.deepest = exit_
         closed = self.exits_off[exit_] or batch.heads_version < self.in_use.since[exit_]
-        if not batch.open_rows or self._full_votes_fail or closed or not self.tuner.active()[exit_]:
+        if not batch.open_rows or self._full_votes_fail or closed:
             return NOBODY
         decided = self._leave(batch, exit_, votes, moment)
         self._end_if_idle(batch, moment)
@@ -123,9 +126,8 @@ class Decisions:
         """
         moment = self._moment("failed", [batch.id, rows])
         self._full_votes_fail = True
-        forced = NOBODY
-        if self.settings.falls_back and batch.deepest >= 0:
-            forced = self._force(batch, rows[batch.open[rows]], Reason.DEGRADED, moment)
+        falls_back = self.settings.falls_back and batch.deepest >= 0
+        forced = self._force(batch, rows[batch.open[rows]], Reason.DEGRADED, moment) if falls_back else NOBODY
         self._abandon(batch, rows, moment)
         batch.dismiss(rows[batch.open[rows]], moment)
         self._end_if_idle(batch, moment)
@@ -217,7 +219,7 @@ class Decisions:
         return moment
 
     def _leave(self, batch: Batch, exit_: int, votes: ExitVotes, moment: int) -> np.ndarray:
-        """Let rows leave at an active exit before the last; the rows (indices)."""
+        """Let rows leave at an exit before the last, on trust only where it is active; the rows (indices)."""
         open_ = batch.open & ~batch.non_finite
         if batch.has_options:
             open_ &= ~batch.never
@@ -227,7 +229,7 @@ class Decisions:
             if certain.any():
                 certain_rows, rows = rows[certain], rows[~certain]
                 self._decide(batch, certain_rows, exit_, Reason.LOSSLESS, NO_RISK, moment)
-        if not len(rows):
+        if not len(rows) or not self.tuner.active()[exit_]:
             return certain_rows
         view = View(batch.labels[rows], batch.confidence[rows], batch.service_class[rows], self.coins.at_answer())
         leaves = self.tuner.leaves(exit_, view)
@@ -278,12 +280,10 @@ class Decisions:
     def _abandon(self, batch: Batch, rows: np.ndarray, moment: int) -> None:
         """The full votes of rows (indices) will not come: those that left early on trust count as lost."""
         awaited = rows[(batch.exit[rows] >= 0) & batch.finishes[rows]]
-        early = awaited[batch.reason[awaited] == Reason.EARLY]
-        if len(early):
+        if len(early := awaited[batch.reason[awaited] == Reason.EARLY]):
             self.tuner.abandoned(abandoned := batch.answered(early))
             self.counters.abandoned(abandoned)
-        batch.finishes[awaited] = False
-        batch.all_finish = False
+        batch.finishes[awaited] = batch.all_finish = False
         batch.ended[awaited] = moment
 
     def _end_if_idle(self, batch: Batch, moment: int) -> None:

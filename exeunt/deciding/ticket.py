@@ -53,6 +53,7 @@ class Ticket(Batch):
         self.wanted = wanted
         self.gear = admitted.gear
         self.staged = admitted.staged
+        self.lean = admitted.lean
         self.admitted_us = admitted_us
         self.has_deadline = any(parsed.deadline_us is not None for parsed in options)
         self.hurries = any(parsed.hurries for parsed in options)

@@ -172,6 +172,11 @@ class ExitVoters:
         self.finished_weights = [float(weights[member]) for member in done]
         self.missing = max(0.0, 1.0 - sum(self.finished_weights))
 
+    @property
+    def may_be_certain(self) -> bool:
+        """Whether some votes of the finished members leave no doubt about the full vote's label."""
+        return self.missing < 0.5 - LOSSLESS_SLACK
+
 
 def exits_by_pair(voters: list[ExitVoters]) -> dict[tuple[int, int], list[int]]:
     """(member, depth) -> the exits at which it votes, in order."""

@@ -93,7 +93,7 @@ class Engine:
         settings = manifest.settings
         intra_op_threads = intra_op_threads or settings.intra_op_threads or 1
         providers = providers or [provider.strip() for provider in settings.providers.split(",")]
-        self.threads = threads or workers_of(settings)
+        self.threads = self.workers = threads or workers_of(settings)
         if sessions is None:
             sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
         self._manifest = manifest

@@ -22,11 +22,11 @@ class Orders:
         workers: number of runs at a time.
 
     Attributes:
-        leaving: by exit, the share of the rows that come to it open and leave there.
+        leaving: by gear (lean or not) and exit, the share of the rows that come to it open and leave there.
     """
 
     def __init__(self, manifest: Manifest, costs: RunCosts, workers: int) -> None:
-        self.leaving = [0.0] * len(manifest.exits)
+        self.leaving = {lean: [0.0] * len(manifest.exits) for lean in (False, True)}
         self._manifest = manifest
         self._falls_back = manifest.settings.falls_back
         self._costs = costs
@@ -46,19 +46,17 @@ class Orders:
             return plan.every()
         if ticket.never.all():
             return plan.straight()
-        return self.best(plan, alone, many_rows=ticket.rows > 1 and not ticket.in_parts)
+        many_rows = ticket.rows > 1 and not ticket.in_parts
+        return plan.best(self.leaving[ticket.lean], self._workers if alone else 1, many_rows)
 
-    def best(self, plan: RunPlan, alone: bool, many_rows: bool = False) -> RunOrder:
-        """The order with the least expected time to an answer."""
-        return plan.best(self.leaving, self._workers if alone else 1, many_rows)
-
-    def learn(self, exit_: int, share: float) -> None:
+    def learn(self, exit_: int, share: float, lean: bool) -> None:
         """At an exit this share of a ticket's open rows left."""
-        self.leaving[exit_] += MEMORY * (share - self.leaving[exit_])
+        leaving = self.leaving[lean]
+        leaving[exit_] += MEMORY * (share - leaving[exit_])
 
-    def staying(self, exits: Iterable[int]) -> float:
+    def staying(self, exits: Iterable[int], lean: bool) -> float:
         """Share of the rows that would leave at none of `exits`."""
-        stays = 1.0
+        stays, leaving = 1.0, self.leaving[lean]
         for exit_ in exits:
-            stays *= 1.0 - self.leaving[exit_]
+            stays *= 1.0 - leaving[exit_]
         return stays

@@ -121,7 +121,7 @@ class Scheduler:
             return Kind.UNLIKELY
         if kind == Kind.SPECULATIVE and self.finish_probability < 1.0:
             needed_at, _ = progress.order.urgency(piece.member, piece.depth, progress.decided)
-            stays = self.orders.staying(progress.plan.exits[progress.decided : needed_at])
+            stays = self.orders.staying(progress.plan.exits[progress.decided : needed_at], progress.ticket.lean)
             if stays + (1.0 - stays) * self.finish_probability < WORTH_SPECULATING:
                 return Kind.UNLIKELY
         return kind
@@ -159,7 +159,7 @@ class Scheduler:
         before = progress.open_rows
         self._look(progress)
         if before:
-            self.orders.learn(due.exit_, (before - progress.open_rows) / before)
+            self.orders.learn(due.exit_, (before - progress.open_rows) / before, progress.ticket.lean)
         for pieces in progress.pieces:
             for piece in pieces:
                 if piece in self._queue and (kind := self.kind(piece)) in (Kind.CERTAIN, Kind.FEEDBACK):

@@ -37,6 +37,10 @@ class Runner(Protocol):
     def plain_tickets(self) -> PlainTickets | None:
         """How it wants tickets that ask for the full vote only; None = like all others."""
 
+    @property
+    def workers(self) -> int:
+        """Runs at a time."""
+
     def attach(self, host: ControllerHost) -> None:
         """Learn where votes and failures go; called once, before `start`."""
 
@@ -89,6 +93,7 @@ class ControllerHost:
             threading.Thread(target=self._tune, name="exeunt-tuning", daemon=True),
         ]
         controller.admission.plain_tickets = runner.plain_tickets
+        controller.admission.lean.workers = runner.workers
         runner.attach(self)
 
     def start(self) -> None:

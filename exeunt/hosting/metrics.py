@@ -35,6 +35,7 @@ COUNTERS = {
     "exeunt_thread_faults_total": "Errors that a background thread or a reply survived, by name",
     "exeunt_refused_taps_total": "Calls with votes that this server did not ask for: somebody calls internal models",
     "exeunt_plain_tickets_total": "Batches that asked for the full vote only",
+    "exeunt_lean_tickets_total": "Batches that asked for the exits with the least work per answer",
     "exeunt_shadow_tickets_total": "Batches that asked for every exit so that inactive ones have data",
 }
 GAUGES = {
@@ -47,7 +48,7 @@ GAUGES = {
     "handed over, and luck where q < 1",
     "exeunt_max_unconfirmed_rows": "Most early rows that may await their full vote: the constant of the promise",
     "exeunt_feedback_probability": "Probability with which an answered row is finished for feedback",
-    "exeunt_gear": "Numbers of the gears, by name: plain and stages are 1 while in use",
+    "exeunt_gear": "Numbers of the gears, by name: plain, stages and lean are 1 while in use",
     "exeunt_tuner": "The tuner's own numbers, by name",
     "exeunt_runner": "The runner's own numbers, by name",
     "exeunt_ramps": "Numbers of ramps that learn in service, by name: version of the heads, rows kept, CPU seconds",
@@ -73,7 +74,7 @@ def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) 
         numbers: family -> name -> value, what others tell.
     """
     bag = ("bag", controller.manifest.bag)
-    own = {"exeunt_gear": controller.admission.gears.metrics(), "exeunt_tuner": controller.tuner.metrics()}
+    own = {"exeunt_gear": controller.admission.metrics(), "exeunt_tuner": controller.tuner.metrics()}
     found = _families(controller, {**numbers, **own})
     return [MetricSample(family, (bag, *labels), value) for family, labels, value in found]
 
@@ -99,6 +100,7 @@ def _families(
         ("exeunt_tickets_total", counters.tickets),
         ("exeunt_shadow_tickets_total", counters.shadow_tickets),
         ("exeunt_plain_tickets_total", counters.plain_tickets),
+        ("exeunt_lean_tickets_total", counters.lean_tickets),
         ("exeunt_tickets_in_flight", len(controller.tickets)),
         ("exeunt_waiting_rows", controller.waiting_rows),
         ("exeunt_promised_loss", controller.tuner.class_losses[0]),

@@ -236,6 +236,7 @@ def _about_json(about: About) -> bytes:
         "settings": about.settings.to_mapping(),
         "elapsed_us": about.costs.elapsed_us.tolist(),
         "head_us": about.costs.head_us.tolist(),
+        "gears": about.costs.gears,
     }
     return json.dumps(content).encode()
 
@@ -244,6 +245,7 @@ def _about(table: pyarrow.Table, path: Path) -> About:
     content = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
     if content.get("schema_version") != SCHEMA_VERSION:
         raise ConfigError(f"{path}: schema_version {content.get('schema_version')!r}; allowed: {SCHEMA_VERSION}")
-    costs = Costs(np.array(content["elapsed_us"]), np.array(content["head_us"]))
+    gears = tuple(tuple(gear) for gear in content.get("gears", ()))
+    costs = Costs(np.array(content["elapsed_us"]), np.array(content["head_us"]), gears)
     settings = Settings.from_mapping(content["settings"], f"{path}: settings")
     return About(content["bag"], content["content_hash"], settings, costs)

@@ -83,6 +83,7 @@ class _Replay:
         self._tuner = tuner
         self._stopwatch = Stopwatch(tuner)
         self._costs = costs
+        self._at_rest = costs.masks[0]
         self._shadow_share = settings.shadow_share
         self._rng = rng
         self._rows = tickets_of(stream)
@@ -156,7 +157,7 @@ class _Replay:
         """Exits that a ticket of a made stream asks for, bool [exits]."""
         if ticket not in self._wanted:
             shadow = self._shadow_share > 0 and self._rng.random() < self._shadow_share
-            self._wanted[ticket] = np.ones(self._stream.exits, dtype=bool) if shadow else self.decisions.active()
+            self._wanted[ticket] = self._at_rest if shadow else self.decisions.active() & self._at_rest
         return self._wanted[ticket]
 
     def _toss(self, batch: Batch, rows: np.ndarray, q: float) -> tuple[np.ndarray, np.ndarray] | None:

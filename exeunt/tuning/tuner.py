@@ -111,6 +111,10 @@ class Tuner(ABC):
         """Exits to offer, bool [exits]; the last is always True."""
         return np.ones(self.setup.exits, dtype=bool)
 
+    def trusts(self) -> bool:
+        """False while it lets nobody leave, whatever the votes say."""
+        return True
+
     def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Estimated probability that a vote's label is not the full vote's; float32 [rows] from float32 [rows].
 

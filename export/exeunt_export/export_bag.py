@@ -125,6 +125,7 @@ def _write(
         preprocess=opened.shared.preprocess if opened.shared else None,
         top=bag.serving.top,
         slowdown=plan.slowdown,
+        gears=plan.gears,
     )
     manifest.check(bag.where)
     files = repository.Written(parts, _save_whole(opened, root / "work"), before_files)

@@ -206,6 +206,6 @@ def test_rows_that_leave_one_by_one_are_worked_on_by_all_before_anybody_works_ah
 ):
     bag = dataclasses.replace(engine_bag([[100.0], [100.0]], ((1, 0), (1, 1))), slowdown=(1.0, 1.6))
     simulation = Simulation(controller(bag, [1.1, 0.0]), 2, lambda ticket: votes_of(bag, ticket.rows, 1))
-    simulation.scheduler.orders.leaving = [0.9, 1.0]
+    simulation.scheduler.orders.leaving[False] = [0.9, 1.0]
     simulation.run([(0.0, Request("a", 8, in_parts=in_parts))])
     assert {ran.worker for ran in simulation.ran if ran.member == 0} == workers_of_the_first_exit

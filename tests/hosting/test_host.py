@@ -23,6 +23,7 @@ class PoolRunner:
 
     at_work = 0
     plain_tickets = None
+    workers = 1
 
     def attach(self, host):
         self.host = host

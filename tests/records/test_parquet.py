@@ -25,7 +25,7 @@ from exeunt.settings import Settings
 from tests.places import ROOT
 
 pytest.importorskip("pyarrow")
-COSTS = Costs(np.array([10.0, 20.0, 40.0]), np.array([1.0, 1.0, 0.0]))
+COSTS = Costs(np.array([10.0, 20.0, 40.0]), np.array([1.0, 1.0, 0.0]), ((0, 2), (1, 2)))
 ABOUT = About("digits", "0123456789abcdef", Settings(max_loss=0.02, service_classes={"gold": 0.001}), COSTS)
 
 
@@ -82,6 +82,7 @@ def test_a_record_says_about_which_bag_settings_and_costs_it_is(tmp_path: Path) 
     assert (about.bag, about.content_hash, about.settings) == (ABOUT.bag, ABOUT.content_hash, ABOUT.settings)
     np.testing.assert_array_equal(about.costs.elapsed_us, COSTS.elapsed_us)
     np.testing.assert_array_equal(about.costs.head_us, COSTS.head_us)
+    assert about.costs.gears == COSTS.gears
 
 
 def test_rows_are_readable_after_a_flush_while_the_log_goes_on(tmp_path: Path) -> None:

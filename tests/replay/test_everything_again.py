@@ -195,9 +195,12 @@ def test_a_live_run_in_ensemble_mode_is_decided_again(tmp_path: Path, tuner: str
     assert recorded.controller.counters.shadow_tickets and recorded.controller.counters.abandoned_rows
 
 
+@pytest.mark.parametrize("gears", [(), ((0, 1, 3), (0, 2, 3))])
 @pytest.mark.parametrize("tuner", TUNERS)
-def test_a_live_run_in_engine_mode_is_decided_again(tmp_path: Path, tuner: str) -> None:
-    bag = dataclasses.replace(manifest(tuner=tuner, **SETTINGS | {"max_tickets": 16}), mode="engine")
+def test_a_live_run_in_engine_mode_is_decided_again(
+    tmp_path: Path, tuner: str, gears: tuple[tuple[int, ...], ...]
+) -> None:
+    bag = dataclasses.replace(manifest(tuner=tuner, **SETTINGS | {"max_tickets": 16}), mode="engine", gears=gears)
     recorded = Recorded(tmp_path, bag)
     rng = np.random.default_rng(2)
 
@@ -212,6 +215,8 @@ def test_a_live_run_in_engine_mode_is_decided_again(tmp_path: Path, tuner: str) 
     arrivals = np.cumsum(rng.exponential(4.0, 800))
     simulation.run([(float(at), request_of(key, rng, 40)) for key, at in enumerate(arrivals)])
     stream, _ = recorded.again()
+    counters = recorded.controller.counters
+    assert (0 < counters.lean_tickets < counters.tickets) == bool(gears)
     assert set(stream.rows.reason.tolist()) >= {Reason.FULL, Reason.EARLY, Reason.LOSSLESS, Reason.DEADLINE}
     assert {"expired", "failed", "finish_probability"} <= {name for _, name, _ in stream.events}
     assert (~stream.finishes).any() and stream.non_finite.any() and (stream.rows.exit < 0).any()

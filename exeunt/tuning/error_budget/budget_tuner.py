@@ -53,18 +53,14 @@ class BudgetTuner(Tuner):
             if not (value > 0 or (key == "period_rows" and value == 0)):
                 raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
         self._half_life_rows = float(chosen["half_life_rows"])
-        self._retune_rows = chosen["retune_rows"]
-        self._calibrate_rows = chosen["calibrate_rows"]
+        self._retune_rows, self._calibrate_rows = chosen["retune_rows"], chosen["calibrate_rows"]
         self._period_rows = chosen["period_rows"]
-        settings = setup.settings
-        self.budget = ErrorBudget(
-            settings.classes_of_service, settings.class_losses, chosen["g"], settings.max_unconfirmed_rows
-        )
+        own = setup.settings
+        self.budget = ErrorBudget(own.classes_of_service, own.class_losses, chosen["g"], own.max_unconfirmed_rows)
         self._window = FeedbackWindow(chosen["window_rows"], setup.exits)
         if len(setup.calibration):
             self._window.add(setup.calibration)
-        self._until_retune = self._retune_rows
-        self._until_calibrate = self._calibrate_rows
+        self._until_retune, self._until_calibrate = self._retune_rows, self._calibrate_rows
         self._until_period = self._period_rows
         self._fair_share = FairShare(int(chosen["window_rows"]))
         self._knowledge = np.zeros(2)  # sums of the feedback's weights 1 / q and of their squares; fading
@@ -98,6 +94,10 @@ class BudgetTuner(Tuner):
     def active(self) -> np.ndarray:
         """Exits to offer; bool [exits]."""
         return self._retuned.choice.active.copy()
+
+    def trusts(self) -> bool:
+        """Some account has anything left."""
+        return self.budget.open
 
     def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Calibrated risk of a vote; float32 [rows]; 0 at the last exit."""

@@ -66,7 +66,13 @@ class Replayed:
     price: float
 
     def gain(self, without: np.ndarray, with_: np.ndarray) -> float:
-        """Share of the cost that the exits `with_` save against `without` (both bool [exits]); NaN if unknown."""
+        """Share of the cost that the exits `with_` save against `without` (both bool [exits]); NaN if unknown.
+
+        Judged in the first gear that has the exit in which they differ.
+        """
+        masks = self.costs.masks
+        gear = masks[int(masks[:, without ^ with_].any(axis=1).argmax())]
+        without, with_ = without & gear, with_ & gear
         rows = np.flatnonzero(np.isfinite(self.risk[:, (without | with_)[:-1]]).all(axis=1))[-MOST_ROWS:]
         if len(rows) < LEAST_ROWS:
             return float("nan")

@@ -16,6 +16,7 @@ from exeunt.tuning.error_budget.spending import plan
 MOST_ROWS = 1024  # replayed, the latest
 REPLAY_HALF_LIFE_ROWS = 100.0  # what a risk is changes slowly, who comes changes fast; risks are smooth, few rows do
 LEAST_ROWS = 256  # rows that saw every active exit, to leave out those that did not
+EVERYTHING = slice(None)
 LATEST_ROWS = 512  # an active exit that none of the latest rows saw is not offered: an operator switched it off
 
 
@@ -84,30 +85,52 @@ class RetuneSnapshot:
         if self.reconsider_exits or path is None:
             choice = self._chosen(calibration, weights)
             path = path if np.array_equal(choice.active, self.choice.active) else None
-        rows = self._rows(choice.active)
-        risk = calibration.risks_of(window.labels[rows], window.confidence[rows])
-        spent = self.costs.latency_us(choice.active) / self.costs.elapsed_us[-1]
-        path = find_path(risk, self._weights(REPLAY_HALF_LIFE_ROWS)[rows], spent, self._offered(choice.active), path)
+        path = self._path(calibration, choice.active, path)
         plans = tuple(plan(path, eps, most) for eps, most in zip(self.class_losses, self.capacities, strict=True))
         return RetuneResult(calibration, path, plans, choice, self.window_version)
 
-    def _weights(self, half_life_rows: float) -> np.ndarray:
-        """Recency x 1/q of the window's rows; float64 [rows]."""
-        age_rows = np.arange(len(self.window) - 1, -1, -1)
-        return 0.5 ** (age_rows / half_life_rows) / self.window.q.astype(np.float64)
+    def _path(self, calibration: Calibration, active: np.ndarray, before: ExitPath | None) -> ExitPath:
+        """The path, found for every gear on rows that went through its exits; at an exit of two gears the first rules.
 
-    def _rows(self, active: np.ndarray) -> np.ndarray:
-        """Rows to replay, indices: the latest, of those that saw every offered exit if there are enough of them."""
-        offered = self._offered(active)
-        rows = np.flatnonzero(np.isfinite(self.window.confidence[:, offered]).all(axis=1))
-        if len(rows) < LEAST_ROWS:
-            rows = np.arange(len(self.window))
-        return rows[-MOST_ROWS:]
+        Loss and latency along it are those of the gear that most of the latest rows were in.
+        """
+        masks = self.costs.masks
+        found, lately = [], []
+        for number, mask in enumerate(masks):
+            own = mask & ~masks[1 - number] if len(masks) > 1 else None
+            rows, offered = self._rows(active & mask, own)
+            risk = calibration.risks_of(self.window.labels[rows], self.window.confidence[rows])
+            spent = self.costs.latency_us(active & mask) / self.costs.elapsed_us[-1]
+            age_rows = None if own is None else np.arange(len(rows))[::-1]  # a gear that is seldom used is not old
+            weights = self._weights(REPLAY_HALF_LIFE_ROWS, rows, age_rows)
+            found.append(find_path(risk, weights, spent, offered, before))
+            lately.append(int(np.count_nonzero(rows >= len(self.window) - LATEST_ROWS)))
+        path = found[int(np.argmax(lately))]
+        return path if len(found) == 1 else replace(path, cuts=np.where(masks[0][:-1], found[0].cuts, found[1].cuts))
 
-    def _offered(self, active: np.ndarray) -> np.ndarray:
-        """Active exits that the latest rows saw; bool [exits]."""
-        latest = self.window.confidence[-LATEST_ROWS:]
-        return active & np.isfinite(latest).any(axis=0) if len(latest) else active
+    def _weights(
+        self, half_life_rows: float, rows: slice | np.ndarray = EVERYTHING, age_rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Recency x 1/q of the window's `rows`, in their order; float64 [rows]. `age_rows`: None = by their places."""
+        if age_rows is None:
+            age_rows = np.arange(len(self.window) - 1, -1, -1)[rows]
+        return 0.5 ** (age_rows / half_life_rows) / self.window.q[rows].astype(np.float64)
+
+    def _rows(self, active: np.ndarray, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to replay (indices), and the active exits that the latest of them saw (bool [exits]).
+
+        The rows are the latest, of those that saw every offered exit if there are enough of them.
+
+        Args:
+            active: exits of a gear.
+            own: those of them that no other gear has; without other gears None.
+        """
+        seen = np.isfinite(self.window.confidence)
+        known = np.arange(len(seen)) if own is None else np.flatnonzero(seen[:, own].any(axis=1))
+        latest = seen[known[-LATEST_ROWS:]]
+        offered = active & latest.any(axis=0) if len(latest) else active
+        rows = known[seen[known][:, offered].all(axis=1)]
+        return (known if len(rows) < LEAST_ROWS else rows)[-MOST_ROWS:], offered
 
     def _chosen(self, calibration: Calibration, weights: np.ndarray) -> ExitChoice:
         """The exits to offer from now on; at the start, what calibration data prune."""

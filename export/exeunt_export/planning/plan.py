@@ -53,6 +53,7 @@ class ExitPlan:
         slowdown: of runs beside each other, see exeunt.engine.exit_times.slowed.
         targets: places of the exits that one row's work had better go towards; empty = all.
         works_ahead: whether idle workers then had better run what only a later target needs.
+        gears: see Manifest.gears; of each but the first, with all exits targeted.
     """
 
     cuts: tuple[tuple[Cut, ...], ...]
@@ -64,6 +65,7 @@ class ExitPlan:
     slowdown: tuple[float, ...] = ()
     targets: tuple[int, ...] = ()
     works_ahead: bool = True
+    gears: tuple[tuple[int, ...], ...] = ()
 
     @property
     def ramp_share(self) -> float:

@@ -6,6 +6,7 @@ used to find those thresholds. Lossless stops, which make answers faster still, 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -93,6 +94,8 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
 
 def _stream(manifest: Manifest, known: Known, rows: np.ndarray) -> VoteStream:
     feedback = exits_of({votes_name(*key): votes_[rows] for key, votes_ in known.items()}, manifest)
+    at_rest = manifest.gear_masks[0]  # nobody leaves at the exits of another gear
+    feedback = dataclasses.replace(feedback, confidence=np.where(at_rest, feedback.confidence, np.float32(np.nan)))
     never = np.full(len(rows), feedback.exits - 1, dtype=np.int32)
     return stream_of("samples", feedback, certain=never)
 
@@ -113,7 +116,8 @@ def _idle_ramps(manifest: Manifest, expected: Sequence[Expected]) -> list[str]:
     """Ramps at whose exits nobody leaves at any of the losses, in one warning."""
     if not expected:
         return []
-    idle = [not any(point.leaves[e] for point in expected) for e in range(len(manifest.exits))]
+    at_rest = manifest.gear_masks[0]
+    idle = [bool(at_rest[e]) and not any(point.leaves[e] for point in expected) for e in range(len(manifest.exits))]
     most = max(point.max_loss for point in expected)
     exits, ramps = [], dict[str, None]()
     for number, exit_ in enumerate(manifest.exits[:-1]):

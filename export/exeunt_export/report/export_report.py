@@ -147,6 +147,8 @@ class ExportReport:
                 for name, member, depth in zip(names, manifest.members, exit_.depths, strict=True)
             )
             lines.append(f"{number:>4}  {exit_.elapsed_us[1] / full_us:>6.0%}  {exit_.agreement:>7.1%}  {depths}")
+        for name, gear in zip(("at rest", "near capacity"), manifest.gears, strict=False):
+            lines.append(f"exits {name}: {', '.join(map(str, gear))}")
         for expected in self.expected:
             lines.append(
                 f"at {expected.max_loss:.1%} loss: {expected.latency_us / full_us:.0%} of the full ensemble's time on "

@@ -121,15 +121,28 @@ class ScheduleEvaluator:
         """The worth of a list of exits that are all worked towards."""
         return self._best_order(exits, [tuple(range(len(exits)))])
 
+    def work_us(self, exits: Sequence[Depths], certain: bool) -> float:
+        """Expected work of an answer, all workers' together.
+
+        Args:
+            exits: gone through in turn.
+            certain: rows leave only where the full vote's label cannot change any more; else within the promise.
+        """
+        inputs = self.inputs
+        done = [sum(sum(own[:d]) for own, d in zip(inputs.segments_us, depths, strict=True)) for depths in exits]
+        spent_us = np.array(done) + inputs.exit_us * np.arange(len(exits))
+        if not certain:
+            return latency_at_best_limit(*self._risks(exits), spent_us, inputs.max_loss)[0]
+        sure = np.stack([self._certain(depths) for depths in exits], axis=1)
+        return float(spent_us[sure.argmax(axis=1)].mean())
+
     def ordered(self, exits: Sequence[Depths]) -> Schedule:
         """The worth of a list of exits in the best order of work, as the engine finds it."""
         last = len(exits) - 1
         return self._best_order(exits, [(*choice, last) for choice in target_choices(last)])
 
     def _best_order(self, exits: Sequence[Depths], targets: Sequence[tuple[int, ...]]) -> Schedule:
-        early = [self.state(depths) for depths in exits[:-1]]
-        risk = np.stack([*(risk for risk, _ in early), np.full(len(self.full), -1.0)], axis=1)
-        wrong = np.stack([*(wrong for _, wrong in early), np.zeros(len(self.full), dtype=bool)], axis=1)
+        risk, wrong = self._risks(exits)
         inputs = self.inputs
         crowded = slowed(inputs.slowdown, inputs.workers) > 1.0
         found = []
@@ -165,6 +178,23 @@ class ScheduleEvaluator:
         places = [place for place in range(len(exits) - 1) if exits[place] not in keep]
         shorter = (self.schedule(exits[:place] + exits[place + 1 :]) for place in places)
         return min(shorter, key=lambda found: found.latency_us, default=None)
+
+    def _risks(self, exits: Sequence[Depths]) -> tuple[np.ndarray, np.ndarray]:
+        """(risk, wrong), both [rows, exits]; -1 and False at the last exit."""
+        early = [self.state(depths) for depths in exits[:-1]]
+        risk = np.stack([*(risk for risk, _ in early), np.full(len(self.full), -1.0)], axis=1)
+        wrong = np.stack([*(wrong for _, wrong in early), np.zeros(len(self.full), dtype=bool)], axis=1)
+        return risk, wrong
+
+    def _certain(self, depths: Depths) -> np.ndarray:
+        """Rows whose label cannot change after a state; bool [rows]."""
+        inputs = self.inputs
+        finished = [member for member in inputs.members if depths[member] == inputs.full[member]]
+        if len(finished) == len(inputs.full) or not finished:
+            return np.full(len(self.full), len(finished) > 0)
+        weights = [float(inputs.weights[member] / sum(inputs.weights)) for member in finished]
+        said = [inputs.probabilities[member, inputs.full[member]] for member in finished]
+        return votes.cannot_change(said, weights, 1.0 - sum(weights), inputs.vote)
 
     def _fitted(self, depths: Depths, rows: np.ndarray) -> list[float]:
         """Weights of the voting members, fitted on some rows."""

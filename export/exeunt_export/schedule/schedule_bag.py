@@ -16,6 +16,7 @@ from exeunt_export.planning.plan import ExitPlan, reached
 from exeunt_export.ramps.train import Key
 from exeunt_export.schedule.choose import choose
 from exeunt_export.schedule.evaluate import MOST_ROWS, ScheduleEvaluator, ScheduleInputs
+from exeunt_export.schedule.lean import pays, united
 
 DECISION_US = 150.0  # what an exit costs beside its heads: votes, the tuner, the lock
 
@@ -36,12 +37,18 @@ def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.nda
     kind = bag.schedule if bag.mode == "engine" else "cascade"
     exits = choose(kind, evaluator, plan.exits).exits
     best = evaluator.ordered(exits)
+    gears: tuple[tuple[int, ...], ...] = ()
+    if kind == "auto":
+        cascade = choose("cascade", evaluator, plan.exits).exits
+        if pays(evaluator, exits, cascade):
+            exits, gears = united(evaluator.inputs.segments_us, exits, cascade)
     return dataclasses.replace(
         plan,
         exits=exits,
         weights=tuple(evaluator.weights(depths) for depths in exits),
         targets=best.targets,
         works_ahead=best.works_ahead,
+        gears=gears,
     )
 
 
@@ -73,6 +80,14 @@ def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, 
 def elapsed_us(members: Sequence[Member], plan: ExitPlan, size: int, workers: int) -> list[float]:
     """When the engine reaches each exit with one ticket of `size` rows on an idle machine, microseconds."""
     segments_us = [[segment.cost_us[size] for segment in member.segments] for member in members]
+    first, *others = plan.gears or (tuple(range(len(plan.exits))),)
+    chain = [plan.exits[number] for number in first]
     if size > 1:  # a ticket is answered when its last row is: the engine works ahead, and towards all exits
-        return exit_times(segments_us, plan.exits, workers, None, plan.slowdown)
-    return exit_times(segments_us, plan.exits, workers, plan.targets or None, plan.slowdown, plan.works_ahead)
+        times = exit_times(segments_us, chain, workers, None, plan.slowdown)
+    else:
+        times = exit_times(segments_us, chain, workers, plan.targets or None, plan.slowdown, plan.works_ahead)
+    found = dict(zip(first, times, strict=True))
+    for gear in others:
+        times = exit_times(segments_us, [plan.exits[number] for number in gear], workers, None, plan.slowdown)
+        found = dict(zip(gear, times, strict=True)) | found
+    return [found[number] for number in range(len(plan.exits))]

@@ -51,6 +51,7 @@ class BagRunner:
         """See exeunt.hosting.host.Runner: feedback that waits takes nobody's place."""
         return self._queue.places
 
+    workers = 1  # bags in ensemble mode have no lean gear
     plain_tickets = None  # see exeunt.hosting.host.Runner
 
     def attach(self, host):

@@ -70,8 +70,8 @@ def test_exit_times_are_those_of_the_scheduler(data):
     )
     simulation = Simulation(of, workers, lambda ticket: votes_of(bag, ticket.rows, 1))
     orders = simulation.scheduler.orders
-    orders.leaving = [data.draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in exits]
-    order = orders.best(orders.plan(np.ones(len(exits), dtype=bool)), alone=True)
+    orders.leaving[False] = [data.draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in exits]
+    order = orders.plan(np.ones(len(exits), dtype=bool)).best(orders.leaving[False], workers)
     simulation.run([(0.0, Request("a", 1))])
     assert arrivals_us == exit_times(costs, exits, workers, order.targets, (), order.works_ahead)
 

@@ -1,0 +1,1 @@
+"""Which schedule is best at which load, in simulated time."""

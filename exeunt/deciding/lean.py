@@ -1,0 +1,45 @@
+"""Lean: whether tickets take the gear with the least work per answer, by how many callers wait for each worker.
+
+A machine at rest is best served by the schedule with the least latency, which has members side by side and votes with
+what there is; near capacity the least work per answer counts, and above it the stop that cannot be wrong, which needs
+whole members (docs/engine.md, "Gears"). The choice has hysteresis: in when many wait, out when hardly anybody does, and
+never sooner than some tickets after the last change.
+
+The promise is not touched: a row's exit is one of the manifest's, whatever the gear, and all are booked in one account.
+"""
+
+from __future__ import annotations
+
+LEAN_FROM = 3.0  # unanswered requests per worker
+BACK_BELOW = 1.0
+LEAST_TICKETS = 32  # between two changes
+
+
+class LeanChoice:
+    """Says for every ticket of a bag with a lean gear whether it is to be lean.
+
+    Attributes:
+        lean: the gear in use.
+        workers: runs at a time; set by the host before the first request.
+        changes: how often the gear has changed.
+    """
+
+    def __init__(self) -> None:
+        self.lean = False
+        self.workers = 1
+        self.changes = 0
+        self._since = LEAST_TICKETS
+
+    def choose(self, unanswered: int) -> bool:
+        """Whether a ticket that is admitted now is lean.
+
+        Args:
+            unanswered: requests that wait or are being worked on, this ticket's included.
+        """
+        self._since += 1
+        behind = unanswered / self.workers
+        if self._since > LEAST_TICKETS and (behind < BACK_BELOW if self.lean else behind >= LEAN_FROM):
+            self.lean = not self.lean
+            self.changes += 1
+            self._since = 1
+        return self.lean

@@ -1,0 +1,43 @@
+"""The lean gear: a second list of exits, for a machine that has more to do than it can.
+
+Near capacity the least work per answer counts, not the least latency of one alone; and once the error budget is spent
+rows leave by the stop that cannot be wrong only, which takes whole members. A cascade is best at both. Where it saves
+enough against the schedule that is best at rest, the bag gets its exits beside the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exeunt.engine.exit_times import Depths
+from exeunt_export.schedule.evaluate import ScheduleEvaluator
+
+LEAST_SAVED = 0.05  # of the work of an answer, within the promise or by certain stops only
+MOST_MORE = 0.1  # work that may be lost by the one to save it by the other
+
+
+def pays(evaluator: ScheduleEvaluator, at_rest: Sequence[Depths], cascade: Sequence[Depths]) -> bool:
+    """Whether the exits of a cascade save enough work to be worth having beside those that are best at rest."""
+    ratios = [
+        evaluator.work_us(cascade, certain) / max(evaluator.work_us(at_rest, certain), 1e-9)
+        for certain in (False, True)
+    ]
+    return min(ratios) <= 1.0 - LEAST_SAVED and max(ratios) <= 1.0 + MOST_MORE
+
+
+def united(
+    segments_us: Sequence[Sequence[float]], at_rest: Sequence[Depths], lean: Sequence[Depths]
+) -> tuple[tuple[Depths, ...], tuple[tuple[int, ...], ...]]:
+    """(exits of both lists in one, numbers of each list's exits in it), so that each list's numbers ascend.
+
+    Args:
+        segments_us: per member the time of each segment.
+        at_rest: exits that only go deeper, the last the full ensemble.
+        lean: the same.
+    """
+
+    def work_us(depths: Depths) -> tuple[float, Depths]:
+        return sum(sum(own[:depth]) for own, depth in zip(segments_us, depths, strict=True)), depths
+
+    exits = tuple(sorted({*at_rest, *lean}, key=work_us))
+    return exits, tuple(tuple(exits.index(depths) for depths in list_) for list_ in (at_rest, lean))
