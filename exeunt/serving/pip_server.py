@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from exeunt.errors import ServingError
@@ -145,11 +146,9 @@ def serve(
     check_shared_memory(len(model_folders(repository)))
     bags = served_bags(repository)
     refuse_response_caches(repository)
-    wheel = find_wheel()
-    env = environment(wheel)
+    env = environment(wheel := find_wheel())
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="exeunt-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="exeunt-", ignore_cleanup_errors=True)))
         state = state_dir or named_state_dir(bags) or folder / "state"
         drains = [_drain(bag, state) for bag in bags]
         hold(drains, stack)
@@ -159,8 +158,9 @@ def serve(
         options["max_tickets"] = max((bag.settings.max_tickets for bag in bags), default=1)
         output = log or folder / "server.log"
         try:
-            asked = (http_port, grpc_port, metrics_port)
-            server = _start_ready(options, asked, env, output, drains, deadline_s, folder)
+            server = _start_ready(
+                options, (http_port, grpc_port, metrics_port), env, output, drains, deadline_s, folder
+            )
             try:
                 yield server
             finally:
