@@ -145,13 +145,10 @@ class Settings:
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, key, value and what is allowed, unless every value is allowed."""
-        for key, allowed in (
-            ("tuner", TUNERS),
-            ("confidence", CONFIDENCES),
-            ("on_failure", ON_FAILURE),
-            ("gear", GEARS),
-        ):
-            check_known(key, getattr(self, key), allowed, where)
+        check_known("tuner", self.tuner, TUNERS, where)
+        check_known("confidence", self.confidence, CONFIDENCES, where)
+        check_known("on_failure", self.on_failure, ON_FAILURE, where)
+        check_known("gear", self.gear, GEARS, where)
         self._check_shares(where)
         check_state_url(self.state_url, where)
         self._check_learning(where)

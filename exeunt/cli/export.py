@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     plain = parser.add_argument_group("without a bag file", "with the defaults; `exeunt init` writes a file to change")
     plain.add_argument("--member", type=Path, action="append", default=[], help="ONNX file of a member; once for each")
     add_wish(plain, required=False)
-    native = parser.add_argument_group("native backends", "for NVIDIA's server images; see docs/production.md")
+    native = parser.add_argument_group("native backends", "for NVIDIA's images; experimental: see docs/production.md")
     native.add_argument("--format", default="onnx", help="onnx, or tensorrt: engines, built by exeunt.serving.tensorrt")
     native.add_argument("--accelerator", default="none", help="none, or tensorrt: engines are built at the first start")
     native.add_argument("--precision", default="float32", help="of TensorRT's engines, float32 or float16 (float32)")

@@ -72,11 +72,8 @@ def wish_of(args: argparse.Namespace, members: list[Path], folder: Path, strict:
     from exeunt_export.bagfile.pictures import NORMALISATIONS
     from exeunt_export.starting import Wish
 
-    for key, value, allowed in (
-        ("mode", args.mode, MODES),
-        ("normalise", args.normalise, ("", *NORMALISATIONS)),
-    ):
-        check_known(f"--{key}", value, allowed, "command line")
+    check_known("--mode", args.mode, MODES, "command line")
+    check_known("--normalise", args.normalise, ("", *NORMALISATIONS), "command line")
     if args.samples is None:
         raise ConfigError("--samples is missing; it names unlabelled real inputs: a file or a folder of images")
     if not args.samples.exists():

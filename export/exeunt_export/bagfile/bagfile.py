@@ -127,13 +127,10 @@ class BagFile:
     def check(self) -> None:
         """Raise ConfigError, naming file and key, unless every value is allowed."""
         where = self.where
-        for key, value, allowed in (
-            ("mode", self.mode, MODES),
-            ("vote", self.vote, VOTES),
-            ("schedule", self.schedule, SCHEDULES),
-            ("quantize", self.quantize, QUANTIZE),
-        ):
-            check_known(key, value, allowed, where)
+        check_known("mode", self.mode, MODES, where)
+        check_known("vote", self.vote, VOTES, where)
+        check_known("schedule", self.schedule, SCHEDULES, where)
+        check_known("quantize", self.quantize, QUANTIZE, where)
         check_name(self.name, f"{where}: name")
         if not self.members:
             raise ConfigError(f"{where}: no [[member]]; a bag has at least one")

@@ -68,14 +68,11 @@ class ImageInput:
         sides = [side for side in self.size if isinstance(side, int) and 0 < side <= 1 << 14]
         if len(self.size) != 2 or len(sides) != 2:
             raise ConfigError(f"{where}: size = {list(self.size)!r}; allowed: height and width, [224, 224]")
-        for key, value, allowed in (
-            ("layout", self.layout, LAYOUTS),
-            ("channels", self.channels, CHANNELS),
-            ("dtype", self.dtype, DTYPES),
-            ("normalise", self.normalise, ("", *NORMALISATIONS)),
-            ("fit", self.fit, FITS),
-        ):
-            check_known(key, value, allowed, where)
+        check_known("layout", self.layout, LAYOUTS, where)
+        check_known("channels", self.channels, CHANNELS, where)
+        check_known("dtype", self.dtype, DTYPES, where)
+        check_known("normalise", self.normalise, ("", *NORMALISATIONS), where)
+        check_known("fit", self.fit, FITS, where)
         count = 1 if self.channels == "gray" else 3
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, count) or not all(isinstance(value, int | float) for value in values):
