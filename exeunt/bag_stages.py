@@ -124,3 +124,32 @@ def stage_ends(
             ends.append(number)
             begun = finished
     return (*ends, len(exits) - 1)
+
+
+def elapsed_us(
+    inputs: Sequence[Tensor], members: Sequence[Member], exits: Sequence[tuple[int, ...]], size: int
+) -> list[float]:
+    """When each exit is reached by one call with `size` rows alone: stage after stage, a stage's members side by side.
+
+    Args:
+        inputs: see `stage_ends`; so for `members` and `exits`.
+        members: with measured times.
+        exits: see `inputs`.
+        size: a profiled batch size.
+
+    Returns:
+        microseconds per exit.
+    """
+    reached_us = [member.reached_us(size) for member in members]
+    ends = stage_ends(inputs, members, exits)
+    elapsed: list[float] = []
+    finished = (0,) * len(members)
+    begun_us = 0.0  # of the present stage
+    for number, depths in enumerate(exits):
+        running = [
+            times[depth - 1] for times, depth, done in zip(reached_us, depths, finished, strict=True) if depth > done
+        ]
+        elapsed.append(begun_us + max(running, default=0.0))
+        if number in ends:
+            finished, begun_us = depths, elapsed[-1]
+    return elapsed

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,10 @@ class Member:
     def total_us(self, batch: int = 1) -> float:
         """Time of all its segments at a profiled batch size."""
         return sum(segment.cost_us[batch] for segment in self.segments)
+
+    def reached_us(self, batch: int = 1) -> list[float]:
+        """When each of its segments has run, alone and from the start, at a profiled batch size."""
+        return list(accumulate(segment.cost_us[batch] for segment in self.segments))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from exeunt.contract import exit_model, full_model, vote_model
 from exeunt.manifest import Manifest
@@ -34,10 +33,6 @@ class Line:
     profile_ms: float | None
     queue_ms: float
     copy_ms: float
-
-    def to_mapping(self) -> dict[str, Any]:
-        """The line for JSON."""
-        return asdict(self)
 
 
 def account(manifest: Manifest, times: Mapping[str, ModelTimes], rows: int = 1) -> list[Line]:

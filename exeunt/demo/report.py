@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Measured:
             "models": [summary.to_mapping() for summary in self.summaries],
             "accuracy": self.accuracies,
             "server_wall_ms": self.wall_ms,
-            "server_time": [line.to_mapping() for line in self.lines],
+            "server_time": [asdict(line) for line in self.lines],
             "load_generator_cpu_share": self.cpu_share,
             "prepared_s": self.prepared_s,
             "total_s": self.total_s,

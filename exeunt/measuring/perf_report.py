@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def save(plan: PerfPlan, runs: Sequence[PerfRun], folder: Path, analyzer: str) -
         "protocol": plan.protocol,
         "requests_per_run": plan.requests,
         "rows_per_request": plan.rows,
-        "runs": [run.to_mapping() for run in runs],
+        "runs": [asdict(run) for run in runs],
     }
     (folder / "perf.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (folder / "perf.md").write_text(markdown(runs), encoding="utf-8")

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
 
 import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from exeunt.bag_parts import Part, Tensors, run_parts
+from exeunt.bag_stages import elapsed_us
 from exeunt.errors import ConfigError
-from exeunt.manifest import Exit, Manifest, Member
+from exeunt.manifest import Manifest
 from exeunt.measuring.server_times import NOTHING, ModelTimes, parse_times
 from exeunt_client.protocol import Address, translate
 
@@ -122,18 +122,14 @@ def retimed(manifest: Manifest, times: Times) -> Manifest:
         for member in manifest.members
     )
     sizes = sorted(manifest.exits[-1].elapsed_us)
+    depths = [exit_.depths for exit_ in manifest.exits]
+    elapsed = {size: elapsed_us(manifest.inputs, members, depths, size) for size in sizes}
     exits = tuple(
         dataclasses.replace(
             exit_,
-            elapsed_us={size: _elapsed_us(members, exit_, size) for size in sizes},
+            elapsed_us={size: elapsed[size][number] for size in sizes},
             head_us=times[exit_.heads] if exit_.heads else dict.fromkeys(sizes, 0.0),
         )
-        for exit_ in manifest.exits
+        for number, exit_ in enumerate(manifest.exits)
     )
     return dataclasses.replace(manifest, members=members, exits=exits)
-
-
-def _elapsed_us(members: Sequence[Member], exit_: Exit, size: int) -> float:
-    """When all members have reached the depths of an exit, side by side."""
-    reached = [list(accumulate(segment.cost_us[size] for segment in member.segments)) for member in members]
-    return max(times[depth - 1] for times, depth in zip(reached, exit_.depths, strict=True) if depth)

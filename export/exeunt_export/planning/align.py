@@ -79,8 +79,3 @@ def align(reached_us: Sequence[Sequence[float]], wanted_us: Sequence[float]) -> 
         if any(depths) and depths != full and (not exits or depths != exits[-1]):
             exits.append(depths)
     return [*exits, full]
-
-
-def elapsed(reached_us: Sequence[Sequence[float]], depths: Sequence[int]) -> float:
-    """When all members have reached the depths of an exit, side by side."""
-    return max((times[depth - 1] for times, depth in zip(reached_us, depths, strict=True) if depth), default=0.0)

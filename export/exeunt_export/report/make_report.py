@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +100,7 @@ def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float], manifest:
 
 def _reached(member: Member) -> list[float]:
     """Share of a member's measured time after each of its segments: that of the strip, not of the plan."""
-    costs_us = [segment.cost_us[1] for segment in member.segments]
-    return [us / sum(costs_us) for us in accumulate(costs_us)]
+    return [us / member.total_us() for us in member.reached_us()]
 
 
 def _quantised(

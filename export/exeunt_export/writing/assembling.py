@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exeunt import contract
+from exeunt import bag_stages, contract
 from exeunt.contract import features_name, part_file, votes_name
 from exeunt.deciding import votes
 from exeunt.deciding.heads import Head
@@ -24,7 +24,7 @@ from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.profile import latency
 from exeunt_export.ramps.heads import build_heads
 from exeunt_export.ramps.train import AnyRamp, Key
-from exeunt_export.schedule import schedule_bag, stage_times
+from exeunt_export.schedule import schedule_bag
 
 _FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
 
@@ -143,7 +143,7 @@ def _elapsed(opened: Opened, members: Sequence[Member], plan: ExitPlan, size: in
     """When each exit is reached with `size` rows: by stages, or as the engine's workers allow."""
     if opened.bag.mode == "engine":
         return schedule_bag.elapsed_us(members, plan, size, workers_of(opened.bag.settings))
-    return stage_times.elapsed_us(opened.inputs, members, plan.exits, size)
+    return bag_stages.elapsed_us(opened.inputs, members, plan.exits, size)
 
 
 def _agreement(opened: Opened, plan: ExitPlan, number: int, known: Mapping[Key, np.ndarray]) -> float:

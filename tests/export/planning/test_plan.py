@@ -8,11 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt_export.cutting.cuts import Boundary
-from exeunt_export.planning.align import align, elapsed, place_cuts, wanted_times
+from exeunt_export.planning.align import align, place_cuts, wanted_times
 from exeunt_export.planning.plan import fit_budget
 from exeunt_export.planning.refine import move_shares
 
 increasing = st.lists(st.floats(1, 1000), min_size=1, max_size=6, unique=True).map(sorted)
+
+
+def elapsed(reached_us, depths):
+    """When all members have reached the depths of an exit, side by side."""
+    return max((times[depth - 1] for times, depth in zip(reached_us, depths, strict=True) if depth), default=0.0)
 
 
 def boundary(share: float, width: int = 1, bytes_per_row: int = 100) -> Boundary:
