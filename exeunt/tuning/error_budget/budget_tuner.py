@@ -64,7 +64,7 @@ class BudgetTuner(Tuner):
         self._until_period = self._period_rows
         self._fair_share = FairShare(int(chosen["window_rows"]))
         self._knowledge = np.zeros(2)  # sums of the feedback's weights 1 / q and of their squares; fading
-        self._last_risk: tuple[tuple[float, ...], np.ndarray] = ((), np.zeros(0))
+        self._last_risk: tuple[tuple[int, int, float, int], np.ndarray] = ((-1, -1, 0.0, -1), np.zeros(0))
         self._leaving_risk = [0.0] * len(self.budget.classes)  # mean of the latest rows that left, by class
         self._window_version = 0  # of what the window holds about the exits: jobs that began with another are void
         self._choose_anew = False  # the exits to offer, as at the start
@@ -76,7 +76,8 @@ class BudgetTuner(Tuner):
             return np.zeros(len(view.confidence), dtype=bool)
         confidence = view.confidence[:, exit_]
         risk = self._risk(exit_, confidence, view.labels[:, exit_])
-        leaves = risk < self._cuts()[view.service_class, exit_]  # False for NaN
+        cuts = [self._cuts(number)[exit_] for number in range(len(self.budget.classes))]
+        leaves = risk < (cuts[0] if len(cuts) == 1 else np.array(cuts)[view.service_class])  # False for NaN
         for number in (0,) if len(self.budget.classes) == 1 else np.unique(view.service_class[leaves]).tolist():
             surest = np.flatnonzero(leaves & (view.service_class == number))
             room_rows = self.budget.room_rows(view.q, number)
@@ -87,7 +88,7 @@ class BudgetTuner(Tuner):
 
     def thresholds(self) -> np.ndarray:
         """Thresholds on 1 - confidence of requests without a class, for a label of average risk; float64 [exits]."""
-        cuts = self._cuts()[0]
+        cuts = self._cuts(0)
         sure = [self._retuned.calibration.confidence_at(exit_, cut) for exit_, cut in enumerate(cuts)]
         return np.append(1.0 - np.array(sure), np.nan)
 
@@ -111,7 +112,7 @@ class BudgetTuner(Tuner):
             return self._retuned.calibration.risk(exit_, confidence, labels)
         asked = (self.version, exit_, float(confidence[0]), int(labels[0]))
         if asked != self._last_risk[0]:
-            self._last_risk = asked, self._retuned.calibration.risk(exit_, confidence, labels)
+            self._last_risk = asked, np.array([self._retuned.calibration.risk_of_one(*asked[1:])])
         return self._last_risk[1]
 
     def promise(self, class_losses: tuple[float, ...]) -> None:
@@ -258,19 +259,18 @@ class BudgetTuner(Tuner):
         self._retuned = self._snapshot(before.calibration, before.path, choice, True, False).run()
         self.version += 1
 
-    def _cuts(self) -> np.ndarray:
-        """Cut on the risk by class of service and exit; float64 [classes of service, exits - 1]."""
-        retuned = self._retuned
-        cuts = np.zeros((len(self.budget.classes), self.setup.exits - 1))
-        for number, (account, plan) in enumerate(zip(self.budget.classes, retuned.plans, strict=True)):
-            if account.may_leave:
-                likely_lost = max(0.0, account.unconfirmed * self._leaving_risk[number] - ALWAYS_LATE)
-                position = between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
-                most_loss = self.budget.most_loss(number)
-                if most_loss < np.inf:
-                    position = min(position, retuned.path.position_of(most_loss))
-                cuts[number] = retuned.path.at(position)
-        return cuts
+    def _cuts(self, number: int) -> np.ndarray:
+        """Cuts on the risk of a class of service; float64 [exits - 1]."""
+        account, retuned = self.budget.classes[number], self._retuned
+        if not account.may_leave:
+            return np.zeros(self.setup.exits - 1)
+        plan = retuned.plans[number]
+        likely_lost = max(0.0, account.unconfirmed * self._leaving_risk[number] - ALWAYS_LATE)
+        position = between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
+        most_loss = self.budget.most_loss(number)
+        if most_loss < np.inf:
+            position = min(position, retuned.path.position_of(most_loss))
+        return retuned.path.at(position)
 
     def _note_risk(self, risk: np.ndarray, service_class: np.ndarray) -> None:
         """Keep the mean risk of the rows that leave: what those that await their full vote have likely lost."""

@@ -8,6 +8,7 @@ risk is right on average in every range of scores and monotone in the confidence
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,22 @@ class Calibration:
             float64 [rows]; NaN where the confidence is.
         """
         return np.interp(self.score(exit_, confidence, labels), self.scores[exit_], self.risks[exit_])
+
+    def risk_of_one(self, exit_: int, confidence: float, label: int) -> float:
+        """As `risk` of a single vote, up to rounding: without arrays it takes a tenth of the time."""
+        if math.isnan(confidence):
+            return math.nan
+        kept = min(max(confidence, LEAST), 1.0 - LEAST)
+        intercept, slope = self.line[exit_].tolist()
+        score = intercept + slope * (math.log1p(-kept) - math.log(kept))
+        if 0 <= label < self.offsets.shape[1]:
+            score += float(self.offsets[exit_, label])
+        scores, risks = self.scores[exit_], self.risks[exit_]
+        above = int(scores.searchsorted(score, side="right"))
+        if above in (0, len(scores)):
+            return float(risks[min(above, len(scores) - 1)])
+        (low, high), (least, most) = scores[above - 1 : above + 1].tolist(), risks[above - 1 : above + 1].tolist()
+        return float(least + (score - low) * (most - least) / (high - low))
 
     def risks_of(self, labels: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         """Risk at every exit before the last; float64 [rows, exits - 1] from [rows, exits]."""

@@ -229,3 +229,18 @@ def test_an_exit_that_too_few_rows_have_seen_is_left_alone() -> None:
     seen = np.ones((1500, 3), dtype=bool)
     seen[:-20, 0] = False
     assert not reconsider(without(0), replayed([1.0, 1.0, 1.0], seen)).active[0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_risk_of_one_vote_is_that_of_many(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, (300, 3)).astype(np.int32)
+    confidence = rng.random((300, 3)).astype(np.float32)
+    found = calibrate(labels, confidence, np.ones(300), prior(3))
+    asked = np.append(rng.random(50), [0.0, 1.0, np.nan]).astype(np.float32)
+    of = np.append(rng.integers(-1, 7, 50), [0, 1, 2]).astype(np.int32)
+
+    many = found.risk(1, asked, of)
+
+    one = [found.risk_of_one(1, float(c), int(label)) for c, label in zip(asked, of, strict=True)]
+    np.testing.assert_allclose(one, many, rtol=1e-9)
