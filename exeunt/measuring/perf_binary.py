@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exeunt.errors import ConfigError
+from exeunt.serving.backends import missing_libraries
 
 VARIABLE = "PERF_ANALYZER"  # path of the binary, for those who keep it elsewhere
 WHEELS = ("tritonclient==2.49.0", "nvidia-cuda-runtime-cu12==12.9.79")
@@ -66,11 +67,7 @@ def find(folder: Path | None = None) -> PerfAnalyzer:
 
 
 def _check_libraries(analyzer: PerfAnalyzer) -> None:
-    listed = subprocess.run(
-        ["ldd", str(analyzer.binary)], env=analyzer.environment, capture_output=True, text=True, check=False
-    )
-    missing = [line.split()[0] for line in listed.stdout.splitlines() if "not found" in line]
-    if missing:
+    if missing := missing_libraries(analyzer.binary, analyzer.environment):
         need = ", ".join(_PACKAGES.get(library, library) for library in missing)
         raise ConfigError(f"{analyzer.binary} lacks {', '.join(missing)}: install {need}, or `{FETCH}` again")
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def environment(wheel: Wheel) -> dict[str, str]:
     for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         table.setdefault(pool, "1")  # numpy in a dozen stubs must not start a dozen thread pools
     for binary in (wheel.binary, wheel.stub):
-        missing = _missing_libraries(binary, table)
+        missing = missing_libraries(binary, table)
         if missing:
             raise ConfigError(
                 f"{binary} needs {', '.join(missing)}; for libpython install the shared library of Python "
@@ -87,7 +88,8 @@ def environment(wheel: Wheel) -> dict[str, str]:
     return table
 
 
-def _missing_libraries(binary: Path, env: dict[str, str]) -> list[str]:
+def missing_libraries(binary: Path, env: Mapping[str, str]) -> list[str]:
+    """Shared libraries that an executable asks for in vain."""
     listing = subprocess.run(["ldd", str(binary)], env=env, capture_output=True, text=True, check=False).stdout
     return [line.split()[0] for line in listing.splitlines() if "not found" in line]
 
