@@ -21,6 +21,7 @@ from exeunt.contract import Reason
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.settings import Settings
+from exeunt.tables import markdown_table
 from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
 from exeunt.tuning.tuner import Answered, Setup, View
 
@@ -126,11 +127,11 @@ def machine() -> dict[str, object]:
 
 def table(results: list[dict[str, object]]) -> str:
     """The results as a Markdown table."""
-    lines = ["| | median CPU us | sorts | target |", "|---|---|---|---|"]
+    lines = []
     for result in results:
         target = "" if result["target_sorts"] is None else f"<= {result['target_sorts']:.0f}"
-        lines.append(f"| {TITLES[str(result['job'])]} | {result['median_us']:.0f} | {result['sorts']:.2f} | {target} |")
-    return "\n".join(lines)
+        lines.append((TITLES[str(result["job"])], f"{result['median_us']:.0f}", f"{result['sorts']:.2f}", target))
+    return markdown_table(("", "median CPU us", "sorts", "target"), lines)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.cold_start import BAG, bag
 from benchmarks.serving.machine import machine
 from exeunt.contract import exit_model
+from exeunt.tables import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 _OPEN = """
@@ -61,15 +62,15 @@ def markdown(times: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:
         f"`python -m benchmarks.cold_weights`; {', '.join(f'{key} {value}' for key, value in about.items())}.",
         "",
     ]
-    lines += ["| weights MB | code | members opened s | then one row through all s | both, cpu s |"]
-    lines += ["|---|---|---|---|---|"]
+    head = ("weights MB", "code", "members opened s", "then one row through all s", "both, cpu s")
+    rows = []
     for size_mb, after in sorted({(one["size_mb"], one["state"] == "after") for one in times}):
         state = "after" if after else "before"
         own = [one for one in times if (one["size_mb"], one["state"]) == (size_mb, state)]
         names = ("open_s", "first_row_s", "cpu_s")
         cells = [f"{statistics.median(one[name] for one in own):.2f}" for name in names]
-        lines.append(f"| {size_mb} | {state} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([str(size_mb), state, *cells])
+    return "\n".join([*lines, markdown_table(head, rows)]) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from torch import nn
 
 from benchmarks.serving.machine import machine
 from exeunt.contract import FEATURES
+from exeunt.tables import markdown_table
 from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.bagfile.bagfile import Cuts
 from exeunt_export.cutting.cuts import Boundary, boundaries, candidates
@@ -137,12 +138,13 @@ def markdown(rows: Sequence[dict[str, float | int | str]], side: int) -> str:
     """The report."""
     where = ", ".join(f"{key} {value}" for key, value in machine().items())
     lines = ["# What cutting costs", "", f"{(__doc__ or '').splitlines()[0]} Images of {side} px; {where}.", ""]
-    lines += ["| member | ms | segments | cut | with pooling | at most 5 % |", "|---|---|---|---|---|---|"]
+    cells = []
     for row in rows:
         cut, pooled, ms = float(row["cut"]) - 1.0, float(row["pooled"]) - 1.0, float(row["ms"])
         verdict = "(under 5 ms)" if ms < LEAST_MS else "yes" if cut <= TARGET else "**no**"
-        lines.append(f"| {row['name']} | {ms:.1f} | {row['segments']} | {cut:+.1%} | {pooled:+.1%} | {verdict} |")
-    return "\n".join(lines) + "\n"
+        cells.append((str(row["name"]), f"{ms:.1f}", str(row["segments"]), f"{cut:+.1%}", f"{pooled:+.1%}", verdict))
+    table = markdown_table(("member", "ms", "segments", "cut", "with pooling", "at most 5 %"), cells)
+    return "\n".join([*lines, table]) + "\n"
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 import onnx_ir as ir
 
 from benchmarks import export_nets
+from exeunt.tables import markdown_table
 from exeunt_export.mapped import let_go
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,9 +49,11 @@ members take about 1 ms, *mobile* are MobileNetV2s of 14 MB on 224 x 224; all un
 row takes on one thread. *Peak*: of the process, with mapped pages of files; *own*: without them; both with what
 importing torch and onnxruntime takes. *Allowed*: 1 GiB, three times the largest member, and two largest batches of its
 widest tensor. Seconds and MiB.
-
-| kind | members | classes | exits | samples | cuts | time | least | ramps | profile | peak | own | allowed | written |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+"""
+_COLUMNS = (
+    *("kind", "members", "classes", "exits", "samples", "cuts", "time", "least", "ramps", "profile", "peak", "own"),
+    *("allowed", "written"),
+)
 
 
 def measure(kind: str, members: int, classes: int, exits: int, rows: int) -> dict[str, float]:
@@ -141,13 +144,14 @@ def main() -> None:
 
 
 def _page(rows: list[tuple]) -> str:
-    text = [_HEAD.format(cores=os.cpu_count(), machine=platform.machine())]
+    lines = []
     for kind, members, classes, exits, samples, table in rows:
         cells = [kind, members, classes, exits, samples, table["cuts"], f"{table['seconds']:.0f}"]
         cells += [f"{table[key]:.0f}" for key in ("least seconds", "train ramps s", "profile s", "peak MiB", "own MiB")]
         cells += [f"{table['allowed MiB']:.0f}", f"{table['repository MiB']:.1f}"]
-        text.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(text) + "\n"
+        lines.append(list(map(str, cells)))
+    head = _HEAD.format(cores=os.cpu_count(), machine=platform.machine())
+    return f"{head}\n{markdown_table(_COLUMNS, lines)}\n"
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from exeunt.hosting.control import Control, control_path, write_control
 from exeunt.measuring.perf_metrics import parse, scrape
 from exeunt.serving.bags import bag_of
 from exeunt.serving.pip_server import Server, serve
+from exeunt.tables import markdown_table
 from exeunt_client.blocking import Client
 
 RESULTS = Path(__file__).parent / "results"
@@ -139,19 +140,21 @@ def measured(repository: Path, rows: np.ndarray, shares: Sequence[str | float], 
 
 def markdown(lines: Sequence[Line], mode: str, about: dict[str, Any]) -> str:
     """The table, with the machine."""
-    table = [
-        "| feedback | rows | requests | p50 | plain ensemble's | ratio | work per answer | losses |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ("feedback", "rows", "requests", "p50", "plain ensemble's", "ratio", "work per answer", "losses")
+    cells = []
     for line in lines:
-        answers = line.rows * line.requests
-        table.append(
-            f"| {line.feedback} | {line.rows} | {line.requests} | {line.p50_ms:.1f} ms | {line.plain_p50_ms:.1f} ms | "
-            f"{line.ratio:.2f} | {line.work_per_answer:.2f} | {line.lost_rows} of {answers} |"
+        times = (
+            f"{line.p50_ms:.1f} ms",
+            f"{line.plain_p50_ms:.1f} ms",
+            f"{line.ratio:.2f}",
+            f"{line.work_per_answer:.2f}",
         )
+        losses = f"{line.lost_rows} of {line.rows * line.requests}"
+        cells.append((str(line.feedback), str(line.rows), str(line.requests), *times, losses))
+    table = markdown_table(head, cells)
     where = ", ".join(f"{key} {value}" for key, value in about.items())
     bare = f"The members side by side take {lines[0].full_ms:.1f} ms for one row, as profiled at export."
-    return "\n".join([f"# What less feedback saves, {mode} mode", "", *table, "", bare, "", f"Machine: {where}.", ""])
+    return "\n".join([f"# What less feedback saves, {mode} mode", "", table, "", bare, "", f"Machine: {where}.", ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

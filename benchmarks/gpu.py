@@ -32,6 +32,7 @@ from exeunt.engine.sessions import Session, sessions_of
 from exeunt.errors import ConfigError
 from exeunt.manifest import Member
 from exeunt.serving.bags import bag_of
+from exeunt.tables import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 PROVIDERS = {
@@ -164,12 +165,12 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     names = list(results[0]["ms"])
     shown = ["members in series", "side by side", "cut, exits off", *(f"exit {n}" for n in range(len(names) - 4))]
     head = ["batch", *shown, "full ensemble, exits on", "series / side by side"]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for result in results:
         ms = result["ms"]
         speedup = f"{ms['series'] / ms['parallel']:.2f}"
         lines.append([str(result["batch"]), *(f"{ms[name]:.2f}" for name in names), speedup])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(head, lines)
 
 
 def exported(folder: Path) -> Path:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from exeunt.records.feedback import Feedback
+from exeunt.tables import markdown_table
 from exeunt.tuning.apparate.threshold_search import PAPER, PUBLIC_CODE, SearchRules, search_thresholds
 from exeunt.tuning.evidence import Evidence
 
@@ -178,14 +179,13 @@ def measure(constants: str, rows: int, ramps: int, runs: int) -> dict[str, Any]:
 def table(results: Sequence[dict[str, Any]]) -> str:
     """The results as a Markdown table."""
     heads = ["constants", "rows", "ramps", "plain ms", "exeunt ms", "times faster (median)", "(least)", "+ reading ms"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines = []
     keys = ["constants", "rows", "ramps", "plain_ms", "ours_ms", "times_faster", "least_times_faster"]
     digits = {"plain_ms": ".2f", "ours_ms": ".3f", "reading_feedback_ms": ".3f", "times_faster": ".1f"}
     digits["least_times_faster"] = ".1f"
     for result in results:
-        cells = [format(result[key], digits.get(key, "")) for key in [*keys, "reading_feedback_ms"]]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([format(result[key], digits.get(key, "")) for key in [*keys, "reading_feedback_ms"]])
+    return markdown_table(heads, lines)
 
 
 def machine() -> dict[str, object]:

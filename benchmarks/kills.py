@@ -27,6 +27,7 @@ from tritonclient import grpc
 
 from benchmarks.serving.machine import machine
 from exeunt.serving.processes import members
+from exeunt.tables import markdown_table
 from exeunt_export.export_bag import export_bag
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
@@ -240,10 +241,18 @@ def _left_behind(name: str) -> int:
 
 def markdown(trials: Sequence[Trial], about: dict[str, Any]) -> str:
     """The table, with the machine."""
-    table = [
-        "| mode | process | | times | longest wait | good answers again after | wrong | left behind | as promised |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    head = (
+        "mode",
+        "process",
+        "",
+        "times",
+        "longest wait",
+        "good answers again after",
+        "wrong",
+        "left behind",
+        "as promised",
+    )
+    lines = []
     groups: dict[tuple[str, str, str], list[Trial]] = {}
     for one in trials:
         groups.setdefault((one.mode, one.victim, one.action), []).append(one)
@@ -251,12 +260,10 @@ def markdown(trials: Sequence[Trial], about: dict[str, Any]) -> str:
         longest, whole = max(one.longest_wait_s for one in same), max(one.whole_after_s for one in same)
         wrong, left = sum(one.wrong for one in same), sum(one.left_behind for one in same)
         good = sum(one.good for one in same)
-        table.append(
-            f"| {mode} | {victim.strip('/').removeprefix('bin/')} | {action} | {len(same)} | {longest:.1f} s | "
-            f"{whole:.1f} s | {wrong} | {left} | {good} of {len(same)} |"
-        )
+        who = (mode, victim.strip("/").removeprefix("bin/"), action, str(len(same)))
+        lines.append((*who, f"{longest:.1f} s", f"{whole:.1f} s", str(wrong), str(left), f"{good} of {len(same)}"))
     where = ", ".join(f"{key} {value}" for key, value in about.items())
-    return "\n".join(["# Killed and paused processes", "", *table, "", f"Machine: {where}.", ""])
+    return "\n".join(["# Killed and paused processes", "", markdown_table(head, lines), "", f"Machine: {where}.", ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

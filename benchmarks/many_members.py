@@ -30,6 +30,7 @@ from exeunt.hosting.host import ControllerHost
 from exeunt.manifest import Exit, Manifest, Member, Segment, Tensor
 from exeunt.records.feedback import Feedback
 from exeunt.settings import Settings
+from exeunt.tables import markdown_table
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
 
@@ -133,13 +134,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     slept, *columns = np.array(turns).T
     slowest_ms = float(np.median(slept))
     found = dict(zip(asked, columns, strict=True))
-    table = ["| | p50 | of the slowest member | p99 |", "|---|---|---|---|"]
+    lines = []
     for name, ms in found.items():
         p50, p99 = np.quantile(ms, [0.5, 0.99])
-        table.append(f"| {name} | {p50:.1f} ms | {p50 / slowest_ms:.2f} | {p99:.1f} ms |")
+        lines.append((name, f"{p50:.1f} ms", f"{p50 / slowest_ms:.2f}", f"{p99:.1f} ms"))
+    table = markdown_table(("", "p50", "of the slowest member", "p99"), lines)
     where = ", ".join(f"{key} {value}" for key, value in about.items())
     head = f"{args.members} sleeping members, as many workers; the slowest takes {slowest_ms:.1f} ms."
-    page = "\n".join(["# Many members", "", head, "", *table, "", f"Machine: {where}.", ""])
+    page = "\n".join(["# Many members", "", head, "", table, "", f"Machine: {where}.", ""])
     print(page)
     RESULTS.joinpath("many_members.md").write_text(page, encoding="utf-8")
     kept = {"machine": about, "slowest_ms": slowest_ms, "ms": {name: ms.tolist() for name, ms in found.items()}}

@@ -23,6 +23,7 @@ from benchmarks.serving.machine import machine
 from exeunt.contract import full_model
 from exeunt.serving.bags import bag_of
 from exeunt.serving.pip_server import serve
+from exeunt.tables import markdown_table
 from exeunt_client import Client
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,13 +71,11 @@ def measured(repository: Path, rows: np.ndarray, size: int, requests: int) -> di
 def markdown(found: dict[str, list[float]], mode: str, size: int, requests: int, about: dict[str, Any]) -> str:
     """The table, with the machine; ratios are to the plain ensemble in the same run."""
     plain_ms = found[PLAIN][-1]
-    table = ["| | half of the rows | 90 % | all |", "|---|---|---|---|"]
-    for name, times in found.items():
-        cells = " | ".join(f"{ms:.0f} ms ({ms / plain_ms:.2f})" for ms in times)
-        table.append(f"| {name} | {cells} |")
+    lines = [[name, *(f"{ms:.0f} ms ({ms / plain_ms:.2f})" for ms in times)] for name, times in found.items()]
+    table = markdown_table(("", "half of the rows", "90 %", "all"), lines)
     where = ", ".join(f"{key} {value}" for key, value in about.items())
     head = f"Median of {requests} requests of {size} rows of each kind, in turns; {mode} mode, one caller."
-    return "\n".join(["# When the rows of a large request come", "", head, "", *table, "", f"Machine: {where}.", ""])
+    return "\n".join(["# When the rows of a large request come", "", head, "", table, "", f"Machine: {where}.", ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

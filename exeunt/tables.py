@@ -1,4 +1,4 @@
-"""Tables on the terminal, which look the same for every verb."""
+"""Tables, which look the same everywhere: on the terminal, and in Markdown."""
 
 from __future__ import annotations
 
@@ -29,3 +29,9 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequen
     for row in rows:
         table.add_row(*map(escape, row))
     return table
+
+
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column left, the others right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [list(header), rule, *map(list, lines)])

@@ -13,10 +13,10 @@ import numpy as np
 from benchmarks.comparison.made_stream import LATE_ROWS, TICKET_ROWS
 from benchmarks.comparison.plots import plot_prices
 from benchmarks.comparison.run import BEST_FIXED, PAPER, POLICIES, ComparedStream, ComparisonPlan, drawn_runs
-from benchmarks.markdown import markdown_table
 from exeunt.replay.plots import plot_course
 from exeunt.replay.replay import RETUNE_LAG_ROWS
 from exeunt.replay.run import ReplayResult, plain
+from exeunt.tables import markdown_table
 
 DRAWN_SCENARIO = "abrupt shifts"
 BAGS = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.fuzz.run import PhaseResult, fuzz
 from benchmarks.serving.machine import machine
 from exeunt.serving.pip_server import serve
+from exeunt.tables import markdown_table
 from tests.triton.qa.bag import GOLD, Served, export_qa_bag
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -26,20 +27,18 @@ MODES = ("ensemble", "engine")
 
 def markdown(results: dict[str, list[PhaseResult]], about: dict[str, object], seed: int) -> str:
     """The table, with the machine."""
-    lines = ["# Odd requests", "", "| mode | phase | requests | answered | refused | cut off | hung | complaints |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    head = ("mode", "phase", "requests", "answered", "refused", "cut off", "hung", "complaints")
+    lines = []
     for mode, phases in results.items():
         for phase in phases:
             good = sum(phase.outcomes[name] for name in ("HTTP 200", "gRPC OK"))
             cut = sum(times for name, times in phase.outcomes.items() if name.startswith("cut"))
             hung = phase.outcomes["hang"]
             refused = phase.requests - good - cut - hung - phase.outcomes["left out"]
-            lines.append(
-                f"| {mode} | {phase.name} | {phase.requests} | {good} | {refused} | {cut} | {hung} | "
-                f"{'; '.join(phase.complaints) or 'none'} |"
-            )
+            counts = map(str, (phase.requests, good, refused, cut, hung))
+            lines.append((mode, phase.name, *counts, "; ".join(phase.complaints) or "none"))
     where = ", ".join(f"{key} {value}" for key, value in about.items())
-    return "\n".join([*lines, "", f"Seed {seed}. Machine: {where}.", ""])
+    return "\n".join(["# Odd requests", "", markdown_table(head, lines), "", f"Seed {seed}. Machine: {where}.", ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

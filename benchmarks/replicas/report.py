@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.replicas.measure import FULL_MS, LOADS, MAX_LOSS, PER_S, WORKERS
+from exeunt.tables import markdown_table
 
 LIMIT_MS = 300.0  # about three times a full vote without load
 
@@ -53,40 +54,40 @@ def _sleeping(found: Mapping[str, Any]) -> list[str]:
         f"loop, Poisson, gRPC over one connection; numbers of replicas took {turns} at every load. Loads are shares "
         "of the full votes that all replicas' workers can do.",
         "",
-        "| replicas | " + " | ".join(f"p50 / p99 ms at {load:g}" for load in LOADS) + " | failed | early |",
-        "|---|" + "---|" * (len(LOADS) + 2),
     ]
+    cells = []
     counts = sorted({point["replicas"] for point in points})
     for count in counts:
         own = [point for point in points if point["replicas"] == count]
-        cells = [f"{point['p50_ms']:.0f} / {point['p99_ms']:.0f}" for point in own]
+        times = [f"{point['p50_ms']:.0f} / {point['p99_ms']:.0f}" for point in own]
         early = np.mean([point["early"] for point in own])
         failed = sum(point["failed"] for point in own)
-        lines.append(f"| {count} | " + " | ".join(cells) + f" | {failed} | {early:.0%} |")
+        cells.append((str(count), *times, str(failed), f"{early:.0%}"))
+    head = ("replicas", *(f"p50 / p99 ms at {load:g}" for load in LOADS), "failed", "early")
     rates = {count: carried_per_s(points, count) for count in counts}
-    lines += [
+    carried = [(str(count), f"{rate:.1f}", f"{rate / rates[1]:.2f}") for count, rate in rates.items() if rates[1] > 0]
+    limit = f"Requests a second up to which p99 stays under {LIMIT_MS:g} ms:"
+    return [
+        *lines,
+        markdown_table(head, cells),
         "",
-        f"Requests a second up to which p99 stays under {LIMIT_MS:g} ms:",
+        limit,
         "",
-        "| replicas | per s | times one |",
+        markdown_table(("replicas", "per s", "times one"), carried),
+        "",
     ]
-    lines += ["|---|---|---|"]
-    lines += [f"| {count} | {rate:.1f} | {rate / rates[1]:.2f} |" for count, rate in rates.items() if rates[1] > 0]
-    return [*lines, ""]
 
 
 def _real(real: Mapping[str, Any]) -> list[str]:
-    lines = ["## Answers: real members, three replicas", ""]
-    lines += [
-        "| protocol | full votes that differ from one replica's own | requests | loss | failed |",
-        "|---|---|---|---|---|",
-    ]
+    head = ("protocol", "full votes that differ from one replica's own", "requests", "loss", "failed")
+    cells = []
     for kind in ("grpc", "http"):
         own = real[kind]
         differ, loss = f"{own['full_votes_that_differ']} of {own['full_votes']}", f"{own['loss']:.1%}"
         promised = f"{real['max_loss']:.0%} promised"
-        lines.append(f"| {kind} | {differ} | {own['requests']} | {loss} of {promised} | {own['failed']} |")
+        cells.append((kind, differ, str(own["requests"]), f"{loss} of {promised}", str(own["failed"])))
     shares = np.array(real["rows_by_replica"]) / sum(real["rows_by_replica"])
+    lines = ["## Answers: real members, three replicas", "", markdown_table(head, cells)]
     return [*lines, "", f"Answers by replica: {', '.join(f'{share:.0%}' for share in shares)}.", ""]
 
 
@@ -105,13 +106,10 @@ def _kills(found: Mapping[str, Any]) -> list[str]:
 
 
 def _newcomer(shares: Mapping[str, float]) -> list[str]:
-    cells = "".join(f"| {name} | {share:.1%} |\n" for name, share in shares.items()).splitlines()
     return [
         "## A newcomer's first 400 answers",
         "",
         "In simulated time, mean of four seeds (tests/sharing/test_newcomer.py): who leaves early.",
         "",
-        "| | early |",
-        "|---|---|",
-        *cells,
+        markdown_table(("", "early"), [(name, f"{share:.1%}") for name, share in shares.items()]),
     ]

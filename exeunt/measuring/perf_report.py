@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import exeunt
 from exeunt.figures import new_figure, save_figure
 from exeunt.measuring.perf import PerfPlan, PerfRun
-from exeunt.tables import table_of
+from exeunt.tables import markdown_table, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,12 +41,12 @@ def _numbers(run: PerfRun) -> list[str]:
 def markdown(runs: Sequence[PerfRun]) -> str:
     """The table for a document."""
     head = ["model", "load", "requests/s", "p50 ms", "p95 ms", "p99 ms", "exits 0, 1, ...", "loss", "failed"]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for run in runs:
         exits = " / ".join(f"{share:.0%}" for share in run.exits.values())
         loss = "" if run.loss is None else f"{run.loss:.2%}"
         lines.append([run.model, f"{run.level:g} {_KINDS[run.kind]}", *_numbers(run), exits, loss, str(run.failed)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown_table(head, lines) + "\n"
 
 
 def save(plan: PerfPlan, runs: Sequence[PerfRun], folder: Path, analyzer: str) -> dict[str, Any]:
