@@ -1,8 +1,8 @@
 # Three images from one file; docker-compose.yml builds them:
 #   server  Triton + exeunt's core and backends; no torch, no compiler
 #   perf    Triton's SDK (perf_analyzer) + exeunt's client
-#   export  torch (the digits bag is trained) + exeunt's exporter: fills the repository volume; the largest, so last: an engine without BuildKit
-#           builds every stage before the one that is asked for
+#   export  exeunt's exporter, without torch: fills the repository volume; last, because an engine without BuildKit builds
+#           every stage before the one that is asked for
 #
 # A new Triton release is one change: TRITON_TAG in .env.example and here. Not before 25.07: older servers have known
 # remote code execution (CVE-2025-23310 and others). For a digest, build with --build-arg TRITON_TAG="26.11-py3@sha256:..."
@@ -80,12 +80,14 @@ CMD ["exeunt", "perf", "--help"]
 FROM python:${PYTHON_TAG} AS export
 ENV PYTHONUNBUFFERED=1 \
     HOME=/tmp
-# PyPI's torch brings CUDA's libraries, which an export does not need; an extra index with CPU builds saves gigabytes
+# "torch" exports torch modules, too. PyPI's torch brings CUDA's libraries, which an export does not need: name an index
+# with CPU builds, which saves gigabytes
+ARG EXPORT_EXTRA=export
 ARG PIP_EXTRA_INDEX_URL=""
 COPY constraints.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
 RUN python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt --find-links /tmp/exeunt/wheels \
-        "exeunt[cli,engine,torch]" scikit-learn \
+        "exeunt[cli,engine,${EXPORT_EXTRA}]" scikit-learn \
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /models
 COPY deploy/fill_repository.py /opt/exeunt/

@@ -18,21 +18,20 @@ import numpy as np
 from rich.console import Console
 
 from exeunt.demo.data import drifting_stream
-from exeunt.demo.prepare import prepare
+from exeunt.demo.light import prepare
 from exeunt.manifest_check import MODES
-from exeunt.serving.bags import CONFIG_FILE, model_files
+from exeunt.serving.bags import CONFIG_FILE, bag_of, model_files
 
 SEED = 0
 REPLAY_ROWS = 2000
 
 
-def fill(volume: Path, mode: str, cache: Path | None, console: Console) -> Path:
+def fill(volume: Path, mode: str, console: Console) -> Path:
     """Make `volume`/repository if it is not there.
 
     Args:
         volume: folder to fill.
         mode: of the bag, one of MODES.
-        cache: folder of trained weights; None trains anew.
         console: for progress.
 
     Returns:
@@ -45,13 +44,13 @@ def fill(volume: Path, mode: str, cache: Path | None, console: Console) -> Path:
         return repository
     making = volume / ".making"
     shutil.rmtree(making, ignore_errors=True)  # what an interrupted run left
-    prepared = prepare(making, cache or making / "weights", SEED, console, (mode,))
-    (manifest,) = prepared.manifests
-    stream = drifting_stream(prepared.parts.test, REPLAY_ROWS, SEED)
+    made, parts = prepare(making, mode, SEED, console)
+    manifest = bag_of(made).manifest
+    stream = drifting_stream(parts.test, REPLAY_ROWS, SEED)
     with (making / "replay.npz").open("wb") as file:
         np.savez(file, **{manifest.inputs[0].name: stream.images})
     (making / "replay.npz").replace(volume / "replay.npz")
-    prepared.repository.replace(repository)
+    made.replace(repository)
     shutil.rmtree(making)
     models = len(model_files(repository, CONFIG_FILE))
     console.print(f"{repository}: written, bag {manifest.bag} in mode {mode}, {models} models")
@@ -62,6 +61,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Fill a volume with the digits bag.")
     parser.add_argument("volume", type=Path, help="folder that gets repository/ and replay.npz")
     parser.add_argument("--mode", choices=MODES, default=MODES[0], help="how the members run (ensemble)")
-    parser.add_argument("--cache", type=Path, help="folder of trained weights (default: train anew)")
     args = parser.parse_args()
-    fill(args.volume, args.mode, args.cache, Console())
+    fill(args.volume, args.mode, Console())

@@ -195,7 +195,7 @@ def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
     import torch
 
     from benchmarks import glyph_images as glyphs
-    from exeunt.demo import members, train
+    from exeunt.demo import data, members, train
 
     level = np.random.default_rng(1).random(GLYPH_TRAINING_ROWS)
     part = glyphs.glyphs(GLYPH_TRAINING_ROWS, seed=1, difficulty=level)
@@ -207,7 +207,7 @@ def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
         if path.exists():
             module.load_state_dict(torch.load(path, weights_only=True))
             return module.eval()
-        train.train(module, train.bootstrap(part, number), number)
+        train.train(module, data.bootstrap(part, number), number)
         torch.save(module.state_dict(), path)
         return module
 

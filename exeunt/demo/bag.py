@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
 from exeunt.demo.data import CLASSES, SIZE_PX
+
+if TYPE_CHECKING:
+    from torch import nn
 
 BAG = "digits"
 
@@ -44,6 +47,11 @@ def write_material(modules: Mapping[str, nn.Module], samples: np.ndarray, folder
     folder.mkdir(parents=True, exist_ok=True)
     for member, module in modules.items():
         write_onnx(module, folder / f"{member}.onnx")
+    write_samples(samples, folder)
+
+
+def write_samples(samples: np.ndarray, folder: Path) -> None:
+    """Write `samples.npy` and `labels.txt`, as above."""
     np.save(folder / "samples.npy", samples)
     (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 

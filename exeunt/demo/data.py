@@ -70,6 +70,12 @@ def split(images: int, seed: int) -> list[np.ndarray]:
     return np.split(order, ends)
 
 
+def bootstrap(part: DigitsPart, seed: int) -> DigitsPart:
+    """As many images as `part` has, drawn with replacement: about 63 % of them, some several times."""
+    chosen = np.random.default_rng(seed).integers(0, len(part), len(part))
+    return DigitsPart(part.images[chosen], part.labels[chosen])
+
+
 def upscale(images: np.ndarray) -> np.ndarray:
     """Bilinear enlargement to SIZE_PX squared; float32 [n, 32, 32] from float32 [n, height, width]."""
     rows, columns = (_interpolation(length) for length in images.shape[1:])

@@ -6,19 +6,21 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from torch import nn
 
 from exeunt.demo import data
 from exeunt.demo.bag import BAG, write_bag_file, write_material
 from exeunt.demo.data import Digits
-from exeunt.demo.train import trained_bag
 from exeunt.manifest import Manifest
 from exeunt.measuring.progress import bars, shown
 from exeunt.serving.bags import bag_of
 from exeunt_export.writing.readme import PAGE_FILE
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
 GPU_DEVICE = Path("/dev/nvidiactl")  # there wherever NVIDIA's driver is
@@ -69,6 +71,8 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
     Raises:
         ConfigError: the export refused.
     """
+    from exeunt.demo.train import trained_bag
+
     parts = data.digits(seed)
     parts_text = f"{len(parts.train)} images to train, {len(parts.calibration)} to calibrate, {len(parts.test)} to test"
     console.print(f"digits: {parts_text}")
@@ -78,7 +82,7 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
         write_material(modules, data.samples(parts.calibration, SAMPLE_COPIES, seed), folder / "bag")
     repository = folder / "model_repository"
     names = bag_names(modes)
-    exported = {name: _export(modules, folder, name, mode, console) for mode, name in names.items()}
+    exported = {name: export_mode(modules, folder, name, mode, console) for mode, name in names.items()}
     shutil.rmtree(repository, ignore_errors=True)
     for name, folder_ in exported.items():
         (folder_ / PAGE_FILE).rename(folder_ / f"{name}_{PAGE_FILE}")  # one for each bag
@@ -94,7 +98,7 @@ def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
     np.save(folder / "truth.npy", stream.labels)
 
 
-def _export(members: Iterable[str], folder: Path, name: str, mode: str, console: Console) -> Path:
+def export_mode(members: Iterable[str], folder: Path, name: str, mode: str, console: Console) -> Path:
     """One bag in a repository of its own."""
     from exeunt_export.export_bag import export_bag
 

@@ -49,7 +49,7 @@ def trained_bag(
             module.load_state_dict(torch.load(path, weights_only=True))
             progress(name, EPOCHS, EPOCHS)
             return module.eval()
-        train(module, bootstrap(part, seed), seed, lambda *counts: progress(name, *counts), stop)
+        train(module, data.bootstrap(part, seed), seed, lambda *counts: progress(name, *counts), stop)
         if not stop.is_set():
             partial = path.with_suffix(f".{os.getpid()}")
             torch.save(module.state_dict(), partial)
@@ -77,12 +77,6 @@ def _single_threaded() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def bootstrap(part: DigitsPart, seed: int) -> DigitsPart:
-    """As many images as `part` has, drawn with replacement: about 63 % of them, some several times."""
-    chosen = np.random.default_rng(seed).integers(0, len(part), len(part))
-    return DigitsPart(part.images[chosen], part.labels[chosen])
 
 
 def train(

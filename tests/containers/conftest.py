@@ -17,7 +17,7 @@ import pytest
 from tests.containers import buildkit
 from tests.containers.compose import Project, copy_checkout
 from tests.containers.engine import Docker, UnavailableError, own_network, running, why_not
-from tests.containers.stand_ins import build_stand_ins, torch_index
+from tests.containers.stand_ins import build_stand_ins
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +33,11 @@ def docker(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pytest.skip(why_not())
     try:
         with engine_folder() as folder:
-            with running(folder) as docker, torch_index(folder / "index") as index:
+            with running(folder) as docker:
                 build_stand_ins(docker, tmp_path_factory.mktemp("images"))
-                docker.env["PIP_EXTRA_INDEX_URL"] = index
                 Project(docker, checkout)("--profile", "perf", "build")
                 by_buildkit = buildkit.build(docker, checkout)
             with own_network(), running(folder) as docker:
-                docker.env["PIP_EXTRA_INDEX_URL"] = index
                 docker.by_buildkit = by_buildkit
                 yield docker
     except UnavailableError as error:

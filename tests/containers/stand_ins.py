@@ -7,16 +7,10 @@ looks for what Grafana would look for.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.containers.engine import Docker, UnavailableError
@@ -24,7 +18,6 @@ from tests.places import ROOT
 
 PYTHON = "3.11"  # of Debian 12
 PYTHON_TAG = "3.11-slim-bookworm"
-INDEX_PORT = 18998  # a fixed one: the engine builds again where an argument has changed
 PACKAGES = "ca-certificates,python3,python3-pip,libpython3.11,wget"
 IMAGES = Path(__file__).parent / "images"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -66,35 +59,6 @@ def build_stand_ins(docker: Docker, folder: Path) -> None:
     docker("build", "-q", "-f", "python.Dockerfile", "-t", f"python:{PYTHON_TAG}", ".", cwd=context)
     for image, file in STAND_INS.items():
         docker("build", "-q", "--network=host", "-f", file, "-t", image, ".", cwd=context)
-
-
-@contextmanager
-def torch_index(folder: Path) -> Iterator[str]:
-    """URL of a package index on the loopback interface that has torch for CPUs, until the block ends.
-
-    Raises:
-        UnavailableError: pip's own indexes have torch with gigabytes of CUDA only.
-    """
-    torch = f"torch=={CONSTRAINTS['torch']}"
-    report = ["--dry-run", "--ignore-installed", "--report", "-", "--target", str(folder / "nowhere")]
-    found = json.loads(_pip("install", "-q", *report, torch))["install"][0]["download_info"]["url"]
-    if "cpu" not in found.rsplit("/", 1)[1]:
-        raise UnavailableError(f"no torch for CPUs (pip would take {found}): name an index that has it in pip.conf")
-    _download(folder / "simple" / "torch", [torch])
-    server = ThreadingHTTPServer(("127.0.0.1", INDEX_PORT), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/simple/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """A line per file helps nobody."""
 
 
 def _download(folder: Path, requirements: list[str]) -> None:

@@ -45,7 +45,7 @@ def test_a_member_has_a_free_batch_in_onnx(tmp_path: Path) -> None:
 
 def test_a_bootstrap_sample_leaves_about_a_third_out() -> None:
     part = data.DigitsPart(np.zeros((1000, 1, 1, 1), dtype=np.float32), np.arange(1000))
-    drawn = train.bootstrap(part, seed=0).labels
+    drawn = data.bootstrap(part, seed=0).labels
     assert len(drawn) == 1000
     assert len(set(drawn.tolist())) == pytest.approx(632, abs=30)
 
