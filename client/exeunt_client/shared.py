@@ -21,13 +21,7 @@ Inputs = dict[str, np.ndarray]
 
 
 class BaseClient:
-    """One model of a server.
-
-    Args:
-        url: `grpc://HOST:PORT` or `http://HOST:PORT` (`grpcs`, `https` with TLS).
-        model: the public model, NAME; a plain ensemble or member does as well.
-        labels: label names by label; by default those that the server tells.
-        timeout_s: longest wait for one reply, in seconds.
+    """One model of a server; the arguments are those of `exeunt_client.blocking.Client`.
 
     Raises:
         RequestError: a bad url.

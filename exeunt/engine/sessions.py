@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from exeunt.bag_parts import parts_of
 from exeunt.errors import ConfigError, ServingError
 from exeunt.manifest import Manifest
 from exeunt.onnxruntime_errors import onnxruntime_errors
@@ -116,24 +117,15 @@ def sessions_of(
         name = _name(provider)
         if name not in known:
             raise ConfigError(f"providers: {name!r} is not in this onnxruntime (allowed: {', '.join(known)})")
-    models = [segment.model for member in manifest.members for segment in member.segments]
-    models += [exit_.heads for exit_ in manifest.exits if exit_.heads]
-    loaded = {
-        model: Session(folder / f"{model}.onnx", intra_op_threads, providers, streams)
-        for model in dict.fromkeys(models)
-    }
-    for member in manifest.members:
-        for segment in member.segments:
-            wanted = {output.name for output in segment.outputs} | (
-                {segment.features.name} if segment.features else set()
+    parts = {part.model: part for part in parts_of(manifest)}
+    loaded = {model: Session(folder / f"{model}.onnx", intra_op_threads, providers, streams) for model in parts}
+    for model, part in parts.items():
+        inputs, outputs = ({tensor.name for tensor in tensors} for tensors in (part.inputs, part.outputs))
+        wrong = outputs - set(loaded[model].outputs) | (set() if part.is_heads else inputs ^ set(loaded[model].inputs))
+        if wrong:
+            raise ConfigError(
+                f"{folder / model}.onnx: tensors {', '.join(sorted(wrong))} differ from the manifest's; export again"
             )
-            session = loaded[segment.model]
-            missing = wanted - set(session.outputs) | {input_.name for input_ in segment.inputs} ^ set(session.inputs)
-            if missing:
-                raise ConfigError(
-                    f"{folder / segment.model}.onnx: tensors {', '.join(sorted(missing))} differ from the manifest's; "
-                    "export again"
-                )
     return loaded
 
 
