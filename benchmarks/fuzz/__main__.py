@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,14 +42,25 @@ def markdown(results: dict[str, list[PhaseResult]], about: dict[str, object], se
     return "\n".join(["# Odd requests", "", markdown_table(head, lines), "", f"Seed {seed}. Machine: {where}.", ""])
 
 
+def last_results() -> dict[str, list[PhaseResult]]:
+    """By mode, as an earlier run kept them; nothing where none did."""
+    file = RESULTS / "fuzz.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {
+        mode: [PhaseResult(**phase | {"outcomes": Counter(phase["outcomes"])}) for phase in kept[mode]]
+        for mode in MODES
+        if mode in kept
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Do all of it, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=200_000, help="to each mode (200000)")
     parser.add_argument("--seed", type=int, default=0, help="of all chance (0)")
-    parser.add_argument("--mode", choices=MODES, help="only this one")
+    parser.add_argument("--mode", choices=MODES, help="only this one; the last result of the other is kept")
     args = parser.parse_args(argv)
-    results: dict[str, list[PhaseResult]] = {}
+    results = last_results() if args.mode else {}
     about = machine()
     for mode in [args.mode] if args.mode else MODES:
         with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 Fair: classes take turns by rows served (weighted fair queueing with equal weights), and of `max_waiting_rows` an equal
 share is kept for each class in use. In time: a newcomer that could not be begun within `max_wait_us`, by the rate at
 which rows were begun of late, is refused at once. If requests got old nevertheless (a stall), the newest are served
-first, as adaptive LIFO does: their callers are still there. What has waited twice as long as it may is given up.
+first, as adaptive LIFO does: their callers are still there. What has waited nearly twice as long as it may is given up.
 
 Pure: time is an argument.
 """
@@ -19,7 +19,7 @@ from exeunt.errors import OverloadedError, RequestError
 
 IN_USE_US = 10_000_000  # a class without requests for so long keeps no room
 RATE_HALF_LIFE_US = 1_000_000.0  # of what is remembered of the service rate
-GIVE_UP = 2.0  # times max_wait_us, after which a request is given up
+GIVE_UP = 1.8  # times max_wait_us, after which a request is given up: by default within a second
 NO_BOUND_US = 10**15
 
 

@@ -42,6 +42,14 @@ class DirectReplies:
                 self._changed.notify()
             return True
 
+    def forget(self, key: Key) -> bool:
+        """The reply to a request will not be returned; False if it has come already, and will be."""
+        with self._changed:
+            if key not in self._waiting:
+                return False
+            self._waiting.discard(key)
+            return True
+
     def collect(self, keep_open: Callable[[Key], None]) -> dict[Key, Any]:
         """Wait for a moment; the replies that have come.
 

@@ -76,3 +76,21 @@ def test_every_request_gets_one_reply_however_threads_interleave(seed: int) -> N
         thread.join()
 
     assert sorted(sent + returned) == list(range(200))
+
+
+def test_a_reply_that_is_forgotten_is_neither_awaited_nor_kept_open() -> None:
+    replies = DirectReplies(LONG_S)
+    replies.expect(1)
+
+    assert replies.forget(1)
+    assert replies.collect(pytest.fail) == {}
+    assert not replies.take(1, "answer")
+
+
+def test_a_reply_that_has_come_cannot_be_forgotten() -> None:
+    replies = DirectReplies(0.0)
+    replies.expect(1)
+    replies.take(1, "answer")
+
+    assert not replies.forget(1)
+    assert replies.collect(pytest.fail) == {1: "answer"}

@@ -1,6 +1,5 @@
 """Ensemble mode: a ticket's members run by calls of NAME_bag, one per stage, by Triton's own ensemble scheduling."""
 
-import os
 import threading
 
 import numpy as np
@@ -11,6 +10,7 @@ from exeunt.contract import EARLY, TICKET, bag_model
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.errors import ServingError
 from exeunt.hosting.stage_queue import StageQueue, TicketWork
+from exeunt_backends.exit_controller.release import is_since
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback runs beside urgent calls
 CAREFUL_US = 5_000_000  # after a failed call
@@ -37,7 +37,7 @@ class BagRunner:
         self._changed = threading.Condition()
         self._closing = False
         self._falls_back = settings.falls_back
-        self._may_answer_twice = not _waits_for_siblings()
+        self._may_answer_twice = not is_since(*WAITS_FOR_SIBLINGS)
         self._careful_until_us = 0
         self._work_us = self._full_work_us = 0.0
         # each call blocks one thread of ours and one of Triton's pool until its last tap
@@ -234,9 +234,3 @@ class BagRunner:
         except pb_utils.TritonModelException as error:
             return str(error)
         return response.error().message() if response.has_error() else None
-
-
-def _waits_for_siblings():
-    """Whether this is a Triton of NVIDIA's images that is new enough; the pip wheel's does not say what it is."""
-    year, _, month = os.environ.get("NVIDIA_TRITON_SERVER_VERSION", "").partition(".")
-    return year.isdigit() and month.isdigit() and (int(year), int(month)) >= WAITS_FOR_SIBLINGS

@@ -21,6 +21,10 @@ from exeunt.hosting.metrics import COUNTERS, GAUGES
 from exeunt.hosting.start_times import StartTimes
 from exeunt.hosting.streams import NOTHING_LEFT, Stream, Streams
 from exeunt_backends.exit_controller.bag_runner import BagRunner
+from exeunt_backends.exit_controller.release import is_since
+
+# before it, gRPC's part of Triton crashes where an answer meets its caller's cancellation: the quicker, the more often
+BEARS_QUICK_REFUSALS = (25, 5)
 
 
 class TritonPythonModel:
@@ -39,6 +43,7 @@ class TritonPythonModel:
         self._senders = {}
         self._streams = Streams(self._reply_part, draw_secret, monotonic_us)
         self._metrics = Metrics()
+        self._returns_refusals = is_since(*BEARS_QUICK_REFUSALS)
         try:
             self._manifest = manifest = assembly.read_manifest(folder, overrides)
             self._votes = tensors.votes_by_name(manifest)
@@ -92,7 +97,7 @@ class TritonPythonModel:
         self._metrics.close()
 
     def _take(self, request):
-        """The reply to a request; its key where that comes later."""
+        """The reply to a request; its key where that comes later, None where it was sent."""
         # every model of the server can be called by anybody: a tensor may be anything, in either kind of request
         tensors_in = {tensor.name(): tensor for tensor in request.inputs()}
         if TICKET in tensors_in:
@@ -102,11 +107,23 @@ class TritonPythonModel:
         try:
             self._submit(key, request, tensors_in)
         except ExeuntError as error:
-            self._direct.take(key, _error_response(error, in_stream=STREAM in tensors_in))
+            return self._refuse(key, request, error, in_stream=STREAM in tensors_in)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
             self._guard.survived("request", error)
-            self._direct.take(key, _error_response(ServingError(f"internal error: {error!r}")))
+            return self._refuse(key, request, ServingError(f"internal error: {error!r}"))
         return key
+
+    def _refuse(self, key, request, error, in_stream=False):
+        """The error is the reply, unless there is one already; returned where that is safe, else sent and None."""
+        response = _error_response(error, in_stream)
+        if self._returns_refusals:
+            self._direct.take(key, response)
+            return key
+        if not self._direct.forget(key):
+            return key
+        sender = request.get_response_sender()
+        self._guard.run("reply", lambda: sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL))
+        return None
 
     def _submit(self, key, request, tensors_in):
         inputs = {name: tensor.as_numpy() for name, tensor in tensors_in.items()}

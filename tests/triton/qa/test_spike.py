@@ -27,6 +27,17 @@ def narrow(triton, qa_repository, tmp_path_factory):
         yield Served(repository, server)
 
 
+@pytest.fixture(scope="module")
+def quick(triton, qa_repository, tmp_path_factory):
+    """One that takes its Triton for a newer one, and returns refusals instead of sending them."""
+    folder = tmp_path_factory.mktemp("quick")
+    repository = copy_with(qa_repository, folder / "repository", max_waiting_rows="60", max_tickets="2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NVIDIA_TRITON_SERVER_VERSION", "25.05")
+        with serve(repository, state_dir=folder / "state") as server:
+            yield Served(repository, server)
+
+
 def flood(served, count):
     """Send so many requests at once; answers, and errors as text."""
     answers, errors, over = [], [], threading.Semaphore(0)
@@ -64,6 +75,13 @@ def test_c15_a_spike_is_answered_or_told_to_come_again_and_the_queue_stays_bound
     for answer in answers:
         outputs = {name: answer.as_numpy(name) for name in ("EXIT", "LABEL", "PROBABILITIES")}
         assert narrow.wrong(outputs) == []
+
+
+def test_c15_refusals_that_are_returned_at_once_are_the_same(quick):
+    answers, errors = flood(quick, FLOOD)
+    assert answers and {error.status() for error in errors} == {"StatusCode.UNAVAILABLE"}
+    assert all("come again" in str(error) for error in errors)
+    await_idle(quick.server)
 
 
 def test_c15_after_a_spike_all_is_as_before(narrow):

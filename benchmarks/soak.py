@@ -1,0 +1,140 @@
+"""A server at twice what it can do, for as long as one likes, in both modes.
+
+    python -m benchmarks.soak [--minutes 60] [--mode engine]
+
+Mixed batches, deadlines, two classes of service, a twentieth of the calls given up. Looks at: calls lost, rows answered
+twice, answers that are not the vote offline, memory of every process after the warm-up, and how soon p99 is what it was
+once the load falls. A run adds a stretch to benchmarks/results/soak.json and writes soak.md anew: what is cut off costs
+its own stretch alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.markdown import markdown_table
+from benchmarks.serving.machine import machine
+from benchmarks.stress.bag import Votes, export_stress_bag
+from benchmarks.stress.calls import Call, Caller, closed_loop
+from benchmarks.stress.memory import MemoryWatch
+from benchmarks.stress.mixed import Stretch, Tally, mixed_calls, p99s_ms
+from exeunt.serving.pip_server import Server, serve
+from tests.triton.calls import await_idle
+from tests.triton.qa.metrics import value_of
+
+RESULTS = Path(__file__).parent / "results"
+MODES = ("ensemble", "engine")
+LOAD, QUIET_LOAD = 2.0, 0.2
+CALM_S, WINDOW_S = 20.0, 5.0  # before and after the load; in windows
+WARM_UP = 0.3  # share of the time that memory may grow in
+FLAT = 1.02
+
+
+def soak(mode: str, minutes: float, seed: int) -> Stretch:
+    """One stretch."""
+    with tempfile.TemporaryDirectory() as folder:
+        repository = export_stress_bag(Path(folder), mode)
+        votes = Votes(repository)
+        with serve(repository, state_dir=Path(folder) / "state") as server:
+            plain = [call.content for call in mixed_calls(votes, 100.0, 2.0, seed=0)]
+            able_per_s = closed_loop(server.grpc_url, plain, 16, 10.0)
+            return _stretch(server, votes, able_per_s, minutes, seed)
+
+
+def _stretch(server: Server, votes: Votes, able_per_s: float, minutes: float, seed: int) -> Stretch:
+    await_idle(server)
+    answered_before = value_of(server, "exeunt_answers_total")
+    tally, falls_s = Tally(votes), CALM_S + 60.0 * minutes
+    parts = [(QUIET_LOAD, CALM_S, 0.0), (LOAD, 60.0 * minutes, CALM_S), (QUIET_LOAD, CALM_S, falls_s)]
+    with Caller(server.grpc_url) as caller:
+        memory = MemoryWatch(server.pid, server.name)
+        for number, (load, seconds, starts_s) in enumerate(parts):
+            calls = mixed_calls(votes, load * able_per_s, seconds, seed=10 * seed + number, starts_s=0.0)
+            if load == LOAD:
+                with memory:
+                    _play(caller, calls, tally, starts_s)
+            else:
+                _play(caller, calls, tally, starts_s)
+    await_idle(server)
+    doubled = value_of(server, "exeunt_answers_total") - answered_before - tally.rows_answered - tally.rows_cancelled
+    windows = int(CALM_S / WINDOW_S)
+    return Stretch(
+        minutes,
+        able_per_s,
+        tally.sent,
+        tally.ended["OK"],
+        tally.ended["UNAVAILABLE"],
+        tally.ended["CANCELLED"],
+        tally.lost,
+        max(0, round(doubled)),
+        tally.wrong_rows,
+        dict(tally.odd),
+        float(np.nanmax(p99s_ms(tally.times, 0.0, windows, WINDOW_S))),
+        p99s_ms(tally.times, falls_s, windows, WINDOW_S),
+        memory.growth(WARM_UP),
+    )
+
+
+def _play(caller: Caller, calls: Any, tally: Tally, starts_s: float) -> None:
+    def ended(call: Call) -> None:
+        call.due_s += starts_s
+        tally.add(call)
+
+    for _ in caller.play(calls, ended):
+        tally.sent += 1
+
+
+def markdown(stretches: dict[str, list[dict[str, Any]]], about: dict[str, Any]) -> str:
+    """The tables, with the machine."""
+    lines, memory = [], []
+    for mode, of_mode in stretches.items():
+        for one in of_mode:
+            counts = [one[key] for key in ("sent", "answered", "refused", "cancelled", "lost", "doubled_rows")]
+            after = " / ".join(f"{p99:.0f}" for p99 in one["p99_after_ms"])
+            lines.append([mode, f"{one['minutes']:g}", f"{one['able_per_s']:.0f}", *map(str, counts)])
+            lines[-1] += [str(one["wrong_rows"]), str(sum(one["odd"].values()))]
+            lines[-1] += [f"{one['p99_before_ms']:.0f}", after]
+            for called, (begun, ended) in sorted(one["memory_mb"].items()):
+                memory.append([mode, called, f"{begun:.1f}", f"{ended:.1f}", f"{ended / max(begun, 1e-9) - 1:+.1%}"])
+    header = ["mode", "minutes", "able calls/s", "sent", "answered", "refused", "cancelled", "lost", "rows twice"]
+    header += ["rows wrong", "odd errors", "p99 before ms", "p99 after, by 5 s, ms"]
+    where = ", ".join(f"{key} {value}" for key, value in about.items())
+    held = markdown_table(["mode", "process", "MB after warm-up", "MB at the end", ""], memory)
+    table = markdown_table(header, lines)
+    text = ["# At twice what the server can do", "", table, "", "Memory of its own, by process:", "", held, ""]
+    return "\n".join([*text, f"Machine: {where}.", ""])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Add a stretch to each mode, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0, help="of load, in each mode (60)")
+    parser.add_argument("--mode", choices=MODES, help="only this one")
+    args = parser.parse_args(argv)
+    file = RESULTS / "soak.json"
+    kept = json.loads(file.read_text()) if file.exists() else {"modes": {mode: [] for mode in MODES}}
+    for mode in [args.mode] if args.mode else MODES:
+        kept["machine"] = machine()
+        stretches = kept["modes"][mode]
+        stretches.append(soak(mode, args.minutes, seed=len(stretches)).to_mapping())
+        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "soak.md").write_text(markdown(kept["modes"], kept["machine"]), encoding="utf-8")
+    print(markdown(kept["modes"], kept["machine"]))
+    return 0 if all(_good(one) for of_mode in kept["modes"].values() for one in of_mode) else 1
+
+
+def _good(one: dict[str, Any]) -> bool:
+    clean = not (one["lost"] or one["doubled_rows"] or one["wrong_rows"] or one["odd"])
+    flat = all(ended <= FLAT * begun for begun, ended in one["memory_mb"].values())
+    return clean and flat and one["p99_after_ms"][1] <= one["p99_before_ms"]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

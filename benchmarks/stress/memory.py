@@ -1,0 +1,96 @@
+"""What the processes of a server hold in memory, over time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from exeunt.serving.processes import members
+
+SHARED = "shared memory"
+EVERY_S = 2.0
+
+
+def memory_mb(group: int, name: str) -> dict[str, float]:
+    """Memory in megabytes (10^6 bytes): of each process what is its own (anonymous), and all regions that they share.
+
+    Args:
+        group: process group of the server.
+        name: of the server, as its regions of shared memory are called.
+    """
+    found: dict[str, float] = {}
+    for pid in members(group):
+        try:
+            text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        own = next((line.split()[1] for line in text.splitlines() if line.startswith("RssAnon:")), "0")
+        found[_called(words)] = 1.024e-3 * float(own)
+    regions = Path("/dev/shm").glob(f"*{name}*")
+    return found | {SHARED: sum(region.stat().st_blocks * 512e-6 for region in regions)}
+
+
+def _called(words: list[str]) -> str:
+    """The model that a backend's process runs, else its command."""
+    folders = Path(words[1]).parts if len(words) > 1 else ()
+    is_stub = Path(words[0]).name == "triton_python_backend_stub" and len(folders) >= 3
+    return folders[-3] if is_stub else Path(words[0]).name
+
+
+@dataclass
+class MemoryWatch:
+    """Looks at a server's memory every EVERY_S seconds until the block ends.
+
+    Args:
+        group: process group of the server.
+        name: of the server.
+
+    Attributes:
+        seconds: since the start, of each look.
+        megabytes: by process, of each look.
+    """
+
+    group: int
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    megabytes: dict[str, list[float]] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        begun_s = time.monotonic()
+        while not self._stop.is_set():
+            self.seconds.append(time.monotonic() - begun_s)
+            for called, size_mb in memory_mb(self.group, self.name).items():
+                self.megabytes.setdefault(called, []).append(size_mb)
+            self._stop.wait(EVERY_S)
+
+    def peak_mb(self) -> dict[str, float]:
+        """The most that each held."""
+        return {called: max(sizes) for called, sizes in self.megabytes.items()}
+
+    def growth(self, warm_up: float) -> dict[str, tuple[float, float]]:
+        """Megabytes after the warm-up and at the end, by process: medians of a fifth of the looks each.
+
+        Args:
+            warm_up: share of the looks that are left out.
+        """
+        found = {}
+        for called, sizes in self.megabytes.items():
+            kept = sizes[int(warm_up * len(sizes)) :]
+            part = max(1, len(kept) // 5)
+            found[called] = float(np.median(kept[:part])), float(np.median(kept[-part:]))
+        return found
