@@ -3,7 +3,8 @@
     python -m benchmarks.kills [--times 20]
 
 starts `exeunt serve` over a small bag in both modes, asks it from four callers all the time, and does it so many times
-to each kind of process. Writes benchmarks/results/kills.md and .json. Twenty times take about an hour and a half.
+to each kind of process. Writes benchmarks/results/kills.md and .json after each, and goes on where an earlier run was
+ended; without those files it begins anew. Twenty times take about an hour and a half.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ RESULTS = Path(__file__).parent / "results"
 ROWS = noise_rows(2, 5, 16)
 ANSWERED_WITHIN_S, WHOLE_WITHIN_S = 15.0, 60.0
 PAUSE_S = 5.0
+MODES, ACTIONS = ("ensemble", "engine"), ("killed", "paused")
 VICTIMS = {  # part of the command line -> what the message must say of it
     "tiny_exit/": "backend process of model tiny_exit",
     "tiny_vote/": "backend process of model tiny_vote",
@@ -266,28 +270,45 @@ def markdown(trials: Sequence[Trial], about: dict[str, Any]) -> str:
     return "\n".join(["# Killed and paused processes", "", markdown_table(head, lines), "", f"Machine: {where}.", ""])
 
 
+def last_trials() -> list[Trial]:
+    """What earlier runs kept; nothing where none did."""
+    file = RESULTS / "kills.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"trials": []}
+    return [Trial(**one) for one in kept["trials"]]
+
+
+def left_to_do(trials: Sequence[Trial], times: int) -> list[tuple[str, str, str]]:
+    """(mode, victim, action) of every trial that is left, so that all kinds are tried about equally often at any time.
+
+    Args:
+        trials: that have been made.
+        times: how often each kind is to be tried in all.
+    """
+    kinds = list(product(MODES, VICTIMS, ACTIONS))
+    made = Counter((one.mode, one.victim, one.action) for one in trials)
+    return [kind for number in range(times) for kind in kinds if made[kind] <= number]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do all of it, print, keep."""
+    """Do what is left of it, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=20, help="each process and action (20)")
+    parser.add_argument("--times", type=int, default=20, help="each process and action, earlier runs included (20)")
     args = parser.parse_args(argv)
-    about, trials = machine(), []
+    about, trials = machine(), last_trials()
     with tempfile.TemporaryDirectory() as folder:
         repositories = {}
-        for mode in ("ensemble", "engine"):
+        for mode in MODES:
             own = Path(folder) / mode
             own.mkdir()
             bag = tiny_bag(own, mode=mode, members=2, exit_table='tuner = "static"')
             repositories[mode] = export_bag(bag, own / "repository").output
-        for number in range(args.times):
-            for mode, repository in repositories.items():
-                for victim in VICTIMS:
-                    for action in ("killed", "paused"):
-                        trials.append(trial(repository, mode, victim, action))
-                        print(f"{number + 1} of {args.times}: {trials[-1]}", flush=True)
-                        kept = {"machine": about, "trials": [asdict(one) for one in trials]}
-                        RESULTS.joinpath("kills.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-                        RESULTS.joinpath("kills.md").write_text(markdown(trials, about), encoding="utf-8")
+        left = left_to_do(trials, args.times)
+        for number, (mode, victim, action) in enumerate(left, start=1):
+            trials.append(trial(repositories[mode], mode, victim, action))
+            print(f"{number} of {len(left)}: {trials[-1]}", flush=True)
+            kept = {"machine": about, "trials": [asdict(one) for one in trials]}
+            RESULTS.joinpath("kills.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            RESULTS.joinpath("kills.md").write_text(markdown(trials, about), encoding="utf-8")
     print(markdown(trials, about))
     return 0 if all(one.good for one in trials) else 1
 

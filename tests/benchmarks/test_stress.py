@@ -1,0 +1,120 @@
+"""The benchmarks under load without a server: what is sent, what is counted, what is left to do."""
+
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2 as pb
+
+from benchmarks.kills import ACTIONS, MODES, VICTIMS, Trial, left_to_do
+from benchmarks.stress.bag import CLASSES, GOLD, POOL, SIDE, Votes
+from benchmarks.stress.calls import Call, answer_of, message
+from benchmarks.stress.memory import MemoryWatch
+from benchmarks.stress.mixed import CANCELLED_SHARE, Tally, mixed_calls, p99s_ms
+
+
+class Known(Votes):
+    """Votes at two exits that were not computed."""
+
+    def __init__(self):
+        rng = np.random.default_rng(1)
+        self.rows = rng.random((POOL, 1, SIDE, SIDE), dtype=np.float32)
+        self.table = rng.dirichlet(np.ones(CLASSES), (2, POOL)).astype(np.float32)
+
+    @property
+    def _votes(self):
+        return self.table
+
+
+@pytest.fixture
+def votes():
+    return Known()
+
+
+def answered(votes, chosen, exits, status="OK"):
+    """A call with the right answer at those exits."""
+    probabilities = votes.table[exits, chosen]
+    response = pb.ModelInferResponse()
+    for name, array in (
+        ("PROBABILITIES", probabilities),
+        ("LABEL", probabilities.argmax(axis=1).astype(np.int64)[:, None]),
+        ("EXIT", np.array(exits, dtype=np.int32)[:, None]),
+    ):
+        response.outputs.add(name=name, shape=list(array.shape))
+        response.raw_output_contents.append(array.tobytes())
+    return Call(0.0, b"", np.array(chosen), None, 0.1, status, "", response.SerializeToString())
+
+
+def test_right_answers_at_their_own_exits_are_right(votes):
+    tally = Tally(votes)
+    tally.add(answered(votes, [3, 5], [0, 1]))
+    assert (tally.rows_answered, tally.wrong_rows) == (2, 0)
+
+
+def test_the_vote_of_another_exit_is_wrong(votes):
+    call = answered(votes, [3, 5], [0, 1])
+    votes.table = votes.table[::-1]
+    tally = Tally(votes)
+    tally.add(call)
+    assert tally.wrong_rows == 2
+
+
+def test_an_answer_for_fewer_rows_than_were_sent_is_wrong(votes):
+    call = answered(votes, [3], [0])
+    call.chosen = np.array([3, 5])
+    tally = Tally(votes)
+    tally.add(call)
+    assert tally.wrong_rows == 2
+
+
+def test_a_call_that_never_ended_is_lost_and_so_is_one_whose_patience_did(votes):
+    tally = Tally(votes, sent=3)
+    tally.add(answered(votes, [3], [0]))
+    tally.add(Call(0.0, b"", np.array([1]), None, 60.0, "DEADLINE_EXCEEDED"))
+    assert tally.lost == 2
+
+
+def test_an_error_that_nobody_expects_is_kept_with_its_text(votes):
+    tally = Tally(votes)
+    tally.add(Call(0.0, b"", np.array([1]), None, 0.1, "INTERNAL", "boom"))
+    assert tally.odd == {"INTERNAL: boom": 1}
+
+
+def test_mixed_calls_hold_what_they_say(votes):
+    calls = list(mixed_calls(votes, 200.0, 20.0, seed=3))
+    requests = [pb.ModelInferRequest.FromString(call.content) for call in calls]
+    assert all(
+        request.inputs[0].shape[0] == len(call.chosen)
+        and request.raw_input_contents[0] == votes.rows[call.chosen].tobytes()
+        for request, call in zip(requests, calls, strict=True)
+    )
+    assert {request.parameters["service_class"].string_param for request in requests if request.parameters} >= {GOLD}
+    assert np.mean([call.cancel_after_s is not None for call in calls]) == pytest.approx(CANCELLED_SHARE, abs=0.02)
+
+
+def test_a_message_reads_back(votes):
+    request = pb.ModelInferRequest.FromString(message(votes.rows[:2], deadline_ms=5.0))
+    assert request.parameters["deadline_ms"].double_param == 5.0 and list(request.inputs[0].shape) == [2, 1, SIDE, SIDE]
+
+
+def test_an_answers_outputs_of_one_value_a_row_are_flat(votes):
+    found = answer_of(answered(votes, [3, 5], [0, 1]).answer)
+    assert (found["LABEL"].shape, found["PROBABILITIES"].shape) == ((2,), (2, CLASSES))
+
+
+def test_p99_is_told_by_window():
+    times = [(0.5, 0.01), (1.0, 0.02), (6.0, 0.5)]
+    first, second, third = p99s_ms(times, 0.0, 3, 5.0)
+    assert (first, second, np.isnan(third)) == (pytest.approx(19.9), pytest.approx(500.0), True)
+
+
+def test_growth_leaves_the_warm_up_out():
+    watch = MemoryWatch(0, "", megabytes={"a": [1.0, 50.0, 99.0, *[100.0] * 5, *[102.0] * 2]})
+    assert watch.growth(0.3) == {"a": (100.0, 102.0)}
+
+
+def test_what_is_left_of_the_kills_evens_out_what_was_made():
+    kinds = len(MODES) * len(VICTIMS) * len(ACTIONS)
+    victim = next(iter(VICTIMS))
+    made = [Trial("engine", victim, "killed", 0.1, 0.1, 0, True, 0)]
+    left = left_to_do(made, 2)
+    assert len(left) == 2 * kinds - 1
+    assert ("engine", victim, "killed") not in left[: kinds - 1]
