@@ -65,11 +65,11 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     MPLCONFIGDIR=/tmp/matplotlib
-COPY constraints.txt /tmp/exeunt/
+COPY deploy/requirements-perf.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
 # without exeunt-client's dependencies: this image's tritonclient and perf_analyzer belong together
 RUN python3 -m pip install --no-cache-dir --no-deps --no-index /tmp/exeunt/wheels/*.whl \
-    && python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt "numpy<2" rich prometheus-client matplotlib \
+    && python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requirements-perf.txt \
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /results \
     && command -v perf_analyzer
