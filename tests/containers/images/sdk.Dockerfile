@@ -1,8 +1,5 @@
 # A stand-in for NVIDIA's SDK image: the last tritonclient wheel that carries perf_analyzer, and what that links to.
 FROM python:3.11-slim-bookworm
-RUN apt-get update -qq \
-    && apt-get install -qq --yes --no-install-recommends libb64-0d libssl3 >/dev/null \
-    && rm -rf /var/lib/apt/lists/* \
-    && python3 -m pip install -q --no-cache-dir "tritonclient[grpc,http]==2.49.0" "numpy<2" nvidia-cuda-runtime-cu12==12.9.79 \
+RUN python3 -m pip install -q --no-cache-dir "tritonclient[grpc,http]==2.49.0" "numpy<2" nvidia-cuda-runtime-cu12==12.9.79 \
     && find /usr/local/lib -name libcudart.so.12 -exec mv {} /usr/local/lib/ \; \
     && ldconfig

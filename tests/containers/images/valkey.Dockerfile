@@ -1,9 +1,6 @@
 # A stand-in for the public image of Valkey: Debian's Redis 7.0 under Valkey's names.
 FROM stand-in/debian:bookworm
-RUN apt-get update -qq \
-    && apt-get install -qq --yes --no-install-recommends redis-server >/dev/null \
-    && rm -rf /var/lib/apt/lists/* \
-    && ln -s redis-cli /usr/bin/valkey-cli \
+RUN ln -s redis-cli /usr/bin/valkey-cli \
     && install -d -o 999 -g 999 /data
 COPY valkey-server.sh /usr/local/bin/
 WORKDIR /data
