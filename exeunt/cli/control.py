@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from exeunt.cli import control_ramps
 from exeunt.cli.arguments import add_running_bag, numbers, state_dir_of
+from exeunt.cli.watch import exit_cells, process_state
 from exeunt.errors import ConfigError, ServingError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from exeunt.hosting.status import Status
 
 OBEYED_WITHIN_S = 5.0
-STALE_S = 10.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -155,12 +155,10 @@ def _show(status: Status) -> None:
     from exeunt.tables import table_of
 
     console = Console()
-    age_s = time.time() - status.written_unix_s
-    alive = f"[red]silent for {age_s:.0f} s[/red]" if age_s > STALE_S else "running"
-    alive = "stopped" if status.stopped else alive
+    state, colour = process_state(status, time.time())
     up_s = status.written_unix_s - status.started_unix_s
     process = f"process {status.pid}, up {up_s:.0f} s"
-    console.print(f"[bold]{escape(status.bag)}[/bold]  {alive}, {process}, tuner {escape(status.tuner)}")
+    console.print(f"[bold]{escape(status.bag)}[/bold]  [{colour}]{state}[/], {process}, tuner {escape(status.tuner)}")
     losses = status.service_classes.items()
     classes = "".join(f", {escape(name)} {loss:.3%}" for name, loss in losses)
     console.print(f"promised loss {status.max_loss:.3%}{classes}; feedback {status.feedback}")
@@ -168,23 +166,13 @@ def _show(status: Status) -> None:
     console.print(f"tickets in flight {status.tickets_in_flight}, rows waiting {status.waiting_rows}")
     if status.control_error:
         console.print(f"[red]control file not obeyed: {escape(status.control_error)}[/red]")
-    columns = ("exit", "offered", "threshold", "answers", "by reason")
-    console.print(table_of(columns, [_line(status, exit_) for exit_ in range(status.exits)], left=("by reason",)))
+    columns = ("exit", "offered", "threshold", "answers", "share", "by reason")
+    lines = []
+    for exit_ in range(status.exits):
+        answers = status.answers[exit_].items() if status.answers else ()
+        reasons = ", ".join(f"{reason} {rows}" for reason, rows in answers if rows)
+        lines.append([*exit_cells(status, exit_), reasons])
+    console.print(table_of(columns, lines, left=("by reason",)))
     if status.metrics:
         numbers = (f"{name} {value:g}" for name, value in status.metrics.items() if value is not None)
         console.print("  ".join(numbers), markup=False)
-
-
-def _line(status: Status, exit_: int) -> list[str]:
-    answers = {reason: rows for reason, rows in status.answers[exit_].items() if rows} if status.answers else {}
-    total = max(1, sum(sum(answer.values()) for answer in status.answers))
-    off = status.exits_off == "all" or exit_ in status.exits_off
-    last = exit_ == status.exits - 1
-    threshold = status.thresholds[exit_] if exit_ < len(status.thresholds) else None
-    return [
-        f"{exit_} (full)" if last else str(exit_),
-        "yes" if status.active[exit_] else "switched off" if off and not last else "no",
-        "" if threshold is None or last else f"{threshold:.3f}",
-        f"{sum(answers.values())} ({sum(answers.values()) / total:.0%})",
-        ", ".join(f"{reason} {rows}" for reason, rows in answers.items()),
-    ]

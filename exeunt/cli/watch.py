@@ -86,15 +86,14 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
 
     from exeunt.tables import table_of
 
-    age_s = unix_s - now.written_unix_s
     head = Text.assemble((now.bag, "bold"), f"  {now.tuner}, up {now.written_unix_s - now.started_unix_s:.0f} s  ")
-    alive, colour = (f"silent for {age_s:.0f} s", "red") if age_s > STALE_S else ("running", "green")
-    head.append(*(("stopped", "yellow") if now.stopped else (alive, colour)))
+    head.append(*process_state(now, unix_s))
     passed_s = max(now.written_unix_s - earlier.written_unix_s, 1e-9)
     fresh = sum(_rows(now)) - sum(_rows(earlier))
     rate = f"{fresh / passed_s:.1f} rows/s" if passed_s > 1e-6 else "..."
     columns = ("exit", "offered", "threshold", "answers", "share", "")
-    table = table_of(columns, [_line(now, exit_) for exit_ in range(now.exits)], left=("",))
+    bars = ("█" * round(share_of(now, exit_) * BAR_CELLS) for exit_ in range(now.exits))
+    table = table_of(columns, [[*exit_cells(now, exit_), bar] for exit_, bar in enumerate(bars)], left=("",))
     load = f"{rate}, {now.tickets_in_flight} batches in flight, {now.waiting_rows} rows waiting"
     return Group(head, load, promise(now), table)
 
@@ -114,9 +113,23 @@ def _rows(status: Status) -> list[int]:
     return [sum(answer.values()) for answer in status.answers]
 
 
-def _line(status: Status, exit_: int) -> list[str]:
+def process_state(status: Status, unix_s: float) -> tuple[str, str]:
+    """Whether the server runs, in words, and the colour to say it in; `unix_s` is the present time."""
+    if status.stopped:
+        return "stopped", "yellow"
+    age_s = unix_s - status.written_unix_s
+    return (f"silent for {age_s:.0f} s", "red") if age_s > STALE_S else ("running", "green")
+
+
+def share_of(status: Status, exit_: int) -> float:
+    """Share of the answers that left at an exit, 0..1."""
     rows = _rows(status)
-    share = rows[exit_] / max(1, sum(rows)) if rows else 0.0
+    return rows[exit_] / max(1, sum(rows)) if rows else 0.0
+
+
+def exit_cells(status: Status, exit_: int) -> list[str]:
+    """An exit in a table: its number, whether it is offered, its threshold, answers, and their share."""
+    rows = _rows(status)
     last = exit_ == status.exits - 1
     threshold = status.thresholds[exit_] if exit_ < len(status.thresholds) else None
     off = status.exits_off == "all" or exit_ in status.exits_off
@@ -125,6 +138,5 @@ def _line(status: Status, exit_: int) -> list[str]:
         "yes" if status.active[exit_] else "off" if off else "no",
         "" if threshold is None or last else f"{threshold:.3f}",
         str(rows[exit_]) if rows else "0",
-        f"{share:.1%}",
-        "█" * round(share * BAR_CELLS),
+        f"{share_of(status, exit_):.1%}",
     ]
