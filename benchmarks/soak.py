@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.markdown import markdown_table
 from benchmarks.serving.machine import machine
 from benchmarks.stress.bag import Votes, export_stress_bag
 from benchmarks.stress.calls import Call, Caller, closed_loop
 from benchmarks.stress.memory import MemoryWatch
 from benchmarks.stress.mixed import Stretch, Tally, mixed_calls, p99s_ms
 from exeunt.serving.pip_server import Server, serve
+from exeunt.tables import markdown_table
 from tests.triton.calls import await_idle
 from tests.triton.qa.metrics import value_of
 

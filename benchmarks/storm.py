@@ -24,13 +24,13 @@ from typing import Any
 import grpc
 import numpy as np
 
-from benchmarks.markdown import markdown_table
 from benchmarks.serving.machine import machine
 from benchmarks.stress.bag import GOLD, Votes, export_stress_bag
 from benchmarks.stress.calls import METHOD, Call, Caller, closed_loop, message
 from benchmarks.stress.memory import MemoryWatch
 from exeunt.measuring.arrivals import poisson
 from exeunt.serving.pip_server import serve
+from exeunt.tables import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 MODES = ("ensemble", "engine")

@@ -1,14 +1,17 @@
 """The benchmarks under load without a server: what is sent, what is counted, what is left to do."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
+from benchmarks import soak, storm
 from benchmarks.kills import ACTIONS, MODES, VICTIMS, Trial, left_to_do
 from benchmarks.stress.bag import CLASSES, GOLD, POOL, SIDE, Votes
 from benchmarks.stress.calls import Call, answer_of, message
 from benchmarks.stress.memory import MemoryWatch
-from benchmarks.stress.mixed import CANCELLED_SHARE, Tally, mixed_calls, p99s_ms
+from benchmarks.stress.mixed import CANCELLED_SHARE, Stretch, Tally, mixed_calls, p99s_ms
 
 
 class Known(Votes):
@@ -118,3 +121,27 @@ def test_what_is_left_of_the_kills_evens_out_what_was_made():
     left = left_to_do(made, 2)
     assert len(left) == 2 * kinds - 1
     assert ("engine", victim, "killed") not in left[: kinds - 1]
+
+
+def test_the_report_of_a_soak_tells_what_was_lost_and_how_memory_grew(votes):
+    tally = Tally(votes, sent=2)
+    tally.add(answered(votes, [3], [0]))
+    memory = {"tiny_exit": (100.0, 103.0)}
+    stretch = Stretch(1.0, 50.0, tally.sent, 1, 0, 0, tally.lost, 0, 0, {}, 20.0, [30.0, 20.0], memory)
+    text = soak.markdown({"engine": [stretch.to_mapping()]}, {"cores": 2})
+    assert (
+        "| engine | 1 | 50 | 2 | 1 | 0 | 0 | 1 |" in text and "| engine | tiny_exit | 100.0 | 103.0 | +3.0% |" in text
+    )
+
+
+def test_a_polite_callers_wait_counts_whether_it_was_answered_or_refused():
+    calls = [Call(0.0, b"", np.array([0]), None, 0.2, "OK"), Call(0.1, b"", np.array([1]), None, 0.7, "UNAVAILABLE")]
+    found = storm.summary("storm", calls)
+    assert (found.answered, found.refused, found.failed, found.longest_s) == (0.5, 1, 0, 0.7)
+
+
+def test_the_report_of_a_storm_says_if_triton_ended():
+    one = {"stretches": [asdict(storm.summary("storm", [Call(0.0, b"", np.array([0]), None, 0.2, "OK")]))]}
+    one |= {"able_per_s": 100.0, "storm_calls": 7, "triton_ended": True, "peak_mb": {"tritonserver": 60.0}}
+    text = storm.markdown({"engine": {"the storm's class": one}}, {"cores": 2})
+    assert "Triton itself ended in it." in text and "| engine | the storm's class | storm | 1 | 100.0% |" in text
