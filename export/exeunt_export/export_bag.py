@@ -15,7 +15,7 @@ from exeunt_export import onnxfiles, voting
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.counting import COUNTED
 from exeunt_export.export_progress import Progress, Stages
-from exeunt_export.planning import own_exits, threads
+from exeunt_export.planning import own_exits, pools, threads
 from exeunt_export.planning.cut_members import CutMember, cut_members
 from exeunt_export.planning.opening import Opened, open_bag
 from exeunt_export.planning.plan import ExitPlan, make_plan
@@ -93,8 +93,9 @@ def _write(
     opened: Opened, plan: ExitPlan, before: Mapping[str, Compressed], root: Path, output: Path, stages: Stages
 ) -> ExportReport:
     """Everything after planning, in the folder `root`."""
+    plan = pools.both(plan)
     cut = cut_members(opened, plan, root / "work", stages)
-    trained = _train(opened, plan, cut, stages)
+    plan, cut, trained = _train(opened, plan, cut, root / "work" / "pooled", stages)
     known = assembling.votes_of_samples(opened, cut, trained, root / "work" / "votes")
     opened, cut, slowdown = threads.chosen(opened, cut, stages)
     plan = schedule_bag.scheduled(opened, dataclasses.replace(plan, slowdown=slowdown), known)
@@ -142,29 +143,25 @@ def _write(
     return report
 
 
-def _train(opened: Opened, plan: ExitPlan, cut: list[CutMember], stages: Stages) -> dict[train.Key, train.AnyRamp]:
+def _train(
+    opened: Opened, plan: ExitPlan, cut: list[CutMember], work: Path, stages: Stages
+) -> tuple[ExitPlan, list[CutMember], dict[train.Key, train.AnyRamp]]:
     """Ramps of every cut, trained on their part of the samples against the full vote, or the member's own."""
-    rows = opened.parts.ramps
     weights = [member.weight for member in opened.bag.members]
-    full = voting.vote([member_cut.probabilities for member_cut in cut], weights, opened.bag.vote, rows)
-    features = {
-        (member.name, depth): feature
-        for member, one in zip(opened.bag.members, cut, strict=True)
-        for depth, feature in enumerate(one.features, start=1)
-    }
+    full = voting.vote([member_cut.probabilities for member_cut in cut], weights, opened.bag.vote)
     own: dict[train.Key, train.AnyRamp] = {
         (member.name, depth): train.OwnRamp(cut_.classes)
         for member, cuts in zip(opened.bag.members, plan.cuts, strict=True)
         for depth, cut_ in enumerate(cuts, start=1)
         if cut_.own
     }
-    features = {key: feature for key, feature in features.items() if key not in own}
     stages.at("train ramps", 0, 1)
 
     def advance(done: int, of: int) -> None:
         stages.at("train ramps", done, of)
 
-    return own | train.train(features, full, opened.bag.seed, advance, rows=rows)
+    plan, cut, trained = pools.chosen(opened, plan, cut, full, work, advance)
+    return plan, cut, own | trained
 
 
 def _save_before(opened: Opened, work: Path) -> dict[str, Path]:

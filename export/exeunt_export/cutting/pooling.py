@@ -8,6 +8,10 @@
 | [rows, f]                  | as it is; means over neighbours where f is above 4096                    |
 | any other rank             | means over all but the channel axis 1: c                                 |
 
+Where it counts that some position has much of a channel, and not how many have, the largest value says more than means:
+with pool "max" a tensor with positions gives the maximum over all of them in place of the means, c or 2 d. Which of the
+two a cut gets, rows that were held out say (exeunt_export.planning.pools); "both" gives the means, then the maxima.
+
 Global 1 x 1 pooling is much weaker on early cuts (digits: 12 % against 91 % agreement with a 4 x 4 grid).
 """
 
@@ -23,6 +27,8 @@ from exeunt.manifest import Tensor
 from exeunt_export.readers.constants import appended, constant
 
 MAX_FEATURES = 4096  # of one cut
+MEAN, MAX, BOTH = "mean", "max", "both"
+_FAR = 1_000_000_000  # further below than any token that counts
 _MAX_WEIGHT_BYTES = 8 << 20  # of one ramp
 _NHWC_TO_NCHW, _NCHW_TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 # fmt: off
@@ -55,15 +61,31 @@ def layout_of(value: ir.Value, rank: int) -> str:
     return found or "channels_first"
 
 
-def features_of(tensor: Tensor, layout: str, grid: int) -> int:
+def features_of(tensor: Tensor, layout: str, grid: int, pool: str = MEAN) -> int:
     """Number of features that one row of a tensor is pooled to."""
+    return sum(count for own, count in _parts(tensor, layout, grid) if pool in (BOTH, own) or not own)
+
+
+def columns(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int, pool: str) -> np.ndarray:
+    """Which of the features of pool "both" are those of `pool`, int64, in order."""
+    start, found = 0, []
+    for tensor, layout in zip(tensors, layouts, strict=True):
+        for own, count in _parts(tensor, layout, grid) if tensor.dtype.startswith("float") else ():
+            if pool in (BOTH, own) or not own:
+                found.append(np.arange(start, start + count))
+            start += count
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def _parts(tensor: Tensor, layout: str, grid: int) -> tuple[tuple[str, int], ...]:
+    """The features of pool "both" in order: to which pool they belong ("": to any), and how many they are."""
     dims = tensor.dims
     if len(dims) < 2:
-        return min(math.prod(dims), MAX_FEATURES)
+        return (("", min(math.prod(dims), MAX_FEATURES)),)
     if layout == "tokens":
-        return 2 * dims[-1]
+        return ("", dims[-1]), (MEAN, dims[-1]), (MAX, dims[-1])
     channels, spatial = _channels_and_spatial(dims, layout)
-    return channels * math.prod(cells for _, _, cells in _windows(spatial, grid))
+    return (MEAN, channels * math.prod(cells for _, _, cells in _windows(spatial, grid))), (MAX, channels)
 
 
 def choose_grid(tensors: Sequence[Tensor], layouts: Sequence[str], classes: int, grids: Sequence[int]) -> int:
@@ -83,6 +105,7 @@ def append_pooling(
     grid: int,
     name: str,
     mask: ir.Value | None = None,
+    pool: str = MEAN,
 ) -> ir.Value:
     """Append the nodes that pool the tensors of a cut and join them.
 
@@ -94,6 +117,7 @@ def append_pooling(
         grid: side length of the raster.
         name: of the features, and prefix of every new name.
         mask: numbers [rows, tokens], 0 where a token does not count; None where all do.
+        pool: "mean", "max" or "both".
 
     Returns:
         the features, float32 [rows, f]; the caller makes them an output.
@@ -101,8 +125,8 @@ def append_pooling(
     pooled = []
     for number, (value, tensor, layout) in enumerate(zip(values, tensors, layouts, strict=True)):
         if tensor.dtype.startswith("float"):
-            pooled.append(_Appender(graph, f"{name}_{number}").pool(value, tensor, layout, grid, mask))
-    joined = pooled[0] if len(pooled) == 1 else _Appender(graph, name).node("Concat", pooled, axis=1)
+            pooled.append(_Appender(graph, f"{name}_{number}", pool).pool(value, tensor, layout, grid, mask))
+    joined = pooled[0] if len(pooled) == 1 else _Appender(graph, name, pool).node("Concat", pooled, axis=1)
     joined.name = name
     joined.type = ir.TensorType(ir.DataType.FLOAT)
     return joined
@@ -111,8 +135,9 @@ def append_pooling(
 class _Appender:
     """Appends nodes whose names start with one prefix."""
 
-    def __init__(self, graph: ir.Graph, prefix: str) -> None:
+    def __init__(self, graph: ir.Graph, prefix: str, pool: str) -> None:
         self._graph = graph
+        self._pool = pool
         self._prefix = prefix
         self._made = 0
 
@@ -133,22 +158,46 @@ class _Appender:
             return self._flat(value, math.prod(dims))
         if layout == "tokens":
             first = self.node("Flatten", [self.node("Slice", [value, *map(self.constant, ([0], [1], [1]))])], axis=1)
-            return self.node("Concat", [first, self._mean_token(value, mask)], axis=1)
+            means = [self._mean_token(value, mask)] if self._pool != MAX else []
+            return self.node("Concat", [first, *means, *self._largest_token(value, mask)], axis=1)
         if layout == "channels_last":
             value = self.node("Transpose", [value], perm=[0, len(dims), *range(1, len(dims))])
-        return self._windowed(value, _channels_and_spatial(dims, layout)[1], grid)
+        spatial = _channels_and_spatial(dims, layout)[1]
+        parts = [self._windowed(value, spatial, grid)] if self._pool != MAX else []
+        if self._pool != MEAN:
+            parts.append(self.node("Flatten", [self.node("GlobalMaxPool", [value])], axis=1))
+        return parts[0] if len(parts) == 1 else self.node("Concat", parts, axis=1)
 
     def _mean_token(self, value: ir.Value, mask: ir.Value | None) -> ir.Value:
         if mask is None:
             turned = self.node("Transpose", [value], perm=[0, 2, 1])
             return self.node("Flatten", [self.node("GlobalAveragePool", [turned])], axis=1)
-        counts = self.node("Cast", [self.node("Cast", [mask], to=ir.DataType.BOOL.value)], to=ir.DataType.FLOAT.value)
-        line = self.node("Reshape", [counts, self.constant([0, 1, -1])])
+        line = self._counts(mask)
         total = self.node("Flatten", [self.node("MatMul", [line, value])], axis=1)
         # a row without a single token gets zeros, not NaN
         least = self.node("Cast", [self.constant([1])], to=ir.DataType.FLOAT.value)
         tokens = self.node("MatMul", [line, self.node("Transpose", [line], perm=[0, 2, 1])])
         return self.node("Div", [total, self.node("Max", [self.node("Flatten", [tokens], axis=1), least])])
+
+    def _largest_token(self, value: ir.Value, mask: ir.Value | None) -> list[ir.Value]:
+        """The maximum over the tokens that count; 0 for a row without any."""
+        if self._pool == MEAN:
+            return []
+        turned = self.node("Transpose", [value], perm=[0, 2, 1])
+        if mask is None:
+            return [self.node("Flatten", [self.node("GlobalMaxPool", [turned])], axis=1)]
+        line = self._counts(mask)
+        one = self.node("Cast", [self.constant([1])], to=ir.DataType.FLOAT.value)
+        far = self.node("Cast", [self.constant([_FAR])], to=ir.DataType.FLOAT.value)
+        away = self.node("Mul", [self.node("Sub", [line, one]), far])  # 0 for tokens that count
+        largest = self.node("Flatten", [self.node("GlobalMaxPool", [self.node("Add", [turned, away])])], axis=1)
+        some = self.node("Flatten", [self.node("GlobalMaxPool", [line])], axis=1)
+        return [self.node("Mul", [largest, some])]
+
+    def _counts(self, mask: ir.Value) -> ir.Value:
+        """1 for tokens that count, 0 for the others; float32 [rows, 1, tokens]."""
+        counts = self.node("Cast", [self.node("Cast", [mask], to=ir.DataType.BOOL.value)], to=ir.DataType.FLOAT.value)
+        return self.node("Reshape", [counts, self.constant([0, 1, -1])])
 
     def _windowed(self, value: ir.Value, spatial: Sequence[int], grid: int) -> ir.Value:
         windows = _windows(spatial, grid)

@@ -31,6 +31,7 @@ class Cut:
         own: name of the member's own exit here, probabilities that take the place of a trained ramp; "" for none.
         classes: of its own exit.
         mask: public input that says which tokens count; "" where there is none.
+        pool: "mean", "max" or "both".
     """
 
     boundary: Boundary
@@ -40,6 +41,7 @@ class Cut:
     own: str = ""
     classes: int = 0
     mask: str = ""
+    pool: str = pooling.MEAN
 
     @property
     def features(self) -> int:
@@ -47,7 +49,12 @@ class Cut:
         if self.own:
             return self.classes
         pairs = zip(self.pooled, self.layouts, strict=True)
-        return sum(pooling.features_of(t, layout, self.grid) for t, layout in pairs if t.dtype.startswith("float"))
+        floats_ = [(t, layout) for t, layout in pairs if t.dtype.startswith("float")]
+        return sum(pooling.features_of(t, layout, self.grid, self.pool) for t, layout in floats_)
+
+    def columns(self, pool: str) -> np.ndarray:
+        """Which features of the cut with pool "both" are those of it with `pool`, int64, in order."""
+        return pooling.columns(self.pooled, self.layouts, self.grid, pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
                 for number, tensor_ in enumerate(live)
             ]
             features = pooling.append_pooling(
-                graph, seen, cut.pooled, cut.layouts, cut.grid, name, values.get(cut.mask)
+                graph, seen, cut.pooled, cut.layouts, cut.grid, name, values.get(cut.mask), cut.pool
             )
         pieces.append(_piece(model, before, new, features, cut.features, known))
         before = live

@@ -37,7 +37,9 @@ class RampPrices:
         self._heads: dict[tuple[int, ...], float] = {}
         # starting any graph costs something, and pooling runs inside a segment that has been started already
         one = (Tensor("x", "float32", (1,)),)
-        self._start_us = 0.0 if self._counted else _median_us(_pooling_model(one, ("",), 1), [(1,)], ["float32"])
+        self._start_us = (
+            0.0 if self._counted else _median_us(_pooling_model(one, ("",), 1, pooling.MEAN), [(1,)], ["float32"])
+        )
 
     def pooling_us(self, cut: Cut) -> float:
         """Time that pooling adds to the segment that ends at a cut."""
@@ -45,7 +47,7 @@ class RampPrices:
             return counting.operations_us(sum(math.prod(map(abs, tensor.dims)) for tensor in cut.pooled))
         if cut not in self._pooling:
             tensors = cut.pooled
-            model = _pooling_model(tensors, cut.layouts, cut.grid)
+            model = _pooling_model(tensors, cut.layouts, cut.grid, cut.pool)
             shapes = [tuple(d if d >= 0 else _FREE_LENGTH for d in tensor.dims) for tensor in tensors]
             us = _median_us(model, shapes, [tensor.dtype for tensor in tensors])
             self._pooling[cut] = max(us - self._start_us, 0.0)
@@ -66,7 +68,7 @@ class RampPrices:
         return self._heads[widths]
 
 
-def _pooling_model(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int) -> ir.Model:
+def _pooling_model(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int, pool: str) -> ir.Model:
     values = [
         ir.Value(
             name=f"tensor_{number}",
@@ -76,7 +78,7 @@ def _pooling_model(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int)
         for number, tensor in enumerate(tensors)
     ]
     graph = ir.Graph(values, [], nodes=[], opset_imports={"": OPSET}, name="pooling")
-    graph.outputs.append(pooling.append_pooling(graph, values, tensors, layouts, grid, FEATURES))
+    graph.outputs.append(pooling.append_pooling(graph, values, tensors, layouts, grid, FEATURES, pool=pool))
     return ir.Model(graph, ir_version=IR_VERSION)
 
 

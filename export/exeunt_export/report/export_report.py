@@ -21,6 +21,7 @@ class CutReport:
     Attributes:
         depth: number of the segment that it ends.
         share: share of the member's time before it, as estimated when it was placed.
+        pool: "mean" of windows in a grid, or "max" over all positions.
         agreement: share of the report rows on which this ramp alone has the full vote's label.
         exits: where it votes.
         ramp_bytes: size of its weights.
@@ -33,6 +34,7 @@ class CutReport:
     bytes_per_row: int
     share: float
     grid: int
+    pool: str
     features: int
     agreement: float
     exits: tuple[int, ...]

@@ -88,6 +88,7 @@ def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float], manifest:
             bytes_per_row=cut_.boundary.bytes_per_row,
             share=reached[member.name][depth - 1],
             grid=cut_.grid,
+            pool=cut_.pool,
             features=cut_.features,
             agreement=agrees[member.name, depth],
             exits=tuple(number for number, depths in enumerate(plan.exits) if depths[place] == depth),

@@ -10,26 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.manifest import Tensor
-from exeunt_export.cutting.pooling import MAX_FEATURES, append_pooling, choose_grid, features_of, layout_of
+from exeunt_export.cutting.pooling import MAX_FEATURES, append_pooling, choose_grid, columns, features_of, layout_of
 from exeunt_export.onnxfiles import IR_VERSION, open_in_memory
 from exeunt_export.readers.graph import MemberGraph, load_member
 from exeunt_export.readers.tokenmask import mask_of
 from tests.export.graphs import Net
 
 
-def pooled(arrays: list[np.ndarray], layouts: list[str], grid: int, opset: int = 18) -> np.ndarray:
+def pooled(arrays: list[np.ndarray], layouts: list[str], grid: int, opset: int = 18, pool: str = "mean") -> np.ndarray:
     tensors = [Tensor(f"x{number}", str(array.dtype), array.shape[1:]) for number, array in enumerate(arrays)]
     values = [
         ir.Value(name=t.name, type=ir.TensorType(ir.DataType.from_numpy(a.dtype)), shape=ir.Shape(["rows", *t.dims]))
         for t, a in zip(tensors, arrays, strict=True)
     ]
     graph = ir.Graph(values, [], nodes=[], opset_imports={"": opset}, name="g")
-    graph.outputs.append(append_pooling(graph, values, tensors, layouts, grid, "F"))
+    graph.outputs.append(append_pooling(graph, values, tensors, layouts, grid, "F", pool=pool))
     session: ort.InferenceSession = open_in_memory(ir.Model(graph, ir_version=IR_VERSION), "test")
     taken = {input_.name for input_ in session.get_inputs()}
     out = session.run(None, {t.name: a for t, a in zip(tensors, arrays, strict=True) if t.name in taken})[0]
     wanted = zip(tensors, layouts, strict=True)
-    assert out.shape[1] == sum(features_of(t, layout, grid) for t, layout in wanted if t.dtype.startswith("float"))
+    assert out.shape[1] == sum(
+        features_of(t, layout, grid, pool) for t, layout in wanted if t.dtype.startswith("float")
+    )
     return np.asarray(out)
 
 
@@ -58,6 +60,30 @@ def test_tokens_give_the_first_and_the_mean() -> None:
     x = numbers(3, 6, 5)
     expected = np.concatenate([x[:, 0], x.mean(axis=1)], axis=1)
     np.testing.assert_allclose(pooled([x], ["tokens"], 4), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_maxima_are_those_of_all_positions_in_every_layout() -> None:
+    x = numbers(3, 5, 7, 9)
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(pooled([x], ["channels_first"], 4, pool="max"), x.max(axis=(2, 3)))
+    np.testing.assert_array_equal(pooled([last], ["channels_last"], 4, pool="max"), x.max(axis=(2, 3)))
+    line = numbers(3, 5, 11)
+    np.testing.assert_array_equal(pooled([line], ["channels_first"], 4, pool="max"), line.max(axis=2))
+
+
+def test_maxima_of_tokens_stand_beside_the_first() -> None:
+    x = numbers(3, 6, 5)
+    expected = np.concatenate([x[:, 0], x.max(axis=1)], axis=1)
+    np.testing.assert_array_equal(pooled([x], ["tokens"], 4, pool="max"), expected)
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_the_features_of_a_pool_are_columns_of_both(pool: str) -> None:
+    arrays = [numbers(3, 2, 8, 8), numbers(3, 6), numbers(3, 4, 5)]
+    layouts = ["channels_first", "channels_first", "tokens"]
+    tensors = [Tensor(f"x{number}", "float32", array.shape[1:]) for number, array in enumerate(arrays)]
+    both = pooled(arrays, layouts, 2, pool="both")
+    np.testing.assert_array_equal(both[:, columns(tensors, layouts, 2, pool)], pooled(arrays, layouts, 2, pool=pool))
 
 
 def test_a_flat_tensor_stays_as_it_is() -> None:
@@ -138,13 +164,13 @@ def test_what_keeps_the_layout_is_looked_through_up_to_the_transpositions_of_tf2
     assert [layout_of(item, 4) for item in (first, last, back)] == ["channels_first", "channels_last", "channels_first"]
 
 
-def masked(rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def masked(rows: np.ndarray, mask: np.ndarray, pool: str = "mean") -> np.ndarray:
     value = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["rows", *rows.shape[1:]]))
     kind = ir.TensorType(ir.DataType.from_numpy(mask.dtype))
     counts = ir.Value(name="mask", type=kind, shape=ir.Shape(["rows", mask.shape[1]]))
     graph = ir.Graph([value, counts], [], nodes=[], opset_imports={"": 18}, name="g")
     tensor = [Tensor("x", "float32", rows.shape[1:])]
-    graph.outputs.append(append_pooling(graph, [value], tensor, ["tokens"], 4, "F", counts))
+    graph.outputs.append(append_pooling(graph, [value], tensor, ["tokens"], 4, "F", counts, pool))
     session = open_in_memory(ir.Model(graph, ir_version=IR_VERSION), "test")
     return np.asarray(session.run(None, {"x": rows, "mask": mask})[0])
 
@@ -155,10 +181,13 @@ def test_tokens_that_the_mask_leaves_out_do_not_count(dtype: str) -> None:
     means = np.stack([row[kept.astype(bool)].mean(axis=0) for row, kept in zip(x, mask, strict=True)])
     expected = np.concatenate([x[:, 0], means], axis=1)
     np.testing.assert_allclose(masked(x, mask), expected, rtol=1e-4, atol=1e-6)
+    maxima = np.stack([row[kept.astype(bool)].max(axis=0) for row, kept in zip(x, mask, strict=True)])
+    np.testing.assert_allclose(masked(x, mask, "max"), np.concatenate([x[:, 0], maxima], axis=1), rtol=1e-6)
 
 
 def test_a_row_without_any_token_has_finite_features() -> None:
-    assert np.isfinite(masked(numbers(1, 6, 5), np.zeros((1, 6), np.int64))).all()
+    for pool in ("mean", "max", "both"):
+        assert np.isfinite(masked(numbers(1, 6, 5), np.zeros((1, 6), np.int64), pool)).all()
 
 
 def text_net(path: Path) -> MemberGraph:
