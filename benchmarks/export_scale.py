@@ -2,7 +2,8 @@
 
     python -m benchmarks.export_scale
 
-writes benchmarks/results/export_scale.md. Members are untrained (`export_nets`): small ones of about 1 ms, where what
+writes benchmarks/results/export_scale.md and .json; a case that is in the latter is not measured again (`--afresh`
+does). Members are untrained (`export_nets`): small ones of about 1 ms, where what
 is measured is the export, and MobileNetV2s of 14 MB on samples of 224 x 224.
 """
 
@@ -46,13 +47,13 @@ _HEAD = """\
 members take about 1 ms, *mobile* are MobileNetV2s of 14 MB on 224 x 224; all untrained.
 
 *Least*: what the members alone need: every sample once, and one run of every profiled batch size, at the time that one
-row takes on one thread. *Peak*: of the process, with mapped pages of files; *own*: without them; both with what
-importing torch and onnxruntime takes. *Allowed*: 1 GiB, three times the largest member, and two largest batches of its
-widest tensor. Seconds and MiB.
+row takes on one thread. *Peak*: of the process, with all its pages, those of mapped files too; *own*: without these;
+both with what the process holds before the export (*before*). *Allowed*: 1 GiB, three times the largest member, and
+two largest batches of its widest tensor. Seconds and MiB.
 """
 _COLUMNS = (
-    *("kind", "members", "classes", "exits", "samples", "cuts", "time", "least", "ramps", "profile", "peak", "own"),
-    *("allowed", "written"),
+    *("kind", "members", "classes", "exits", "samples", "cuts", "time", "least", "ramps", "profile", "before", "peak"),
+    *("own", "allowed", "written"),
 )
 
 
@@ -89,7 +90,7 @@ def measure(kind: str, members: int, classes: int, exits: int, rows: int) -> dic
         "least seconds": (rows + sizes) * member_us / 1e6,
         "peak MiB": _peak_mib(),
         "own MiB": own_mib,
-        "imports MiB": before,
+        "before MiB": before,
         "allowed MiB": 1024 + 3 * member_mib + 2 * batch * WIDEST_FLOATS[kind] * 4 / 2**20,
         "repository MiB": size / 2**20,
     }
@@ -132,24 +133,32 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> None:
-    """Every case in a process of its own, so that peaks are its own."""
-    rows = []
+def main(afresh: bool) -> None:
+    """Every case in a process of its own, so that peaks are its own; kept after each."""
+    kept = RESULTS / "export_scale.json"
+    found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() and not afresh else {}
     for case in CASES:
+        name = " ".join(map(str, case))
+        if name in found:
+            continue
         line = [sys.executable, "-m", "benchmarks.export_scale", *map(str, case)]
-        table = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-        rows.append((*case, table))
-        print(case, table, flush=True)
-    (RESULTS / "export_scale.md").write_text(_page(rows), encoding="utf-8")
+        ended = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
+        found[name] = json.loads(ended.stdout.splitlines()[-1])
+        print(name, found[name], flush=True)
+        kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "export_scale.md").write_text(_page(found), encoding="utf-8")
 
 
-def _page(rows: list[tuple]) -> str:
+def _page(found: dict[str, dict[str, float]]) -> str:
     lines = []
-    for kind, members, classes, exits, samples, table in rows:
-        cells = [kind, members, classes, exits, samples, table["cuts"], f"{table['seconds']:.0f}"]
-        cells += [f"{table[key]:.0f}" for key in ("least seconds", "train ramps s", "profile s", "peak MiB", "own MiB")]
-        cells += [f"{table['allowed MiB']:.0f}", f"{table['repository MiB']:.1f}"]
-        lines.append(list(map(str, cells)))
+    for case in CASES:
+        table = found.get(" ".join(map(str, case)))
+        if table is None:
+            continue
+        cells = [*case, table["cuts"], f"{table['seconds']:.0f}"]
+        cells += [f"{table[key]:.0f}" for key in ("least seconds", "train ramps s", "profile s", "before MiB")]
+        cells += [f"{table[key]:.0f}" for key in ("peak MiB", "own MiB", "allowed MiB")]
+        lines.append([*map(str, cells), f"{table['repository MiB']:.1f}"])
     head = _HEAD.format(cores=os.cpu_count(), machine=platform.machine())
     return f"{head}\n{markdown_table(_COLUMNS, lines)}\n"
 
@@ -158,4 +167,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 6:
         print(json.dumps(measure(sys.argv[1], *map(int, sys.argv[2:]))))
     else:
-        main()
+        main(afresh="--afresh" in sys.argv)
