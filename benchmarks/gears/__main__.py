@@ -5,8 +5,9 @@
 Controller, tuner and scheduler are the server's; segments only take the time of the profile, and longer beside each
 other. The bag is made: times and votes are such that rows leave about as those of the benchmark's glyphs did. `auto`
 has the exits with the least latency at rest, `cascade` those of whole members one after another, `gears` both: a ticket
-takes either list by the load. A controller goes from load to load, after a warm-up at 30 %. Every line is kept as soon
-as it is known; a stopped run goes on where it was. Writes benchmarks/results/gears.md and .json.
+takes either list by the load. `before` is `auto` without exits for certain labels while the budget is spent. A
+controller goes from load to load, after a warm-up at 30 %. Every line is kept as soon as it is known; a stopped run
+goes on where it was. Writes benchmarks/results/gears.md and .json.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from benchmarks.gears.simulated import Level, Run, levels
 RESULTS = Path(__file__).parents[1] / "results"
 LOADS = (0.3, 0.8, 1.05, 1.3, 2.0)
 MACHINES = {2: (1.0, 1.31), 4: (1.0, 1.05, 1.1, 1.15)}  # workers -> slowdown: two threads of one core; four cores
-KINDS = ("auto", "cascade", "gears")
+KINDS = ("before", "auto", "cascade", "gears")
+LISTS = {"before": ("auto",), "gears": ("auto", "cascade")}
 SEEDS = (1, 2)
 CALIBRATION_ROWS = 1500
 
@@ -36,10 +38,13 @@ def measured(workers: int, kind: str, seed: int, rows: int) -> list[Level]:
     calibration = GLYPHS.votes(difficulties(CALIBRATION_ROWS, 1), 1)
     inputs = inputs_of(GLYPHS.segments_us, calibration, workers, MACHINES[workers])
     evaluator = ScheduleEvaluator(inputs)
-    lists = [exits_by(name, inputs, evaluator) for name in (("auto", "cascade") if kind == "gears" else (kind,))]
+    lists = [exits_by(name, inputs, evaluator) for name in LISTS.get(kind, (kind,))]
     manifest, known = manifest_of(GLYPHS.name, inputs, evaluator, *lists)
     stream = GLYPHS.votes(difficulties(rows, 10 + seed), 10 + seed)
-    return levels(Run(manifest, known, stream, seed), LOADS, rows, rows)
+    run = Run(manifest, known, stream, seed)
+    if kind == "before":
+        run.controller.decisions.sure[:] = False
+    return levels(run, LOADS, rows, rows)
 
 
 def markdown(found: Sequence[dict[str, Any]], rows: int) -> str:
@@ -78,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = RESULTS / "gears.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     known = {(one["seed"], one["workers"], one["kind"]) for one in found}
-    wanted = [(seed, workers, kind) for seed in SEEDS for workers in MACHINES for kind in KINDS]
+    wanted = [(seed, workers, kind) for kind in KINDS for seed in SEEDS for workers in MACHINES]
     for seed, workers, kind in [key for key in wanted if key not in known][: args.at_most]:
         made = [asdict(level) for level in measured(workers, kind, seed, args.rows)]
         found.append({"seed": seed, "workers": workers, "kind": kind, "levels": made})

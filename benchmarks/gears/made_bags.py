@@ -131,11 +131,11 @@ def manifest_of(
         for number, own in enumerate(inputs.segments_us)
     )
     best = evaluator.ordered(lists[0])
-    times_us = dict(
-        zip(lists[-1], exit_times(inputs.segments_us, lists[-1], inputs.workers, None, inputs.slowdown), strict=True)
-    )
-    at_rest = exit_times(inputs.segments_us, lists[0], inputs.workers, best.targets, inputs.slowdown, best.works_ahead)
-    times_us |= dict(zip(lists[0], at_rest, strict=True))
+    times = exit_times(inputs.segments_us, lists[0], inputs.workers, best.targets, inputs.slowdown, best.works_ahead)
+    times_us = dict(zip(lists[0], times, strict=True))
+    work = exit_times(inputs.segments_us, lists[-1], workers=1)
+    for depths, us in zip(lists[-1], work, strict=True):  # as the export does
+        times_us.setdefault(depths, us * times[-1] / work[-1])
     made = tuple(
         Exit(depths, None, {1: times_us[depths]}, {1: DECISION_US}, 0.9, evaluator.weights(depths)) for depths in exits
     )

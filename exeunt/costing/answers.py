@@ -85,8 +85,8 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
     times = exit_times(segments_us, plan.depths, cores, order.targets, manifest.slowdown, order.works_ahead)
     times_us = dict(zip(plan.exits, times, strict=True))
     for gear in manifest.gears[1:]:
-        times = exit_times(segments_us, [depths[number] for number in gear], cores, None, manifest.slowdown)
-        times_us = dict(zip(gear, times, strict=True)) | times_us
+        work = exit_times(segments_us, [depths[number] for number in gear], workers=1)  # see `elapsed_us` of the export
+        times_us = {number: us * times[-1] / work[-1] for number, us in zip(gear, work, strict=True)} | times_us
     heads_us = np.cumsum(manifest.costs().head_us)
     work_us = [sum(sum(own[:depth]) for own, depth in zip(segments_us, exit_, strict=True)) for exit_ in depths]
     return AnswerMix(

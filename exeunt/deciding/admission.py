@@ -16,7 +16,9 @@ from exeunt.deciding.request_queue import RequestQueue
 from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 
-PROBES = 1 / 32  # share of tickets that take the gear that the load does not ask for
+# share of tickets that take the gear that the load does not ask for, at rest, where that costs little, and under load,
+# where full votes are few and work counts: the lean gear has to be known before it is needed
+PROBES, PROBES_BEHIND = 1 / 8, 1 / 32
 LEAST_WAIT_US = 500_000.0  # the default of max_wait_ms, unless the bag is slow
 WAIT_IN_FULL_RUNS = 10.0  # and then in times of the full ensemble's latency, as its p99 under load is
 
@@ -139,7 +141,7 @@ class Admission:
         if self._settings.gear != "auto":
             return self._settings.gear == "lean"
         lean = self.lean.choose(unanswered)
-        return not lean if self._rng.random() < PROBES else lean
+        return not lean if self._rng.random() < (PROBES_BEHIND if lean else PROBES) else lean
 
     def _in_stages(self) -> bool:
         """Stages are in use, or less work is wanted: only a stage that has not run can be left out."""

@@ -1,18 +1,18 @@
-"""Lean: whether tickets take the gear with the least work per answer, by how many callers wait for each worker.
+"""Lean: whether tickets take the gear with the least work per answer, by how many callers there are for each worker.
 
 A machine at rest is best served by the schedule with the least latency, which has members side by side and votes with
-what there is; near capacity the least work per answer counts, and above it the stop that cannot be wrong, which needs
-whole members (docs/engine.md, "Gears"). The choice has hysteresis: in when many wait, out when hardly anybody does, and
-never sooner than some tickets after the last change.
+what there is. Once every worker has a request of its own nothing runs side by side, so that the least work is the least
+latency; and above capacity the stop that cannot be wrong counts, which needs whole members (docs/engine.md, "Gears").
+The choice has hysteresis: in when somebody waits though every worker has a request, out when half of them have none,
+and never sooner than some tickets after the last change.
 
 The promise is not touched: a row's exit is one of the manifest's, whatever the gear, and all are booked in one account.
 """
 
 from __future__ import annotations
 
-LEAN_FROM = 3.0  # unanswered requests per worker
-BACK_BELOW = 1.0
-LEAST_TICKETS = 32  # between two changes
+BACK_FROM = 0.5  # unanswered requests per worker, or one
+LEAST_TICKETS = 8  # between two changes
 
 
 class LeanChoice:
@@ -37,8 +37,8 @@ class LeanChoice:
             unanswered: requests that wait or are being worked on, this ticket's included.
         """
         self._since += 1
-        behind = unanswered / self.workers
-        if self._since > LEAST_TICKETS and (behind < BACK_BELOW if self.lean else behind >= LEAN_FROM):
+        calm = unanswered <= max(1.0, BACK_FROM * self.workers)
+        if self._since > LEAST_TICKETS and (calm if self.lean else unanswered > self.workers):
             self.lean = not self.lean
             self.changes += 1
             self._since = 1

@@ -8,7 +8,7 @@ import pytest
 
 from exeunt.contract import Reason
 from exeunt.deciding.admission import PROBES
-from exeunt.deciding.lean import BACK_BELOW, LEAN_FROM, LEAST_TICKETS, LeanChoice
+from exeunt.deciding.lean import LEAST_TICKETS, LeanChoice
 from exeunt.deciding.votes import ExitVoters
 from exeunt.errors import ConfigError
 from tests.deciding.controller_bag import admit, at_exit, controller, manifest, thresholds_of
@@ -16,7 +16,7 @@ from tests.deciding.controller_bag import admit, at_exit, controller, manifest, 
 AT_REST, LEAN = (0, 2, 4), (1, 3, 4)  # exits of the gears
 EXITS = ((1, 0, 0), (0, 2, 0), (1, 1, 1), (1, 2, 0), (1, 2, 1))
 EVERYBODY, NOBODY = [1.1] * 4 + [0.0], [0.0] * 5
-MANY, FEW = 100, 0
+MANY, FEW = 100, 1
 
 
 def geared(**settings):
@@ -31,16 +31,20 @@ def wanted(of):
     return np.flatnonzero(list(of.tickets.values())[-1].wanted).tolist()
 
 
-def test_it_is_taken_at_once_where_many_wait_for_each_worker():
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_it_is_taken_as_soon_as_somebody_waits_though_every_worker_has_a_request(workers):
     of = LeanChoice()
-    of.workers = 4
-    assert not of.choose(4 * LEAN_FROM - 1) and of.choose(4 * LEAN_FROM)
+    of.workers = workers
+    assert not any(chosen(of, workers, 10 * LEAST_TICKETS)) and of.choose(workers + 1)
 
 
-def test_it_is_kept_until_hardly_anybody_waits():
+@pytest.mark.parametrize("workers", [1, 2, 4, 8])
+def test_it_is_kept_until_half_of_the_workers_have_nothing_to_do_or_a_request_is_alone(workers):
     of = LeanChoice()
+    of.workers = workers
+    few = max(1, workers // 2)
     assert of.choose(MANY)
-    assert all(chosen(of, BACK_BELOW, 10 * LEAST_TICKETS)) and not of.choose(FEW)
+    assert all(chosen(of, few + 1, 10 * LEAST_TICKETS)) and not of.choose(few)
 
 
 def test_a_load_that_jumps_from_ticket_to_ticket_changes_the_gear_seldom():

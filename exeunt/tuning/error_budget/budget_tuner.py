@@ -57,7 +57,7 @@ class BudgetTuner(Tuner):
         self._period_rows = chosen["period_rows"]
         own = setup.settings
         self.budget = ErrorBudget(own.classes_of_service, own.class_losses, chosen["g"], own.max_unconfirmed_rows)
-        self._window = FeedbackWindow(chosen["window_rows"], setup.exits)
+        self._window = FeedbackWindow(len(setup.costs.masks) * chosen["window_rows"], setup.exits)
         if len(setup.calibration):
             self._window.add(setup.calibration)
         self._until_retune, self._until_calibrate = self._retune_rows, self._calibrate_rows

@@ -128,7 +128,7 @@ def calibrate(labels: np.ndarray, confidence: np.ndarray, weights: np.ndarray, b
     Args:
         labels: int [rows, exits], the last column is the full vote's.
         confidence: float [rows, exits], NaN where not seen.
-        weights: float [rows], recency x 1/q.
+        weights: float [rows, exits], recency x 1/q.
         before: the previous calibration; Newton's method starts there.
     """
     exits = labels.shape[1]
@@ -140,7 +140,7 @@ def calibrate(labels: np.ndarray, confidence: np.ndarray, weights: np.ndarray, b
         seen = np.isfinite(confidence[:, exit_])
         if not seen.any():
             continue
-        label, weight = np.maximum(labels[seen, exit_], 0), weights[seen]
+        label, weight = np.maximum(labels[seen, exit_], 0), weights[seen, exit_]
         x = doubt(confidence[seen, exit_])
         lost = (labels[seen, exit_] != labels[seen, -1]).astype(np.float64)
         _newton(line[exit_], offsets[exit_], x, label, lost, weight)

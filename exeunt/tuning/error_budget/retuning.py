@@ -80,7 +80,7 @@ class RetuneSnapshot:
         weights = self._weights(self.half_life_rows)
         calibration = self.calibration
         if self.recalibrate:
-            calibration = calibrate(window.labels, window.confidence, weights, calibration)
+            calibration = calibrate(window.labels, window.confidence, self._weights_by_exit(), calibration)
         choice, path = self.choice, self.path
         if self.reconsider_exits or path is None:
             choice = self._chosen(calibration, weights)
@@ -107,6 +107,17 @@ class RetuneSnapshot:
             lately.append(int(np.count_nonzero(rows >= len(self.window) - LATEST_ROWS)))
         path = found[int(np.argmax(lately))]
         return path if len(found) == 1 else replace(path, cuts=np.where(masks[0][:-1], found[0].cuts, found[1].cuts))
+
+    def _weights_by_exit(self) -> np.ndarray:
+        """Weights of the window's rows for the risk at each exit; float64 [rows, exits].
+
+        At an exit that one gear alone has, age is counted in rows that saw it: a gear that is seldom used is not old.
+        """
+        found = np.repeat(self._weights(self.half_life_rows)[:, None], self.window.exits, axis=1)
+        for exit_ in np.flatnonzero(np.count_nonzero(self.costs.masks, axis=0) < len(self.costs.masks)):
+            rows = np.flatnonzero(np.isfinite(self.window.confidence[:, exit_]))
+            found[rows, exit_] = self._weights(self.half_life_rows, rows, np.arange(len(rows))[::-1])
+        return found
 
     def _weights(
         self, half_life_rows: float, rows: slice | np.ndarray = EVERYTHING, age_rows: np.ndarray | None = None

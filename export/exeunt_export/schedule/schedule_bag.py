@@ -78,7 +78,11 @@ def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, 
 
 
 def elapsed_us(members: Sequence[Member], plan: ExitPlan, size: int, workers: int) -> list[float]:
-    """When the engine reaches each exit with one ticket of `size` rows on an idle machine, microseconds."""
+    """When the engine reaches each exit with one ticket of `size` rows on an idle machine, microseconds.
+
+    The exits of the lean gear count by their work, as that gear is for a machine that is not idle: as much of the full
+    ensemble's time as they have of its work.
+    """
     segments_us = [[segment.cost_us[size] for segment in member.segments] for member in members]
     first, *others = plan.gears or (tuple(range(len(plan.exits))),)
     chain = [plan.exits[number] for number in first]
@@ -88,6 +92,6 @@ def elapsed_us(members: Sequence[Member], plan: ExitPlan, size: int, workers: in
         times = exit_times(segments_us, chain, workers, plan.targets or None, plan.slowdown, plan.works_ahead)
     found = dict(zip(first, times, strict=True))
     for gear in others:
-        times = exit_times(segments_us, [plan.exits[number] for number in gear], workers, None, plan.slowdown)
-        found = dict(zip(gear, times, strict=True)) | found
+        work = exit_times(segments_us, [plan.exits[number] for number in gear], workers=1)
+        found = {number: us * times[-1] / work[-1] for number, us in zip(gear, work, strict=True)} | found
     return [found[number] for number in range(len(plan.exits))]

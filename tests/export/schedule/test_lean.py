@@ -1,6 +1,7 @@
 """Two lists of exits in one: when the second pays, and how they are joined."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 from exeunt.deciding import votes
@@ -47,15 +48,15 @@ def test_a_label_is_certain_after_the_members_of_which_the_engine_says_so():
     assert evaluator.work_us([(2, 0, 2), FULL], certain=True) == expected
 
 
-def test_exits_are_reached_when_their_own_gear_reaches_them():
+def test_the_exits_at_rest_are_reached_as_without_the_others_and_those_of_the_lean_gear_count_by_their_work():
     members = [
         Member(f"m{n}", 1.0, tuple(Segment("s", (), (), None, {1: us, 4: 4 * us}) for us in own), None)
         for n, own in enumerate(SEGMENTS_US)
     ]
     exits, gears = united(SEGMENTS_US, SIDE_BY_SIDE, CASCADE)
     plan = ExitPlan((), exits, 0.0, 0.0, (), gears=gears)
+    alone = ExitPlan((), tuple(SIDE_BY_SIDE), 0.0, 0.0, ())
     for size in (1, 4):
-        for gear in gears:
-            alone = ExitPlan((), tuple(exits[number] for number in gear), 0.0, 0.0, ())
-            both = elapsed_us(members, plan, size, workers=1)
-            assert [both[number] for number in gear][:-1] == elapsed_us(members, alone, size, workers=1)[:-1]
+        both, at_rest = (elapsed_us(members, of, size, workers=3) for of in (plan, alone))
+        assert [both[number] for number in gears[0]] == at_rest
+        assert [both[number] / at_rest[-1] for number in gears[1]] == pytest.approx([20 / 190, 100 / 190, 1.0])

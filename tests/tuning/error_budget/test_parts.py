@@ -24,7 +24,7 @@ values = hnp.arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1))
 
 def window(rows: int = 1500, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels, confidence = stream(np.random.default_rng(seed), rows, 4)
-    return labels, confidence, np.ones(rows)
+    return labels, confidence, np.ones((rows, 4))
 
 
 def risks(rows: int = 1500, seed: int = 0) -> np.ndarray:
