@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exeunt.engine.exit_times import Depths
+from exeunt.engine.exit_times import Depths, slowed
 from exeunt_export.schedule.evaluate import ScheduleEvaluator
 
+LEAST_CORES = 2.0  # that the workers amount to: with less the two gears differ too little (benchmarks/results/gears.md)
 LEAST_SAVED = 0.05  # of the work of an answer, within the promise or by certain stops only
 MOST_MORE = 0.1  # work that may be lost by the one to save it by the other
 
 
 def pays(evaluator: ScheduleEvaluator, at_rest: Sequence[Depths], cascade: Sequence[Depths]) -> bool:
     """Whether the exits of a cascade save enough work to be worth having beside those that are best at rest."""
+    inputs = evaluator.inputs
+    if inputs.workers / slowed(inputs.slowdown, inputs.workers) < LEAST_CORES:
+        return False
     ratios = [
         evaluator.work_us(cascade, certain) / max(evaluator.work_us(at_rest, certain), 1e-9)
         for certain in (False, True)

@@ -29,6 +29,10 @@ def test_a_cascade_pays_beside_members_side_by_side():
     assert pays(bag_of(2, skills=(1.0, 1.0, 1.0)), SIDE_BY_SIDE, CASCADE)
 
 
+def test_a_cascade_does_not_pay_where_the_workers_are_two_threads_of_one_core():
+    assert not pays(bag_of(2, skills=(1.0, 1.0, 1.0), slowdown=(1.0, 1.3)), SIDE_BY_SIDE, CASCADE)
+
+
 def test_the_same_exits_once_more_do_not_pay():
     assert not pays(bag_of(2), CASCADE, CASCADE)
 
