@@ -37,7 +37,7 @@ class Taps:
     workers = 1
 
     def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
+        self._classes = manifest.classes
         self._stages = BagStages(manifest)
         self._calls = BagCalls(manifest)
 
@@ -49,7 +49,7 @@ class Taps:
         """See Runner; every tap at once."""
         (taps,) = self._stages.calls(ticket.wanted, staged=False)
         secret = self._calls.open(ticket.rows, frozenset().union(*(tap.pairs for tap in taps)), ticket.id)
-        shape = (ticket.rows, self._manifest.classes)
+        shape = (ticket.rows, self._classes)
         for tap in taps:
             votes = {pair: np.full(shape, 1.0 / shape[1], dtype=np.float32) for pair in tap.pairs}
             call, fresh = self._calls.take(np.full((ticket.rows, 1), secret, dtype=np.int64), votes)

@@ -9,7 +9,6 @@ serving goes on with what was good last.
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import threading
 import time
@@ -150,7 +149,7 @@ class Housekeeping:
             self._log(line)
 
     def _restore(self) -> bool:
-        """Take over the saved state into a copy of the tuner, so that one that does not fit changes nothing.
+        """Take over the saved state into a tuner of its own, so that one that does not fit changes nothing.
 
         Returns:
             True if there was one that fits.
@@ -161,7 +160,7 @@ class Housekeeping:
             self._state.claim()
         except OSError as error:
             self._log(f"exit.state_dir cannot be written, nothing that is learnt will be kept: {error}")
-        tuner = copy.deepcopy(self._controller.tuner)
+        tuner = type(self._controller.tuner)(self._controller.tuner.setup)
         try:
             saved = self._state.load(tuner.name)
             if saved is None:
