@@ -130,7 +130,7 @@ class BagCalls:
         return call
 
     def _check(self, call: BagCall, votes: Mapping[Pair, np.ndarray]) -> None:
-        wanted = (call.rows, self.manifest.classes)
+        wanted = (call.rows, len(self.manifest.labels))
         if not votes:
             raise RefusedTapError("no votes")
         for (member, depth), array in votes.items():
