@@ -237,8 +237,7 @@ class Engine:
     def _tossed(self, host: Host, run: SegmentRun) -> SegmentRun:
         """Toss the answered rows in a run that have not been; the run of those that are left, perhaps of nothing."""
         late = [piece.progress for piece in run.pieces if piece.progress.ticket.tossed_late]
-        untossed = [progress for progress in dict.fromkeys(late) if progress.ticket.waits_for_toss.any()]
-        if not untossed:
+        if not (untossed := [progress for progress in dict.fromkeys(late) if progress.ticket.waits_for_toss.any()]):
             return run
         for progress in untossed:
             host.thin(progress.ticket.id, self._sampling.q)

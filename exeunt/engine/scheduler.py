@@ -25,8 +25,7 @@ import numpy as np
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine import merging
 from exeunt.engine.counters import SchedulerCounters
-from exeunt.engine.orders import Orders
-from exeunt.engine.plan import RunCosts
+from exeunt.engine.plan import Orders, RunCosts
 from exeunt.engine.progress import CompletedExit, Kind, Progress, SegmentRun, WorkItem
 from exeunt.engine.queue import WorkQueue
 from exeunt.manifest import Manifest
