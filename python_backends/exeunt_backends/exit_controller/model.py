@@ -4,6 +4,7 @@
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from exeunt_backends.exit_controller.release import is_since
 
 # before it, gRPC's part of Triton crashes where an answer meets its caller's cancellation: the quicker, the more often
 BEARS_QUICK_REFUSALS = (25, 5)
+REFUSERS = 4  # threads that send refusals to a Triton before it
 
 
 class TritonPythonModel:
@@ -43,6 +45,7 @@ class TritonPythonModel:
         self._senders = {}
         self._streams = Streams(self._reply_part, draw_secret, monotonic_us)
         self._metrics = Metrics()
+        self._refusals = ThreadPoolExecutor(REFUSERS, "exeunt-refusals")
         self._returns_refusals = is_since(*BEARS_QUICK_REFUSALS)
         try:
             self._manifest = manifest = assembly.read_manifest(folder, overrides)
@@ -93,6 +96,7 @@ class TritonPythonModel:
     def finalize(self):
         """Answer what is left, save what was learnt, stop the threads."""
         self._bag.stop(drain_s=0.0)
+        self._refusals.shutdown()
         self._senders.clear()
         self._metrics.close()
 
@@ -114,7 +118,10 @@ class TritonPythonModel:
         return key
 
     def _refuse(self, key, request, error, in_stream=False):
-        """The error is the reply, unless there is one already; returned where that is safe, else sent and None."""
+        """The error is the reply, unless there is one already; returned where that is safe, else sent and None.
+
+        Threads of their own send it: each waits for Triton, and everybody behind would wait, too.
+        """
         response = _error_response(error, in_stream)
         if self._returns_refusals:
             self._direct.take(key, response)
@@ -122,7 +129,11 @@ class TritonPythonModel:
         if not self._direct.forget(key):
             return key
         sender = request.get_response_sender()
-        self._guard.run("reply", lambda: sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL))
+        self._refusals.submit(
+            self._guard.run,
+            "reply",
+            lambda: sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL),
+        )
         return None
 
     def _submit(self, key, request, tensors_in):
