@@ -2,6 +2,9 @@
 
 A reply that is sent costs Triton's Python backend a round trip between two processes, for which the sender waits; one
 that `execute()` returns costs none. So that of a small bag waits for a moment; a reply that takes longer is sent.
+
+What comes meanwhile waits in Triton, where nothing bounds it. So where the next call has come at once for a while,
+nothing is waited for until Triton has handed over all that it has: the controller's queue is bounded, and fair.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 Key = Hashable
+PAUSE_US = 1000  # a call that comes later than this after the one before: nothing had waited
+PATIENCE_US = 100_000  # longest time without a pause in which replies are waited for
 
 
 class DirectReplies:
@@ -25,6 +30,16 @@ class DirectReplies:
         self._waiting: set[Key] = set()
         self._replies: dict[Key, Any] = {}
         self._changed = threading.Condition()
+        self._ended_us = self._pause_us = 0
+
+    def begin(self, now_us: int) -> None:
+        """A call of `execute()` begins."""
+        if now_us - self._ended_us > PAUSE_US:
+            self._pause_us = now_us
+
+    def end(self, now_us: int) -> None:
+        """It returns."""
+        self._ended_us = now_us
 
     def expect(self, key: Key) -> None:
         """A request was taken in; `execute()` has not returned yet."""
@@ -50,14 +65,15 @@ class DirectReplies:
             self._waiting.discard(key)
             return True
 
-    def collect(self, keep_open: Callable[[Key], None]) -> dict[Key, Any]:
+    def collect(self, keep_open: Callable[[Key], None], now_us: int) -> dict[Key, Any]:
         """Wait for a moment; the replies that have come.
 
         Args:
             keep_open: is called for every request without a reply, before anything can be sent to it.
+            now_us: the time.
         """
         with self._changed:
-            if self._wait_s:
+            if self._wait_s and now_us - self._pause_us < PATIENCE_US:
                 self._changed.wait_for(lambda: not self._waiting, self._wait_s)
             for key in self._waiting:
                 keep_open(key)

@@ -112,6 +112,9 @@ class ControllerHost:
             RequestError: no rows or too many.
             OverloadedError: full, or stopping.
         """
+        most_rows = self.controller.settings.max_waiting_rows
+        if self.controller.waiting_rows + request.rows > most_rows:  # who can begin does not wait
+            self.pump()
         with self.lock:
             self.controller.offer(request, self.now_us())
             self._inputs[request.key] = inputs

@@ -81,6 +81,7 @@ class TritonPythonModel:
         Answers that come at once are returned (exeunt.hosting.direct_replies). Nothing may be raised here: Triton
         would end every request of the call, taps of other tickets among them.
         """
+        self._direct.begin(monotonic_us())
         taken = [self._take(request) for request in requests]
         waiting = {key: request for key, request in zip(taken, requests, strict=True) if isinstance(key, int)}
         if not waiting:
@@ -90,7 +91,8 @@ class TritonPythonModel:
             self._senders[key] = waiting[key].get_response_sender()
 
         self._guard.run("start of tickets", self._host.pump)
-        replies = self._direct.collect(keep_open)
+        replies = self._direct.collect(keep_open, monotonic_us())
+        self._direct.end(monotonic_us())
         return [replies.get(key) if isinstance(key, int) else key for key in taken]
 
     def finalize(self):

@@ -31,7 +31,8 @@ def narrow(triton, qa_repository, tmp_path_factory):
 def quick(triton, qa_repository, tmp_path_factory):
     """One that takes its Triton for a newer one, and returns refusals instead of sending them."""
     folder = tmp_path_factory.mktemp("quick")
-    repository = copy_with(qa_repository, folder / "repository", max_waiting_rows="60", max_tickets="2")
+    wishes = {"max_waiting_rows": str(MOST_WAITING_ROWS), "max_tickets": "2"}
+    repository = copy_with(qa_repository, folder / "repository", **wishes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NVIDIA_TRITON_SERVER_VERSION", "25.05")
         with serve(repository, state_dir=folder / "state") as server:
