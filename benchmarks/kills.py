@@ -13,30 +13,22 @@ import argparse
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tritonclient import grpc
-
 from benchmarks.serving.machine import machine
-from exeunt.serving.processes import members
+from benchmarks.stress.served import Load, Serving, until
 from exeunt.tables import markdown_table
 from exeunt_export.export_bag import export_bag
-from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
 
 RESULTS = Path(__file__).parent / "results"
-ROWS = noise_rows(2, 5, 16)
 ANSWERED_WITHIN_S, WHOLE_WITHIN_S = 15.0, 60.0
 PAUSE_S = 5.0
 MODES, ACTIONS = ("ensemble", "engine"), ("killed", "paused")
@@ -46,123 +38,6 @@ VICTIMS = {  # part of the command line -> what the message must say of it
     "/tiny_a": "backend process of model tiny_a",  # a segment; in engine mode a member of the plain ensemble
     "/bin/tritonserver": "tritonserver",
 }
-
-
-class Serving:
-    """`exeunt serve` as a process, as a person starts it.
-
-    Args:
-        repository: with the bag `tiny`.
-        folder: for its state, log and errors.
-    """
-
-    def __init__(self, repository: Path, folder: Path) -> None:
-        line = [sys.executable, "-m", "exeunt.cli.main", "serve", str(repository), "--json"]
-        line += ["--state-dir", str(folder / "state"), "--log", str(folder / "log")]
-        self._errors = (folder / "errors").open("w+")
-        self.process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=self._errors, text=True)
-        self.ready = self.next_line()
-
-    def next_line(self) -> dict[str, Any]:
-        """What it says next: that it is ready, with process id and ports."""
-        assert self.process.stdout is not None
-        line: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return line
-
-    def pids(self, command: str) -> list[int]:
-        """Processes of the server whose command line holds a text."""
-        found = []
-        for pid in members(self.ready["pid"]):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
-            if command in words.split("--id=")[0]:
-                found.append(pid)
-        return found
-
-    def region_name(self) -> str:
-        """What its shared memory is called."""
-        words = Path(f"/proc/{self.ready['pid']}/cmdline").read_text().split("\0")
-        return next(word.split("=")[1] for word in words if word.startswith("--id="))
-
-    def errors(self) -> str:
-        """What it has said on standard error."""
-        self._errors.seek(0)
-        return self._errors.read()
-
-    def __enter__(self) -> Serving:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=120)
-        self._errors.close()
-
-
-class Load:
-    """Callers who ask all the time.
-
-    Attributes:
-        waits_s: how long each call waited for an answer or an error.
-        wrong: answers that were not the full vote.
-        last_good_s: when the last good answer came, monotonic.
-    """
-
-    def __init__(self, url: str, callers: int = 4) -> None:
-        self.waits_s: list[float] = []
-        self.wrong: list[object] = []
-        self.last_good_s = 0.0
-        self._stop = threading.Event()
-        self._url = url
-        self._expected: object = None
-        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
-
-    def _call(self) -> None:
-        while not self._stop.is_set():
-            start_s = time.monotonic()
-            label = None
-            try:
-                label = ask(self._url)
-            except grpc.InferenceServerException:
-                time.sleep(0.05)
-            self.waits_s.append(time.monotonic() - start_s)
-            if label is not None:
-                if label != self._expected:
-                    self.wrong.append(label)
-                self.last_good_s = time.monotonic()
-
-    def __enter__(self) -> Load:
-        self._expected = ask(self._url)
-        for thread in self._threads:
-            thread.start()
-        until(lambda: len(self.waits_s) > 20, 60)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-
-
-def ask(url: str) -> object:
-    """The full votes' labels of ROWS."""
-    with grpc.InferenceServerClient(url) as client:
-        image = grpc.InferInput("IMAGE", list(ROWS.shape), "FP32")
-        image.set_data_from_numpy(ROWS)
-        result = client.infer("tiny", [image], parameters={"exit": "never"}, client_timeout=40)
-        return np.asarray(result.as_numpy("LABEL")).ravel().tolist()
-
-
-def until(happened: Callable[[], bool], within_s: float) -> None:
-    """Wait.
-
-    Raises:
-        TimeoutError: it has not happened within so many seconds.
-    """
-    end_s = time.monotonic() + within_s
-    while not happened():
-        if time.monotonic() > end_s:
-            raise TimeoutError(f"not within {within_s:g} s")
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True, slots=True)

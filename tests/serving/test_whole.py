@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import ANSWERED_WITHIN_S, VICTIMS, WHOLE_WITHIN_S, Load, Serving, strike, until
+from benchmarks.kills import ANSWERED_WITHIN_S, VICTIMS, WHOLE_WITHIN_S, strike
+from benchmarks.stress.served import Load, Serving, until
 from exeunt.serving.processes import members
 from exeunt_export.export_bag import export_bag
 from tests.export.tiny import tiny_bag

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.kills import until
+from benchmarks.stress.served import until
 from exeunt.contract import Reason
 from exeunt.hosting.status import find_status
 from exeunt.serving.pip_server import serve

@@ -94,6 +94,6 @@ def test_c23_a_second_server_of_the_bag_is_kept_away_from_its_state(served):
 
 
 def wait_for(happened):
-    from benchmarks.kills import until
+    from benchmarks.stress.served import until
 
     until(happened, 60)
