@@ -91,5 +91,7 @@ RUN python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt --find-
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /models
 COPY deploy/fill_repository.py /opt/exeunt/
+# a checkout under umask 077 is its owner's alone, and so would be the copy
+RUN chmod -R a+rX /opt/exeunt
 USER 1000:1000
 CMD ["python3", "/opt/exeunt/fill_repository.py", "/models"]

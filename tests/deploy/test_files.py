@@ -63,6 +63,17 @@ def test_every_image_is_pinned():
     assert all(":" in image and not image.endswith(":latest") for image in items), items
 
 
+def test_what_is_built_here_is_never_asked_for_in_a_registry():
+    built = {service["image"] for service in SERVICES.values() if "build" in service}
+    assert all(service.get("pull_policy") == "never" for service in SERVICES.values() if service["image"] in built)
+
+
+@pytest.mark.parametrize("name", ["perf", "prometheus", "grafana"])
+def test_who_asks_neighbours_over_http_asks_no_proxy(name):
+    environment = SERVICES[name]["environment"]
+    assert {environment[key] for key in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")} == {""}
+
+
 def test_server_and_load_test_come_from_the_same_triton_release():
     defaults = dict(re.findall(r"^ARG (\w+)=(\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     assert defaults["TRITON_SDK_TAG"] == f"{defaults['TRITON_TAG']}-sdk"
