@@ -1,7 +1,8 @@
 """A docker engine of the tests' own, in a network of its own.
 
 Nothing here touches an engine of the host: data, sockets and pid file lie in a folder that goes with the tests, so
-that images that are named like public ones never reach a user's store.
+that images that are named like public ones never reach a user's store. Where the host runs a containerd, dockerd takes
+that one; it has namespaces of its own there. Its bridge is its own, too: it would give `docker0` another address.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tests.containers.buildkit import Build
 
 CLONE_NEWNET = 0x40000000
+BRIDGE_ADDRESS = "198.51.100.1/25"
+NAMESPACE = "exeunt-tests"
 
 
 class UnavailableError(Exception):
@@ -85,21 +88,44 @@ def own_network() -> Iterator[None]:
         if libc.unshare(CLONE_NEWNET):
             raise UnavailableError(f"no network of its own: {os.strerror(ctypes.get_errno())}")
         try:
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            _ip("link", "set", "lo", "up")
             yield
         finally:
             assert libc.setns(former.fileno(), CLONE_NEWNET) == 0
 
 
 @contextmanager
+def _own_bridge() -> Iterator[str]:
+    name = f"exeunt{os.getpid()}"
+    _ip("link", "add", "name", name, "type", "bridge")
+    try:
+        _ip("address", "add", BRIDGE_ADDRESS, "dev", name)
+        yield name
+    finally:
+        _ip("link", "delete", name)
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UnavailableError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+@contextmanager
 def running(folder: Path) -> Iterator[Docker]:
     """An engine until the block ends."""
+    with _own_bridge() as bridge:
+        yield from _running(folder, bridge)
+
+
+def _running(folder: Path, bridge: str) -> Iterator[Docker]:
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "dockerd.log").open("ab")
     line = ["dockerd", "--host", f"unix://{folder / 'docker.sock'}", "--data-root", str(folder / "data")]
     line += ["--exec-root", str(folder / "exec"), "--pidfile", str(folder / "docker.pid")]
     line += ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
-    line += ["--bip=198.51.100.1/25", "--default-address-pool", "base=198.51.100.128/25,size=27"]
+    line += [f"--bridge={bridge}", "--default-address-pool", "base=198.51.100.128/25,size=27"]
+    line += [f"--containerd-namespace={NAMESPACE}", f"--containerd-plugins-namespace=plugins.{NAMESPACE}"]
     process = subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True)
     try:
         docker, end = Docker(folder), time.monotonic() + 60
