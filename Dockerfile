@@ -5,8 +5,7 @@
 #           every stage before the one that is asked for
 #
 # A new Triton release is one change: TRITON_TAG in .env.example and here. Not before 25.07: older servers have known
-# remote code execution (CVE-2025-23310 and others). For a digest, build with --build-arg TRITON_TAG="26.11-py3@sha256:..."
-# and the SDK's likewise: the whole tag is an argument for that reason.
+# remote code execution (CVE-2025-23310 and others). A tag may end in a digest, 26.11-py3@sha256:..., the SDK's likewise.
 ARG TRITON_TAG=26.11-py3
 ARG TRITON_SDK_TAG=26.11-py3-sdk
 ARG PYTHON_TAG=3.12-slim-bookworm

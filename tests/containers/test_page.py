@@ -41,6 +41,7 @@ ELSEWHERE = {
         "needs the demo's server; tests/measuring runs perf against another"
     ),
     "docker compose --profile tensorrt up": "needs a GPU",
+    "docker compose run --rm export rm -rf /models/repository": "the bag above is to stay; `export` would train again",
     "docker compose --profile observability --profile scale --profile store down -v": (
         "would leave the rest of the page without models; test_compose.py ends with it"
     ),

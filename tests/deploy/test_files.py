@@ -118,6 +118,16 @@ def test_compose_itself_merges_the_files_to_one_server(files):
     assert services["triton"]["read_only"] and services["triton"]["depends_on"]["export"]
 
 
+def test_a_digest_pins_the_base_and_is_not_in_the_name_of_what_is_built(monkeypatch):
+    monkeypatch.setenv("TRITON_DIGEST", "@sha256:0")
+    monkeypatch.setenv("TRITON_SDK_DIGEST", "@sha256:1")
+    line = [tool("docker-compose"), "-f", "docker-compose.yml", "--profile", "perf", "config", "--format", "json"]
+    services = json.loads(subprocess.run(line, cwd=ROOT, capture_output=True, check=True).stdout)["services"]
+    assert services["triton"]["build"]["args"]["TRITON_TAG"].endswith("-py3@sha256:0")
+    assert services["perf"]["build"]["args"]["TRITON_SDK_TAG"].endswith("-sdk@sha256:1")
+    assert not any("sha256" in services[name]["image"] for name in ("triton", "perf"))
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_has_rights_it_does_not_need(name):
     service = SERVICES[name]
