@@ -178,7 +178,8 @@ def serve_docker(
         _require_image(client, image)
         own_state(state_dir)
         ports = choose_ports(http_port, grpc_port, metrics_port)
-        gpus = NVIDIA in client.info().get("Runtimes", {})
+        with _engine_errors("did not say what it can run"):
+            gpus = NVIDIA in client.info().get("Runtimes", {})
         options = container_options(repository, state_dir, ports, gpus, rate_slots)
         server = DockerServer(
             _started(client, image, options), ports, log or state_dir / "container.log", state_dir, models
@@ -191,13 +192,15 @@ def serve_docker(
 
 
 @contextmanager
-def _engine_errors(what: str) -> Iterator[None]:
-    """Turn whatever the docker SDK raises into a ServingError: "the engine " and what it did, and its own words."""
+def _engine_errors(what: str, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+    """Turn what the docker SDK raises, `but` one, into a ServingError: "the engine ", what it did, its own words."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException  # what the SDK lets through where the connection fails
 
     try:
         yield
+    except but:
+        raise
     except (DockerException, RequestException) as error:
         words = error.explanation if isinstance(error, APIError) else str(error)
         raise ServingError(f"--runtime docker: the engine {what}: {words}") from None
@@ -229,15 +232,19 @@ def connect() -> DockerClient:
     """
     import docker
     from docker.errors import DockerException
+    from requests.exceptions import RequestException
 
     host = os.environ.get("DOCKER_HOST") or DEFAULT_HOST
     socket = host.removeprefix("unix://")
     if socket != host and not os.path.exists(socket):
-        raise ConfigError(f"--runtime docker: no docker engine here, {socket} does not exist; use --runtime pip")
+        where = "DOCKER_HOST names another (`docker context ls` shows them)"
+        raise ConfigError(
+            f"--runtime docker: no docker engine here, {socket} does not exist; {where}; or use --runtime pip"
+        )
     try:
         client = docker.from_env()
         client.ping()
-    except DockerException as error:
+    except (DockerException, RequestException) as error:
         message = f"no docker engine answers on {host} ({error})"
         raise ConfigError(f"--runtime docker: {message}; use --runtime pip") from None
     return client
@@ -247,7 +254,8 @@ def _require_image(client: DockerClient, image: str) -> None:
     from docker.errors import NotFound
 
     try:
-        client.images.get(image)
+        with _engine_errors(f"did not look for {image}", but=NotFound):
+            client.images.get(image)
     except NotFound:
         how = f"`docker compose build triton` makes it; {IMAGE_VARIABLE} names another; or use --runtime pip"
         raise ConfigError(f"--runtime docker: no image {image} here: {how}") from None

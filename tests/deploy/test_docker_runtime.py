@@ -26,6 +26,12 @@ def test_without_an_engine_the_pip_runtime_is_named(repository, tmp_path, monkey
         pass
 
 
+def test_without_a_socket_the_variable_that_names_another_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    with pytest.raises(ConfigError, match="DOCKER_HOST names another"):
+        docker_runtime.connect()
+
+
 def test_the_state_of_root_is_given_to_the_containers_user(tmp_path):
     docker_runtime.own_state(tmp_path / "state")
     assert os.stat(tmp_path / "state").st_uid == (os.getuid() or docker_runtime.USER_ID)
