@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+MOST_OPEN_FILES = 65536  # a few for every connection; some programs close every file they might have
+
+
+def raise_open_files() -> None:
+    """Let this process, and what it starts, open as many files as it may; every connection to Triton is one.
+
+    Engines from 25 on, and most hosts, start processes with a limit of 1024 that they may raise themselves.
+    """
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, MOST_OPEN_FILES)
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def members(group: int) -> list[int]:

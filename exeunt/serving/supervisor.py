@@ -28,7 +28,7 @@ from exeunt.serving.farewell import Farewell
 from exeunt.serving.health import LEAVING, Health
 from exeunt.serving.launch import EXIT_TIMEOUT_S
 from exeunt.serving.probe import probe
-from exeunt.serving.processes import kill_group, remove_shared_memory
+from exeunt.serving.processes import kill_group, raise_open_files, remove_shared_memory
 from exeunt.serving.watch import Watch
 
 SETTLE_S = 0.3  # between the controllers' last answers and the kill: they are still on their way to the clients
@@ -81,6 +81,7 @@ class Supervisor:
         drains: list[Drain],
         log: Path | None = None,
     ) -> None:
+        raise_open_files()
         with contextlib.ExitStack() as stack:
             try:
                 output = stack.enter_context(log.open("wb")) if log else None
