@@ -33,6 +33,7 @@ COPY deploy/requirements-server.txt constraints.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
 # mode "engine" runs the members by onnxruntime's Python package: onnxruntime, or onnxruntime-gpu for this image's CUDA
 ARG ENGINE_PACKAGE=""
+# the sum tells this image's Python backend from a former one's in a volume (exeunt/serving/checks/python_backend.py);
 # the backends are linked, not copied: one version of exeunt per image. The stand-in for onnxruntime stays out: this
 # image has NVIDIA's native backend. The import at the end fails the build if the image's Python does not fit
 RUN python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requirements-server.txt \
@@ -47,6 +48,8 @@ RUN python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requir
          test -f "/opt/tritonserver/backends/$backend/model.py" || exit 1; \
        done \
     && install -d -o 1000 -g 1000 /models /state \
+    && sha256sum /opt/tritonserver/backends/python/libtriton_python.so >/opt/tritonserver/python-backend.sha256 \
+    && cp /opt/tritonserver/python-backend.sha256 /opt/tritonserver/backends/python/ \
     && chown -R 1000:1000 /opt/tritonserver/backends/python \
     && python3 -c "import exeunt.serving.container, exeunt.serving.probe"
 # triton-server, who owns nothing but the state and the Python backend: Triton 2.51 sets the execute bit of its stub at

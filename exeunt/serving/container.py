@@ -24,6 +24,7 @@ from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting.state_files import STATE_DIR_VARIABLE
 from exeunt.serving import launch
 from exeunt.serving.bags import ServedBag, some_bags
+from exeunt.serving.checks.python_backend import refuse_former_backend
 from exeunt.serving.checks.response_cache import refuse_response_caches
 from exeunt.serving.drain import Drain, hold
 from exeunt.serving.health import health_port
@@ -98,8 +99,9 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         0 after an orderly stop; 70 if the server ended by itself, was never ready, or no longer answered.
 
     Raises:
-        ConfigError: the repository or the state folder cannot be used.
+        ConfigError: the repository, the state folder or the Python backend cannot be used.
     """
+    refuse_former_backend(args.backend_directory)
     read_ahead(args.repository)
     bags = some_bags(args.repository)
     refuse_response_caches(args.repository)
