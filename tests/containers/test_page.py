@@ -84,7 +84,8 @@ class Reader:
         log = self._home / f"{len(self._running)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ["bash", "-c", line],
+                # a shell's background jobs, such as these tests in .ci/run, ignore Ctrl-C; a reader's commands do not
+                ["env", "--default-signal=INT", "bash", "-c", line],
                 cwd=self.folder,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
@@ -114,7 +115,11 @@ class Reader:
             process, _ = self._running.pop(line)
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)
-            process.wait(120)
+            try:
+                process.wait(120)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # else it would keep its ports from all that follow
+                raise
 
     def interrupt_all(self) -> None:
         """Ctrl-C in every terminal."""
