@@ -84,7 +84,7 @@ class Reader:
         log = self._home / f"{len(self._running)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                # a shell's background jobs, such as these tests in .ci/run, ignore Ctrl-C; a reader's commands do not
+                # a shell's background jobs ignore Ctrl-C, and these tests may run in one; a reader's commands do not
                 ["env", "--default-signal=INT", "bash", "-c", line],
                 cwd=self.folder,
                 env=self.env,
