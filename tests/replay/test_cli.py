@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -166,7 +167,7 @@ def test_control_shows_the_state_of_a_server(tmp_path: Path, capsys: pytest.Capt
     shown = capsys.readouterr().out
     assert "running" in shown
     assert "promised loss 1.000%" in shown
-    assert "30 (30%)" in shown
+    assert re.search(r"\b30 +30\.0%", shown)
     assert "lambda 0.5" in shown
 
 

@@ -236,7 +236,7 @@ def test_the_risk_of_one_vote_is_that_of_many(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, (300, 3)).astype(np.int32)
     confidence = rng.random((300, 3)).astype(np.float32)
-    found = calibrate(labels, confidence, np.ones(300), prior(3))
+    found = calibrate(labels, confidence, np.ones((300, 3)), prior(3))
     asked = np.append(rng.random(50), [0.0, 1.0, np.nan]).astype(np.float32)
     of = np.append(rng.integers(-1, 7, 50), [0, 1, 2]).astype(np.int32)
 
