@@ -39,12 +39,10 @@ class PlainTickets:
     Attributes:
         at_a_time: tickets in flight; what comes meanwhile shares the next one.
         most_rows: of a ticket of several requests.
-        longest_us: time that one worker takes for such a ticket, at most.
     """
 
     at_a_time: int
     most_rows: int
-    longest_us: float
 
 
 class Gear(IntEnum):

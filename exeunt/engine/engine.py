@@ -17,7 +17,7 @@ from exeunt.deciding.ticket import Ticket
 from exeunt.engine.packing import Packer
 from exeunt.engine.progress import CompletedExit, Progress, SegmentRun
 from exeunt.engine.sampling import FinishProbability, backlog_bound
-from exeunt.engine.scheduler import WHOLE_US, Scheduler
+from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
 from exeunt.engine.sessions import CPU, Session, sessions_of
 from exeunt.errors import ExeuntError, ServingError
@@ -146,7 +146,7 @@ class Engine:
     def plain_tickets(self) -> PlainTickets | None:
         """See exeunt.hosting.host.Runner: short ones go one to a worker, and share what handling a request costs."""
         rows = self._scheduler.rows_whole
-        return PlainTickets(self.threads, rows, WHOLE_US) if rows > 1 else None
+        return PlainTickets(self.threads, rows) if rows > 1 else None
 
     def close(self) -> None:
         """Let the workers end after their present runs and join them; tickets that are left are forgotten."""

@@ -101,8 +101,8 @@ class ControllerHost:
         for thread in self._threads:
             thread.start()
 
-    def accept(self, request: Request, inputs: Inputs) -> None:
-        """Accept a client request; it waits until the next `pump`, its Release comes later through `reply`.
+    def submit(self, request: Request, inputs: Inputs) -> None:
+        """Accept a client request; its Release comes later through `reply`.
 
         Args:
             request: the request.
@@ -112,19 +112,12 @@ class ControllerHost:
             RequestError: no rows or too many.
             OverloadedError: full, or stopping.
         """
-        most_rows = self.controller.settings.max_waiting_rows
-        if self.controller.waiting_rows + request.rows > most_rows:  # who can begin does not wait
-            self.pump()
         with self.lock:
             self.controller.offer(request, self.now_us())
             self._inputs[request.key] = inputs
         if request.options.deadline_us is not None:
             self._deadline_came.set()
-
-    def submit(self, request: Request, inputs: Inputs) -> None:
-        """Accept a client request and begin it, if its turn has come; see `accept`."""
-        self.accept(request, inputs)
-        self.pump()
+        self._pump()
 
     def arrived(
         self,
@@ -141,14 +134,14 @@ class ControllerHost:
         if retune_due:
             self._retune_due.set()
         if over or releases:  # a ticket has become free
-            self.pump()
+            self._pump()
 
     def failed(self, ticket_id: int, error: ExeuntError, rows: np.ndarray | None = None) -> None:
         """A ticket's run has failed; see Controller.failed."""
         with self.lock:
             releases = self.controller.failed(ticket_id, error, self.now_us(), rows)
         self._send(releases)
-        self.pump()
+        self._pump()
 
     def toss_probability(self, load_q: float) -> float:
         """With which probability answered rows are finished where the load allows `load_q`; see Coins."""
@@ -172,7 +165,7 @@ class ControllerHost:
 
     def work_ended(self) -> None:
         """The runner has ended the work of a ticket: its place is free."""
-        self.pump()
+        self._pump()
 
     def set_finish_probability(self, q: float) -> None:
         """Feedback sampling: rows answered from now on finish with probability q."""
@@ -210,7 +203,7 @@ class ControllerHost:
                 thread.join()
         self._runner.close()
 
-    def pump(self) -> None:
+    def _pump(self) -> None:
         """Hand waiting requests to the runner while tickets are free."""
         while True:
             with self.lock:
@@ -246,7 +239,7 @@ class ControllerHost:
             due_us = self.controller.next_deadline_us()
         self._send(releases)
         if releases:
-            self.pump()
+            self._pump()
         wait_s = _IDLE_TICK_S if due_us is None else (due_us - self.now_us()) / 1e6
         if wait_s > 0:
             self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))

@@ -15,7 +15,6 @@ from exeunt.deciding.request import Request, parse_options, read_parameters
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting import assembly, tensors
 from exeunt.hosting.bag_calls import BagCalls, RefusedTapError, draw_secret
-from exeunt.hosting.direct_replies import DirectReplies
 from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import monotonic_us
 from exeunt.hosting.metrics import COUNTERS, GAUGES
@@ -54,8 +53,6 @@ class TritonPythonModel:
             ensemble = manifest.mode == "ensemble"
             runner = BagRunner(manifest, self._calls, self._guard) if ensemble else _engine(manifest, folder)
             times.done("members")
-            small = runner.plain_tickets
-            self._direct = DirectReplies(small.longest_us / 1e6 if small is not None else 0.0)
             log = pb_utils.Logger.log_info
             learning = assembly.make_learning(manifest, folder, runner, lambda line: log(f"{name}: {line}"))
             self._bag = assembly.HostedBag(
@@ -78,22 +75,10 @@ class TritonPythonModel:
     def execute(self, requests):
         """Taps are answered at once; client requests later, by `_reply`, from whichever thread decides them.
 
-        Answers that come at once are returned (exeunt.hosting.direct_replies). Nothing may be raised here: Triton
-        would end every request of the call, taps of other tickets among them.
+        Nothing may be raised here: Triton would end every request of the call, taps of other tickets among them. No
+        answer is returned here: where the process stops meanwhile, Triton 24.10 makes answers without outputs of them.
         """
-        self._direct.begin(monotonic_us())
-        taken = [self._take(request) for request in requests]
-        waiting = {key: request for key, request in zip(taken, requests, strict=True) if isinstance(key, int)}
-        if not waiting:
-            return taken
-
-        def keep_open(key):
-            self._senders[key] = waiting[key].get_response_sender()
-
-        self._guard.run("start of tickets", self._host.pump)
-        replies = self._direct.collect(keep_open, monotonic_us())
-        self._direct.end(monotonic_us())
-        return [replies.get(key) if isinstance(key, int) else key for key in taken]
+        return [self._take(request) for request in requests]
 
     def finalize(self):
         """Answer what is left, save what was learnt, stop the threads."""
@@ -103,34 +88,32 @@ class TritonPythonModel:
         self._metrics.close()
 
     def _take(self, request):
-        """The reply to a request; its key where that comes later, None where it was sent."""
+        """The reply to a request; None where that is sent."""
         # every model of the server can be called by anybody: a tensor may be anything, in either kind of request
         tensors_in = {tensor.name(): tensor for tensor in request.inputs()}
         if TICKET in tensors_in:
             return self._tap(request)
         key = next(self._keys)
-        self._direct.expect(key)
+        self._senders[key] = request.get_response_sender()
         try:
             self._submit(key, request, tensors_in)
         except ExeuntError as error:
-            return self._refuse(key, request, error, in_stream=STREAM in tensors_in)
+            return self._refuse(key, error, in_stream=STREAM in tensors_in)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
             self._guard.survived("request", error)
-            return self._refuse(key, request, ServingError(f"internal error: {error!r}"))
-        return key
+            return self._refuse(key, ServingError(f"internal error: {error!r}"))
+        return None
 
-    def _refuse(self, key, request, error, in_stream=False):
+    def _refuse(self, key, error, in_stream=False):
         """The error is the reply, unless there is one already; returned where that is safe, else sent and None.
 
         Threads of their own send it: each waits for Triton, and everybody behind would wait, too.
         """
+        if (sender := self._senders.pop(key, None)) is None:
+            return None
         response = _error_response(error, in_stream)
         if self._returns_refusals:
-            self._direct.take(key, response)
-            return key
-        if not self._direct.forget(key):
-            return key
-        sender = request.get_response_sender()
+            return response
         self._refusals.submit(
             self._guard.run,
             "reply",
@@ -162,7 +145,7 @@ class TritonPythonModel:
         inputs = {tensor.name: inputs[tensor.name].copy() for tensor in self._manifest.inputs}
         free = tensors.free_dims(self._manifest, inputs)
         in_parts = isinstance(key, Stream)
-        self._host.accept(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
+        self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
 
     def _tap(self, request):
         """Votes of a call of ours. Whatever else comes is counted, and answered like a tap.
@@ -207,8 +190,7 @@ class TritonPythonModel:
         self._respond(key, _error_response(error, in_stream))
 
     def _respond(self, key, response):
-        if not self._direct.take(key, response):
-            self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 class Metrics:
