@@ -17,7 +17,7 @@ from exeunt_client.errors import RequestError, ServingError
 from exeunt_client.options import RequestOptions
 from exeunt_client.protocol import NOT_HTTP, Address, Signature, encode, requested, translate
 
-Inputs = dict[str, np.ndarray]
+NamedInputs = dict[str, np.ndarray]
 
 
 class BaseClient:
@@ -40,7 +40,7 @@ class BaseClient:
         self._as_json = {"as_json": True} if self._speaks_grpc else {}
         self._protocol: ModuleType = grpc if self._speaks_grpc else http
 
-    def _request(self, inputs: Inputs, signature: Signature, options: RequestOptions) -> dict[str, Any]:
+    def _request(self, inputs: NamedInputs, signature: Signature, options: RequestOptions) -> dict[str, Any]:
         """Arguments of tritonclient's `infer`, from checked inputs by name."""
         timeout = {"client_timeout": self._timeout_s} if self._speaks_grpc else {}
         return timeout | {
@@ -50,7 +50,7 @@ class BaseClient:
             "parameters": options.parameters() or None,
         }
 
-    def _stream_request(self, inputs: Inputs, signature: Signature, options: RequestOptions) -> dict[str, Any]:
+    def _stream_request(self, inputs: NamedInputs, signature: Signature, options: RequestOptions) -> dict[str, Any]:
         """Arguments of tritonclient's streaming calls, from checked inputs by name.
 
         Raises:

@@ -162,7 +162,7 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us:
     )
 
 
-NO_PARAMETERS = ("", "{}", "null")  # what Triton hands over where there are none
+NO_PARAMETERS = ("", "{}")  # what Triton hands over where there are none
 _DAY_US = 86_400_000_000.0
 _NO_OPTIONS = ParsedOptions()
 

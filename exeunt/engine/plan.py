@@ -207,9 +207,8 @@ class Orders:
             self._plans[key] = RunPlan(self._manifest, self._costs, wanted, self._workers)
         return self._plans[key]
 
-    def of(self, ticket: Ticket, alone: bool) -> RunOrder:
-        """The order of a new ticket; `alone`: no other unanswered one is in the engine."""
-        plan = self.plan(ticket.wanted)
+    def of(self, ticket: Ticket, plan: RunPlan, alone: bool) -> RunOrder:
+        """The order of a new ticket, by its plan; `alone`: no other unanswered one is in the engine."""
         if ticket.hurries or self._falls_back:  # any vote may be its best so far
             return plan.every()
         if ticket.never.all():

@@ -53,7 +53,7 @@ class ErrorBudget:
     @property
     def open(self) -> bool:
         """True if somebody may leave: some class has lambda < 1."""
-        return any(account.reserve > 0.0 for account in self.classes)
+        return any(account.may_leave for account in self.classes)
 
     def may_leave(self) -> np.ndarray:
         """Classes with lambda < 1; bool [classes of service]."""

@@ -92,7 +92,7 @@ class TritonPythonModel:
         # every model of the server can be called by anybody: a tensor may be anything, in either kind of request
         tensors_in = {tensor.name(): tensor for tensor in request.inputs()}
         if TICKET in tensors_in:
-            return self._tap(request)
+            return self._tap(tensors_in)
         key = next(self._keys)
         self._senders[key] = request.get_response_sender()
         try:
@@ -109,16 +109,13 @@ class TritonPythonModel:
 
         Threads of their own send it: each waits for Triton, and everybody behind would wait, too.
         """
-        if (sender := self._senders.pop(key, None)) is None:
+        if key not in self._senders:
             return None
         response = _error_response(error, in_stream)
         if self._returns_refusals:
+            del self._senders[key]
             return response
-        self._refusals.submit(
-            self._guard.run,
-            "reply",
-            lambda: sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL),
-        )
+        self._refusals.submit(self._guard.run, "reply", lambda: self._respond(key, response))
         return None
 
     def _submit(self, key, request, tensors_in):
@@ -147,24 +144,22 @@ class TritonPythonModel:
         in_parts = isinstance(key, Stream)
         self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
 
-    def _tap(self, request):
+    def _tap(self, tensors_in):
         """Votes of a call of ours. Whatever else comes is counted, and answered like a tap.
 
         An error here would end the parent's request without freeing it (servers before 26.02).
         """
-        tapped = next(tensor for tensor in request.inputs() if tensor.name() == TICKET)
+        ticket = tensors_in[TICKET]
         try:
-            inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-            ticket = inputs.pop(TICKET)
-            votes = {self._votes[name]: array for name, array in inputs.items() if name in self._votes}
-            call, fresh = self._calls.take(ticket, votes)
+            votes = {self._votes[name]: part.as_numpy() for name, part in tensors_in.items() if name in self._votes}
+            call, fresh = self._calls.take(ticket.as_numpy(), votes)
             if call.ticket_id is not None and fresh:
                 self._host.arrived(call.ticket_id, fresh, call.ticket_rows)
         except RefusedTapError:
             pass  # counted; a line for each would let a stranger fill the disk
         except Exception as error:
             self._guard.survived("tap", error)
-        return pb_utils.InferenceResponse([pb_utils.Tensor(TAPPED, tapped.as_numpy())])
+        return pb_utils.InferenceResponse([pb_utils.Tensor(TAPPED, ticket.as_numpy())])
 
     def _reply(self, release):
         if isinstance(release.key, Stream):
