@@ -28,19 +28,13 @@ def latency_table(summaries: Sequence[Summary]) -> Table:
 
 
 def exits_table(summaries: Sequence[Summary]) -> Table:
-    """One row per model that has exits: share of answers by exit and by reason."""
+    """One column per model that has exits, so that many exits fit: share of answers by exit and by reason."""
+    shown = [summary for summary in summaries if summary.exits]
     exits = sorted({exit_ for summary in summaries for exit_ in summary.exits})
     reasons = sorted({reason for summary in summaries for reason in summary.reasons})
-    rows = [
-        (
-            summary.model,
-            *(percent(summary.exits.get(exit_, 0.0)) for exit_ in exits),
-            *(percent(summary.reasons.get(reason, 0.0)) for reason in reasons),
-        )
-        for summary in summaries
-        if summary.exits
-    ]
-    return table_of(("model", *(f"exit {exit_}" for exit_ in exits), *reasons), rows)
+    rows = [(f"exit {exit_}", *(percent(summary.exits.get(exit_, 0.0)) for summary in shown)) for exit_ in exits]
+    rows += [(reason, *(percent(summary.reasons.get(reason, 0.0)) for summary in shown)) for reason in reasons]
+    return table_of(("", *(summary.model for summary in shown)), rows)
 
 
 def accuracy_table(accuracies: Mapping[str, float]) -> Table:
