@@ -15,6 +15,7 @@ from benchmarks.offline_votes import depth_probabilities
 from benchmarks.serving import load
 from benchmarks.serving.bench_bag import BenchBag, BenchStream, Material, Say
 from benchmarks.serving.export import exported
+from benchmarks.serving.forecast import forecasts
 from benchmarks.serving.machine import machine
 from benchmarks.serving.offline import Offline
 from benchmarks.serving.own_time import own_time
@@ -165,6 +166,7 @@ def _with_server(
         points = stages.get(f"load_{share}", lambda share=share, models=models: asked.points(models, share, {}))
         found["points"] += points
         say(f"load {share:.0%}: " + ", ".join(f"{p['model']} {p['p50_ms']:.0f}/{p['p99_ms']:.0f} ms" for p in points))
+    found["forecasts"] = forecasts(repository, contenders, size.loads, capacity)
     found["memory_mb"] = load.memory_mb(server.pid, models_of(repository, bag, schedules))
     found["promises"] = load.promises(server.metrics_url, contenders)
     found["best_member"] = best

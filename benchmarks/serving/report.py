@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.serving import forecast
 from benchmarks.serving.bench_bag import SCHEDULES
 from benchmarks.serving.load import Point
 
@@ -37,7 +38,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     ]
     lines += ["|---|---|---|---|---|---|---|---|---|---|---|"]
     lines += [_line(point, _base(points, plain, point.load)) for point in points]
-    lines += ["", *_throughput(found, points, plain), "", *_exits_off(found["exits_off"], plain)]
+    lines += ["", *_throughput(found, points, plain), "", *forecast.table(found, points)]
+    lines += [*_exits_off(found["exits_off"], plain)]
     lines += _batches(found["batches"], plain)
     lines += ["", *_promises(found["promises"]), *_cost(found, points)]
     return "\n".join(lines) + "\n"

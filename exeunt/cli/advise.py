@@ -36,22 +36,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a repository or value that is not allowed.
     """
-    from exeunt.costing.advice import advise
-    from exeunt.costing.answers import answer_mix
-    from exeunt.costing.deployments import carried_per_s
-    from exeunt.costing.shares import expected_shares, read_report
-    from exeunt.engine.engine import workers_of
+    from exeunt.costing.advice import advise_bag
     from exeunt.serving.bags import bag_of
 
     bag = bag_of(args.repository, args.bag)
-    max_loss = bag.settings.max_loss if args.max_loss is None else args.max_loss
     if args.rate is not None and not 0 < args.rate < 1e6:
         raise ConfigError(f"--rate {args.rate:g}; allowed: a number above 0 and below 1000000")
-    cores = workers_of(bag.settings)
-    report = read_report(bag.folder)
-    mix = answer_mix(bag.manifest, expected_shares(bag.folder, max_loss), cores)
-    rate = args.rate or 0.3 * carried_per_s(mix.plain(), cores)
-    advice = advise(mix, bag.manifest.mode, cores, rate, report, max_loss)
+    advice = advise_bag(bag, args.rate, args.max_loss)
     if args.json:
         table = dataclasses.asdict(advice)
         for forecast in table["forecasts"]:

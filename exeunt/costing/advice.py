@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from exeunt.costing.answers import AnswerMix
+from exeunt.costing.answers import AnswerMix, answer_mix
 from exeunt.costing.deployments import carried_per_s
+from exeunt.costing.shares import expected_shares, read_report
 from exeunt.costing.waiting import latencies_us
+from exeunt.engine.engine import workers_of
+from exeunt.serving.bags import ServedBag
 
 OWN_US = {"engine": 500.0, "ensemble": 1000.0}  # what asking for exits costs an answer in Python, by mode, roughly
 PAYS = 0.05  # least saving of the mean latency that is worth having exits for
@@ -59,6 +62,24 @@ class Advice:
     carried_per_s: float
     carried_sampled_per_s: float
     hints: tuple[str, ...]
+
+
+def advise_bag(bag: ServedBag, rate_per_s: float | None = None, max_loss: float | None = None) -> Advice:
+    """Say whether exits pay for an exported bag on this host.
+
+    Args:
+        bag: opened.
+        rate_per_s: that is expected; None: 30 % of what the plain ensemble carries.
+        max_loss: the promise; None: the bag's own.
+
+    Raises:
+        ConfigError: no report of the export, or none for so small a loss.
+    """
+    loss = bag.settings.max_loss if max_loss is None else max_loss
+    cores = workers_of(bag.settings)
+    mix = answer_mix(bag.manifest, expected_shares(bag.folder, loss), cores)
+    rate = 0.3 * carried_per_s(mix.plain(), cores) if rate_per_s is None else rate_per_s
+    return advise(mix, bag.manifest.mode, cores, rate, read_report(bag.folder), loss)
 
 
 def advise(

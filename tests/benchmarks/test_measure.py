@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from benchmarks.serving.bench_bag import BenchBag, BenchStream, Material
 from benchmarks.serving.export import bag_file_text
+from benchmarks.serving.forecast import forecasts
 from benchmarks.serving.load import Point
 from benchmarks.serving.measure import Stages, accuracy, best_member
 from benchmarks.serving.report import markdown
+from exeunt.cli.main import main
 from exeunt_export.bagfile.bagfile import BagFile
 from tests.export.tiny import tiny_bag
 
@@ -114,3 +117,20 @@ def test_throughput_is_not_compared_where_the_plain_ensemble_was_never_seen_to_g
     more = found()
     more["points"] += [point("toy_full", 0.8, 300.0), point("toy_auto", 0.8, 10.0)]
     assert "throughput, best schedule" in markdown(more)
+
+
+def test_forecasts_stand_beside_the_measurement_and_those_that_come_close_are_counted() -> None:
+    more = found()
+    more["forecasts"] = {"toy_auto": {"0.3": {"p50_ms": 9.0, "p99_ms": 32.0}}}
+    text = markdown(more)
+    assert "| 30% | toy_auto | 9.0, 8.0 (1.12) | 32.0, 16.0 (2.00) |" in text
+    assert "Within 20%: 1 of 2." in text
+
+
+def test_forecasts_are_those_of_the_command_line_and_end_where_only_queues_are_left(
+    tiny_exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = forecasts(tiny_exported, ["tiny"], (0.3, 0.8, 1.3), 100.0)["tiny"]
+    assert set(made) == {"0.3", "0.8"}
+    assert main(["advise", str(tiny_exported), "--rate", "80", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["forecasts"][0]["p99_ms"] == pytest.approx(made["0.8"]["p99_ms"])
