@@ -9,7 +9,7 @@ SOURCES := exeunt export client python_backends tests benchmarks deploy examples
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/installed  ## four published models as a bag: export, serve on the real Triton, measure
+demo: $(VENV)/demo  ## four published models as a bag: export, serve on the real Triton, measure
 	$(BIN)/exeunt demo
 
 test: $(VENV)/installed  ## the whole test-suite, with the real server
@@ -47,8 +47,12 @@ bench: $(VENV)/installed  ## the serving benchmark on bags of published models a
 clean:  ## remove environment, caches and runs
 	rm -rf $(VENV) build runs .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"exeunt needs Python 3.11 or 3.12, {sys.executable} is {v[0]}.{v[1]}; name one: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+$(VENV)/installed: $(VENV)/demo
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -18,9 +18,9 @@ import numpy as np
 from rich.console import Console
 
 from exeunt.demo.data import drifting_stream
-from exeunt.demo.light import prepare
+from exeunt.demo.prepare import prepare
 from exeunt.manifest_check import MODES
-from exeunt.serving.bags import CONFIG_FILE, bag_of, model_files
+from exeunt.serving.bags import CONFIG_FILE, model_files
 
 SEED = 0
 REPLAY_ROWS = 2000
@@ -44,13 +44,13 @@ def fill(volume: Path, mode: str, console: Console) -> Path:
         return repository
     making = volume / ".making"
     shutil.rmtree(making, ignore_errors=True)  # what an interrupted run left
-    made, parts = prepare(making, mode, SEED, console)
-    manifest = bag_of(made).manifest
-    stream = drifting_stream(parts.test, REPLAY_ROWS, SEED)
+    prepared = prepare(making, SEED, console, (mode,))
+    manifest = prepared.manifest
+    stream = drifting_stream(prepared.parts.test, REPLAY_ROWS, SEED)
     with (making / "replay.npz").open("wb") as file:
         np.savez(file, **{manifest.inputs[0].name: stream.images})
     (making / "replay.npz").replace(volume / "replay.npz")
-    made.replace(repository)
+    prepared.repository.replace(repository)
     shutil.rmtree(making)
     models = len(model_files(repository, CONFIG_FILE))
     console.print(f"{repository}: written, bag {manifest.bag} in mode {mode}, {models} models")

@@ -167,8 +167,8 @@ def write_stream(stream: VoteStream, manifest: Manifest, folder: Path) -> None:
 
 def _export(name: str, repository: Path, weights: Path) -> None:
     from benchmarks import glyph_images as glyphs
+    from benchmarks.small_nets.train import trained_bag
     from exeunt.demo import data
-    from exeunt.demo.train import trained_bag
     from exeunt_export.bagfile.bagfile import Cuts, Serving
     from exeunt_export.torch_modules import export_modules
 
@@ -191,11 +191,12 @@ def _export(name: str, repository: Path, weights: Path) -> None:
 
 
 def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
-    """The demo's architectures with an output per glyph class, each trained on its own bootstrap sample."""
+    """The small nets with an output per glyph class, each trained on its own bootstrap sample."""
     import torch
 
     from benchmarks import glyph_images as glyphs
-    from exeunt.demo import data, members, train
+    from benchmarks.small_nets import architectures, train
+    from exeunt.demo import data
 
     level = np.random.default_rng(1).random(GLYPH_TRAINING_ROWS)
     part = glyphs.glyphs(GLYPH_TRAINING_ROWS, seed=1, difficulty=level)
@@ -211,22 +212,22 @@ def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
         torch.save(module.state_dict(), path)
         return module
 
-    untrained = {name: _for_glyphs(name, number) for number, name in enumerate(members.ARCHITECTURES)}
+    untrained = {name: _for_glyphs(name, number) for number, name in enumerate(architectures.ARCHITECTURES)}
     torch.set_num_threads(1)  # nets this small gain nothing from more; side by side they do
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(untrained, pool.map(trained, untrained, range(len(untrained))), strict=True))
 
 
 def _for_glyphs(name: str, seed: int) -> nn.Module:
-    """One of the demo's architectures, untrained, its last layer replaced."""
+    """One of the small nets, untrained, its last layer replaced."""
     import torch
     from torch import nn
 
     from benchmarks import glyph_images as glyphs
-    from exeunt.demo import members
+    from benchmarks.small_nets import architectures
 
     torch.manual_seed(seed)
-    module = members.ARCHITECTURES[name]()
+    module = architectures.ARCHITECTURES[name]()
     classify = cast(nn.Sequential, list(module.children())[-1])
     classify[-1] = nn.Linear(cast(nn.Linear, classify[-1]).in_features, len(glyphs.CLASSES))
     return module
@@ -234,7 +235,7 @@ def _for_glyphs(name: str, seed: int) -> nn.Module:
 
 def _key(module: nn.Module) -> str:
     """Of what trained weights depend on: a change of architecture or schedule trains anew."""
-    from exeunt.demo import train
+    from benchmarks.small_nets import train
 
     items = (VERSION, GLYPH_TRAINING_ROWS, train.EPOCHS, train.BATCH_ROWS, train.PEAK_RATE, repr(module))
     return hashlib.sha256(repr(items).encode()).hexdigest()[:12]

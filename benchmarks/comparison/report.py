@@ -215,7 +215,7 @@ streams that get harder it cannot have spent early what it needs late. It can be
 estimates risks per class and moves with the stream, and they do neither. Its constants were settled while the digits
 streams were looked at, before there were glyphs streams.
 
-To reproduce: `pip install -e '.[demo]'`, then `python -m benchmarks.comparison`. Bags and streams are
+To reproduce: `pip install -e '.[demo,torch]'`, then `python -m benchmarks.comparison`. Bags and streams are
 kept in `runs/compare`; the costs of the exits are measured at the export, so other machines give other latencies. The
 records there can be replayed one by one with `exeunt replay`.
 

@@ -92,7 +92,7 @@ def _file_types(args: argparse.Namespace, modes: tuple[str, ...], console: Conso
 def _digits(args: argparse.Namespace, modes: tuple[str, ...], console: Console) -> dict[str, Any]:
     from exeunt.demo.run import DemoPlan, run_demo
 
-    plan = DemoPlan(args.output, args.cache, modes, args.seed, args.stream_s, args.rate, args.load)
+    plan = DemoPlan(args.output, modes, args.seed, args.stream_s, args.rate, args.load)
     return run_demo(plan, console).to_mapping()
 
 

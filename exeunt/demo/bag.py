@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exeunt.demo.data import CLASSES, SIZE_PX
-
-if TYPE_CHECKING:
-    from torch import nn
+from exeunt.demo.data import CLASSES
 
 BAG = "digits"
 
@@ -36,22 +32,13 @@ file = "{name}.onnx"
 """
 
 
-def write_material(modules: Mapping[str, nn.Module], samples: np.ndarray, folder: Path) -> None:
-    """Write what bag files name: `MEMBER.onnx`, `samples.npy`, `labels.txt`.
+def write_samples(samples: np.ndarray, folder: Path) -> None:
+    """Write what bag files name beside the members: `samples.npy`, `labels.txt`.
 
     Args:
-        modules: member name -> module, float32 [rows, 1, 32, 32] -> logits [rows, classes].
         samples: float32 [rows, 1, 32, 32], unlabelled.
-        folder: where to; made if need be.
+        folder: where to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for member, module in modules.items():
-        write_onnx(module, folder / f"{member}.onnx")
-    write_samples(samples, folder)
-
-
-def write_samples(samples: np.ndarray, folder: Path) -> None:
-    """Write `samples.npy` and `labels.txt`, as above."""
     np.save(folder / "samples.npy", samples)
     (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 
@@ -77,10 +64,3 @@ def write_bag_file(
         baseline=str(baseline).lower(),
     )
     path.write_text(text, encoding="utf-8")
-
-
-def write_onnx(module: nn.Module, path: Path) -> None:
-    """Export a member with a free batch dimension and the input `image`."""
-    from exeunt_export.torch_modules import save_module
-
-    save_module(module, {"image": np.zeros((2, 1, SIZE_PX, SIZE_PX), dtype=np.float32)}, path)

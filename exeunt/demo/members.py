@@ -1,98 +1,92 @@
-"""The demo's members: three small CNNs of different kinds, [rows, 1, 32, 32] float32 -> logits [rows, 10].
+"""The digits bag's members: three nets with convolutions drawn by chance and trained layers on top.
 
-Different on purpose: members that err differently vote better, and exits have to fit all of them. Each is a chain of
-stages with room for at least three cuts.
+No torch: it would be most of what the demo installs, and of the image that fills an empty volume. Convolutions that
+nobody trains make good features for small images (Jarrett et al., ICCV 2009); scikit-learn trains the perceptron on top
+of them. Members differ in their convolutions, in the images that they were trained on (Breiman's bagging) and in the
+noise on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-import torch
-from torch import nn
+import numpy as np
 
-CLASSES = 10
+from exeunt.demo import data
+from exeunt.demo.data import TRAINED_NOISE, DigitsPart
+from exeunt.demo.members_onnx import Layers, features, write_onnx
 
-
-class Plain(nn.Sequential):
-    """Pairs of 3x3 convolutions between poolings, as in VGG."""
-
-    def __init__(self, widths: tuple[int, ...] = (16, 32, 64)) -> None:
-        layers: list[nn.Module] = []
-        before = 1
-        for width in widths:
-            layers += [_convolution(before, width), _convolution(width, width), nn.MaxPool2d(2)]
-            before = width
-        super().__init__(*layers, _convolution(before, before), _Classify(before))
+EPOCHS = 8
+COPIES = 8  # of each training image, each under noise of its own
+Progress = Callable[[str, int, int], None]  # member, epochs done, epochs in all
 
 
-class Residual(nn.Sequential):
-    """Blocks that add to what passes through, as in ResNet."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a member is made of.
 
-    def __init__(self, widths: tuple[int, ...] = (24, 48, 96), blocks: int = 2) -> None:
-        layers: list[nn.Module] = [_convolution(1, widths[0], stride=2)]
-        before = widths[0]
-        for stage, width in enumerate(widths):
-            for block in range(blocks):
-                layers.append(_ResidualBlock(before, width, stride=2 if stage > 0 and block == 0 else 1))
-                before = width
-        super().__init__(*layers, _Classify(before))
+    Attributes:
+        channels: of the convolutions; each but the first halves the image.
+        kernel: side of the convolutions, odd.
+        units: of the trained layers before the last.
+    """
 
-
-class Mobile(nn.Sequential):
-    """Inverted bottlenecks with depthwise 5x5 convolutions, as in MobileNetV2."""
-
-    def __init__(self, widths: tuple[int, ...] = (16, 24, 40), blocks: int = 2, expansion: int = 4) -> None:
-        layers: list[nn.Module] = [_convolution(1, widths[0], stride=2)]
-        before = widths[0]
-        for stage, width in enumerate(widths):
-            for block in range(blocks):
-                stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(_Bottleneck(before, width, before * expansion, stride))
-                before = width
-        super().__init__(*layers, _convolution(before, 2 * before, kernel=1), _Classify(2 * before))
+    channels: tuple[int, ...]
+    kernel: int
+    units: tuple[int, ...]
 
 
-class _ResidualBlock(nn.Module):
-    def __init__(self, before: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(_convolution(before, width, stride=stride), _linear_convolution(width, width))
-        same = before == width and stride == 1
-        self.shortcut = nn.Identity() if same else _linear_convolution(before, width, kernel=1, stride=stride)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.body(images) + self.shortcut(images))
+PLANS = {
+    "fine": Plan((32, 64, 96), 3, (160, 80)),
+    "coarse": Plan((24, 48, 64), 5, (160, 80)),
+    "broad": Plan((48, 96, 64), 3, (128, 64)),
+}
 
 
-class _Bottleneck(nn.Module):
-    def __init__(self, before: int, width: int, inside: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _convolution(before, inside, kernel=1),
-            _convolution(inside, inside, kernel=5, stride=stride, groups=inside),
-            _linear_convolution(inside, width, kernel=1),
-        )
-        self.adds = before == width and stride == 1
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self.body(images)
-        return images + made if self.adds else made
+def train_all(
+    part: DigitsPart, seed: int, folder: Path, progress: Progress = lambda *step: None, epochs: int = EPOCHS
+) -> None:
+    """Train every member on `part` and write it, `MEMBER.onnx`, into a folder."""
+    for number, (name, plan) in enumerate(PLANS.items()):
+        kernels = drawn(plan, np.random.default_rng(seed + number))
+        layers = _trained(part, kernels, plan.units, seed + number, epochs, partial(progress, name))
+        write_onnx(kernels, layers, folder / f"{name}.onnx")
 
 
-class _Classify(nn.Sequential):
-    """Global average pooling and one linear layer to logits."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
-
-
-def _linear_convolution(before: int, after: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(after))
+def drawn(plan: Plan, rng: np.random.Generator) -> list[np.ndarray]:
+    """Convolutions by chance that keep the spread of their input; float32 [channels, channels before, side, side]."""
+    before, kernels = 1, []
+    for channels in plan.channels:
+        shape = (channels, before, plan.kernel, plan.kernel)
+        kernels.append((rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32))
+        before = channels
+    return kernels
 
 
-def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(*_linear_convolution(before, after, kernel, stride, groups), nn.ReLU())
+def _trained(
+    part: DigitsPart,
+    kernels: Sequence[np.ndarray],
+    units: tuple[int, ...],
+    seed: int,
+    epochs: int,
+    progress: Callable[[int, int], None],
+) -> Layers:
+    """The layers on top of the convolutions; `progress` is called after each epoch."""
+    from sklearn.neural_network import MLPClassifier
 
-
-ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {"plain": Plain, "residual": Residual, "mobile": Mobile}
+    rng = np.random.default_rng(seed)
+    own = data.bootstrap(part, seed)
+    net = MLPClassifier(units, alpha=1e-3, batch_size=64, random_state=seed)
+    for epoch in range(epochs):
+        rows = rng.permutation(np.repeat(np.arange(len(own)), COPIES))
+        images = data.with_noise(own.images[rows], rng.uniform(0.0, TRAINED_NOISE, len(rows)), rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of each epoch scikit-learn says that it is not the last
+            net.partial_fit(features(kernels, images), own.labels[rows], classes=np.arange(len(data.CLASSES)))
+        progress(epoch + 1, epochs)
+    pairs = zip(net.coefs_, net.intercepts_, strict=True)
+    return [(weights.astype(np.float32), biases.astype(np.float32)) for weights, biases in pairs]

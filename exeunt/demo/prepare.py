@@ -1,26 +1,23 @@
-"""From digits to a model repository: train the members, or take them from the cache, and export the bag."""
+"""From digits to a model repository: train the members and export the bag."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
 from exeunt.demo import data
-from exeunt.demo.bag import BAG, write_bag_file, write_material
+from exeunt.demo.bag import BAG, write_bag_file, write_samples
 from exeunt.demo.data import Digits
+from exeunt.demo.members import PLANS, train_all
 from exeunt.manifest import Manifest
 from exeunt.measuring.progress import bars, shown
 from exeunt.serving.bags import bag_of
 from exeunt_export.writing.readme import PAGE_FILE
-
-if TYPE_CHECKING:
-    from torch import nn
 
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
 GPU_DEVICE = Path("/dev/nvidiactl")  # there wherever NVIDIA's driver is
@@ -44,13 +41,13 @@ class Prepared:
         repository: Triton model repository.
         manifests: of the bags in it; the first one has the baseline.
         parts: the data they were made from; the test part was never seen.
-        modules: the trained members.
+        members: name -> ONNX file.
     """
 
     repository: Path
     manifests: tuple[Manifest, ...]
     parts: Digits
-    modules: dict[str, nn.Module]
+    members: dict[str, Path]
 
     @property
     def manifest(self) -> Manifest:
@@ -58,12 +55,11 @@ class Prepared:
         return self.manifests[0]
 
 
-def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Sequence[str]) -> Prepared:
+def prepare(folder: Path, seed: int, console: Console, modes: Sequence[str]) -> Prepared:
     """Train and export.
 
     Args:
         folder: gets `bag/` and `model_repository/`; what an earlier run left there is replaced.
-        cache: folder of trained weights.
         seed: of everything.
         console: for progress bars.
         modes: some of `modes_here`; a bag is exported in each, the first with the baseline.
@@ -71,24 +67,24 @@ def prepare(folder: Path, cache: Path, seed: int, console: Console, modes: Seque
     Raises:
         ConfigError: the export refused.
     """
-    from exeunt.demo.train import trained_bag
-
     parts = data.digits(seed)
     parts_text = f"{len(parts.train)} images to train, {len(parts.calibration)} to calibrate, {len(parts.test)} to test"
     console.print(f"digits: {parts_text}")
+    bag = folder / "bag"
+    bag.mkdir(parents=True, exist_ok=True)
     with bars(console) as progress:
-        modules = trained_bag(parts.train, cache, seed, shown(progress, "train "))
-    with console.status("write the members as ONNX"):
-        write_material(modules, data.samples(parts.calibration, SAMPLE_COPIES, seed), folder / "bag")
+        train_all(parts.train, seed, bag, shown(progress, "train "))
+    write_samples(data.samples(parts.calibration, SAMPLE_COPIES, seed), bag)
     repository = folder / "model_repository"
     names = bag_names(modes)
-    exported = {name: export_mode(modules, folder, name, mode, console) for mode, name in names.items()}
+    exported = {name: _export(folder, name, mode, console) for mode, name in names.items()}
     shutil.rmtree(repository, ignore_errors=True)
     for name, folder_ in exported.items():
         (folder_ / PAGE_FILE).rename(folder_ / f"{name}_{PAGE_FILE}")  # one for each bag
         shutil.copytree(folder_, repository, dirs_exist_ok=True)
         shutil.rmtree(folder_)
-    return Prepared(repository, tuple(bag_of(repository, name).manifest for name in exported), parts, modules)
+    members = {name: bag / f"{name}.onnx" for name in PLANS}
+    return Prepared(repository, tuple(bag_of(repository, name).manifest for name in exported), parts, members)
 
 
 def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
@@ -98,13 +94,13 @@ def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
     np.save(folder / "truth.npy", stream.labels)
 
 
-def export_mode(members: Iterable[str], folder: Path, name: str, mode: str, console: Console) -> Path:
+def _export(folder: Path, name: str, mode: str, console: Console) -> Path:
     """One bag in a repository of its own."""
     from exeunt_export.export_bag import export_bag
 
     baseline = name == BAG
     bag_file = folder / "bag" / ("BAG.toml" if baseline else f"BAG_{mode}.toml")
-    write_bag_file(members, bag_file, name, mode, baseline)
+    write_bag_file(PLANS, bag_file, name, mode, baseline)
     repository = folder / f"model_repository_{mode}"
     with bars(console) as progress:
         export_bag(bag_file, repository, force=True, progress=shown(progress, f"{mode}: "))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from torch import nn
 
 from exeunt.contract import full_model
 from exeunt.demo.accounting import account, wall_ms
@@ -17,7 +16,6 @@ from exeunt.demo.data import ImageStream, drifting_stream
 from exeunt.demo.output import claim
 from exeunt.demo.prepare import Prepared, prepare, write_test
 from exeunt.demo.report import Measured, draw, print_report, save
-from exeunt.demo.train import probabilities
 from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.load import Traffic, run_load
 from exeunt.measuring.progress import bars
@@ -38,7 +36,6 @@ class DemoPlan:
 
     Attributes:
         folder: gets everything the demo makes: bag, repository, report.json, picture.png, server.log.
-        cache: folder of trained weights.
         modes: how the members run; the first is the plain ensemble's companion.
         seed: of data, training and arrivals.
         stream_s: seconds of Poisson stream that each model gets.
@@ -47,7 +44,6 @@ class DemoPlan:
     """
 
     folder: Path
-    cache: Path
     modes: tuple[str, ...]
     seed: int = 0
     stream_s: float = 20.0
@@ -64,7 +60,7 @@ def run_demo(plan: DemoPlan, console: Console) -> Measured:
     """
     began_s = time.monotonic()
     claim(plan.folder)
-    prepared = prepare(plan.folder, plan.cache, plan.seed, console, plan.modes)
+    prepared = prepare(plan.folder, plan.seed, console, plan.modes)
     write_test(prepared, plan.folder)
     prepared_s = time.monotonic() - began_s
     console.print(
@@ -104,7 +100,7 @@ def _measure(plan: DemoPlan, prepared: Prepared, url: str, console: Console) -> 
         manifests=prepared.manifests,
         rate_per_s=rate_per_s,
         summaries=[summarise(run, model, full=full, truth=stream.labels) for model in models],
-        accuracies=_accuracies(prepared.modules, stream),
+        accuracies=_accuracies(prepared.members, stream),
         lines=[line for manifest in prepared.manifests for line in account(manifest, times)],
         wall_ms={model: wall_ms(times, model) for model in models},
         cpu_share=run.cpu_share,
@@ -126,9 +122,18 @@ def _fitting_rate(url: str, model: str, images: np.ndarray, load: float) -> floa
     return float(np.clip(load / np.median(latencies_s), slowest, fastest))
 
 
-def _accuracies(modules: Mapping[str, nn.Module], stream: ImageStream) -> dict[str, float]:
+def _accuracies(members: Mapping[str, Path], stream: ImageStream) -> dict[str, float]:
     """Share of true labels on the stream: each member alone, and their vote, computed here without a server."""
-    votes = {name: probabilities(module, stream.images) for name, module in modules.items()}
+    votes = {name: _probabilities(file, stream.images) for name, file in members.items()}
     ensemble: np.ndarray = np.sum(list(votes.values()), axis=0)
     contenders = {**votes, "all together": ensemble}
     return {name: float((vote.argmax(axis=1) == stream.labels).mean()) for name, vote in contenders.items()}
+
+
+def _probabilities(file: Path, images: np.ndarray) -> np.ndarray:
+    """Of a member; float32 [rows, classes] from float32 [rows, 1, 32, 32]."""
+    import onnxruntime
+
+    (logits,) = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"image": images})
+    exps: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exps / exps.sum(axis=1, keepdims=True)

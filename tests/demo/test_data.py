@@ -55,3 +55,10 @@ def test_samples_hold_each_image_equally_often() -> None:
     images = np.broadcast_to(np.arange(5, dtype=np.float32)[:, None, None, None], (5, 1, 32, 32))
     means = data.samples(data.DigitsPart(images, np.arange(5)), copies=3, seed=0).mean(axis=(1, 2, 3))
     assert sorted(means.round().astype(int).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+
+
+def test_a_bootstrap_sample_leaves_about_a_third_out() -> None:
+    part = data.DigitsPart(np.zeros((1000, 1, 1, 1), dtype=np.float32), np.arange(1000))
+    drawn = data.bootstrap(part, seed=0).labels
+    assert len(drawn) == 1000
+    assert len(set(drawn.tolist())) == pytest.approx(632, abs=30)

@@ -1,4 +1,4 @@
-"""Train the demo's bag: one bootstrap sample per member (Breiman's bagging), noise and shifts as augmentation."""
+"""Train a bag of small CNNs: one bootstrap sample per member (Breiman's bagging), noise and shifts as augmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from exeunt.demo import data, members
+from benchmarks.small_nets import architectures
+from exeunt.demo import data
 from exeunt.demo.data import TRAINED_NOISE, DigitsPart
 
 EPOCHS = 20
@@ -57,7 +58,7 @@ def trained_bag(
         return module
 
     modules = {}
-    for number, (name, architecture) in enumerate(members.ARCHITECTURES.items()):
+    for number, (name, architecture) in enumerate(architectures.ARCHITECTURES.items()):
         torch.manual_seed(seed + number)
         modules[name] = architecture()
     with _single_threaded(), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -128,6 +129,6 @@ def _augmented(images: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
 
 
 def _key(part: DigitsPart, seed: int) -> str:
-    parts = [seed, EPOCHS, BATCH_ROWS, PEAK_RATE, inspect.getsource(members), inspect.getsource(data.with_noise)]
+    parts = [seed, EPOCHS, BATCH_ROWS, PEAK_RATE, inspect.getsource(architectures), inspect.getsource(data.with_noise)]
     parts += [inspect.getsource(train), inspect.getsource(_augmented), part.images.shape, part.labels.tolist()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The light digits bag's members as ONNX: convolutions, each with ReLU, then linear layers."""
+"""The digits bag's members as ONNX: convolutions, each with ReLU, then linear layers."""
 
 from __future__ import annotations
 

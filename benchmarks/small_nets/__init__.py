@@ -1,0 +1,1 @@
+"""Bags of small CNNs that torch trains in seconds, for benchmarks."""
