@@ -23,7 +23,7 @@ from exeunt import cli
 
 ORDER = (
     *("demo", "init", "export", "inspect", "check", "advise", "serve", "infer", "bench", "perf", "profile"),
-    *("cost", "replay", "control", "watch", "dashboard"),
+    *("cost", "replay", "gateway", "control", "watch", "dashboard"),
 )
 INTERNAL_ERROR = 70  # sysexits.h: EX_SOFTWARE
 IO_ERROR = 74  # EX_IOERR

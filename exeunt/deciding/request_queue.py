@@ -44,6 +44,10 @@ class ServiceRate:
         self._busy_us = kept * self._busy_us + busy_us
         self._since_us = now_us if more else None
 
+    def nobody_waits(self) -> None:
+        """Those who waited have left without having been begun."""
+        self._since_us = None
+
     def wait_us(self, rows: int, now_us: int) -> float:
         """Time until so many rows will have been begun; 0 before anything is known."""
         stalled_us = 0 if self._since_us is None else max(0, now_us - self._since_us)
@@ -200,7 +204,7 @@ class RequestQueue:
             return []
         late = [r for r in self.requests() if r.deadline_us is not None and r.deadline_us <= now_us]
         for request in late:
-            self._remove(request)
+            self.withdraw(request)
         return late
 
     def given_up(self, now_us: int) -> list[Request]:
@@ -208,17 +212,20 @@ class RequestQueue:
         late: list[Request] = []
         for requests in self._classes:
             while requests and now_us - requests[0].arrived_us > GIVE_UP * self._max_wait_us:
-                late.append(requests.popleft())
-                self._count(late[-1], -1)
+                late.append(requests[0])
+                self.withdraw(requests[0])
         return late
 
-    def _remove(self, request: Request) -> None:
+    def withdraw(self, request: Request) -> None:
+        """Remove a request that waits."""
         self._classes[request.options.service_class].remove(request)
         self._count(request, -1)
+        if not self.waiting_rows:
+            self._rate.nobody_waits()
 
     def clear(self) -> list[Request]:
         """Remove and return everybody."""
         everybody = list(self.requests())
         for request in everybody:
-            self._remove(request)
+            self.withdraw(request)
         return everybody
