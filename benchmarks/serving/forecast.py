@@ -44,18 +44,22 @@ def table(found: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
     if "forecasts" not in found:
         return []
     lines = ["## What `exeunt advise` says of it", "", "Forecasts from the export's own times and shares, made without "
-             "serving; in brackets forecast by measurement.", ""]  # fmt: skip
-    lines += ["| load | contender | p50 ms: forecast, measured | p99 ms: forecast, measured |", "|---|---|---|---|"]
-    ratios = []
+             "serving, with their intervals; the last number is forecast by measurement.", ""]  # fmt: skip
+    lines += ["| load | contender | p50 ms: forecast, measured, ratio | p99 ms: forecast, measured, ratio |"]
+    lines += ["|---|---|---|---|"]
+    ratios, held = [], 0
     for point in points:
         forecast = found["forecasts"].get(point.model, {}).get(f"{point.load:g}")
         if forecast is None:
             continue
         cells = []
         for name in ("p50_ms", "p99_ms"):
-            said, seen = forecast[name], getattr(point, name)
+            said, (low, high) = forecast[name], forecast[name.replace("_ms", "_range_ms")]
+            seen = getattr(point, name)
             ratios.append(said / seen)
-            cells.append(f"{said:.1f}, {seen:.1f} ({said / seen:.2f})")
+            held += low <= seen <= high
+            cells.append(f"{said:.1f} ({low:.0f} to {high:.0f}), {seen:.1f}, {said / seen:.2f}")
         lines.append(f"| {point.load:.0%} | {point.model} | {cells[0]} | {cells[1]} |")
     close = sum(1 - WITHIN <= ratio <= 1 + WITHIN for ratio in ratios)
-    return [*lines, "", f"Within {WITHIN:.0%}: {close} of {len(ratios)}.", ""]
+    counts = f"Within {WITHIN:.0%}: {close} of {len(ratios)}; within the stated interval: {held}."
+    return [*lines, "", counts, ""]

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         table = dataclasses.asdict(advice)
         for forecast in table["forecasts"]:
-            forecast |= {key: None for key, value in forecast.items() if math.isinf(value)}
+            forecast |= {key: None for key in ("plain_p50_ms", "plain_p99_ms") if math.isinf(forecast[key])}
         print(json.dumps(table, indent=1))
     else:
         _show(advice, bag.manifest.bag)
@@ -69,8 +69,8 @@ def _show(advice: Advice, bag: str) -> None:
     console.print(f"{bag} at {first.rate_per_s:.1f} requests per second: {verdict}.", markup=False, soft_wrap=True)
     rows = []
     for forecast in advice.forecasts:
-        values = (forecast.p50_ms, forecast.p99_ms, forecast.plain_p50_ms, forecast.plain_p99_ms)
-        cells = ("overloaded" if math.isinf(ms) else f"{ms:.1f} ms" for ms in values)
+        cells = [_cell(forecast.p50_ms, forecast.p50_range_ms), _cell(forecast.p99_ms, forecast.p99_range_ms)]
+        cells += [_cell(forecast.plain_p50_ms), _cell(forecast.plain_p99_ms)]
         rows.append((f"{forecast.rate_per_s:.1f}", *cells, f"{forecast.saving:.0%}"))
     console.print(table_of(("requests/s", "p50", "p99", "plain p50", "plain p99", "mean saved"), rows))
     console.print(
@@ -81,3 +81,9 @@ def _show(advice: Advice, bag: str) -> None:
     )
     for hint in advice.hints:
         console.print(f"- {hint}", markup=False, soft_wrap=True)
+
+
+def _cell(ms: float, ends: tuple[float, float] | None = None) -> str:
+    if math.isinf(ms):
+        return "overloaded"
+    return f"{ms:.1f} ms" + (f" ({ends[0]:.0f} to {ends[1]:.0f})" if ends else "")

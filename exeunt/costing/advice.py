@@ -18,6 +18,8 @@ from exeunt.serving.bags import ServedBag
 OWN_US = {"engine": 500.0, "ensemble": 1000.0}  # what asking for exits costs an answer in Python, by mode, roughly
 PAYS = 0.05  # least saving of the mean latency that is worth having exits for
 REQUESTS = 20_000  # simulated
+RANGE_STREAMS, RANGE_REQUESTS = 20, 4000  # likewise, for the interval of a forecast
+SIMULATED_WITHIN = 0.15  # of what was measured where the shares were known: tests/costing/test_measured_run.py
 FEW_ROWS = 1000  # calibration rows below which shares and losses are guesses
 SEEN_ERRORS = 10  # rows that must have left wrongly for a loss to be known within a third
 
@@ -30,6 +32,8 @@ class Forecast:
         rate_per_s: requests per second.
         p50_ms: median latency with exits.
         p99_ms: 99th percentile.
+        p50_range_ms: nine in ten times within, for the shares that leave were seen on few rows and a simulation errs.
+        p99_range_ms: likewise.
         plain_p50_ms: of the plain ensemble.
         plain_p99_ms: likewise; infinity beyond what it carries.
         saving: of the mean latency, 0..1; negative where exits are slower.
@@ -38,6 +42,8 @@ class Forecast:
     rate_per_s: float
     p50_ms: float
     p99_ms: float
+    p50_range_ms: tuple[float, float]
+    p99_range_ms: tuple[float, float]
     plain_p50_ms: float
     plain_p99_ms: float
     saving: float
@@ -98,7 +104,8 @@ def advise(
     room = carried_per_s(mix.plain(), cores)
     sampled = replace(mix, feedback=0.1)
     rates = dict.fromkeys([rate_per_s, 0.3 * room, 0.8 * room])
-    forecasts = tuple(_forecast(mix, mode, cores, rate) for rate in rates)
+    rows = max((point["rows"] for point in report["expected"]), default=0)
+    forecasts = tuple(_forecast(mix, mode, cores, rate, rows) for rate in rates)
     return Advice(
         pays=forecasts[0].saving >= PAYS,
         forecasts=forecasts,
@@ -109,7 +116,7 @@ def advise(
     )
 
 
-def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float) -> Forecast:
+def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> Forecast:
     rng = np.random.default_rng(0)
     arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, REQUESTS))
     own = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1)) + OWN_US[mode]
@@ -118,7 +125,21 @@ def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float) -> Forec
     p50, p99 = np.quantile(own, [0.5, 0.99]) / 1000.0
     plain_p50, plain_p99 = (np.inf, np.inf) if beyond else np.quantile(plain, [0.5, 0.99]) / 1000.0
     saving = 1.0 - float(own.mean() / plain.mean())
-    return Forecast(rate_per_s, float(p50), float(p99), float(plain_p50), float(plain_p99), saving)
+    ranges = _ranges_ms(mix, mode, cores, rate_per_s, rows)
+    return Forecast(rate_per_s, float(p50), float(p99), *ranges, float(plain_p50), float(plain_p99), saving)
+
+
+def _ranges_ms(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> list[tuple[float, float]]:
+    """Intervals of p50 and p99: the shares are drawn again as so many calibration rows might have had them."""
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(RANGE_STREAMS):
+        drawn = replace(mix, shares=rng.multinomial(rows, mix.shares) / rows) if rows else mix
+        arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, RANGE_REQUESTS))
+        found.append(np.quantile(latencies_us(drawn, arrivals_us, cores, rng) + OWN_US[mode], [0.5, 0.99]) / 1000.0)
+    low, high = np.quantile(found, [0.05, 0.95], axis=0)
+    ends = zip(low * (1.0 - SIMULATED_WITHIN), high * (1.0 + SIMULATED_WITHIN), strict=True)
+    return [(float(first), float(last)) for first, last in ends]
 
 
 def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], max_loss: float) -> list[str]:

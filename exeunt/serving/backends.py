@@ -78,6 +78,7 @@ def environment(wheel: Wheel) -> dict[str, str]:
     }
     for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         table.setdefault(pool, "1")  # numpy in a dozen stubs must not start a dozen thread pools
+    table.setdefault("MALLOC_ARENA_MAX", "2")  # one for every thread would keep what each has ever held: memory creeps
     for binary in (wheel.binary, wheel.stub):
         missing = missing_libraries(binary, table)
         if missing:

@@ -121,10 +121,11 @@ def test_throughput_is_not_compared_where_the_plain_ensemble_was_never_seen_to_g
 
 def test_forecasts_stand_beside_the_measurement_and_those_that_come_close_are_counted() -> None:
     more = found()
-    more["forecasts"] = {"toy_auto": {"0.3": {"p50_ms": 9.0, "p99_ms": 32.0}}}
+    said = {"p50_ms": 9.0, "p50_range_ms": (7, 11), "p99_ms": 32.0, "p99_range_ms": (20, 40)}
+    more["forecasts"] = {"toy_auto": {"0.3": said}}
     text = markdown(more)
-    assert "| 30% | toy_auto | 9.0, 8.0 (1.12) | 32.0, 16.0 (2.00) |" in text
-    assert "Within 20%: 1 of 2." in text
+    assert "| 30% | toy_auto | 9.0 (7 to 11), 8.0, 1.12 | 32.0 (20 to 40), 16.0, 2.00 |" in text
+    assert "Within 20%: 1 of 2; within the stated interval: 1." in text
 
 
 def test_forecasts_are_those_of_the_command_line_and_end_where_only_queues_are_left(

@@ -38,6 +38,18 @@ def test_exits_that_save_time_are_advised_without_a_word_more() -> None:
     assert advice.pays and advice.forecasts[0].saving > 0.2 and not advice.hints
 
 
+def test_a_forecast_has_an_interval_that_narrows_with_the_rows_it_was_made_from() -> None:
+    few, many = (
+        advise(MIX, "engine", 2, 10.0, REPORT | {"expected": [POINT | {"rows": rows}]}, 0.01).forecasts[0]
+        for rows in (20, 20_000)
+    )
+    for forecast in (few, many):
+        assert forecast.p50_range_ms[0] < forecast.p50_ms < forecast.p50_range_ms[1]
+        assert forecast.p99_range_ms[0] < forecast.p99_ms < forecast.p99_range_ms[1]
+    widths = [forecast.p50_range_ms[1] - forecast.p50_range_ms[0] for forecast in (few, many)]
+    assert widths[0] > widths[1]
+
+
 def test_small_bags_are_told_not_to() -> None:
     advice = advise(small(MIX), "engine", 2, 10.0, REPORT, 0.01)
     assert not advice.pays and advice.forecasts[0].saving < 0

@@ -19,11 +19,13 @@ from exeunt.manifest import Manifest
 from exeunt.replay.hindsight import answer_fixed, best_fixed
 from exeunt.replay.stream import VoteStream, stream_of
 from exeunt_export import voting
+from exeunt_export.report.intervals import mean_range, share_range
 
 LOSSES = (0.005, 0.01, 0.02)
 _MOST_ROWS = (1000, 300)  # rows that thresholds are searched on: of bags of up to 5 exits, of others; seconds at most
 _FEW_EXITS = 5
 _MOST_NAMES = 6  # in one warning
+_TOO_WIDE = 2.0  # a loss's interval, in times of the loss aimed at, from which it says little
 
 Known = Mapping[tuple[str, int], np.ndarray]  # (member, depth) -> probabilities on every sample
 
@@ -37,20 +39,32 @@ class Expected:
         latency_us: mean over the calibration rows.
         loss: on them.
         unseen_latency_us: mean over the report rows.
+        unseen_latency_range_us: 95 % interval of it for rows like these.
         unseen_loss: on them.
+        unseen_loss_range: 95 % interval of it for rows like these.
         active: exits that are worth offering.
         leaves: share of the calibration rows that each exit answers.
         rows: calibration rows that were looked at.
+        unseen_rows: report rows likewise.
     """
 
     max_loss: float
     latency_us: float
     loss: float
     unseen_latency_us: float
+    unseen_latency_range_us: tuple[float, float]
     unseen_loss: float
+    unseen_loss_range: tuple[float, float]
     active: tuple[bool, ...]
     leaves: tuple[float, ...]
     rows: int
+    unseen_rows: int
+
+    @property
+    def says_little(self) -> bool:
+        """Whether the report rows are too few to tell whether the loss aimed at is kept."""
+        low, high = self.unseen_loss_range
+        return high - low > _TOO_WIDE * self.max_loss
 
 
 def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np.ndarray) -> tuple[Expected, ...]:
@@ -83,10 +97,13 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
                 latency_us=float(runs[0].latency_us.mean()),
                 loss=float(lost[0].mean()),
                 unseen_latency_us=float(runs[1].latency_us.mean()),
+                unseen_latency_range_us=mean_range(runs[1].latency_us),
                 unseen_loss=float(lost[1].mean()),
+                unseen_loss_range=share_range(int(lost[1].sum()), len(unseen)),
                 active=tuple(fixed.active.tolist()),
                 leaves=tuple((np.bincount(runs[0].exit, minlength=len(manifest.exits)) / len(seen)).tolist()),
                 rows=len(seen),
+                unseen_rows=len(unseen),
             )
         )
     return tuple(found)
@@ -109,7 +126,21 @@ def warn(manifest: Manifest, known: Known, rows: np.ndarray, expected: Sequence[
         rows: numbers of the rows that no ramp was trained on.
         expected: from `expect`.
     """
-    return (*_idle_ramps(manifest, expected), *_idle_members(manifest, known, rows))
+    return (*_few_rows(expected), *_idle_ramps(manifest, expected), *_idle_members(manifest, known, rows))
+
+
+def _few_rows(expected: Sequence[Expected]) -> list[str]:
+    """Losses that the report rows are too few for, in one warning."""
+    vague = [point for point in expected if point.says_little]
+    if not vague:
+        return []
+    losses = ", ".join(f"{point.max_loss:.1%}" for point in vague)
+    low, high = vague[-1].unseen_loss_range
+    return [
+        f"what fixed thresholds lose on other rows is a guess at a loss of {losses}: {vague[0].unseen_rows} rows are "
+        f"few (at {vague[-1].max_loss:.1%} it may be {low:.1%} to {high:.1%}); more samples would tell. The promise "
+        "does not depend on it"
+    ]
 
 
 def _idle_ramps(manifest: Manifest, expected: Sequence[Expected]) -> list[str]:

@@ -154,8 +154,15 @@ class ExportReport:
         for expected in self.expected:
             lines.append(
                 f"at {expected.max_loss:.1%} loss: {expected.latency_us / full_us:.0%} of the full ensemble's time on "
-                f"{expected.rows} calibration rows; {expected.unseen_latency_us / full_us:.0%} and "
-                f"{expected.unseen_loss:.1%} loss on {self.parts['report']} others"
+                f"{expected.rows} calibration rows; {expected.unseen_latency_us / full_us:.0%} "
+                f"({_range(expected.unseen_latency_range_us, full_us)}) and {expected.unseen_loss:.1%} loss "
+                f"({_range(expected.unseen_loss_range, digits=1)}) on {expected.unseen_rows} others"
             )
         lines += [*self.members.lines(), *map(str, self.quantised)]
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
+
+
+def _range(ends: tuple[float, float], unit: float = 1.0, digits: int = 0) -> str:
+    """An interval as shares of `unit`, in percent."""
+    low, high = (100 * end / unit for end in ends)
+    return f"{low:.{digits}f} to {high:.{digits}f} %"

@@ -52,6 +52,14 @@ def test_ramps_that_agree_let_everybody_leave_at_the_first_exit() -> None:
         assert line.leaves == (1.0, 0.0, 0.0)
 
 
+def test_too_few_rows_for_a_loss_are_said_and_enough_are_not() -> None:
+    votes_ = known({1: 0.1, 2: 0.05})
+    (line,) = [text for text in warn(BAG, votes_, SEEN, expect(BAG, votes_, SEEN, UNSEEN)) if "is a guess" in text]
+    assert "at a loss of 0.5%, 1.0%, 2.0%: 100 rows are few" in line
+    many = [dataclasses.replace(point, unseen_loss_range=(0.0, 0.009)) for point in expect(BAG, votes_, SEEN, UNSEEN)]
+    assert not any("is a guess" in text for text in warn(BAG, votes_, SEEN, many))
+
+
 def test_ramps_that_know_nothing_are_not_offered() -> None:
     bag = manifest(depths=((1, 1), (2, 2), (3, 3)), weights=(1.0, 1.0))
     for line in expect(bag, known({1: 1.0, 2: 1.0}, bag), SEEN, UNSEEN):
