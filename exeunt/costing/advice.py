@@ -23,6 +23,8 @@ SIMULATED_WITHIN = 0.15  # of what was measured where the shares were known: tes
 FEW_ROWS = 1000  # calibration rows below which shares and losses are guesses
 SEEN_ERRORS = 10  # rows that must have left wrongly for a loss to be known within a third
 
+Range = tuple[float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -42,8 +44,8 @@ class Forecast:
     rate_per_s: float
     p50_ms: float
     p99_ms: float
-    p50_range_ms: tuple[float, float]
-    p99_range_ms: tuple[float, float]
+    p50_range_ms: Range
+    p99_range_ms: Range
     plain_p50_ms: float
     plain_p99_ms: float
     saving: float
@@ -125,11 +127,11 @@ def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: in
     p50, p99 = np.quantile(own, [0.5, 0.99]) / 1000.0
     plain_p50, plain_p99 = (np.inf, np.inf) if beyond else np.quantile(plain, [0.5, 0.99]) / 1000.0
     saving = 1.0 - float(own.mean() / plain.mean())
-    ranges = _ranges_ms(mix, mode, cores, rate_per_s, rows)
-    return Forecast(rate_per_s, float(p50), float(p99), *ranges, float(plain_p50), float(plain_p99), saving)
+    p50_ms, p99_ms = _ranges_ms(mix, mode, cores, rate_per_s, rows)
+    return Forecast(rate_per_s, float(p50), float(p99), p50_ms, p99_ms, float(plain_p50), float(plain_p99), saving)
 
 
-def _ranges_ms(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> list[tuple[float, float]]:
+def _ranges_ms(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> list[Range]:
     """Intervals of p50 and p99: the shares are drawn again as so many calibration rows might have had them."""
     rng = np.random.default_rng(2)
     found = []
