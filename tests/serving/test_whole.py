@@ -1,15 +1,17 @@
 """A server that loses a process is whole again by itself; a supervisor that is killed leaves nothing behind."""
 
+import http.client
 import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.kills import ANSWERED_WITHIN_S, VICTIMS, WHOLE_WITHIN_S, strike
-from benchmarks.stress.served import Load, Serving, until
+from benchmarks.stress.served import ROWS, Load, Serving, until
 from exeunt.serving.processes import members
 from exeunt_export.export_bag import export_bag
 from tests.export.tiny import tiny_bag
+from tests.triton.qa.wire import infer, tensor
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -47,6 +49,16 @@ def test_a_process_paused_for_five_seconds_costs_nobody_more_than_a_wait(reposit
             # of the calls that have returned by now: one may hang on, see docs/reliability.md
             assert max(load.waits_s) < ANSWERED_WITHIN_S
         assert not load.wrong
+
+
+def test_a_shape_that_ends_triton_costs_its_callers_a_restart(repository, tmp_path):
+    with Serving(repository, tmp_path) as serving:
+        claim = {"inputs": [tensor(ROWS, shape=[4 * 10**12, 1, 16, 16], data=[1.0])]}  # more than can be addressed
+        with pytest.raises((OSError, http.client.HTTPException)):
+            infer(serving.ready["http"], claim)
+        again = serving.next_line()
+        assert again["status"] == "ready" and again["http"] == serving.ready["http"]
+        assert infer(again["http"], {"inputs": [tensor(ROWS)]})[0] == 200
 
 
 def test_a_supervisor_that_is_killed_leaves_no_process_and_no_shared_memory(repository, tmp_path):
