@@ -17,6 +17,10 @@ from exeunt.tuning.evidence import Evidence
 
 NS_PER_US = 1000  # savings are whole nanoseconds: their sums are exact, and ties are ties
 
+RampRows = tuple[list[float], list[int], int, int]
+"""Of a ramp: error scores in ascending order; [n] the set of the n rows with the lowest; the set of the rows that it
+gets wrong; nanoseconds that a row saves which leaves there and not at the end."""
+
 _DIGITS = bytes.maketrans(b"\0\1", b"01")
 
 
@@ -29,8 +33,7 @@ class BitsetRows:
         latency_us: float64 [exits], latency of an answer at each exit.
 
     Attributes:
-        ramps: by ramp (error scores in ascending order; [n] the set of the n rows with the lowest; set of the rows that
-            it gets wrong; nanoseconds that a row saves which leaves there and not at the end).
+        ramps: see RampRows.
         rows: the set of all.
         count: how many rows a set stands for, weighted.
     """
@@ -39,17 +42,16 @@ class BitsetRows:
 
     def __init__(self, evidence: Evidence, ramps: Sequence[int], latency_us: np.ndarray) -> None:
         rows = len(evidence)
-        indices, bits = range(rows), _bits(rows)
-        columns = evidence.errors.T.tolist()
-        wrong = _sets(evidence.wrong.T)
+        set_of = _bits(rows).__getitem__
+        errors = evidence.errors.T
+        columns, orders = errors.tolist(), errors.argsort(axis=1).tolist()
+        wrong = _sets(evidence.wrong.T[:-1])
         latencies: list[float] = latency_us.tolist()
-        self.ramps: list[tuple[list[float], list[int], int, int]] = []
+        self.ramps: list[RampRows] = []
         for ramp in ramps:
-            errors = columns[ramp]
-            order = sorted(indices, key=errors.__getitem__)
-            below = list(accumulate(map(bits.__getitem__, order), initial=0))  # disjoint: a sum is a union
+            below = list(accumulate(map(set_of, orders[ramp]), initial=0))  # disjoint: a sum is a union
             saved_ns = round((latencies[-1] - latencies[ramp]) * NS_PER_US)
-            self.ramps.append((sorted(errors), below, wrong[ramp], saved_ns))
+            self.ramps.append((sorted(columns[ramp]), below, wrong[ramp], saved_ns))
         self.rows = (1 << rows) - 1
         self.count = _counter(evidence.weight)
 
@@ -72,10 +74,11 @@ def _counter(weight: np.ndarray) -> Callable[[int], float]:
 
     Rows are grouped by weight, so a count takes one AND per distinct weight; there are few (one per sampling rate).
     """
-    distinct = sorted(set(weight.tolist()))
+    distinct = set(weight.tolist())
     if len(distinct) == 1:
         return int.bit_count
-    groups = list(zip(distinct, _sets(weight == np.array(distinct)[:, None]), strict=True))
+    ascending = sorted(distinct)
+    groups = list(zip(ascending, _sets(weight == np.array(ascending)[:, None]), strict=True))
 
     def count(rows: int) -> float:
         return sum(weight * (rows & group).bit_count() for weight, group in groups)

@@ -9,13 +9,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from exeunt.contract import Reason
-from exeunt.records.feedback import Feedback
-from exeunt.records.window import FeedbackWindow
+from exeunt.records.feedback import Feedback, FeedbackWindow
 from exeunt.tuning.apparate.options import choices
 from exeunt.tuning.apparate.ramp_adjustment import RampSet, adjust, first_set
 from exeunt.tuning.apparate.threshold_search import comparable, searched_thresholds
-from exeunt.tuning.evidence import Evidence, error_score
-from exeunt.tuning.tuner import Setup, State, Tuner, View
+from exeunt.tuning.evidence import Evidence
+from exeunt.tuning.tuner import Setup, State, Tuner, View, error_score
 
 
 @dataclass(frozen=True, slots=True)

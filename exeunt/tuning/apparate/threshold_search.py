@@ -3,13 +3,24 @@
 All thresholds start at 0. In each round every ramp alone tries its threshold plus its step. Of the trials that keep
 the allowed loss, the one that saves most latency per accuracy lost is applied and its step doubles; steps of trials
 that lost too much halve, down to a floor. The search ends when nothing can be raised by the smallest step.
+
+A trial is feasible if it keeps the allowed loss and slows nobody down on the whole. The paper applies the one with the
+highest ratio of latency saved to accuracy lost, and leaves two cases open. Here savings at no loss count as an infinite
+ratio, the largest saving first; a trial that changes nothing has ratio 0: it is applied when nothing better is left.
+Remaining ties: the shallowest ramp. A ramp that is not chosen though its trial lost nothing doubles its step as well:
+the text is silent, the public code does so, and the path printed in figure 9 - (0, .1) then (.2, .1) - is impossible
+otherwise.
+
+The public code applies the trial with the least loss per latency saved; without one, the first that is free, that is,
+leaves accuracy or latency as it was. It halves steps only where nothing was feasible. (It drops a best ramp 0 in favour
+of any free one, since 0 is falsy; that slip is not repeated here.)
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +33,9 @@ LARGEST_THRESHOLD = 1.0  # the error score's range is 0..1
 SLACK = 1e-9  # against rounding in allowed_loss * rows
 LEAST_SEEN_ROWS = 16  # an exit seen on fewer rows (or than all of a shorter window) is not opened
 
-INFINITE = math.inf
+Trial = tuple[int, float, int, bool, list[int]]
+"""Best ramp of a round (-1: none is feasible), its threshold, how many rows are below that, whether it is free; and
+the ramps whose steps were too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +70,47 @@ class SearchResult:
     path: tuple[tuple[float, ...], ...]
 
 
-def search_thresholds(  # noqa: C901 - in one piece, since on 16 rows calls would take longer than the work that they do
+class Standing:
+    """Who leaves where by the present thresholds.
+
+    Args:
+        rows: of the search.
+        allowed: most wrong answers.
+
+    Attributes:
+        reached: by ramp, how many rows are below its threshold; `update` is called after a change.
+        open_rows: by ramp, the set of rows that come to it.
+        leaving: by ramp, the set of rows that leave there, and nanoseconds that each saves.
+        lossy: the set of rows that leave with a wrong answer.
+        bearable: how many more wrong answers are allowed.
+    """
+
+    __slots__ = ("_allowed", "_rows", "bearable", "leaving", "lossy", "open_rows", "reached")
+
+    def __init__(self, rows: BitsetRows, allowed: float) -> None:
+        self._rows, self._allowed = rows, allowed
+        self.reached = [bisect_left(ramp[0], 0.0) for ramp in rows.ramps]
+        self.open_rows = [rows.rows] * len(rows.ramps)
+        self.leaving = [(0, 0)] * len(rows.ramps)
+        self.update()
+
+    def update(self) -> None:
+        """Find anew who leaves where."""
+        rows, reached, open_rows, leaving = self._rows, self.reached, self.open_rows, self.leaving
+        left, lossy = rows.rows, 0
+        for ramp, (_, below, wrong, saved_ns) in enumerate(rows.ramps):
+            open_rows[ramp] = left
+            leaves = below[reached[ramp]] & left
+            leaving[ramp] = leaves, saved_ns
+            lossy |= leaves & wrong
+            left ^= leaves
+        self.lossy, self.bearable = lossy, self._allowed - rows.count(lossy)
+
+
+def search_thresholds(
     evidence: Evidence, ramps: Sequence[int], latency_us: np.ndarray, allowed_loss: float, rules: SearchRules = PAPER
 ) -> SearchResult:
     """Find thresholds on `evidence`.
-
-    A trial is feasible if it keeps the allowed loss and slows nobody down on the whole. The paper applies the one with
-    the highest ratio of latency saved to accuracy lost, and leaves two cases open. Here savings at no loss count as an
-    infinite ratio, the largest saving first; a trial that changes nothing has ratio 0: it is applied when nothing
-    better is left. Remaining ties: the shallowest ramp. A ramp that is not chosen though its trial lost nothing doubles
-    its step as well: the text is silent, the public code does so, and the path printed in figure 9 - (0, .1) then
-    (.2, .1) - is impossible otherwise.
-
-    The public code applies the trial with the least loss per latency saved; without one, the first that is free, that
-    is, leaves accuracy or latency as it was. It halves steps only where nothing was feasible. (It drops a best ramp 0
-    in favour of any free one, since 0 is falsy; that slip is not repeated here.)
 
     Args:
         evidence: rows; where a ramp was not seen, the row does not leave there.
@@ -87,57 +126,68 @@ def search_thresholds(  # noqa: C901 - in one piece, since on 16 rows calls woul
     path = [tuple(thresholds)]
     if not len(evidence):
         return SearchResult(path[0], tuple(path))
-    slope = BitsetRows(evidence, ramps, latency_us)
-    sight, count, public, floor = slope.ramps, slope.count, rules.public, rules.floor_step
+    rows = BitsetRows(evidence, ramps, latency_us)
     steps = [rules.start_step] * len(ramps)
-    reached = [bisect_left(ramp[0], 0.0) for ramp in sight]  # how many rows are below each threshold
-    allowed = allowed_loss * count(slope.rows) + SLACK
-    open_, lossy_before, leaving = [slope.rows] * len(ramps), [0] * len(ramps), [(0, 0)] * len(ramps)
-    changed = 0
-    best_raised = most = most_saved = least_lost = bearable = 0.0
+    standing = Standing(rows, allowed_loss * rows.count(rows.rows) + SLACK)
+    reached, public = standing.reached, rules.public
+    for best, raised, below, free, overstepped in _best_trials(rows, standing, thresholds, steps, public):
+        halved = overstepped and (best < 0 or not public) and _halve(steps, overstepped, rules.floor_step)
+        if best >= 0:
+            if not free:
+                steps[best] *= 2
+            thresholds[best] = raised
+            path.append(tuple(thresholds))
+            if below != reached[best]:
+                reached[best] = below
+                standing.update()
+        elif not halved:
+            break
+    return SearchResult(path[-1], tuple(path))
+
+
+def _best_trials(
+    rows: BitsetRows, standing: Standing, thresholds: list[float], steps: list[float], public: bool
+) -> Iterator[Trial]:
+    """The best trial of every round; the caller applies it before it asks for the next.
+
+    A generator, since a call per round would bind all these names anew: on 16 rows that takes as long as a trial.
+
+    Args:
+        rows: of the search.
+        standing: by the present thresholds.
+        thresholds: by ramp; so for `steps`, of which those of free trials are doubled here.
+        steps: see `thresholds`.
+        public: see SearchRules.
+    """
+    by_ramp, count, top, infinite = rows.ramps, rows.count, LARGEST_THRESHOLD, math.inf
+    reached, open_rows, leaving = standing.reached, standing.open_rows, standing.leaving
+    best_raised = most = most_saved = least_lost = 0.0
     best_then, best_free = 0, True
     while True:
-        if changed < len(sight):  # who leaves where, from the ramp on whose threshold was raised
-            left, lossy = open_[changed], lossy_before[changed]
-            for ramp in range(changed, len(sight)):
-                _, below, wrong, saved_ns = sight[ramp]
-                open_[ramp], lossy_before[ramp] = left, lossy
-                leaves = below[reached[ramp]] & left
-                leaving[ramp] = leaves, saved_ns
-                lossy |= leaves & wrong
-                left ^= leaves
-            bearable = allowed - count(lossy)
-            changed = len(sight)
+        lossy, bearable = standing.lossy, standing.bearable
         best = -1
         overstepped: list[int] = []
-        for ramp, (ranked, below, wrong, saved_ns) in enumerate(sight):
-            threshold = thresholds[ramp]
-            if threshold >= LARGEST_THRESHOLD:
+        for ramp, (ranked, below, wrong, saved_ns) in enumerate(by_ramp):
+            if (threshold := thresholds[ramp]) >= top:
                 continue
             raised = threshold + steps[ramp]
-            if raised > LARGEST_THRESHOLD:
-                raised = LARGEST_THRESHOLD
-            now = reached[ramp]
-            then = bisect_left(ranked, raised, now)
-            moved = (below[then] ^ below[now]) & open_[ramp] if then != now else 0
+            raised = raised if raised < top else top
+            then = bisect_left(ranked, raised, now := reached[ramp])
             saved = lost = 0.0
-            if moved:
-                lost = count(moved & wrong)
-                if lossy:
-                    lost -= count(moved & lossy)
+            if then != now and (moved := (below[then] ^ below[now]) & open_rows[ramp]):
+                lost = count(moved & wrong) - (count(moved & lossy) if lossy else 0)
                 if lost > bearable:
                     overstepped.append(ramp)
                     continue
                 saved = count(moved) * saved_ns  # were they to stay to the end; those who leave later save less
                 for leaves, later_ns in leaving[ramp + 1 :]:
-                    if taken := moved & leaves:
-                        saved -= count(taken) * later_ns
+                    saved -= count(taken) * later_ns if (taken := moved & leaves) else 0
                 if saved < 0:
                     overstepped.append(ramp)
                     continue
             if not (lost and saved) if public else lost <= 0:  # free
                 steps[ramp] *= 2
-                merit, free = -INFINITE if public else INFINITE if saved else 0.0, True
+                merit, free = -infinite if public else infinite if saved else 0.0, True
             else:
                 merit, free = -abs(lost) / saved if public else saved / lost, False
             if (
@@ -147,23 +197,18 @@ def search_thresholds(  # noqa: C901 - in one piece, since on 16 rows calls woul
             ):
                 best, best_raised, best_then, best_free = ramp, raised, then, free
                 most, most_saved, least_lost = merit, saved, lost
-        halved = False
-        if best < 0 or not public:
-            for ramp in overstepped:
-                step = steps[ramp]
-                if step > floor:
-                    half = step / 2 if step < LARGEST_THRESHOLD else LARGEST_THRESHOLD / 2
-                    steps[ramp] = half if half > floor else floor
-                    halved = True
-        if best >= 0:
-            if not best_free:
-                steps[best] *= 2
-            thresholds[best] = best_raised
-            if best_then != reached[best]:
-                reached[best], changed = best_then, best
-            path.append(tuple(thresholds))
-        elif not halved:
-            return SearchResult(path[-1], tuple(path))
+        yield best, best_raised, best_then, best_free, overstepped
+
+
+def _halve(steps: list[float], overstepped: list[int], floor: float) -> bool:
+    """Halve steps that went too far, down to the floor; whether any could be."""
+    halved = False
+    for ramp in overstepped:
+        if (step := steps[ramp]) > floor:
+            half = step / 2 if step < LARGEST_THRESHOLD else LARGEST_THRESHOLD / 2
+            steps[ramp] = half if half > floor else floor
+            halved = True
+    return halved
 
 
 def searched_thresholds(
