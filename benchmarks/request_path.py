@@ -1,8 +1,9 @@
 """How many files and functions of exeunt a one-row request passes: `python -m benchmarks.request_path REPOSITORY`.
 
 Traced in this process, from the host that the Triton backend calls to the reply and the feedback behind it, after a
-warm-up. In ensemble mode the members' votes are handed in as the taps do; Triton's part and the backend's own file
-(`exit_controller/model.py`, in ensemble mode also `bag_runner.py`) come on top.
+warm-up: a row whose caller wants the full vote, and one that may leave early. In ensemble mode the members' votes are
+handed in as the taps do; Triton's part and the backend's own file (`exit_controller/model.py`, in ensemble mode also
+`bag_runner.py`) come on top.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Taps:
         return {}
 
 
-def traced(repository: Path) -> tuple[str, set[str], set[tuple[str, str]]]:
-    """Mode, files and (file, function) of one request."""
+def traced(repository: Path, options: ParsedOptions) -> tuple[str, int, set[str], set[tuple[str, str]]]:
+    """Mode, exit that answered, files and (file, function) of one request."""
     bag = bag_of(repository)
     manifest, files, functions = bag.manifest, set[str](), set[tuple[str, str]]()
     counting = threading.Event()
@@ -94,22 +95,29 @@ def traced(repository: Path) -> tuple[str, set[str], set[tuple[str, str]]]:
         if number == WARM_UP:
             counting.set()
             sys.setprofile(note)
-        host.submit(Request(number, 1, ParsedOptions(never=True)), inputs)
+        host.submit(Request(number, 1, options), inputs)
         while len(replies) <= number or not host.controller.idle:
             time.sleep(0.001)
     sys.setprofile(None)
     counting.clear()
     threading.setprofile(None)
     host.close()
-    return manifest.mode, files, functions
+    answer = replies[-1].answer
+    assert answer is not None
+    return manifest.mode, int(answer.exit[0]), files, functions
 
 
 def main() -> None:
     """Trace and print."""
-    mode, files, functions = traced(Path(sys.argv[1]))
-    print(f"{mode} mode: {len(files)} files, {len(functions)} functions")
-    for file in sorted(files):
-        print(f"  {file}")
+    asked = {"full vote": ParsedOptions(never=True), "may leave": ParsedOptions()}
+    passed: dict[str, set[str]] = {}
+    for name, options in asked.items():
+        mode, exit_, passed[name], functions = traced(Path(sys.argv[1]), options)
+        files = len(passed[name])
+        print(f"{mode} mode, {name}: {files} files, {len(functions)} functions; answered at exit {exit_}")
+    for file in sorted(set().union(*passed.values())):
+        by = [name for name, files in passed.items() if file in files]
+        print(f"  {file}" + (f" ({by[0]} only)" if len(by) == 1 else ""))
 
 
 if __name__ == "__main__":

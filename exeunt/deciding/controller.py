@@ -219,8 +219,7 @@ class Controller:
         for ticket in self._with_deadline():
             for request in ticket.unreleased():
                 if request.deadline_us is not None and request.deadline_us <= now_us:
-                    rows = np.arange(request.first_row, request.first_row + request.rows)
-                    ticket.answer_with(ticket.best, self.decisions.expire(ticket, rows))
+                    ticket.answer_with(ticket.best, self.decisions.expire(ticket, request.row_indices))
             late += self._released(ticket, now_us)
         return late
 

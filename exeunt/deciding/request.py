@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ class ParsedOptions:
     Attributes:
         never: wait for the full vote.
         deadline_us: time from arrival after which the best vote so far is released; None = none.
-        patient: the deadline is a mere `timeout`: it does not matter before it has passed.
+        hurries: work is chosen for the deadline's sake, since any vote may be the best by then; one that is a mere
+            `timeout` does not matter before it has passed.
         max_risk: leave early only below this estimated risk.
         service_class: index in Settings.classes_of_service.
     """
@@ -31,12 +32,7 @@ class ParsedOptions:
     deadline_us: int | None = None
     max_risk: float = math.inf
     service_class: int = 0
-    patient: bool = False
-
-    @property
-    def hurries(self) -> bool:
-        """There is a deadline for whose sake work is chosen: any vote may be the best by then."""
-        return self.deadline_us is not None and not self.patient
+    hurries: bool = False
 
 
 @dataclass(slots=True)
@@ -51,7 +47,7 @@ class Request:
         free_dims: sizes of the inputs' free dimensions; only requests that agree in them share a ticket.
         in_parts: rows are released as they are answered, not all at once.
         arrived_us: set by the controller.
-        first_row: place in its ticket, set by the controller.
+        row_slice: its rows in its ticket, set by the controller.
     """
 
     key: Hashable
@@ -61,12 +57,12 @@ class Request:
     free_dims: Hashable = None
     in_parts: bool = False
     arrived_us: int = 0
-    first_row: int = 0
+    row_slice: slice = field(init=False, repr=False, compare=False)
 
     @property
-    def row_slice(self) -> slice:
-        """Its rows in its ticket."""
-        return slice(self.first_row, self.first_row + self.rows)
+    def row_indices(self) -> np.ndarray:
+        """Its rows in its ticket; int64 [rows]."""
+        return np.arange(self.row_slice.start, self.row_slice.stop)
 
     @property
     def deadline_us(self) -> int | None:
@@ -158,7 +154,7 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us:
         deadline_us=min(limits_us, default=None),
         max_risk=max_risk,
         service_class=settings.classes_of_service.index(name),
-        patient=not deadline_ms,
+        hurries=deadline_ms > 0,
     )
 
 

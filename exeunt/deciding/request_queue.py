@@ -159,7 +159,7 @@ class RequestQueue:
             if taken and request.free_dims != taken[0].free_dims:
                 passed_over.append((request, newest))
                 continue
-            request.first_row = rows
+            request.row_slice = slice(rows, rows + request.rows)
             rows += request.rows
             taken.append(request)
             self._turn = self._served[number]

@@ -136,7 +136,7 @@ class Ticket(Batch):
         if not len(rows):
             return []
         sent[rows] = True
-        answer = self.answer_of(request.first_row + rows)
+        answer = self.answer_of(request.row_slice.start + rows)
         return [Release(request.key, now_us - request.arrived_us, answer=answer, rows=rows, last=last)]
 
 

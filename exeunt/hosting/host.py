@@ -234,16 +234,17 @@ class ControllerHost:
                 self._stop.wait(_IDLE_TICK_S)
 
     def _pass_deadlines(self) -> None:
-        with self.lock:
-            releases = self.controller.tick(self.now_us())
-            due_us = self.controller.next_deadline_us()
-        self._send(releases)
-        if releases:
-            self._pump()
-        wait_s = _IDLE_TICK_S if due_us is None else (due_us - self.now_us()) / 1e6
-        if wait_s > 0:
-            self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))
-            self._deadline_came.clear()
+        while not self._stop.is_set():
+            with self.lock:
+                releases = self.controller.tick(self.now_us())
+                next_us = self.controller.next_deadline_us()
+            self._send(releases)
+            if releases:
+                self._pump()
+            wait_s = _IDLE_TICK_S if next_us is None else (next_us - self.now_us()) / 1e6
+            if wait_s > 0:
+                self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))
+                self._deadline_came.clear()
 
     def _tune(self) -> None:
         while not self._stop.is_set():

@@ -8,13 +8,9 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.records.feedback import NEVER_SEEN, Feedback
+from exeunt.tuning.tuner import error_score
 
 LOSSLESS_ERROR = -1.0  # below every threshold: a row that left losslessly leaves there whatever the thresholds say
-
-
-def error_score(confidence: np.ndarray) -> np.ndarray:
-    """1 - confidence in float64, so that serving and searching compare the same numbers; NaN stays NaN."""
-    return 1.0 - confidence.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

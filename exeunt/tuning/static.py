@@ -7,8 +7,8 @@ import numpy as np
 from exeunt.errors import ConfigError
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.apparate.threshold_search import SearchRules, search_thresholds
-from exeunt.tuning.evidence import Evidence, error_score
-from exeunt.tuning.tuner import Setup, State, Tuner, View, options
+from exeunt.tuning.evidence import Evidence
+from exeunt.tuning.tuner import Setup, State, Tuner, View, error_score, options
 
 FINE = SearchRules(start_step=0.1, floor_step=0.001)
 

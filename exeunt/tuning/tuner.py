@@ -189,6 +189,11 @@ class Tuner(ABC):
         return {}
 
 
+def error_score(confidence: np.ndarray) -> np.ndarray:
+    """1 - confidence in float64, so that serving and searching compare the same numbers; NaN stays NaN."""
+    return 1.0 - confidence.astype(np.float64)
+
+
 def options(setup: Setup, **defaults: Any) -> dict[str, Any]:
     """The tuner's options: `defaults` overridden by Settings.tuner_options.
 

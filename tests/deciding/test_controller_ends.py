@@ -24,7 +24,7 @@ def test_a_deadline_releases_the_best_vote_so_far_marked_and_outside_the_promise
     bag = manifest()
     of = controller(bag, NOBODY)
     votes = votes_of(bag, 1)
-    ticket = admit(of, now_us=100, deadline_us=5000)
+    ticket = admit(of, now_us=100, deadline_us=5000, hurries=True)
     of.arrived(ticket, at_exit(bag, 0, votes), 200)
     assert of.next_deadline_us() == 5100 and of.tick(5099) == []
     (release,) = of.tick(5100)
@@ -35,7 +35,7 @@ def test_a_deadline_releases_the_best_vote_so_far_marked_and_outside_the_promise
 
 def test_a_deadline_before_any_vote_is_unavailable():
     of = controller(manifest(), NOBODY)
-    ticket = admit(of, deadline_us=10)
+    ticket = admit(of, deadline_us=10, hurries=True)
     (release,) = of.tick(11)
     assert isinstance(release.error, OverloadedError) and "deadline_ms" in str(release.error)
     assert run(of, ticket, votes_of(of.manifest, 1)) == [] and of.idle
@@ -43,7 +43,7 @@ def test_a_deadline_before_any_vote_is_unavailable():
 
 def test_a_deadline_also_runs_while_a_request_waits():
     of = controller(manifest(), NOBODY)
-    of.offer(Request("a", 1, options=ParsedOptions(deadline_us=10)), 0)
+    of.offer(Request("a", 1, options=ParsedOptions(deadline_us=10, hurries=True)), 0)
     (release,) = of.tick(10)
     assert isinstance(release.error, OverloadedError) and of.idle
 

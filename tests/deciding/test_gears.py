@@ -169,10 +169,10 @@ def test_who_never_leaves_early_asks_for_the_full_vote_only():
     assert wanted(of) == [False, False, True] and of.counters.plain_tickets == 1
 
 
-@pytest.mark.parametrize("options", [{"never": True, "deadline_us": 5}, {"deadline_us": 5}])
-def test_who_has_a_deadline_asks_for_every_exit_since_any_vote_may_be_the_best_so_far(options):
+@pytest.mark.parametrize("never", [True, False])
+def test_who_has_a_deadline_asks_for_every_exit_since_any_vote_may_be_the_best_so_far(never):
     of = controller(manifest(gear="plain"), EVERYBODY)
-    admit(of, **options)
+    admit(of, never=never, deadline_us=5, hurries=True)
     assert wanted(of) == [True, True, True]
 
 

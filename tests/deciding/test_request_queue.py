@@ -59,7 +59,9 @@ def test_every_request_is_answered_in_exactly_one_way(steps: list, bounded: bool
             tickets = queue.take(now_us, values[0])
             assert sum(ticket.rows for ticket in tickets) <= BATCH
             assert len({ticket.free_dims for ticket in tickets}) <= 1
-            assert [ticket.first_row for ticket in tickets] == np.cumsum([0, *(e.rows for e in tickets)])[:-1].tolist()
+            assert [ticket.row_slice.start for ticket in tickets] == np.cumsum([0, *(e.rows for e in tickets)])[
+                :-1
+            ].tolist()
             out += [ticket.key for ticket in tickets]
         elif name == "look":
             out += [request_.key for request_ in queue.given_up(now_us)]
@@ -179,7 +181,7 @@ def test_deadlines_are_known_and_passed() -> None:
     queue = RequestQueue(1, 1000)
     assert queue.next_deadline_us() is None
     queue.offer(request("patient"), 5)
-    queue.offer(request("hasty", deadline_us=10), 5)
+    queue.offer(request("hasty", deadline_us=10, hurries=True), 5)
     assert queue.next_deadline_us() == 15
     assert queue.overdue(14) == []
     assert [request_.key for request_ in queue.overdue(15)] == ["hasty"]

@@ -118,7 +118,8 @@ def hard_streams(draw):
     for key in range(draw(st.integers(1, 14))):
         at_us += draw(st.sampled_from([0, 1, 5, 60]))
         deadline_us = draw(st.one_of(st.none(), st.integers(1, 120)))
-        options = ParsedOptions(never=draw(st.integers(0, 5)) == 0, deadline_us=deadline_us)
+        never, hurries = draw(st.integers(0, 5)) == 0, deadline_us is not None
+        options = ParsedOptions(never=never, deadline_us=deadline_us, hurries=hurries)
         arrivals.append((at_us, Request(key, draw(st.integers(1, 8)), options)))
     return arrivals
 

@@ -64,9 +64,12 @@ def streams(draw):
     at_us, arrivals = 0, []
     for key in range(draw(st.integers(1, 20))):
         at_us += draw(st.sampled_from([0, 1, 5, 60]))
+        never = draw(st.integers(0, 7)) == 0
+        deadline_us = draw(st.one_of(st.none(), st.none(), st.integers(1, 120)))
         options = ParsedOptions(
-            never=draw(st.integers(0, 7)) == 0,
-            deadline_us=draw(st.one_of(st.none(), st.none(), st.integers(1, 120))),
+            never=never,
+            deadline_us=deadline_us,
+            hurries=deadline_us is not None,
             max_risk=draw(st.sampled_from([np.inf, 0.3])),
         )
         arrivals.append((at_us, Request(key, draw(st.integers(1, 8)), options)))

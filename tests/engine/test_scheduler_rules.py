@@ -34,7 +34,7 @@ def exit_of_the_first_vote(**options):
 
 
 def test_a_ticket_with_a_deadline_gets_a_vote_at_every_exit_also_where_it_never_leaves_early():
-    assert exit_of_the_first_vote(deadline_us=5) == 0
+    assert exit_of_the_first_vote(deadline_us=5, hurries=True) == 0
     assert exit_of_the_first_vote() == 1
 
 
@@ -132,7 +132,7 @@ def test_a_run_under_way_of_a_dropped_ticket_comes_to_nothing():
 def test_an_answer_by_deadline_turns_the_rest_into_feedback():
     of = controller(BAG, [0.0, 0.0, 0.0])
     scheduler = Scheduler(BAG, workers=1)
-    late, other = admit(of, key="late", deadline_us=5), admit(of, key="other")
+    late, other = admit(of, key="late", deadline_us=5, hurries=True), admit(of, key="other")
     scheduler.start(of.tickets[late], {})
     first = [scheduler.next_run(), scheduler.next_run()]
     due = [item for run in first for item in scheduler.done(run)]

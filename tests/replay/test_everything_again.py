@@ -41,9 +41,12 @@ SETTINGS: dict[str, Any] = {
 
 
 def options_of(rng: np.random.Generator, longest_us: int) -> ParsedOptions:
+    never = bool(rng.random() < 0.1)
+    deadline_us = int(rng.integers(1, longest_us)) if rng.random() < 0.2 else None
     return ParsedOptions(
-        never=bool(rng.random() < 0.1),
-        deadline_us=int(rng.integers(1, longest_us)) if rng.random() < 0.2 else None,
+        never=never,
+        deadline_us=deadline_us,
+        hurries=deadline_us is not None,
         max_risk=float(rng.choice([np.inf, np.inf, 0.1, 0.02])),
         service_class=int(rng.integers(0, 3)),
     )
@@ -127,7 +130,7 @@ class EnsembleLife:
         elif self.rng.random() < 0.05:
             requests = self.controller.tickets[id_].requests
             failing = requests[int(self.rng.integers(len(requests)))]
-            rows = np.arange(failing.first_row, failing.first_row + failing.rows)
+            rows = failing.row_indices
             self.controller.failed(id_, ServingError("x"), now_us, rows if self.rng.random() < 0.7 else None)
         elif self.rng.random() < 0.7:
             votes, exits = self.pending[id_]

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from exeunt.errors import ConfigError
-from exeunt.records.feedback import NEVER_SEEN, Feedback, summed_weight
-from exeunt.records.window import FeedbackWindow
+from exeunt.records.feedback import NEVER_SEEN, Feedback, FeedbackWindow, summed_weight
 from exeunt.tuning.account import Account
 from exeunt.tuning.error_budget.calibrator import Calibration, prior
 from exeunt.tuning.error_budget.error_budget import ErrorBudget, FairShare

@@ -195,7 +195,7 @@ class BagRunner:
         votes: dict = {}
         good, bad = [], []
         for request in ticket.requests:
-            rows = np.arange(request.first_row, request.first_row + request.rows)
+            rows = request.row_indices
             if not ticket.running[rows].any():
                 continue
             own = {name: array[rows] for name, array in inputs.items()}
