@@ -1,11 +1,12 @@
 """Polite callers while others give up: a storm of calls whose clients wait for two milliseconds.
 
-    python -m benchmarks.storm [--mode engine] [--seconds 20]
+    python -m benchmarks.storm [--mode engine] [--seconds 20] [--gateway]
 
 Polite callers come at a fifth of what the server can do, all the time: once in the storm's own class of service, once
 in one of their own, as a gateway would have it. After a quiet stretch the storm begins, 1150 calls a second, none of
 which its caller waits for. Wanted: no polite caller waits over a second, nine of ten are answered, all is as before
-two seconds after the storm, and memory stays bounded. Writes benchmarks/results/storm.md and .json.
+two seconds after the storm, and memory stays bounded. With `--gateway` everybody comes through `exeunt gateway`.
+Writes benchmarks/results/storm.md and .json, with the gateway storm_gateway.md and .json.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -31,6 +33,7 @@ from benchmarks.stress.memory import MemoryWatch
 from exeunt.measuring.arrivals import poisson
 from exeunt.serving.pip_server import serve
 from exeunt.tables import markdown_table
+from tests.gateway.running import Gateway
 
 RESULTS = Path(__file__).parent / "results"
 MODES = ("ensemble", "engine")
@@ -104,14 +107,19 @@ def polite_calls(contents: Sequence[bytes], rate_per_s: float, seconds: float) -
         yield Call(float(due_s), contents[int(chosen[0])], chosen)
 
 
-def measure(repository: Path, state_dir: Path, service_class: str, storm_s: float) -> dict[str, Any]:
+def measure(
+    repository: Path, state_dir: Path, service_class: str, storm_s: float, through_gateway: bool
+) -> dict[str, Any]:
     """One storm, beside polite callers of one class of service."""
     rows = Votes(repository).rows
     contents = [message(row[None], **({"service_class": service_class} if service_class else {})) for row in rows]
-    with serve(repository, state_dir=state_dir) as server:
-        able_per_s = closed_loop(server.grpc_url, contents, 16, 10.0)
+    with serve(repository, state_dir=state_dir) as server, ExitStack() as stack:
+        url = server.grpc_url
+        if through_gateway:
+            url = stack.enter_context(Gateway.before(server, repository)).grpc_url
+        able_per_s = closed_loop(url, contents, 16, 10.0)
         with MemoryWatch(server.pid, server.name) as memory:
-            calls, sent = _play(server.grpc_url, message(rows[:1]), contents, POLITE_SHARE * able_per_s, storm_s)
+            calls, sent = _play(url, message(rows[:1]), contents, POLITE_SHARE * able_per_s, storm_s)
         ended = not server.running()
     ends_s = QUIET_S + storm_s
     stretches = [
@@ -152,7 +160,7 @@ def _play(
         process.join(60)
 
 
-def markdown(found: dict[str, dict[str, Any]], about: dict[str, Any]) -> str:
+def markdown(found: dict[str, dict[str, Any]], about: dict[str, Any], through_gateway: bool) -> str:
     """The table, with the machine."""
     lines, notes = [], []
     for mode, by_class in found.items():
@@ -172,7 +180,8 @@ def markdown(found: dict[str, dict[str, Any]], about: dict[str, Any]) -> str:
     header += ["refused", "failed"]
     where = ", ".join(f"{key} {value}" for key, value in about.items())
     table = markdown_table(header, lines)
-    return "\n".join(["# A storm of clients that give up", "", table, "", *notes, "", f"Machine: {where}.", ""])
+    title = "# A storm of clients that give up" + (", through the gateway" if through_gateway else "")
+    return "\n".join([title, "", table, "", *notes, "", f"Machine: {where}.", ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,8 +189,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=MODES, help="only this one; the other's last result is kept")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long the storm lasts (20)")
+    parser.add_argument("--gateway", action="store_true", help="everybody comes through `exeunt gateway`")
     args = parser.parse_args(argv)
-    file = RESULTS / "storm.json"
+    file = RESULTS / ("storm_gateway.json" if args.gateway else "storm.json")
     kept = json.loads(file.read_text()) if file.exists() else {"modes": {}}
     for mode in [args.mode] if args.mode else MODES:
         about = machine()
@@ -189,12 +199,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             repository = export_stress_bag(Path(folder), mode)
             kept["modes"][mode] = {
-                which: measure(repository, Path(folder) / f"state{number}", service_class, args.seconds)
+                which: measure(repository, Path(folder) / f"state{number}", service_class, args.seconds, args.gateway)
                 for number, (which, service_class) in enumerate(CLASSES.items())
             }
         file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        (RESULTS / "storm.md").write_text(markdown(kept["modes"], about), encoding="utf-8")
-    print(markdown(kept["modes"], kept["machine"]))
+        file.with_suffix(".md").write_text(markdown(kept["modes"], about, args.gateway), encoding="utf-8")
+    print(markdown(kept["modes"], kept["machine"], args.gateway))
     stretches = [s for of_mode in kept["modes"].values() for one in of_mode.values() for s in one["stretches"]]
     return 0 if all(s["longest_s"] < LONGEST_S and s["answered"] >= LEAST_ANSWERED for s in stretches) else 1
 

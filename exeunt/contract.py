@@ -36,7 +36,7 @@ PARAMETER_EXIT = "exit"  # "never": wait for the full vote
 PARAMETER_DEADLINE_MS = "deadline_ms"
 PARAMETER_MAX_RISK = "max_risk"
 PARAMETER_SERVICE_CLASS = "service_class"
-PARAMETER_WAITED_US = "waited_us"  # NAME_stream says how long a request has waited there
+PARAMETER_WAITED_US = "waited_us"  # NAME_stream and the gateway say how long a request has waited there
 
 MANIFEST_FILE = "manifest.json"
 CALIBRATION_FILE = "calibration.npz"

@@ -15,6 +15,7 @@ from exeunt.deciding.admission import max_wait_us_of
 from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.deciding.request_queue import GIVE_UP, RequestQueue
 from exeunt.errors import OverloadedError
+from exeunt.gateway.fastest import FastestAnswers
 from exeunt.manifest import Manifest
 
 Found = TypeVar("Found")
@@ -48,25 +49,35 @@ class Door:
         )
         self._clock_us = clock_us
         self._outstanding = 0
+        self._fastest = FastestAnswers()
         self._waiting: set[asyncio.Future[None]] = set()  # turns of those who are in the queue
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def enter(self, rows: int, options: ParsedOptions) -> tuple[Request, int]:
+    async def enter(self, rows: int, options: ParsedOptions, leaves_us: int = 0) -> tuple[Request, int]:
         """Wait for one's turn. Who is cancelled meanwhile has never been with the server.
 
         Args:
             rows: that the caller says it brings; the server will count them.
             options: what it asked for; its deadline and class of service count here.
+            leaves_us: after which nobody waits for the answer; 0 = unknown.
 
         Returns:
             the request, for `send`, and how long it has waited, in microseconds.
 
         Raises:
-            OverloadedError: it cannot be begun in time.
+            OverloadedError: it cannot be begun in time, or not be answered before its caller leaves.
         """
         came_us = self._clock_us()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         request = Request(turn, min(max(rows, 1), self._max_rows), options)
+        patience_s = (
+            self._patience_s if options.deadline_us is None else min(self._patience_s, options.deadline_us / 1e6)
+        )
+        if leaves_us:
+            left_us = leaves_us - self._fastest.least_us(request.rows, came_us)
+            if left_us <= 0 and not self._fastest.is_trial(came_us):
+                raise OverloadedError(f"no answer can be hoped for within {leaves_us / 1000:g} ms; come again")
+            patience_s = min(patience_s, max(left_us, 0) / 1e6)
         self._queue.offer(request, came_us)
         self.calls += 1
         self._waiting.add(turn)
@@ -74,7 +85,7 @@ class Door:
         if turn.done():
             return request, 0
         try:
-            async with asyncio.timeout(self._patience(options)):
+            async with asyncio.timeout(patience_s):
                 await turn
         except BaseException as error:
             self._left(request, turn)
@@ -84,26 +95,29 @@ class Door:
             raise
         return request, self._clock_us() - came_us
 
-    def send(self, request: Request, work: Coroutine[Any, Any, Found]) -> asyncio.Task[Found]:
+    def send(
+        self, request: Request, work: Coroutine[Any, Any, Found], answers: Callable[[Found], bool]
+    ) -> asyncio.Task[Found]:
         """Begin a call of the server for a request whose turn has come.
 
         The call goes on when its caller leaves (await the task with `asyncio.shield`), and keeps its place until it
         ends: the server would go on with it anyway, and Triton before 25.05 may end where an answer meets its caller's
         cancellation.
+
+        Args:
+            request: whose turn has come.
+            work: the call.
+            answers: whether what it returns is a good answer, which tells how quick the server is.
         """
+        begun_us = self._clock_us()
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(lambda ended: self._ended(request, ended))
+        task.add_done_callback(lambda ended: self._ended(request, begun_us, ended, answers))
         return task
 
     def close(self) -> None:
         """Refuse newcomers from now on."""
         self._queue.close()
-
-    def _patience(self, options: ParsedOptions) -> float:
-        if options.deadline_us is None:
-            return self._patience_s
-        return min(self._patience_s, options.deadline_us / 1e6)
 
     def _let_in(self) -> None:
         while self._outstanding < self._max_outstanding:
@@ -131,9 +145,13 @@ class Door:
         self._outstanding -= request.rows
         self._let_in()
 
-    def _ended(self, request: Request, task: asyncio.Task[Any]) -> None:
+    def _ended(
+        self, request: Request, begun_us: int, task: asyncio.Task[Found], answers: Callable[[Found], bool]
+    ) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # where the caller has left, nobody else looks at it
+        if not task.cancelled() and task.exception() is None and answers(task.result()):
+            now_us, limit_us = self._clock_us(), request.options.deadline_us
+            if limit_us is None or now_us - begun_us < limit_us:  # else it was the deadline that was so quick
+                self._fastest.note(request.rows, now_us - begun_us, now_us)
         self.calls -= 1
         self._free(request)

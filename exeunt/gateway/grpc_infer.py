@@ -38,8 +38,8 @@ class Inference:
     async def infer(self, content: bytes, context: Context) -> bytes:
         """One request, one answer."""
         call = self._call(parsed(pb.ModelInferRequest, content), context)
-        turn, waited_us = await call.door.enter(call.rows, call.options)
-        return await asyncio.shield(call.door.send(turn, self._send(call, waited_us)))
+        turn, waited_us = await call.door.enter(call.rows, call.options, call.leaves_us)
+        return await asyncio.shield(call.door.send(turn, self._send(call, waited_us), lambda _: True))
 
     async def _send(self, call: _Call, waited_us: int) -> bytes:
         return await self._upstream.infer(INFER, call.content(waited_us), call.metadata)
@@ -65,9 +65,9 @@ class Inference:
             request = parsed(pb.ModelInferRequest, content)
             request_id = request.id
             call = self._call(request, context)
-            turn, waited_us = await call.door.enter(call.rows, call.options)
+            turn, waited_us = await call.door.enter(call.rows, call.options, call.leaves_us)
             responses: asyncio.Queue[bytes | None] = asyncio.Queue()
-            task = call.door.send(turn, self._gather(call, waited_us, responses))
+            task = call.door.send(turn, self._gather(call, waited_us, responses), lambda _: False)
             while (response := await responses.get()) is not None:
                 await write(response)
             await task
@@ -103,6 +103,7 @@ class _Call:
         metadata: that are passed on.
         rows: that it says it brings.
         options: what it asks for.
+        leaves_us: after which its caller is gone; 0 = unknown.
     """
 
     def __init__(
@@ -113,8 +114,8 @@ class _Call:
         self.rows = rows_of(request)
         service_class = class_rule.of(dict(metadata))
         self._request = request
-        self._table, timeout_us = passed_on(parameters_of(request), service_class, remaining_s)
-        self.options = options_of(self._table, timeout_us, door.settings)
+        self._table, self.leaves_us = passed_on(parameters_of(request), service_class, remaining_s)
+        self.options = options_of(self._table, self.leaves_us, door.settings)
 
     def content(self, waited_us: int) -> bytes:
         """The message for the server: what was parsed, with what the gateway sets."""

@@ -76,9 +76,10 @@ class HttpSide:
         headers = {key.lower(): value for key, value in request.headers.items()}
         table, timeout_us = passed_on(body.parameters, self._class_rule.of(headers), None)
         options = options_of(table, timeout_us, door.settings)
-        turn, waited_us = await door.enter(body.rows, options)
+        turn, waited_us = await door.enter(body.rows, options, timeout_us)
         wanted = after_waiting(table, options, waited_us)
-        return await asyncio.shield(door.send(turn, self._send(target.path, body, wanted, request.headers)))
+        work = self._send(target.path, body, wanted, request.headers)
+        return await asyncio.shield(door.send(turn, work, lambda answer: answer.status == HTTPStatus.OK))
 
     async def _send(self, path: str, body: Body, parameters: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         content, own = body.written(parameters)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,16 +152,18 @@ class _HttpPort:
         self._server = web.Server(self._side.answer, request_factory=made, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=LINGER_S)
         self._address, self._port = settings.address, settings.http_port
+        self._listener: socket.socket | None = None  # the same as the site's, to be closed last
         self.where = ""
 
     async def open(self) -> None:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._address, self._port)
         try:
-            await site.start()
+            listener = socket.create_server((self._address, self._port))
         except (OSError, OverflowError) as error:
             raise _taken("--http-port", self._address, self._port, error) from None
-        self.where = f"{self._address}:{self._runner.addresses[0][1]}"
+        self._listener = listener.dup()
+        self.where = f"{self._address}:{listener.getsockname()[1]}"
+        await web.SockSite(self._runner, listener).start()
 
     def turn_away(self) -> None:
         """Who is answered from now on is told to close the connection."""
@@ -169,9 +173,25 @@ class _HttpPort:
         """Stop to listen; who is connected is answered once more."""
         for site in list(self._runner.sites):
             await site.stop()
+        if self._listener is not None:
+            loop = asyncio.get_running_loop()
+            for connection in _close_listener(self._listener):
+                await loop.connect_accepted_socket(self._server, connection)
         await _until(lambda: not self._server.connections, LINGER_S)
         await self._runner.cleanup()
         await self._upstream.close()
+
+
+def _close_listener(listener: socket.socket) -> list[socket.socket]:
+    """Close a listening socket; the connections that waited to be accepted, which the kernel would reset."""
+    listener.setblocking(False)
+    found = []
+    with listener, suppress(BlockingIOError):
+        while True:
+            found.append(listener.accept()[0])
+    for connection in found:
+        connection.setblocking(False)
+    return found
 
 
 def _taken(option: str, address: str, port: int, why: object) -> ConfigError:

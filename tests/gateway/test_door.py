@@ -10,6 +10,11 @@ from exeunt.errors import OverloadedError
 from exeunt.gateway.door import Door
 from tests.deciding.controller_bag import manifest
 
+
+def answered(_found):
+    return True
+
+
 NOBODY, SOON = ParsedOptions(), ParsedOptions(deadline_us=1000)
 
 
@@ -25,7 +30,7 @@ async def settled():
 
 async def at_work(one, done):
     turn, _ = await one.enter(1, NOBODY)
-    return one.send(turn, done.wait())
+    return one.send(turn, done.wait(), answered)
 
 
 def test_so_many_rows_are_with_the_server_and_the_next_come_in_their_turn():
@@ -35,7 +40,7 @@ def test_so_many_rows_are_with_the_server_and_the_next_come_in_their_turn():
         async def caller(number):
             turn, _ = await one.enter(1, NOBODY)
             log.append(number)
-            await asyncio.shield(one.send(turn, done.wait()))
+            await asyncio.shield(one.send(turn, done.wait(), answered))
 
         callers = [asyncio.create_task(caller(number)) for number in range(4)]
         await settled()
@@ -70,7 +75,7 @@ def test_a_turn_that_comes_as_its_caller_leaves_goes_to_the_next():
     async def scene():
         one, done = door(), asyncio.Event()
         turn, _ = await one.enter(1, NOBODY)
-        work = one.send(turn, done.wait())
+        work = one.send(turn, done.wait(), answered)
         waiting = [asyncio.create_task(at_work(one, done)) for _ in range(2)]
         await settled()
         done.set()
@@ -113,7 +118,7 @@ def test_a_call_that_fails_frees_its_place():
         for _ in range(3):
             turn, _ = await one.enter(1, NOBODY)
             with pytest.raises(ValueError, match="x"):
-                await one.send(turn, fail())
+                await one.send(turn, fail(), answered)
             await settled()
 
     asyncio.run(scene())
@@ -154,7 +159,7 @@ def test_a_class_of_service_has_its_turn_before_a_flood_of_another():
         async def caller(name, options):
             turn, _ = await one.enter(1, options)
             log.append(name)
-            await one.send(turn, done.wait())
+            await one.send(turn, done.wait(), answered)
 
         flood = [asyncio.create_task(caller("flood", NOBODY)) for _ in range(20)]
         await settled()
@@ -179,5 +184,46 @@ def test_a_closed_door_lets_in_who_came_before_and_refuses_newcomers():
         done.set()
         await work
         await (await waiting)
+
+    asyncio.run(scene())
+
+
+def test_who_leaves_before_any_answer_can_come_is_told_so_at_once():
+    async def scene():
+        now_us = [0]
+        one, done = Door(manifest(), lambda: now_us[0], 100), asyncio.Event()
+        work = await at_work(one, done)
+        now_us[0] = 20_000
+        done.set()
+        await work
+        await settled()  # that took 20 ms: within 10 there is no hope
+        trial, _ = await one.enter(1, NOBODY, leaves_us=9_000)
+        with pytest.raises(OverloadedError, match="no answer can be hoped for within 9 ms; come again"):
+            await one.enter(1, NOBODY, leaves_us=9_000)
+        for leaves_us in (0, 11_000):
+            turn, _ = await one.enter(1, NOBODY, leaves_us)
+            await one.send(turn, done.wait(), answered)
+        await one.send(trial, done.wait(), answered)
+
+    asyncio.run(scene())
+
+
+def test_a_quick_end_by_a_deadline_says_nothing_about_answers():
+    async def scene():
+        now_us = [0]
+        one, done = Door(manifest(), lambda: now_us[0], 100), asyncio.Event()
+        slow = await at_work(one, done)
+        turn, _ = await one.enter(1, ParsedOptions(deadline_us=1000))
+        forced = one.send(turn, settled(), answered)
+        now_us[0] = 1500
+        await forced
+        await settled()
+        now_us[0] = 20_000
+        done.set()
+        await slow
+        await settled()
+        await one.enter(1, NOBODY, leaves_us=2_000)  # the trial
+        with pytest.raises(OverloadedError, match="no answer can be hoped for"):
+            await one.enter(1, NOBODY, leaves_us=2_000)
 
     asyncio.run(scene())

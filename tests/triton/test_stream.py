@@ -8,7 +8,7 @@ import pytest
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
-from exeunt.contract import REST, STREAM
+from exeunt.contract import PARAMETER_WAITED_US, REST, STREAM
 from exeunt.serving.pip_server import serve
 from exeunt_client import AsyncClient, Client, RequestError, RequestOptions
 from exeunt_client.contract import Reason
@@ -75,12 +75,13 @@ def test_options_are_passed_on(client, streaming):
     assert labels == vote_offline(streaming[0], last, ROWS).argmax(axis=1).tolist()
 
 
-def test_a_timeout_is_passed_on(streaming):
+@pytest.mark.parametrize(("timeout_us", "parameters"), [(1, None), (60_000_000, {PARAMETER_WAITED_US: 60_000_000})])
+def test_a_timeout_is_passed_on_with_the_time_waited_before(streaming, timeout_us, parameters):
     answers = queue.SimpleQueue()
     with grpc.InferenceServerClient(streaming[1].grpc_url) as client:
         client.start_stream(lambda result, error: answers.put((result, error)))
         tensor = grpc.InferInput("IMAGE", list(MIXED.shape), "FP32").set_data_from_numpy(MIXED)
-        client.async_stream_infer("tiny_stream", [tensor], timeout=1)  # a microsecond
+        client.async_stream_infer("tiny_stream", [tensor], timeout=timeout_us, parameters=parameters)
         result, error = answers.get(timeout=60)
     reasons = None if result is None else result.as_numpy("REASON")
     assert "timeout passed" in str(error) or (reasons == Reason.DEADLINE).all()  # the latter if a vote was quicker

@@ -91,8 +91,10 @@ class TritonPythonModel:
             inputs = {name: (inputs | made)[name] for name in self._controller_inputs}
         rows = len(next(iter(inputs.values())))
         inputs[STREAM] = np.full((rows, 1), NOTHING_LEFT, dtype=np.int64)
-        # what was waited for here counts against the caller's deadline
-        parameters[PARAMETER_WAITED_US] = max(1, (time.monotonic_ns() - since_ns) // 1000)
+        # what was waited for here, and before in a gateway, counts against the caller's deadline
+        before_us = parameters.get(PARAMETER_WAITED_US)
+        before_us = max(0, before_us) if isinstance(before_us, int) else 0
+        parameters[PARAMETER_WAITED_US] = max(1, before_us + (time.monotonic_ns() - since_ns) // 1000)
         while not sender.is_cancelled():
             found = self._call(self._controller, inputs, [*self._outputs, REST], parameters, timeout_us)
             rest = int(found.pop(REST)[0, 0])
