@@ -1,5 +1,6 @@
 """A gateway from its start to its end: what it refuses to start with, a server that is away, a stop under load."""
 
+import gzip
 import json
 import socket
 import threading
@@ -84,6 +85,9 @@ def test_bodies_beyond_the_bound_are_refused_over_both_protocols(gated_server, g
             assert caught.value.status() == status
         status, text = infer(gateway.http_url, {"inputs": [tensor(large)]})
         assert status == 413 and "--max-body-mb" in text
+        bomb = gzip.compress(bytes(10**8))
+        status, text = infer(gateway.http_url, bomb, Content_Encoding="gzip")
+        assert len(bomb) < 10**6 and status == 413 and "--max-body-mb" in text
 
 
 def test_callers_that_leave_make_no_trouble(gated_server, gated_repository):
