@@ -58,12 +58,6 @@ def kill_group(group: int, patience_s: float = 5.0) -> list[int]:
     return left
 
 
-def remove_shared_memory(name: str) -> None:
-    """Remove the regions that a server with this name left behind."""
-    for region in Path("/dev/shm").glob(f"*{name}*"):
-        region.unlink(missing_ok=True)
-
-
 class Reaper:
     """A small process that ends what a supervisor leaves behind if the supervisor is killed.
 

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from exeunt.serving.processes import kill_group, members, remove_shared_memory
+from exeunt.serving.leftovers import remove_leftovers
+from exeunt.serving.processes import kill_group, members
 
 PATIENCE_S = 5.0  # Triton gets SIGTERM when its supervisor ends; what it can still finish, it may
 
@@ -20,7 +21,7 @@ def main() -> None:
     while members(group) and time.monotonic() < end_s:
         time.sleep(0.1)
     kill_group(group)
-    remove_shared_memory(name)
+    remove_leftovers(name)
     shutil.rmtree(folder, ignore_errors=True)
 
 

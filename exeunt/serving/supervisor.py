@@ -27,8 +27,9 @@ from exeunt.serving.drain import Drain, drain_all
 from exeunt.serving.farewell import Farewell
 from exeunt.serving.health import LEAVING, Health
 from exeunt.serving.launch import EXIT_TIMEOUT_S
+from exeunt.serving.leftovers import remove_leftovers
 from exeunt.serving.probe import probe
-from exeunt.serving.processes import kill_group, raise_open_files, remove_shared_memory
+from exeunt.serving.processes import kill_group, raise_open_files
 from exeunt.serving.watch import Watch
 
 SETTLE_S = 0.3  # between the controllers' last answers and the kill: they are still on their way to the clients
@@ -186,7 +187,7 @@ class Supervisor:
         return drained
 
     def kill(self) -> None:
-        """End every process of the server now and remove its shared memory.
+        """End every process of the server now and remove what it leaves on the host.
 
         Raises:
             ServingError: processes do not end.
@@ -194,6 +195,6 @@ class Supervisor:
         left = kill_group(self.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
-        remove_shared_memory(self._name)
+        remove_leftovers(self._name)
         if left:
             raise ServingError(f"processes {left} of {self._name} do not end")
