@@ -87,10 +87,17 @@ ENV PYTHONUNBUFFERED=1 \
 # with CPU builds, which saves gigabytes
 ARG EXPORT_EXTRA=export
 ARG PIP_EXTRA_INDEX_URL=""
-COPY constraints.txt /tmp/exeunt/
+COPY deploy/requirements-export.txt constraints.txt /tmp/exeunt/
 COPY --from=wheel /wheels /tmp/exeunt/wheels
-RUN python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt --find-links /tmp/exeunt/wheels \
-        "exeunt[cli,engine,${EXPORT_EXTRA}]" scikit-learn \
+# exeunt is installed with what is there alone: the build fails if a requirement of its extras is not in the file. What
+# an EXPORT_EXTRA brings beyond it has its pins, and no hashes: torch differs from index to index
+RUN python3 -m pip install --no-cache-dir --require-hashes -r /tmp/exeunt/requirements-export.txt \
+    && python3 -m pip install --no-cache-dir --no-index -c /tmp/exeunt/constraints.txt \
+        --find-links /tmp/exeunt/wheels "exeunt[cli,engine,export]" \
+    && if [ "${EXPORT_EXTRA}" != export ]; then \
+         python3 -m pip install --no-cache-dir -c /tmp/exeunt/constraints.txt --find-links /tmp/exeunt/wheels \
+             "exeunt[${EXPORT_EXTRA}]" || exit 1; \
+       fi \
     && rm -r /tmp/exeunt \
     && install -d -o 1000 -g 1000 /models
 COPY deploy/fill_repository.py /opt/exeunt/

@@ -57,6 +57,15 @@ def test_the_operators_page_says_what_to_do_at_every_alert_and_names_every_famil
     assert not [item for item in families | {rule["alert"] for rule in rules} if item not in page]
 
 
+@pytest.mark.parametrize("name", ["export", "perf", "server"])
+def test_an_image_has_the_versions_that_everything_was_tested_with(name):
+    pin = re.compile(r"^([\w-]+)==([^\s;]+)", re.MULTILINE)
+    tested = dict(pin.findall((ROOT / "constraints.txt").read_text()))
+    pinned = dict(pin.findall((ROOT / f"deploy/requirements-{name}.txt").read_text()))
+    both = tested.keys() & pinned.keys()
+    assert both and {package: pinned[package] for package in both} == {package: tested[package] for package in both}
+
+
 def test_every_image_is_pinned():
     items = [service["image"] for service in SERVICES.values()]
     items += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
@@ -97,14 +106,6 @@ def test_only_what_runs_on_gpus_asks_for_the_nvidia_runtime():
     for service in GPU["services"].values():
         (device,) = service["deploy"]["resources"]["reservations"]["devices"]
         assert device["capabilities"] == ["gpu"] and device["driver"] == "nvidia"
-
-
-@pytest.mark.parametrize("name", ["triton", "replica"])
-def test_gpus_change_nothing_of_a_server_but_its_devices_its_metrics_and_what_it_waits_for(name):
-    added = dict(GPU["services"][name])
-    command = COMPOSE["services"][name]["command"]
-    assert added.pop("command") == [word for word in command if word != "--gpu-metrics=false"]
-    assert set(added) == {"deploy", "depends_on"} and list(added["depends_on"]) == ["engines"]
 
 
 @pytest.mark.parametrize("files", [["docker-compose.yml"], ["docker-compose.yml", "docker-compose.gpu.yml"]])

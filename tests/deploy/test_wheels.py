@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,15 +36,6 @@ def index(tmp_path_factory):
         pytest.skip(f"no index of packages is reached: {asked.stderr[-300:]}")
 
 
-def names_of_the_export_image() -> set[str]:
-    """What the Dockerfile asks pip for by name, with the pins of constraints.txt."""
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    chosen, beside = re.search(r'"exeunt\[([\w,]+),\$\{EXPORT_EXTRA\}\]" ([\w -]+) \\', dockerfile).groups()
-    words = [word for extra in (*chosen.split(","), "export", "torch") for word in extras[extra]] + beside.split()
-    return {re.match(r"[\w-]+", word)[0] for word in words} - {"exeunt"}
-
-
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / "deploy").glob("requirements-*.txt")))
 def test_every_pinned_requirement_has_a_wheel_whose_hash_is_in_the_file(file, machine, tmp_path):
@@ -53,7 +43,7 @@ def test_every_pinned_requirement_has_a_wheel_whose_hash_is_in_the_file(file, ma
     assert done.returncode == 0, done.stderr
     wanted = re.findall(r"^([\w-]+)==(\S+)(?! *;)", (ROOT / "deploy" / file).read_text(), re.MULTILINE)
     metadata = [item["metadata"] for item in json.loads(done.stdout)["install"]]
-    found = {(about["name"].lower().replace("_", "-"), about["version"]) for about in metadata}
+    found = {(re.sub("[._]", "-", about["name"].lower()), about["version"]) for about in metadata}
     assert found <= set(wanted) and len(found) >= len(wanted) - 1  # async-timeout: for Python 3.11 alone
 
 
@@ -68,7 +58,8 @@ def test_a_hash_that_arm64_lacks_is_missed(tmp_path):
     assert done.returncode != 0 and "HASH" in done.stderr
 
 
-def test_every_package_of_the_export_image_has_a_wheel_for_arm64(tmp_path):
-    wanted = [f"{name}=={CONSTRAINTS[name]}" for name in sorted(names_of_the_export_image())]
-    done = pip("aarch64", tmp_path, "--no-deps", *wanted)  # those of x86-64 are installed by make containers
-    assert wanted and done.returncode == 0, done.stderr
+def test_the_torch_of_the_export_image_has_a_wheel_for_arm64(tmp_path):
+    done = pip(
+        "aarch64", tmp_path, "--no-deps", f"torch=={CONSTRAINTS['torch']}"
+    )  # it has no hashes: see the Dockerfile
+    assert done.returncode == 0, done.stderr
