@@ -67,7 +67,7 @@ class Serving:
         made = make_tuner(Setup(self._bag.costs(), self._bag.settings, Feedback.observed(nothing, nothing)))
         self._controller = Controller(self._bag, made, np.random.default_rng(0))
         if exits_off:
-            self._controller.exits_off = np.ones(EXITS, dtype=bool)
+            self._controller.decisions.changes.set_exits_off(np.ones(EXITS, dtype=bool))
         rng = np.random.default_rng(1)
         self._votes = [votes(rng) for _ in range(64)]
         self._depths = [[(m, d) for m in range(3)] for d in range(1, EXITS + 1)]
@@ -88,8 +88,8 @@ class Serving:
             for exit_ in np.flatnonzero(ticket.wanted).tolist():
                 controller.arrived(ticket.id, arrivals[exit_], self._served)
             spent_s += time.thread_time() - start
-            if (job := controller.retune()) is not None:
-                controller.adopt(job())
+            if (job := controller.decisions.changes.retune()) is not None:
+                controller.decisions.changes.adopt(job())
         return 1e6 * spent_s / requests
 
     @property

@@ -100,8 +100,8 @@ class _Run:
             certain = np.array([self._certain[row] <= exit_])
             said = self._labels[place, exit_ : exit_ + 1], self._confidence[place, exit_ : exit_ + 1]
             self._decisions.complete(batch, exit_, votes.ExitVotes(*said, None, lambda some, sure=certain: sure))
-        if (job := self._decisions.retune()) is not None:
-            self._decisions.adopt(job())
+        if (job := self._decisions.changes.retune()) is not None:
+            self._decisions.changes.adopt(job())
         left = int(batch.exit[0])
         latency = self._costs.latency_us(wanted)[left] / self._costs.elapsed_us[-1]
         return float(latency), left, bool(batch.answer[0] != self._labels[place, -1])
@@ -123,7 +123,7 @@ class _Run:
         depths = [exit_.depths for exit_ in self._manifest.exits]
         changed = change.heads.exits(depths, self._decisions.in_use.heads)
         seen = replace(Feedback.observed(change.labels, change.confidence), q=change.q)
-        self._decisions.set_heads(change.heads, changed, seen)
+        self._decisions.changes.set_heads(change.heads, changed, seen)
         self._said_from = first
         left = self._rows.rows(slice(first, None))
         self._labels, self._confidence = self._shape.said(left, self._exported | dict(change.heads.table))

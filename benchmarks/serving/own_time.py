@@ -61,9 +61,9 @@ def own_time(repository: Path, bag: str, rows: np.ndarray) -> tuple[dict[str, fl
         for row in some:
             host.submit(Request(next(keys), 1), {name: row[None]})
             engine.drive()
-            job = host.controller.retune() if tune else None
+            job = host.controller.decisions.changes.retune() if tune else None
             if job is not None:
-                host.controller.adopt(job())
+                host.controller.decisions.changes.adopt(job())
 
     def per_input_us(tune: bool, rounds: int) -> float:
         """Least of some rounds: the machine may be shared."""

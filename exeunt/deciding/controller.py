@@ -10,21 +10,19 @@ lock around every call. Life of a request::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
 from exeunt.deciding import votes
 from exeunt.deciding.admission import Admission
 from exeunt.deciding.batch import Batch
-from exeunt.deciding.decisions import Decisions, Listener
+from exeunt.deciding.decisions import Decisions
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.ticket import Ticket, failed, too_late, waited_long
 from exeunt.errors import ExeuntError, OverloadedError
 from exeunt.manifest import Manifest
-from exeunt.records.feedback import Feedback
 from exeunt.tuning.tuner import Tuner
 
 
@@ -37,7 +35,7 @@ class Controller:
         rng: for the shadow and feedback coins.
 
     Attributes:
-        decisions: the decision core.
+        decisions: the decision core; `decisions.changes` change it.
         counters: counters since start.
         tickets: those that are not over, by id.
         admission: the requests that wait, and which exits their tickets ask for.
@@ -67,34 +65,6 @@ class Controller:
     @tuner.setter
     def tuner(self, tuner: Tuner) -> None:
         self.decisions.tuner = tuner
-
-    @property
-    def finish_probability(self) -> float:
-        """Probability with which rows answered from now on are finished (q); the engine lowers it under load."""
-        return self.decisions.coins.finish_probability
-
-    @finish_probability.setter
-    def finish_probability(self, q: float) -> None:
-        self.decisions.set_finish_probability(q)
-
-    @property
-    def exits_off(self) -> np.ndarray:
-        """Exits that an operator has switched off, bool [exits]."""
-        return self.decisions.exits_off
-
-    @exits_off.setter
-    def exits_off(self, exits_off: np.ndarray) -> None:
-        self.decisions.set_exits_off(exits_off)
-
-    @property
-    def on_feedback(self) -> list[Callable[[Feedback], None]]:
-        """Called with every batch of Feedback, after the tuner."""
-        return self.decisions.on_feedback
-
-    @property
-    def on_over(self) -> list[Listener]:
-        """Called with the rows of every ticket that is over, and with the events since the call before; for records."""
-        return self.decisions.on_over
 
     @property
     def waiting_rows(self) -> int:
@@ -229,18 +199,6 @@ class Controller:
         due = [request.deadline_us for request in unanswered if request.deadline_us is not None]
         waiting_us = self.admission.queue.next_deadline_us()
         return min(due if waiting_us is None else [*due, waiting_us], default=None)
-
-    def retune(self) -> Callable[[], Any] | None:
-        """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
-        return self.decisions.retune()
-
-    def adopt(self, outcome: Any) -> None:
-        """Give a job's outcome to the tuner."""
-        self.decisions.adopt(outcome)
-
-    def promise(self, class_losses: tuple[float, ...]) -> None:
-        """Other promised losses from now on, by class of service."""
-        self.decisions.set_class_losses(class_losses)
 
     def close(self) -> None:
         """Refuse newcomers from now on."""

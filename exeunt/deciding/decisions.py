@@ -15,8 +15,8 @@ from exeunt.contract import Reason
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.coins import Coins, Toss
 from exeunt.deciding.counters import Counters
-from exeunt.deciding.events import Events
-from exeunt.deciding.heads import Heads, HeadsInUse
+from exeunt.deciding.events import Changes, Events
+from exeunt.deciding.heads import HeadsInUse
 from exeunt.deciding.votes import ExitVotes
 from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.feedback import Feedback
@@ -39,8 +39,10 @@ class Decisions:
 
     Attributes:
         coins: say which answered rows finish.
-        exits_off, sure: bool [exits], exits that an operator has switched off; at which a label may be certain.
+        exits_off: bool [exits], exits that an operator has switched off.
+        sure: bool [exits], exits at which a label may be certain.
         in_use: the ramps' heads.
+        changes: change how is decided from now on.
         counters: counters since start.
         on_feedback: called with every batch of Feedback, after the tuner.
         on_over: called with the rows of every batch that is over, and with the events since the call before.
@@ -50,8 +52,10 @@ class Decisions:
         self.settings = settings
         self.tuner = tuner
         self.coins = Coins(settings, toss, lambda: self.tuner.feedback_wanted())
-        self.exits_off, self.sure = np.zeros((2, exits), dtype=bool)
+        self.exits_off = np.zeros(exits, dtype=bool)
+        self.sure = np.zeros(exits, dtype=bool)
         self.in_use = HeadsInUse(exits)
+        self.changes = Changes(self)
         self.counters = Counters(exits, len(settings.classes_of_service))
         self.on_feedback: list[Callable[[Feedback], None]] = []
         self.on_over: list[Listener] = []
@@ -86,7 +90,8 @@ class Decisions:
         Returns:
             rows (indices) that were decided by it, with the vote of this exit.
         """
-        batch.note_votes(exit_, votes.labels, votes.confidence, votes.non_finite, moment := self._moment())
+        moment = self.moment()
+        batch.note_votes(exit_, votes.labels, votes.confidence, votes.non_finite, moment)
         if exit_ == self._last:
             return self._finish(batch, moment)
         if exit_ <= batch.deepest:  # a shallower vote that was overtaken knows less: it only teaches
@@ -105,12 +110,14 @@ class Decisions:
         Returns:
             the rows (indices) that leave with the vote of the deepest exit; before any vote none: they are given up.
         """
-        if not len(rows := rows[batch.open[rows]]):
+        rows = rows[batch.open[rows]]
+        if not len(rows):
             return NOBODY
-        moment, forced = self._moment("expired", [batch.id, rows]), NOBODY
+        moment = self.moment("expired", [batch.id, rows])
         if batch.deepest >= 0:
             forced = self._force(batch, rows, Reason.DEADLINE, moment)
         else:
+            forced = NOBODY
             batch.dismiss(rows, moment)
         self._end_if_idle(batch, moment)
         return forced
@@ -124,10 +131,11 @@ class Decisions:
         Returns:
             the rows (indices) that leave with the vote of the deepest exit.
         """
-        moment = self._moment("failed", [batch.id, rows])
+        moment = self.moment("failed", [batch.id, rows])
         self._full_votes_fail = True
-        falls_back = self.settings.falls_back and batch.deepest >= 0
-        forced = self._force(batch, rows[batch.open[rows]], Reason.DEGRADED, moment) if falls_back else NOBODY
+        forced = NOBODY
+        if self.settings.falls_back and batch.deepest >= 0:
+            forced = self._force(batch, rows[batch.open[rows]], Reason.DEGRADED, moment)
         self._abandon(batch, rows, moment)
         batch.dismiss(rows[batch.open[rows]], moment)
         self._end_if_idle(batch, moment)
@@ -145,73 +153,29 @@ class Decisions:
         Returns:
             rows (indices) that are not chosen: nothing of them needs to run on.
         """
-        if not len(rows := batch.untossed_rows()):
+        rows = batch.untossed_rows()
+        if not len(rows):
             return NOBODY
         q = self.coins.probability(load_q)
-        moment = self._moment("tossed", [batch.id, q])
+        moment = self.moment("tossed", [batch.id, q])
         batch.waits_for_toss[rows] = False
         if not self.coins.toss(batch, rows, q):
             return NOBODY
-        self.tuner.tossed(answered := batch.answered(rows))
+        answered = batch.answered(rows)
+        self.tuner.tossed(answered)
         self.counters.tossed(answered)
         self._end_if_idle(batch, moment)
         return rows[~batch.finishes[rows]]
 
     def give_up(self, batch: Batch) -> None:
         """Nothing of a batch will come any more, and its clients are told so."""
-        self._abandon(batch, np.arange(batch.rows), moment := self._moment("given_up", [batch.id]))
+        moment = self.moment("given_up", [batch.id])
+        self._abandon(batch, np.arange(batch.rows), moment)
         batch.dismiss(np.flatnonzero(batch.open), moment)
         self._end_if_idle(batch, moment)
 
-    def retune(self) -> Callable[[], Any] | None:
-        """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
-        if (job := self.tuner.retune()) is not None:
-            self._moment("taken", None)
-        return job
-
-    def adopt(self, outcome: Any) -> None:
-        """Give a job's outcome to the tuner."""
-        self._moment("adopted")
-        self.tuner.adopt(outcome)
-
-    def set_finish_probability(self, q: float) -> None:
-        """Rows answered from now on are finished with probability q, above 0."""
-        self._moment("finish_probability", q)
-        self.coins.finish_probability = q
-
-    def set_late_thinning(self, late: bool) -> None:
-        """Whether rows answered from now on are tossed by `thin`, not when they are answered."""
-        self._moment("late_thinning", late)
-        self.coins.late = late
-
-    def set_feedback(self, feedback: str | float) -> None:
-        """Another setting `feedback` from now on."""
-        self._moment("feedback", feedback)
-        self.coins.feedback = feedback
-
-    def set_exits_off(self, exits_off: np.ndarray) -> None:
-        """Nobody leaves at these exits (bool [exits]) from now on."""
-        self._moment("exits_off", np.flatnonzero(exits_off))
-        self.exits_off = exits_off
-
-    def set_class_losses(self, class_losses: tuple[float, ...]) -> None:
-        """Other promised losses from now on, by class of service."""
-        self._moment("class_losses", list(class_losses))
-        self.tuner.promise(class_losses)
-
-    def set_heads(self, heads: Heads, changed: np.ndarray, seen: Feedback) -> None:
-        """Other heads for tickets admitted from now on.
-
-        Args:
-            heads: of a higher version than those before.
-            changed: bool [exits], exits that vote by a head that is another now.
-            seen: what the exits, with these heads, say of some finished rows; may be empty.
-        """
-        self._moment("heads", [heads.version, np.flatnonzero(changed), seen.labels, seen.confidence, seen.q])
-        self.in_use.change(heads, changed)
-        self.tuner.ramps_changed(heads.version, changed, seen)
-
-    def _moment(self, event: str | None = None, value: Any = None) -> int:
+    def moment(self, event: str | None = None, value: Any = None) -> int:
+        """The number of what happens now; an `event` (events.py) is kept for the records, with its value."""
         moment = self._next_moment
         self._next_moment += 1
         if event is not None and self.on_over:
@@ -236,7 +200,8 @@ class Decisions:
         if not leaves.any():
             return certain_rows
         risk = self.tuner.risk(exit_, view.confidence[:, exit_], view.labels[:, exit_])
-        leaves = leaves & (risk < batch.max_risk[rows]) if batch.has_options else leaves
+        if batch.has_options:
+            leaves = leaves & (risk < batch.max_risk[rows])
         early_rows = rows[leaves]
         self._decide(batch, early_rows, exit_, Reason.EARLY, risk[leaves], moment)
         return np.concatenate([certain_rows, early_rows]) if len(certain_rows) else early_rows
@@ -258,15 +223,19 @@ class Decisions:
         batch.tuner_version[rows] = self.tuner.version
         if exit_ < self._last:
             self.coins.answered(batch, rows)
-        self.tuner.answered(answered := batch.answered(rows))
+        answered = batch.answered(rows)
+        self.tuner.answered(answered)
         self.counters.answered(exit_, reason, answered, float(risk.sum()), self.tuner.class_losses)
 
     def _finish(self, batch: Batch, moment: int) -> np.ndarray:
         """The full vote is there: answer who is left, learn; the rows (indices) that were left."""
         batch.deepest = self._last
         self._full_votes_fail = False
-        self._decide(batch, left := batch.open.nonzero()[0], self._last, Reason.FULL, NO_RISK, moment)
-        if len(rows := (taught := batch.taught).nonzero()[0]):
+        left = batch.open.nonzero()[0]
+        self._decide(batch, left, self._last, Reason.FULL, NO_RISK, moment)
+        taught = batch.taught
+        rows = taught.nonzero()[0]
+        if len(rows):
             feedback = batch.feedback(rows if len(rows) < batch.rows else slice(None))
             self.counters.finished(feedback)
             if batch.heads_version != self.in_use.heads.version:
@@ -280,8 +249,10 @@ class Decisions:
     def _abandon(self, batch: Batch, rows: np.ndarray, moment: int) -> None:
         """The full votes of rows (indices) will not come: those that left early on trust count as lost."""
         awaited = rows[(batch.exit[rows] >= 0) & batch.finishes[rows]]
-        if len(early := awaited[batch.reason[awaited] == Reason.EARLY]):
-            self.tuner.abandoned(abandoned := batch.answered(early))
+        early = awaited[batch.reason[awaited] == Reason.EARLY]
+        if len(early):
+            abandoned = batch.answered(early)
+            self.tuner.abandoned(abandoned)
             self.counters.abandoned(abandoned)
         batch.finishes[awaited] = batch.all_finish = False
         batch.ended[awaited] = moment

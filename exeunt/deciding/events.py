@@ -1,6 +1,6 @@
 """Events: what happens to decisions beside votes, by *moment*, so that it can be done again in the same order.
 
-Everything that happens gets the next number, its moment; `Decisions` counts them.
+Everything that happens gets the next number, its moment; `Decisions` counts them, `Changes` are among them.
 
 complete   the votes of an exit are there                    -> its moment is in the rows' `order`
 expire     a deadline passed: the best vote leaves           -> event (moment, "expired", [ticket, rows])
@@ -14,11 +14,17 @@ set_...          somebody changes a setting                  -> events named lik
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exeunt.deciding.heads import Heads
 from exeunt.records.decided import Event
+from exeunt.records.feedback import Feedback
+
+if TYPE_CHECKING:
+    from exeunt.deciding.decisions import Decisions
 
 
 class Events:
@@ -37,3 +43,62 @@ class Events:
         """The events since the call before."""
         events, self._events = self._events, []
         return events
+
+
+class Changes:
+    """What is changed from now on in how decisions are made: by an operator, the runner's load, a job, or ramps.
+
+    Args:
+        decisions: that are changed.
+    """
+
+    def __init__(self, decisions: Decisions) -> None:
+        self._decisions = decisions
+
+    def retune(self) -> Callable[[], Any] | None:
+        """The tuner's job if one is due, to be run beside serving; its outcome goes to `adopt`."""
+        if (job := self._decisions.tuner.retune()) is not None:
+            self._decisions.moment("taken", None)
+        return job
+
+    def adopt(self, outcome: Any) -> None:
+        """Give a job's outcome to the tuner."""
+        self._decisions.moment("adopted")
+        self._decisions.tuner.adopt(outcome)
+
+    def set_finish_probability(self, q: float) -> None:
+        """Rows answered from now on are finished with probability q, above 0."""
+        self._decisions.moment("finish_probability", q)
+        self._decisions.coins.finish_probability = q
+
+    def set_late_thinning(self, late: bool) -> None:
+        """Whether rows answered from now on are tossed by `thin`, not when they are answered."""
+        self._decisions.moment("late_thinning", late)
+        self._decisions.coins.late = late
+
+    def set_feedback(self, feedback: str | float) -> None:
+        """Another setting `feedback` from now on."""
+        self._decisions.moment("feedback", feedback)
+        self._decisions.coins.feedback = feedback
+
+    def set_exits_off(self, exits_off: np.ndarray) -> None:
+        """Nobody leaves at these exits (bool [exits]) from now on."""
+        self._decisions.moment("exits_off", np.flatnonzero(exits_off))
+        self._decisions.exits_off = exits_off
+
+    def set_class_losses(self, class_losses: tuple[float, ...]) -> None:
+        """Other promised losses from now on, by class of service."""
+        self._decisions.moment("class_losses", list(class_losses))
+        self._decisions.tuner.promise(class_losses)
+
+    def set_heads(self, heads: Heads, changed: np.ndarray, seen: Feedback) -> None:
+        """Other heads for tickets admitted from now on.
+
+        Args:
+            heads: of a higher version than those before.
+            changed: bool [exits], exits that vote by a head that is another now.
+            seen: what the exits, with these heads, say of some finished rows; may be empty.
+        """
+        self._decisions.moment("heads", [heads.version, np.flatnonzero(changed), seen.labels, seen.confidence, seen.q])
+        self._decisions.in_use.change(heads, changed)
+        self._decisions.tuner.ramps_changed(heads.version, changed, seen)

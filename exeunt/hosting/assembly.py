@@ -172,5 +172,5 @@ def _record(controller: Controller) -> FeedbackLog:
     from exeunt.records.record import About
 
     log = FeedbackLog(Path(controller.settings.records_dir), About.of(controller.manifest))
-    controller.on_over.append(log.add)
+    controller.decisions.on_over.append(log.add)
     return log

@@ -151,7 +151,7 @@ class ControllerHost:
     def thin_late(self) -> None:
         """The runner tosses answered rows by `thin` when it is about to run them; said once, when it is attached."""
         with self.lock:
-            self.controller.decisions.set_late_thinning(True)
+            self.controller.decisions.changes.set_late_thinning(True)
 
     def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
         """Toss the answered rows of a ticket that are about to run on; see Controller.thin. Rows (indices) left out."""
@@ -170,7 +170,7 @@ class ControllerHost:
     def set_finish_probability(self, q: float) -> None:
         """Feedback sampling: rows answered from now on finish with probability q."""
         with self.lock:
-            self.controller.finish_probability = q
+            self.controller.decisions.changes.set_finish_probability(q)
 
     def refuse_newcomers(self) -> None:
         """From now on new requests are refused."""
@@ -254,11 +254,11 @@ class ControllerHost:
 
     def _retune(self) -> None:
         with self.lock:
-            job = self.controller.retune()
+            job = self.controller.decisions.changes.retune()
         if job is not None:
             outcome = job()
             with self.lock:
-                self.controller.adopt(outcome)
+                self.controller.decisions.changes.adopt(outcome)
 
 
 def _merged(parts: list[Inputs]) -> Inputs:

@@ -88,6 +88,7 @@ def _families(
             labels = (("exit", str(exit_)), ("reason", reason.name.lower()))
             yield "exeunt_answers_total", labels, float(row[reason])
     yield from _latency(counters)
+    coins = controller.decisions.coins
     for family, value in (
         ("exeunt_promised_rows_total", counters.promised_rows),
         ("exeunt_losses_total", counters.losses),
@@ -105,7 +106,7 @@ def _families(
         ("exeunt_waiting_rows", controller.waiting_rows),
         ("exeunt_promised_loss", controller.tuner.class_losses[0]),
         ("exeunt_max_unconfirmed_rows", controller.settings.max_unconfirmed_rows),
-        ("exeunt_feedback_probability", controller.decisions.coins.probability(controller.finish_probability)),
+        ("exeunt_feedback_probability", coins.probability(coins.finish_probability)),
     ):
         yield family, (), float(value)
     names = controller.settings.classes_of_service

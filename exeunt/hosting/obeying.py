@@ -15,14 +15,14 @@ def apply_control(controller: Controller, control: Control) -> None:
         controller: the caller holds its lock.
         control: checked against the bag.
     """
-    settings = controller.settings
+    settings, changes = controller.settings, controller.decisions.changes
     losses = dict(settings.service_classes) | (control.service_classes or {})
     first = settings.max_loss if control.max_loss is None else control.max_loss
     wanted = (first, *(losses[name] for name in settings.service_classes))
     if wanted != controller.tuner.class_losses:
-        controller.promise(wanted)
+        changes.set_class_losses(wanted)
     feedback = settings.feedback if control.feedback is None else control.feedback
     if feedback != controller.decisions.coins.feedback:
-        controller.decisions.set_feedback(feedback)
+        changes.set_feedback(feedback)
     off = [control.is_off(exit_) for exit_ in range(len(controller.manifest.exits))]
-    controller.exits_off = np.array(off, dtype=bool)
+    changes.set_exits_off(np.array(off, dtype=bool))

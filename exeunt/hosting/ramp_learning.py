@@ -189,7 +189,7 @@ class RampLearning:
                 changed = np.array([any((m, d) in self.ramps for m, d in enumerate(exit_)) for exit_ in depths])
             else:
                 changed = change.heads.exits(depths, decisions.in_use.heads)
-            decisions.set_heads(change.heads, changed, seen)
+            decisions.changes.set_heads(change.heads, changed, seen)
         self._log(f"ramps: heads version {change.heads.version} in use")
 
     def _run(self) -> None:
@@ -265,4 +265,4 @@ def forget_heads(controller: Controller) -> None:
         for exit_ in controller.manifest.exits
     ]
     nothing = Feedback.observed(np.zeros((0, len(changed))), np.zeros((0, len(changed))))
-    controller.decisions.set_heads(Heads(learnt_about + 1), np.array(changed, dtype=bool), nothing)
+    controller.decisions.changes.set_heads(Heads(learnt_about + 1), np.array(changed, dtype=bool), nothing)

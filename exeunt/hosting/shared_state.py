@@ -79,7 +79,7 @@ class SharedState:
         for name, account in self._accounts().items():
             self._lives[name] = Life(self._id, was, max(0.0, -account.reserve))
         self._write_life()
-        self._host.controller.on_feedback.append(self._lessons.add)
+        self._host.controller.decisions.on_feedback.append(self._lessons.add)
         if self._beat():
             self._learn(newcomer=not restored)
 

@@ -29,7 +29,7 @@ MOST_PARTS = 32  # flushed files before they are merged
 class FeedbackLog:
     """Writes the rows of tickets to a folder.
 
-    Use it as a listener: `controller.on_over.append(log.add)`. One writer per folder and bag.
+    Use it as a listener: `controller.decisions.on_over.append(log.add)`. One writer per folder and bag.
 
     Args:
         folder: made where it is missing.

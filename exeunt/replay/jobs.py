@@ -61,7 +61,7 @@ class Jobs:
 
     def _take(self) -> None:
         start = time.perf_counter()
-        job = self._decisions.retune()
+        job = self._decisions.changes.retune()
         if job is not None:
             self._outcome = job()
             self._out = True
@@ -70,7 +70,7 @@ class Jobs:
 
     def _adopt(self) -> None:
         start = time.perf_counter()
-        self._decisions.adopt(self._outcome)
+        self._decisions.changes.adopt(self._outcome)
         self._out, self._outcome = False, None
         self.tuning_s += time.perf_counter() - start
 

@@ -101,16 +101,16 @@ class _Replay:
             "failed": lambda value: self.decisions.fail(self._batch(value[0]), np.array(value[1], dtype=np.intp)),
             "given_up": lambda value: self.decisions.give_up(self._batch(value[0])),
             "tossed": lambda value: self.decisions.thin(self._batch(value[0]), value[1]),
-            "late_thinning": self.decisions.set_late_thinning,
-            "feedback": self.decisions.set_feedback,
-            "finish_probability": self.decisions.set_finish_probability,
-            "exits_off": lambda value: self.decisions.set_exits_off(np.isin(np.arange(stream.exits), value)),
+            "late_thinning": self.decisions.changes.set_late_thinning,
+            "feedback": self.decisions.changes.set_feedback,
+            "finish_probability": self.decisions.changes.set_finish_probability,
+            "exits_off": lambda value: self.decisions.changes.set_exits_off(np.isin(np.arange(stream.exits), value)),
             "heads": self._change_heads,
             "taken": lambda _: self.jobs.take_recorded(),
             "adopted": lambda _: self.jobs.adopt_recorded(),
         }
         if self.jobs.recorded:  # other promises are what the replay was asked for
-            self._repeat["class_losses"] = lambda value: self.decisions.set_class_losses(tuple(value))
+            self._repeat["class_losses"] = lambda value: self.decisions.changes.set_class_losses(tuple(value))
 
     def complete(self, completed: CompletedExit) -> None:
         """The votes of a ticket at an exit are there."""
@@ -138,7 +138,7 @@ class _Replay:
         shape = (len(q), self._stream.exits)
         said = np.array(labels, dtype=np.int32).reshape(shape), np.array(confidence, dtype=np.float32).reshape(shape)
         seen = dataclasses.replace(Feedback.observed(*said), q=np.array(q, dtype=np.float32))
-        self.decisions.set_heads(Heads(int(version)), np.isin(np.arange(self._stream.exits), exits), seen)
+        self.decisions.changes.set_heads(Heads(int(version)), np.isin(np.arange(self._stream.exits), exits), seen)
 
     def _batch(self, ticket: int) -> Batch:
         if ticket not in self._batches:

@@ -80,7 +80,7 @@ def _check(offered: np.ndarray, labels: np.ndarray, confidence: np.ndarray, q: n
 class Lessons:
     """Keeps the newest feedback for the next lesson.
 
-    Use it as a listener: `controller.on_feedback.append(lessons.add)`.
+    Use it as a listener: `controller.decisions.on_feedback.append(lessons.add)`.
     """
 
     def __init__(self) -> None:

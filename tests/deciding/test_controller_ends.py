@@ -116,7 +116,7 @@ def test_a_shadowed_exit_teaches_but_lets_nobody_leave():
 def test_the_kill_switch_sends_everybody_to_the_full_vote():
     bag = manifest()
     of = controller(bag, EVERYBODY)
-    of.exits_off = np.array([True, True, True])
+    of.decisions.changes.set_exits_off(np.array([True, True, True]))
     (release,) = run(of, admit(of), votes_of(bag, 1))
     assert release.answer.exit[0] == 2
 
@@ -124,7 +124,7 @@ def test_the_kill_switch_sends_everybody_to_the_full_vote():
 def test_rows_not_chosen_to_finish_end_the_ticket_early_and_teach_nothing():
     bag = manifest()
     of = controller(bag, EVERYBODY)
-    of.finish_probability = 1e-9
+    of.decisions.changes.set_finish_probability(1e-9)
     (release,) = of.arrived(admit(of), at_exit(bag, 0, votes_of(bag, 1)), 1)
     assert release.answer is not None and of.idle
     assert thresholds_of(of).learnt == [] and not thresholds_of(of).answered_batches[0].finishes[0]
@@ -134,7 +134,7 @@ def test_rows_not_chosen_to_finish_end_the_ticket_early_and_teach_nothing():
 def test_sampled_feedback_knows_its_probability():
     bag = manifest()
     of = controller(bag, EVERYBODY)
-    of.finish_probability = 0.25
+    of.decisions.changes.set_finish_probability(0.25)
     for number in range(800):
         run(of, admit(of, key=number), votes_of(bag, 1))
     learnt = thresholds_of(of).learnt
@@ -149,7 +149,7 @@ def test_votes_on_running_rows_alone_are_enough():
     sure, torn = np.eye(4, dtype=np.float32)[0], np.full(4, 0.25, dtype=np.float32)
     for pair in votes:
         votes[pair][:] = [sure, torn]
-    of.finish_probability = 1e-9
+    of.decisions.changes.set_finish_probability(1e-9)
     ticket = admit(of, rows=2)
     of.arrived(ticket, at_exit(bag, 0, votes), 1)
     assert of.tickets[ticket].running.tolist() == [False, True]

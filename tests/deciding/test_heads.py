@@ -18,7 +18,7 @@ FIRST_EXIT = np.array([True, False, False])
 
 
 def change(of: Controller, version: int = 1) -> None:
-    of.decisions.set_heads(Heads(version), FIRST_EXIT, NOTHING)
+    of.decisions.changes.set_heads(Heads(version), FIRST_EXIT, NOTHING)
 
 
 def test_a_ticket_keeps_the_heads_it_was_admitted_with() -> None:

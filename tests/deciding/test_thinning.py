@@ -32,7 +32,7 @@ class Stream:
         self.tuner = tuner(exits=EXITS, eps=eps, most_unconfirmed=CAP, calibration_rows=16, half_life_rows=2000.0)
         kept = dataclasses.replace(Settings(lossless=False), **value)
         self.core = Decisions(kept, EXITS, self.tuner, self._toss)
-        self.core.set_late_thinning(True)
+        self.core.changes.set_late_thinning(True)
         self.account = self.tuner.budget.classes[0]
         self.flying: list[tuple[Batch, np.ndarray]] = []
         self.lossy = lossy

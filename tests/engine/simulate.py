@@ -91,7 +91,7 @@ class Simulation:
         self._busy: dict[int, tuple[float, SegmentRun]] = {}  # worker -> (end of its run at the present pace, run)
         self._pace = 1.0
         if like_the_engine:
-            controller.decisions.set_late_thinning(True)
+            controller.decisions.changes.set_late_thinning(True)
 
     def run(self, arrivals: Iterable[tuple[float, Request]]) -> None:
         """Serve requests (time of arrival in microseconds, request) until nothing is left to run."""
@@ -192,11 +192,11 @@ class Simulation:
             self.scheduler.finish_probability, self.scheduler.saves_work = wanted, wanted < self._load_q
         self.scheduler.decided(due)
         if self._sampling is not None and self._sampling.update(self.scheduler.backlog, int(now_us)):
-            self._controller.finish_probability = self._sampling.q
+            self._controller.decisions.changes.set_finish_probability(self._sampling.q)
             if not self._like_the_engine:
                 self.scheduler.finish_probability = self._sampling.q
-        if self._like_the_engine and (job := self._controller.retune()) is not None:
-            self._controller.adopt(job())
+        if self._like_the_engine and (job := self._controller.decisions.changes.retune()) is not None:
+            self._controller.decisions.changes.adopt(job())
 
 
 def _rows(piece: object) -> range | list[int]:

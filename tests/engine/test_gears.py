@@ -102,7 +102,7 @@ class Scene:
         self.account = tuner.budget.classes[0]
         self.account.hand_over(2.0 * rng.integers(0, 2))  # some may leave on trust at once, some never
         self.decided = []
-        self.of.on_over.append(lambda rows, _: self.decided.append(rows))
+        self.of.decisions.on_over.append(lambda rows, _: self.decided.append(rows))
         self.lean = {}
         self.simulation = Simulation(
             self.of,

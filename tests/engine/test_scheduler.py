@@ -32,7 +32,8 @@ def test_whatever_happens_at_once_every_request_ends_once_and_nothing_is_left(ha
     scene, failures = hard_scene
     rng = np.random.default_rng(failures)
     of, simulation = staged(scene, FinishProbability(4, LEAST_Q, hold_us=50) if scene[-1] % 2 else None)
-    of.finish_probability = simulation.scheduler.finish_probability = LEAST_Q
+    of.decisions.changes.set_finish_probability(LEAST_Q)
+    simulation.scheduler.finish_probability = LEAST_Q
     if failures is not None:
         simulation._fails = lambda run: rng.random() < 0.1
     simulation.run(scene[1])
@@ -44,7 +45,7 @@ def test_whatever_happens_at_once_every_request_ends_once_and_nothing_is_left(ha
 def test_a_ticket_in_two_pieces_may_be_seen_to_be_over_while_companions_are_looked_for():
     bag = engine_bag([[10, 10]], ((1,), (2,)))
     of = controller(bag, [0.0, 0.0])
-    of.finish_probability = 0.0
+    of.decisions.changes.set_finish_probability(0.0)
     scheduler = Scheduler(bag, workers=1)
     older, younger = (of.tickets[admit(of, rows=8, key=key)] for key in ("older", "younger"))
     for ticket in (older, younger):

@@ -41,7 +41,7 @@ def test_feedback_does_not_dry_up_under_lasting_overload():
 
 def test_speculation_pauses_where_it_is_mostly_in_vain():
     of = controller(BAG, [2.0, 2.0, 0.0])
-    of.finish_probability = 0.3
+    of.decisions.changes.set_finish_probability(0.3)
     simulation = Simulation(of, 2, lambda ticket: votes_of(BAG, ticket.rows, 1))
     simulation.scheduler.finish_probability = 0.3
     simulation.run(burst(60, 5, np.random.default_rng(1)))  # everybody leaves at the first exit

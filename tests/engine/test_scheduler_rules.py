@@ -79,7 +79,7 @@ def test_the_exit_of_a_split_batch_is_due_when_its_last_part_is_done():
 def test_rows_that_are_answered_and_not_sampled_leave_the_batch():
     bag = engine_bag([[10.0, 10.0]], ((1,), (2,)))
     of = controller(bag, [0.2, 0.0])
-    of.finish_probability = 1e-9
+    of.decisions.changes.set_finish_probability(1e-9)
     scheduler = Scheduler(bag, workers=1)
     ticket = of.tickets[admit(of, rows=6)]
     scheduler.start(ticket, {})
@@ -94,7 +94,7 @@ def test_rows_that_are_answered_and_not_sampled_leave_the_batch():
 def test_a_ticket_without_running_rows_is_dropped():
     bag = engine_bag([[10.0, 10.0]], ((1,), (2,)))
     of = controller(bag, [2.0, 0.0])
-    of.finish_probability = 1e-9
+    of.decisions.changes.set_finish_probability(1e-9)
     scheduler = Scheduler(bag, workers=1)
     ticket = of.tickets[admit(of)]
     scheduler.start(ticket, {})
@@ -147,7 +147,7 @@ def test_an_answer_by_deadline_turns_the_rest_into_feedback():
 
 def test_a_queue_under_lasting_load_does_not_keep_what_is_over():
     of = controller(BAG, [2.0, 2.0, 0.0])
-    of.finish_probability = 1e-9
+    of.decisions.changes.set_finish_probability(1e-9)
     simulation = Simulation(of, 2, lambda ticket: votes_of(BAG, ticket.rows, 1))
     simulation.run([(0.0, Request(key, 1)) for key in range(400)])
     assert simulation.scheduler._queue.entries() < 200

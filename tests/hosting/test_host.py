@@ -182,12 +182,12 @@ def test_one_reply_that_fails_does_not_keep_back_the_others():
 
 def test_a_tuning_job_that_fails_leaves_the_thread_alive():
     with Desk([0, 0, 0]) as desk:
-        retune = desk.host.controller.retune
-        desk.host.controller.retune = lambda: 1 / 0
+        retune = desk.host.controller.decisions.changes.retune
+        desk.host.controller.decisions.changes.retune = lambda: 1 / 0
         desk.host._retune_due.set()
         end = time.monotonic() + 20
         while not desk.host.guard.faults.get("tuning"):
             assert time.monotonic() < end
             time.sleep(0.01)
-        desk.host.controller.retune = retune
+        desk.host.controller.decisions.changes.retune = retune
         assert all(thread.is_alive() for thread in desk.host._threads)

@@ -174,7 +174,7 @@ def test_a_newcomer_knows_what_its_siblings_know_and_earns_no_reserve_by_it(stor
         feedback = learnt(200, seed)
         with first.host.lock:
             first.controller.tuner.learn(feedback)
-            for listener in first.controller.on_feedback:
+            for listener in first.controller.decisions.on_feedback:
                 listener(feedback)
         for _ in range(3):
             first.round()
@@ -188,7 +188,7 @@ def test_a_newcomer_knows_what_its_siblings_know_and_earns_no_reserve_by_it(stor
 def test_siblings_learn_from_each_other_a_few_times_a_minute(store, start, tmp_path):
     one, two = folders(tmp_path)
     first, second = start(one), start(two)
-    for listener in first.controller.on_feedback:
+    for listener in first.controller.decisions.on_feedback:
         listener(learnt(100))
     for _ in range(4):
         first.round()

@@ -83,7 +83,7 @@ class Live:
     def __init__(self, bag: Manifest, tuner: Tuner, lag_events: Callable[[], int] = lambda: 0, seed: int = 0) -> None:
         self.controller = Controller(bag, tuner, np.random.default_rng(seed))
         self.feedback: list[Feedback] = []
-        self.controller.on_feedback.append(self.feedback.append)
+        self.controller.decisions.on_feedback.append(self.feedback.append)
         self._lag_events = lag_events
 
     def serve(
@@ -107,11 +107,11 @@ class Live:
             arriving = {(m, d): bag_votes[m, d][rows] for m, d in enumerate(depths) if d}
             self.controller.arrived(ids[event.ticket], arriving, 0)
             if due < 0:
-                job = self.controller.retune()
+                job = self.controller.decisions.changes.retune()
                 if job is not None:
                     outcome, due = job(), self._lag_events()
             if due == 0:
-                self.controller.adopt(outcome)
+                self.controller.decisions.changes.adopt(outcome)
             due = max(-1, due - 1)
 
     @property

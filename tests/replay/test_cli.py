@@ -31,7 +31,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = votes_of(bag, 1200, seed=1)
     live = Live(bag, tuner_of(bag))
     log = FeedbackLog(folder, About.of(bag))
-    live.controller.on_over.append(log.add)
+    live.controller.decisions.on_over.append(log.add)
     live.serve(stream_of(bag, found), found)
     log.close()
     return folder
@@ -70,7 +70,7 @@ def test_replay_judges_each_class_of_service_by_its_own_promise(
     given = votes_of(bag, 600, seed=2)
     live = Live(bag, tuner_of(bag))
     log = FeedbackLog(tmp_path, About.of(bag))
-    live.controller.on_over.append(log.add)
+    live.controller.decisions.on_over.append(log.add)
     live.serve(stream_of(bag, given), given, lambda ticket: ParsedOptions(service_class=ticket % 2))
     log.close()
     results = printed(capsys, "replay", str(tmp_path), "--tuner", "static:thresholds=[1.0]", "--max-loss", "1")[

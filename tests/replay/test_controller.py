@@ -68,7 +68,7 @@ def recorded(folder: Path, seed: int, **settings: Any) -> tuple[VoteStream, Feed
     rng = np.random.default_rng(seed)
     live = Live(bag, tuner_of(bag), lag_events=lambda: int(rng.integers(0, 40)), seed=seed)
     log = FeedbackLog(folder, About.of(bag))
-    live.controller.on_over.append(log.add)
+    live.controller.decisions.on_over.append(log.add)
     live.serve(stream_of(bag, found, seed), found)
     log.close()
     return recorded_stream(read_record(folder), "recorded"), live.learnt

@@ -76,8 +76,8 @@ class Recorded:
         self.kept: list[DecidedRows] = []
         self._folder = folder
         self._log = FeedbackLog(folder, About.of(bag))
-        self.controller.on_over.append(self._log.add)
-        self.controller.on_over.append(lambda decided, events: self.kept.append(decided))
+        self.controller.decisions.on_over.append(self._log.add)
+        self.controller.decisions.on_over.append(lambda decided, events: self.kept.append(decided))
 
     def again(self) -> tuple[VoteStream, Tuner]:
         """The stream that was recorded, and the tuner that replayed it; every decision must be the same."""
@@ -139,18 +139,18 @@ class EnsembleLife:
 
     def tune(self) -> None:
         if self.outcome is not None and self.rng.random() < 0.2:
-            self.controller.adopt(self.outcome)
+            self.controller.decisions.changes.adopt(self.outcome)
             self.outcome = None
-        elif self.outcome is None and (job := self.controller.retune()) is not None:
+        elif self.outcome is None and (job := self.controller.decisions.changes.retune()) is not None:
             self.outcome = job()
 
     def operate(self) -> None:
         if self.rng.random() < 0.01:
-            self.controller.finish_probability = float(self.rng.choice([1.0, 0.5, 0.25]))
+            self.controller.decisions.changes.set_finish_probability(float(self.rng.choice([1.0, 0.5, 0.25])))
         if self.rng.random() < 0.01:
-            self.controller.exits_off = self.rng.random(len(self.bag.exits)) < 0.3
+            self.controller.decisions.changes.set_exits_off(self.rng.random(len(self.bag.exits)) < 0.3)
         if self.rng.random() < 0.01:
-            self.controller.promise((float(self.rng.choice([0.05, 0.1])), 0.02, 0.3))
+            self.controller.decisions.changes.set_class_losses((float(self.rng.choice([0.05, 0.1])), 0.02, 0.3))
         if self.rng.random() < 0.01:
             self.learn_ramps()
 
@@ -161,7 +161,7 @@ class EnsembleLife:
             feedback_of(self.bag, votes_of(self.bag, rows, int(self.rng.integers(2**31)))) if rows else no_rows(exits)
         )
         changed = np.append(self.rng.random(exits - 1) < 0.5, False)
-        decisions.set_heads(Heads(decisions.in_use.heads.version + 1), changed, seen)
+        decisions.changes.set_heads(Heads(decisions.in_use.heads.version + 1), changed, seen)
 
 
 def no_rows(exits: int) -> Feedback:
@@ -208,9 +208,9 @@ def test_a_live_run_in_engine_mode_is_decided_again(
     rng = np.random.default_rng(2)
 
     def votes(ticket: Ticket) -> Votes:
-        job = recorded.controller.retune()
+        job = recorded.controller.decisions.changes.retune()
         if job is not None:
-            recorded.controller.adopt(job())
+            recorded.controller.decisions.changes.adopt(job())
         return with_nans(votes_of(bag, ticket.rows, ticket.id), rng)
 
     sampling = FinishProbability(bound=8.0, least=0.2)

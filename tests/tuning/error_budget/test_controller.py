@@ -52,7 +52,7 @@ class Life:
         calibration = Feedback.observed(labels, np.stack([one.max(axis=1) for one in both], axis=1))
         self.tuner = BudgetTuner(Setup(of.costs(), of.settings, calibration))
         self.controller = Controller(of, self.tuner, np.random.default_rng(seed))
-        self.controller.finish_probability = q
+        self.controller.decisions.changes.set_finish_probability(q)
         self.truth: dict[object, np.ndarray] = {}
         self.answers = self.losses = 0
         self.reasons: set[int] = set()
