@@ -12,7 +12,7 @@ from exeunt.costing.answers import AnswerMix, answer_mix
 from exeunt.costing.deployments import carried_per_s
 from exeunt.costing.shares import expected_shares, read_report
 from exeunt.costing.waiting import latencies_us
-from exeunt.engine.engine import workers_of
+from exeunt.engine.sessions import workers_of
 from exeunt.serving.bags import ServedBag
 
 OWN_US = {"engine": 500.0, "ensemble": 1000.0}  # what asking for exits costs an answer in Python, by mode, roughly

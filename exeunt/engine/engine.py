@@ -11,20 +11,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from exeunt.cores import usable_cores
 from exeunt.deciding.gears import PlainTickets
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.packing import Packer
-from exeunt.engine.progress import CompletedExit, Progress, SegmentRun
+from exeunt.engine.progress import Progress, SegmentRun
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
-from exeunt.engine.sessions import CPU, Session, sessions_of
+from exeunt.engine.sessions import Session, sessions_of, workers_of
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.manifest import Manifest
-from exeunt.settings import Settings
-
-GPU_LANES = 4  # streams by default: each holds the members' weights once more
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +48,6 @@ class Host(Protocol):
 
     def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
         """Toss the answered rows of a ticket; those (indices) that need not run."""
-
-
-def workers_of(settings: Settings) -> int:
-    """Number of workers that the settings mean here: one per usable core, or a few streams of a GPU."""
-    if settings.workers:
-        return settings.workers
-    workers = max(1, usable_cores() // (settings.intra_op_threads or 1))
-    return workers if settings.providers.startswith(CPU) else min(workers, GPU_LANES)
 
 
 class Engine:
@@ -124,7 +112,8 @@ class Engine:
             ramps: (member, depth) of every ramp whose features are wanted.
             take: gets the ticket, and features and final votes by (member, depth), [rows, ...]; must not block.
         """
-        self._segments.learns, self._take = ramps, take
+        self._segments.learns = ramps
+        self._take = take
 
     def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
         """Take a ticket in; never blocks.
@@ -160,7 +149,7 @@ class Engine:
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; those ending in `_total` only grow."""
         with self._changed:
-            counters = (scheduler := self._scheduler).counters
+            scheduler, counters = self._scheduler, self._scheduler.counters
             return {
                 "tickets": len(scheduler.tickets),
                 "open_tickets": scheduler.open_tickets,
@@ -184,7 +173,8 @@ class Engine:
         """A worker's life: nothing that goes wrong in it may end it, for tickets would wait for ever."""
         while not self._closing:
             try:
-                if (run := self._next()) is not None:
+                run = self._next()
+                if run is not None:
                     self._run(host, run)
             except Exception as error:
                 self._start_over(host, error)
@@ -222,45 +212,48 @@ class Engine:
 
     def _run(self, host: Host, run: SegmentRun) -> None:
         try:
-            wanted = self._tossed(host, run)
-            if wanted.pieces:
-                self._segments.run(wanted)
+            left = self._tossed(host, run)
+            if left.pieces:
+                self._segments.run(left)
         except Exception as error:  # a worker is an edge too: whatever a run dies of must cost its own tickets only
             self._failed(host, run, error)
             return
         with self._changed:
-            dues = self._scheduler.done(run)
+            completed = self._scheduler.done(run)
             self._wake()
-        for exit_ in dict.fromkeys(due.exit_ for due in dues):
-            self._tell(host, exit_, [due for due in dues if due.exit_ == exit_])
+        for exit_ in dict.fromkeys(each.exit_ for each in completed):
+            self._tell(host, exit_, [each.progress for each in completed if each.exit_ == exit_])
 
     def _tossed(self, host: Host, run: SegmentRun) -> SegmentRun:
         """Toss the answered rows in a run that have not been; the run of those that are left, perhaps of nothing."""
-        late = [piece.progress for piece in run.pieces if piece.progress.ticket.tossed_late]
-        if not (untossed := [progress for progress in dict.fromkeys(late) if progress.ticket.waits_for_toss.any()]):
+        late = dict.fromkeys(piece.progress for piece in run.pieces if piece.progress.ticket.tossed_late)
+        untossed = [progress for progress in late if progress.ticket.waits_for_toss.any()]
+        if not untossed:
             return run
         for progress in untossed:
             host.thin(progress.ticket.id, self._sampling.q)
         with self._changed:
             return self._scheduler.tossed(run, untossed)
 
-    def _tell(self, host: Host, exit_: int, dues: list[CompletedExit]) -> None:
-        """Run the heads of an exit and pass the votes on."""
+    def _tell(self, host: Host, exit_: int, tickets: list[Progress]) -> None:
+        """Run the heads of an exit that these tickets have completed, and pass the votes on."""
         try:
-            found = self._segments.votes(exit_, dues)
-            for result in found:
-                host.arrived(result.due.progress.ticket.id, result.votes, result.rows)
+            for arrived in self._segments.votes(exit_, tickets):
+                ticket_id = arrived.progress.ticket.id
+                host.arrived(ticket_id, arrived.votes, arrived.rows)
                 if self._sampling.q < 1.0:  # under load what will not run is let go of at once
-                    host.thin(result.due.progress.ticket.id, self._sampling.q)
+                    host.thin(ticket_id, self._sampling.q)
         except Exception as error:  # as in `_run`
-            for due in dues:
-                self._drop(host, due.progress.ticket.id, error)
+            for progress in tickets:
+                self._drop(host, progress.ticket.id, error)
             return
         if self._take is not None and exit_ == len(self._manifest.exits) - 1:
-            self._hand_over(self._take, [due.progress for due in dues])
+            for progress in tickets:
+                if (shown := self._segments.shown(progress)) is not None:
+                    self._take(progress.ticket, shown)
         with self._changed:
-            for due in dues:
-                self._scheduler.decided(due)
+            for progress in tickets:
+                self._scheduler.decided(progress, exit_)
             self._wake()
         if self._scheduler.backlog or self._sampling.q < 1.0:
             self._sample(host)
@@ -268,20 +261,14 @@ class Engine:
     def _sample(self, host: Host) -> None:
         """Adapt the share of answered rows that are finished to how many wait for it."""
         with self._changed:
-            changed, q = self._sampling.update(self._scheduler.backlog, host.now_us()), self._sampling.q
+            changed = self._sampling.update(self._scheduler.backlog, host.now_us())
+            q = self._sampling.q
         sampled = host.toss_probability(q)
         with self._changed:
-            self._scheduler.finish_probability, self._scheduler.saves_work = sampled, sampled < q
+            self._scheduler.finish_probability = sampled
+            self._scheduler.saves_work = sampled < q
         if changed:
             host.set_finish_probability(q)
-
-    def _hand_over(self, take: Callable[[Ticket, Votes], None], finished: list[Progress]) -> None:
-        """Hand over features and final votes of tickets that brought all of them; a plain one in one go does not."""
-        final = {(member, item.depth) for member, item in enumerate(self._manifest.members)}
-        for progress in finished:
-            pairs = final | self._segments.learns
-            if pairs <= progress.votes.keys():
-                take(progress.ticket, {pair: progress.votes_of(*pair, None) for pair in pairs})
 
     def _failed(self, host: Host, run: SegmentRun, error: Exception) -> None:
         """Run merged pieces one by one, so that only the culprit's ticket fails."""

@@ -146,19 +146,18 @@ class Scheduler:
                 self._queue.add(following, self.kind(following))
         return [CompletedExit(progress, exit_) for progress in touched for exit_ in progress.complete()]
 
-    def decided(self, due: CompletedExit) -> None:
+    def decided(self, progress: Progress, exit_: int) -> None:
         """The controller has heard of an exit: some rows may be answered now, the next exit is what counts."""
-        progress = due.progress
         if progress.over:
             return
-        if due.exit_ == progress.plan.exits[-1]:
+        if exit_ == progress.plan.exits[-1]:
             self._forget(progress)
             return
-        progress.decided = max(progress.decided, progress.plan.exits.index(due.exit_) + 1)
+        progress.decided = max(progress.decided, progress.plan.exits.index(exit_) + 1)
         before = progress.open_rows
         self._look(progress)
         if before:
-            self.orders.learn(due.exit_, (before - progress.open_rows) / before, progress.ticket.lean)
+            self.orders.learn(exit_, (before - progress.open_rows) / before, progress.ticket.lean)
         for pieces in progress.pieces:
             for piece in pieces:
                 if piece in self._queue and (kind := self.kind(piece)) in (Kind.CERTAIN, Kind.FEEDBACK):

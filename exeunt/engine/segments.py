@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.contract import features_name, votes_name
-from exeunt.engine.progress import CompletedExit, Progress, SegmentRun, WorkItem
+from exeunt.engine.progress import Progress, SegmentRun, WorkItem
 from exeunt.engine.sessions import Session
 from exeunt.manifest import Manifest, Segment
 
@@ -20,12 +20,12 @@ class ArrivedVotes:
     """The votes of one exit of one ticket, for the controller.
 
     Attributes:
-        due: which.
+        progress: the ticket's.
         votes: of every member that votes there.
         rows: indices of the ticket's rows that are given; None = all.
     """
 
-    due: CompletedExit
+    progress: Progress
     votes: Votes
     rows: np.ndarray | None
 
@@ -45,18 +45,18 @@ class Step:
 
     def __init__(self, manifest: Manifest, segments: Sequence[Segment], depth: int, session: Session) -> None:
         segment = segments[depth]
-        own = {input_.name for input_ in manifest.inputs}
+        public = {input_.name for input_ in manifest.inputs}
         last = depth == len(segments) - 1
         later = {input_.name for rest in segments[depth + 1 :] for input_ in rest.inputs}
         self.session = session
-        self.public = [input_.name for input_ in segment.inputs if input_.name in own]
-        self.hidden = [input_.name for input_ in segment.inputs if input_.name not in own]
+        self.public = [input_.name for input_ in segment.inputs if input_.name in public]
+        self.hidden = [input_.name for input_ in segment.inputs if input_.name not in public]
         cut = [output.name for output in segment.outputs]
-        found = cut if last else ([segment.features.name] if segment.features else [])
-        self.tells = bool(found)
+        votes = cut if last else ([segment.features.name] if segment.features else [])
+        self.tells = bool(votes)
         self.cut = [name for name in cut if name in later]
-        self.outputs = found if last else found + self.cut
-        self.keeps = later - own
+        self.outputs = votes if last else votes + self.cut
+        self.keeps = later - public
 
     def run(self, tensors: Mapping[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
         """Run the model with those of `tensors` that it takes; its outputs by name.
@@ -81,6 +81,7 @@ class Segments:
             [Step(manifest, m.segments, depth, sessions[segment.model]) for depth, segment in enumerate(m.segments)]
             for m in manifest.members
         ]
+        self._final = {(number, member.depth) for number, member in enumerate(manifest.members)}
         self.learns: frozenset[tuple[int, int]] = frozenset()  # ramps whose features are kept, asked for or not
         self._exits = [self._parts(manifest, exit_.depths) for exit_ in manifest.exits]
         self._heads = [sessions[exit_.heads] if exit_.heads else None for exit_ in manifest.exits]
@@ -132,21 +133,33 @@ class Segments:
         kept = {name: array for name, array in piece.tensors.items() if name in step.keeps}
         piece.tensors = kept | {name: array for name, array in table.items() if name in step.keeps}
 
-    def votes(self, exit_: int, dues: Sequence[CompletedExit]) -> list[ArrivedVotes]:
+    def shown(self, progress: Progress) -> Votes | None:
+        """What a finished ticket has shown, to learn from: features of `learns` and final votes, [rows, ...].
+
+        None where it has not brought all of them: a plain one in one go does not.
+        """
+        pairs = self._final | self.learns
+        if not pairs <= progress.votes.keys():
+            return None
+        return {pair: progress.votes_of(*pair, None) for pair in pairs}
+
+    def votes(self, exit_: int, tickets: Sequence[Progress]) -> list[ArrivedVotes]:
         """Votes at one exit for tickets that have reached it; tickets in which nothing runs any more are left out.
 
         Raises:
             ServingError: the heads' model failed.
         """
         finished, midway = self._exits[exit_]
-        items = [ArrivedVotes(due, {}, rows) for due in dues for running, rows in [_running(due.progress)] if running]
+        items = [
+            ArrivedVotes(progress, {}, rows) for progress in tickets for runs, rows in [_running(progress)] if runs
+        ]
         for item in items:
             for pair in finished:
-                item.votes[pair] = item.due.progress.votes_of(*pair, item.rows)
+                item.votes[pair] = item.progress.votes_of(*pair, item.rows)
         if (heads := self._heads[exit_]) is not None:
             by_heads: dict[int, list[ArrivedVotes]] = {}
             for item in items:
-                by_heads.setdefault(item.due.progress.ticket.heads.version, []).append(item)
+                by_heads.setdefault(item.progress.ticket.heads.version, []).append(item)
             for same in by_heads.values():
                 self._run_heads(heads, midway, same)
         return items
@@ -154,17 +167,17 @@ class Segments:
     def _run_heads(self, session: Session, midway: list[tuple[int, int]], items: list[ArrivedVotes]) -> None:
         """Votes of the members mid-way, by heads that are the same for all of `items`."""
         feed = {
-            self._names[pair][0]: _joined([item.due.progress.votes_of(*pair, item.rows) for item in items])
+            self._names[pair][0]: _joined([item.progress.votes_of(*pair, item.rows) for item in items])
             for pair in midway
         }
-        table = items[0].due.progress.ticket.heads.table
+        table = items[0].progress.ticket.heads.table
         for pair in midway if table else ():
             if (head := table.get(pair)) is not None:
                 feed[f"{self._names[pair][1]}.weight"], feed[f"{self._names[pair][1]}.bias"] = head.weight, head.bias
         outputs = session.run([self._names[pair][1] for pair in midway], feed)
         first = 0
         for item in items:
-            stop = first + (item.due.progress.ticket.rows if item.rows is None else len(item.rows))
+            stop = first + (item.progress.ticket.rows if item.rows is None else len(item.rows))
             for pair, array in zip(midway, outputs, strict=True):
                 item.votes[pair] = array[first:stop]
             first = stop

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from exeunt.bag_parts import parts_of
+from exeunt.cores import usable_cores
 from exeunt.errors import ConfigError, ServingError
 from exeunt.manifest import Manifest
 from exeunt.onnxruntime_errors import onnxruntime_errors
+from exeunt.settings import Settings
 
 CPU = "CPUExecutionProvider"
+GPU_WORKERS = 4  # streams by default: each holds the members' weights once more
 WEIGHTS_SUFFIX = ".data"  # beside an ONNX file, as the export names the file of large weights
 # Batches change from run to run: an exhaustive search of convolutions for every new size would stall a worker, and an
 # arena that doubles would take a GPU's memory once per session
@@ -127,6 +130,14 @@ def sessions_of(
                 f"{folder / model}.onnx: tensors {', '.join(sorted(wrong))} differ from the manifest's; export again"
             )
     return loaded
+
+
+def workers_of(settings: Settings) -> int:
+    """Number of workers that the settings mean here: one per usable core, or a few streams of a GPU."""
+    if settings.workers:
+        return settings.workers
+    workers = max(1, usable_cores() // (settings.intra_op_threads or 1))
+    return workers if settings.providers.startswith(CPU) else min(workers, GPU_WORKERS)
 
 
 def _name(provider: Any) -> str:

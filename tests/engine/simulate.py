@@ -190,7 +190,7 @@ class Simulation:
                 self._controller.thin(ticket.id, self._load_q)
             wanted = self._controller.decisions.coins.probability(self._load_q)
             self.scheduler.finish_probability, self.scheduler.saves_work = wanted, wanted < self._load_q
-        self.scheduler.decided(due)
+        self.scheduler.decided(due.progress, due.exit_)
         if self._sampling is not None and self._sampling.update(self.scheduler.backlog, int(now_us)):
             self._controller.decisions.changes.set_finish_probability(self._sampling.q)
             if not self._like_the_engine:

@@ -85,7 +85,7 @@ def test_rows_that_are_answered_and_not_sampled_leave_the_batch():
     scheduler.start(ticket, {})
     (due,) = scheduler.done(scheduler.next_run())
     of.arrived(ticket.id, {(0, 1): votes_of(bag, 6)[0, 1]}, 10)
-    scheduler.decided(due)
+    scheduler.decided(due.progress, due.exit_)
     stay = np.flatnonzero(ticket.running)
     assert 0 < len(stay) < 6
     assert scheduler.next_run().pieces[0].rows.tolist() == stay.tolist()
@@ -100,7 +100,7 @@ def test_a_ticket_without_running_rows_is_dropped():
     scheduler.start(ticket, {})
     (due,) = scheduler.done(scheduler.next_run())
     of.arrived(ticket.id, {(0, 1): votes_of(bag, 1)[0, 1]}, 10)
-    scheduler.decided(due)
+    scheduler.decided(due.progress, due.exit_)
     assert not scheduler.tickets and scheduler.next_run() is None
 
 
@@ -115,7 +115,7 @@ def test_a_failed_ticket_takes_nobody_with_it():
     while (run := scheduler.next_run()) is not None:
         served += [piece.progress.ticket.id for piece in run.pieces]
         for due in scheduler.done(run):
-            scheduler.decided(due)
+            scheduler.decided(due.progress, due.exit_)
     assert set(served) == set(tickets[1:]) and len(served) == 12
 
 
@@ -138,7 +138,7 @@ def test_an_answer_by_deadline_turns_the_rest_into_feedback():
     due = [item for run in first for item in scheduler.done(run)]
     votes = votes_of(BAG, 1)
     of.arrived(late, {(0, 1): votes[0, 1], (1, 1): votes[1, 1]}, 3)
-    scheduler.decided(due[0])
+    scheduler.decided(due[0].progress, due[0].exit_)
     scheduler.start(of.tickets[other], {})
     (release,) = of.tick(6)
     assert release.answer.reason[0] == Reason.DEADLINE

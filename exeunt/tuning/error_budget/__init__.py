@@ -11,7 +11,7 @@ The others only decide how much latency is saved:
     retuning.py         one job: from a window of feedback to a retune result
     calibrator.py       risk of an exit's vote by confidence and label (logistic, then isotonic regression)
     exit_path.py        the path: sets of cuts on the risk from "nobody leaves" to "everybody", each best for its loss
-    spending.py         the plan: how far along the path to be, by what is left of the budget
+    spending.py         the plan: how far along the path to be, by what is left of the budget, and slower while losses
+                        come faster than users should see
     exit_choice.py      which exits to offer at all, by replaying the window
-    loss_rate_limit.py  slows down while losses come faster than users should see
 """

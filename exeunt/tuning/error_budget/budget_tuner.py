@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
 
 import numpy as np
 
@@ -19,13 +18,11 @@ from exeunt.tuning.error_budget.error_budget import ErrorBudget, FairShare
 from exeunt.tuning.error_budget.exit_choice import LEAST_ROWS, ExitChoice
 from exeunt.tuning.error_budget.exit_path import ExitPath
 from exeunt.tuning.error_budget.retuning import RetuneResult, RetuneSnapshot
-from exeunt.tuning.error_budget.spending import between
+from exeunt.tuning.error_budget.spending import LikelyLost, between
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options, part_of
 
-ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
 NEEDED_ROWS = 512.0  # effective rows of feedback within its half-life that know the risks well enough
 MOST_CHANGES = 2**62  # of heads: what an int64 can count
-RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
 
 
 class BudgetTuner(Tuner):
@@ -46,25 +43,34 @@ class BudgetTuner(Tuner):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        rows: dict[str, Any] = {"window_rows": 4096, "retune_rows": 32, "calibrate_rows": 64, "period_rows": 1024}
-        chosen = options(setup, g=0.25, half_life_rows=2000.0, **rows)
+        chosen = options(
+            setup,
+            g=0.25,
+            window_rows=4096,
+            half_life_rows=2000.0,
+            retune_rows=32,
+            calibrate_rows=64,
+            period_rows=1024,
+        )
         for key, value in chosen.items():
             if not (value > 0 or (key == "period_rows" and value == 0)):
                 raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
         self._half_life_rows = float(chosen["half_life_rows"])
-        self._retune_rows, self._calibrate_rows = chosen["retune_rows"], chosen["calibrate_rows"]
-        self._period_rows = chosen["period_rows"]
-        own = setup.settings
-        self.budget = ErrorBudget(own.classes_of_service, own.class_losses, chosen["g"], own.max_unconfirmed_rows)
+        self._retune_rows: int = chosen["retune_rows"]
+        self._calibrate_rows: int = chosen["calibrate_rows"]
+        self._period_rows: int = chosen["period_rows"]
+        names, cap = setup.settings.classes_of_service, setup.settings.max_unconfirmed_rows
+        self.budget = ErrorBudget(names, self.class_losses, chosen["g"], cap)
         self._window = FeedbackWindow(len(setup.costs.masks) * chosen["window_rows"], setup.exits)
         if len(setup.calibration):
             self._window.add(setup.calibration)
-        self._until_retune, self._until_calibrate = self._retune_rows, self._calibrate_rows
+        self._until_retune = self._retune_rows
+        self._until_calibrate = self._calibrate_rows
         self._until_period = self._period_rows
         self._fair_share = FairShare(int(chosen["window_rows"]))
         self._knowledge = np.zeros(2)  # sums of the feedback's weights 1 / q and of their squares; fading
         self._last_risk: tuple[tuple[int, int, float, int], np.ndarray] = ((-1, -1, 0.0, -1), np.zeros(0))
-        self._leaving_risk = [0.0] * len(self.budget.classes)  # mean of the latest rows that left, by class
+        self._likely_lost = LikelyLost(len(self.budget.classes))
         self._window_version = 0  # of what the window holds about the exits: jobs that began with another are void
         self._choose_anew = False  # the exits to offer, as at the start
         self._retuned = self._snapshot(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).run()
@@ -82,7 +88,7 @@ class BudgetTuner(Tuner):
             room_rows = self.budget.room_rows(view.q, number)
             if len(surest) > room_rows:
                 leaves[surest[np.argsort(risk[surest], kind="stable")[room_rows:]]] = False
-        self._note_risk(risk[leaves], view.service_class[leaves])
+        self._likely_lost.left(risk[leaves], view.service_class[leaves])
         return leaves
 
     def thresholds(self) -> np.ndarray:
@@ -188,7 +194,7 @@ class BudgetTuner(Tuner):
         return self._until_retune <= 0 or self._until_period <= 0 < self._period_rows
 
     def retune(self) -> Callable[[], RetuneResult] | None:
-        """Learn from the window."""
+        """A job that learns from the window."""
         if not self.retune_due:
             return None
         reconsider_exits = self._period_rows > 0 and self._until_period <= 0
@@ -264,17 +270,12 @@ class BudgetTuner(Tuner):
         if not account.may_leave:
             return np.zeros(self.setup.exits - 1)
         plan = retuned.plans[number]
-        likely_lost = max(0.0, account.unconfirmed * self._leaving_risk[number] - ALWAYS_LATE)
-        position = between(plan, (account.reserve - likely_lost) / account.capacity * (len(plan) - 1))
+        left_over = account.reserve - self._likely_lost.losses(number, account.unconfirmed)
+        position = between(plan, left_over / account.capacity * (len(plan) - 1))
         most_loss = self.budget.most_loss(number)
         if most_loss < np.inf:
             position = min(position, retuned.path.position_of(most_loss))
         return retuned.path.at(position)
-
-    def _note_risk(self, risk: np.ndarray, service_class: np.ndarray) -> None:
-        """Keep the mean risk of the rows that leave: what those that await their full vote have likely lost."""
-        for number, row_risk in zip(service_class.tolist(), risk.tolist(), strict=True):
-            self._leaving_risk[number] += RISK_MEMORY * (row_risk - self._leaving_risk[number])
 
     def _snapshot(
         self,

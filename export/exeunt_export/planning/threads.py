@@ -11,9 +11,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from exeunt.cores import usable_cores
-from exeunt.engine.engine import workers_of
 from exeunt.engine.exit_times import exit_times
-from exeunt.engine.sessions import CPU
+from exeunt.engine.sessions import CPU, workers_of
 from exeunt_export.counting import COUNTED
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.export_progress import Stages

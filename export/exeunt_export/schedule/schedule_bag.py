@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from exeunt.engine.engine import workers_of
 from exeunt.engine.exit_times import exit_times
+from exeunt.engine.sessions import workers_of
 from exeunt.manifest import Member
 from exeunt_export import voting
 from exeunt_export.planning.opening import Opened

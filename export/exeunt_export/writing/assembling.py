@@ -11,7 +11,7 @@ from exeunt import bag_stages, contract
 from exeunt.contract import features_name, part_file, votes_name
 from exeunt.deciding import votes
 from exeunt.deciding.heads import Head
-from exeunt.engine.engine import workers_of
+from exeunt.engine.sessions import workers_of
 from exeunt.learning.files import HEADS_FILE, save_exported
 from exeunt.manifest import Exit, Member, Segment, ramps_at
 from exeunt_export import onnxfiles, voting
