@@ -181,7 +181,8 @@ def markdown(found: dict[str, dict[str, Any]], about: dict[str, Any], through_ga
     where = ", ".join(f"{key} {value}" for key, value in about.items())
     table = markdown_table(header, lines)
     title = "# A storm of clients that give up" + (", through the gateway" if through_gateway else "")
-    return "\n".join([title, "", table, "", *notes, "", f"Machine: {where}.", ""])
+    shared = " A high load average means that others used the machine, too."
+    return "\n".join([title, "", table, "", *notes, "", f"Machine: {where}.{shared}", ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

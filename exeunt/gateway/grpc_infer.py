@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from exeunt.errors import ExeuntError
+from exeunt.errors import ExeuntError, OverloadedError
 from exeunt.gateway.door import Door
 from exeunt.gateway.grpc_messages import parameters_of, parsed, rows_of, set_parameters, stream_error
 from exeunt.gateway.grpc_upstream import Upstream, metadata_of
@@ -37,6 +37,11 @@ class Inference:
 
     async def infer(self, content: bytes, context: Context) -> bytes:
         """One request, one answer."""
+        remaining_s = context.time_remaining()
+        if (
+            remaining_s is not None and remaining_s <= 0
+        ):  # under a storm most: the less they cost, the better for others
+            raise OverloadedError("its caller's deadline had passed when the gateway came to it")
         call = self._call(parsed(pb.ModelInferRequest, content), context)
         turn, waited_us = await call.door.enter(call.rows, call.options, call.leaves_us)
         return await asyncio.shield(call.door.send(turn, self._send(call, waited_us), lambda _: True))
