@@ -1,8 +1,11 @@
-"""Batch: the rows of one ticket, what the votes said about them, and what was decided. Arrays only."""
+"""Batch: the rows of one ticket, what the votes said about them, and what was decided; in arrays.
+
+Coins: which of its answered rows run on to the full vote, which becomes feedback; each has a toss of its own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -10,41 +13,27 @@ import numpy as np
 from exeunt.contract import EARLY, Reason
 from exeunt.records.decided import DecidedRows
 from exeunt.records.feedback import NEVER_SEEN, Feedback, promise_counts
+from exeunt.settings import Settings
 from exeunt.tuning.tuner import Answered
 
 UNANSWERED = -1  # in `exit` and `answer`
 
 
-@dataclass(frozen=True, slots=True)
-class _Blank:
-    """Arrays of a batch before anything has happened; never changed."""
-
-    trues: np.ndarray
-    falses: np.ndarray
-    labels: np.ndarray
-    confidence: np.ndarray
-    order: np.ndarray
-    answers: np.ndarray
-    moments: np.ndarray
-    reason: np.ndarray
-    risk: np.ndarray
-    q: np.ndarray
-
-
 @lru_cache(maxsize=256)
-def _blank(rows: int, exits: int) -> _Blank:
-    return _Blank(
-        trues=np.ones((2, rows), dtype=bool),
-        falses=np.zeros((2, rows), dtype=bool),
-        labels=np.full((rows, exits), NEVER_SEEN, dtype=np.int32),
-        confidence=np.full((rows, exits), np.nan, dtype=np.float32),
-        order=np.full((rows, exits), NEVER_SEEN, dtype=np.int64),
-        answers=np.full((2, rows), UNANSWERED, dtype=np.int32),
-        moments=np.full((3, rows), NEVER_SEEN, dtype=np.int64),
-        reason=np.zeros(rows, dtype=np.int8),
-        risk=np.zeros(rows, dtype=np.float32),
-        q=np.ones(rows, dtype=np.float32),
-    )
+def _blank(rows: int, exits: int) -> dict[str, np.ndarray]:
+    """Arrays of a batch before anything has happened; never changed."""
+    return {
+        "trues": np.ones((2, rows), dtype=bool),
+        "falses": np.zeros((2, rows), dtype=bool),
+        "labels": np.full((rows, exits), NEVER_SEEN, dtype=np.int32),
+        "confidence": np.full((rows, exits), np.nan, dtype=np.float32),
+        "order": np.full((rows, exits), NEVER_SEEN, dtype=np.int64),
+        "answers": np.full((2, rows), UNANSWERED, dtype=np.int32),
+        "moments": np.full((3, rows), NEVER_SEEN, dtype=np.int64),
+        "reason": np.zeros(rows, dtype=np.int8),
+        "risk": np.zeros(rows, dtype=np.float32),
+        "q": np.ones(rows, dtype=np.float32),
+    }
 
 
 class Batch:
@@ -91,18 +80,19 @@ class Batch:
         self.heads_version = heads_version
         self.rows = rows
         blank = _blank(rows, exits)  # copied: a batch is one row mostly, and most of its cost is that of making arrays
-        self.open, self.finishes = blank.trues.copy()
-        self.waits_for_toss, self.non_finite = blank.falses.copy()
+        self.open, self.finishes = blank["trues"].copy()
+        self.waits_for_toss, self.non_finite = blank["falses"].copy()
         self.tossed_late = False
         self.open_rows = rows  # sums of the first two, kept, since looking takes longer
         self.all_finish = True
         self.deepest = -1
         self.over = False
 
-        self.labels, self.confidence, self.order = blank.labels.copy(), blank.confidence.copy(), blank.order.copy()
-        self.answer, self.exit = blank.answers.copy()
-        self.decided, self.ended, self.tuner_version = blank.moments.copy()
-        self.reason, self.risk, self.q = blank.reason.copy(), blank.risk.copy(), blank.q.copy()
+        self.labels, self.confidence = blank["labels"].copy(), blank["confidence"].copy()
+        self.order = blank["order"].copy()
+        self.answer, self.exit = blank["answers"].copy()
+        self.decided, self.ended, self.tuner_version = blank["moments"].copy()
+        self.reason, self.risk, self.q = blank["reason"].copy(), blank["risk"].copy(), blank["q"].copy()
 
         self.never = never
         self.max_risk = max_risk
@@ -214,3 +204,58 @@ class Batch:
             taught=taught,
             heads_version=np.full(self.rows, self.heads_version, dtype=np.int64),
         )
+
+
+Toss = Callable[[Batch, np.ndarray, float], tuple[np.ndarray | float, np.ndarray] | None]
+"""(batch, rows, q wanted) -> (q of the rows, bool [rows]: which finish); None where all finish with q = 1."""
+
+
+class Coins:
+    """When answered rows are tossed, and with which probability (q).
+
+    Args:
+        settings: `feedback` and `least_finish_probability` are used here.
+        toss: draws which rows finish; see Toss.
+        feedback_wanted: gives the share that the tuner's knowledge needs, for `feedback = "auto"`.
+
+    Attributes:
+        finish_probability: what the runner's load allows q to be, from now on; 1 = full feedback.
+        feedback: see Settings.feedback.
+        late: the runner has rows tossed when it is about to run them; else each is tossed when it is answered.
+    """
+
+    def __init__(self, settings: Settings, toss: Toss, feedback_wanted: Callable[[], float]) -> None:
+        self.finish_probability = 1.0
+        self.feedback = settings.feedback
+        self.late = False
+        self._least = settings.least_finish_probability
+        self._toss = toss
+        self._wanted = feedback_wanted
+
+    def probability(self, load_q: float) -> float:
+        """Probability (q) of rows that are tossed now: what the load allows, and no more than `feedback` asks for.
+
+        It depends on nothing about the rows, and `feedback` never brings it below `least_finish_probability`.
+        """
+        if self.feedback == "all":
+            return load_q
+        wanted = self._wanted() if isinstance(self.feedback, str) else self.feedback
+        return min(load_q, max(self._least, wanted))
+
+    def at_answer(self) -> float:
+        """Probability (q) that rows answered now have at first; those that are tossed later count 1 until then."""
+        return 1.0 if self.late else self.probability(self.finish_probability)
+
+    def answered(self, batch: Batch, rows: np.ndarray) -> None:
+        """Rows (indices) were answered before the last exit: toss them now, or note that they will be."""
+        if self.late:
+            batch.waits_for_toss[rows] = batch.tossed_late = True
+        else:
+            self.toss(batch, rows, self.probability(self.finish_probability))
+
+    def toss(self, batch: Batch, rows: np.ndarray, q: float) -> bool:
+        """Toss rows (indices) with probability q; False where all of them finish."""
+        coins = self._toss(batch, rows, q)
+        if coins is not None:
+            batch.toss(rows, *coins)
+        return coins is not None

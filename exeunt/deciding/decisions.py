@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from exeunt.contract import Reason
-from exeunt.deciding.batch import Batch
-from exeunt.deciding.coins import Coins, Toss
+from exeunt.deciding.batch import Batch, Coins, Toss
 from exeunt.deciding.counters import Counters
 from exeunt.deciding.events import Changes, Events
 from exeunt.deciding.heads import HeadsInUse

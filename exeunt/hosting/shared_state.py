@@ -21,7 +21,7 @@ from exeunt.records.feedback import Feedback
 from exeunt.sharing.lesson import Lessons, from_bytes, to_bytes
 from exeunt.sharing.life import Life
 from exeunt.sharing.store import Store, StoreError
-from exeunt.tuning.account import Account
+from exeunt.tuning.error_budget.class_budget import ClassBudget
 
 BEAT_S = 5.0
 LEARN_S = 15.0
@@ -123,14 +123,14 @@ class SharedState:
         since_s = self._now_s() - self._answered_s
         return {"reachable": float(not self._failures), "seconds_since_answer": since_s, **self._numbers}
 
-    def _accounts(self) -> dict[str, Account]:
+    def _accounts(self) -> dict[str, ClassBudget]:
         return self._host.controller.tuner.accounts()
 
     def _beat(self) -> bool:
         """One message of every life; False if the store did not take all of them."""
         return self._exchange(Life.beat)
 
-    def _exchange(self, say: Callable[[Life, Account], object]) -> bool:
+    def _exchange(self, say: Callable[[Life, ClassBudget], object]) -> bool:
         names = self._host.controller.settings.classes_of_service
         for name, life in list(self._lives.items()):
             number = names.index(name)

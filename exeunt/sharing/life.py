@@ -8,7 +8,7 @@ never counted in two places.
 from __future__ import annotations
 
 from exeunt.sharing.ledger import Message, Reply
-from exeunt.tuning.account import Account
+from exeunt.tuning.error_budget.class_budget import ClassBudget
 
 FIRST_SHARE = 0.5  # of a full account: what a newcomer asks for
 NEEDY_SHARE = 0.25  # below it a life asks for savings up to it
@@ -40,7 +40,7 @@ class Life:
         """The message that has not been answered."""
         return self._pending
 
-    def beat(self, account: Account) -> Message:
+    def beat(self, account: ClassBudget) -> Message:
         """The message to send now: the one that was not answered, or a new one; may take savings from the account."""
         if self._pending is None:
             self._number += 1
@@ -56,7 +56,7 @@ class Life:
             self._pending = self._message(account, deposit=lent, want=want)
         return self._pending
 
-    def end(self, account: Account) -> Message | None:
+    def end(self, account: ClassBudget) -> Message | None:
         """The last message, which hands over everything; None while another has not been answered.
 
         Early answers that still await their full vote are handed over as lost. The account changes when the reply
@@ -70,7 +70,7 @@ class Life:
             self._pending = self._message(account, deposit=account.reserve - account.unconfirmed, final=True)
         return self._pending
 
-    def answered(self, reply: Reply, account: Account) -> None:
+    def answered(self, reply: Reply, account: ClassBudget) -> None:
         """Book a reply; one that does not answer the message under way changes nothing."""
         message = self._pending
         if message is None or reply.number != message.number:
@@ -85,7 +85,7 @@ class Life:
         self._was, self._covered = "", 0.0
         self._run_id, self._at_rest = reply.run_id, reply.at_rest
 
-    def _message(self, account: Account, deposit: float, want: float = 0.0, final: bool = False) -> Message:
+    def _message(self, account: ClassBudget, deposit: float, want: float = 0.0, final: bool = False) -> Message:
         return Message(
             life=self.id,
             number=self._number,

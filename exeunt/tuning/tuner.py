@@ -18,7 +18,7 @@ from exeunt.errors import ConfigError, unknown
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.settings import KINDS, Settings
-from exeunt.tuning.account import Account
+from exeunt.tuning.error_budget.class_budget import ClassBudget
 
 State = dict[str, Any]  # numbers, strings and numpy arrays by name
 
@@ -156,7 +156,7 @@ class Tuner(ABC):
         """
         self.heads_version = version
 
-    def accounts(self) -> dict[str, Account]:
+    def accounts(self) -> dict[str, ClassBudget]:
         """Accounts by class of service that may be handed over from one replica to another; most tuners keep none."""
         return {}
 

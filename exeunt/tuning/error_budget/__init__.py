@@ -8,10 +8,11 @@ The promise (docs/promise.md) rests on two files:
 The others only decide how much latency is saved:
 
     budget_tuner.py     the tuner: decides rows by the newest retune result, books them, hands out jobs
+    rule.py             what rows are decided by: the risk of a vote, the cuts on it by what is left of the budget, and
+                        what slows down while losses come faster than users should see
     retuning.py         one job: from a window of feedback to a retune result
     calibrator.py       risk of an exit's vote by confidence and label (logistic, then isotonic regression)
     exit_path.py        the path: sets of cuts on the risk from "nobody leaves" to "everybody", each best for its loss
-    spending.py         the plan: how far along the path to be, by what is left of the budget, and slower while losses
-                        come faster than users should see
+    spending.py         the plan: how far along the path to be, by what is left of the budget
     exit_choice.py      which exits to offer at all, by replaying the window
 """

@@ -12,13 +12,12 @@ import numpy as np
 
 from exeunt.errors import ConfigError
 from exeunt.records.feedback import NEVER_SEEN, Feedback, FeedbackWindow, summed_weight
-from exeunt.tuning.account import Account
-from exeunt.tuning.error_budget.calibrator import Calibration, prior
+from exeunt.tuning.error_budget.calibrator import prior
+from exeunt.tuning.error_budget.class_budget import ClassBudget
 from exeunt.tuning.error_budget.error_budget import ErrorBudget, FairShare
 from exeunt.tuning.error_budget.exit_choice import LEAST_ROWS, ExitChoice
-from exeunt.tuning.error_budget.exit_path import ExitPath
 from exeunt.tuning.error_budget.retuning import RetuneResult, RetuneSnapshot
-from exeunt.tuning.error_budget.spending import LikelyLost, between
+from exeunt.tuning.error_budget.rule import Calibration, ExitPath, LikelyLost, between
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View, options, part_of
 
 NEEDED_ROWS = 512.0  # effective rows of feedback within its half-life that know the risks well enough
@@ -184,7 +183,7 @@ class BudgetTuner(Tuner):
         self._window_version += 1
         self.version += 1
 
-    def accounts(self) -> dict[str, Account]:
+    def accounts(self) -> dict[str, ClassBudget]:
         """Those of the error budget."""
         return dict(zip(self.budget.names, self.budget.classes, strict=True))
 
@@ -236,7 +235,7 @@ class BudgetTuner(Tuner):
         return state | {"heads_version": self.heads_version}
 
     def restore(self, state: State, clean: bool) -> None:
-        """Take over a saved state; see Account.restore for what an unclean stop means.
+        """Take over a saved state; see ClassBudget.restore for what an unclean stop means.
 
         Raises:
             ValueError: the state does not fit this bag.

@@ -8,96 +8,18 @@ risk is right on average in every range of scores and monotone in the confidence
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 
 from exeunt.tuning.error_budget.exit_path import even_starts
+from exeunt.tuning.error_budget.rule import LEAST, Calibration, doubt
 from exeunt.tuning.isotonic import isotonic
 
-LEAST = 1e-6  # probabilities are kept this far from 0 and 1
 NEWTON_STEPS = 8  # at most; a warm start takes one or two
 NEWTON_ENOUGH = 0.05  # in log-odds; a smaller step is the last
 LABEL_PRIOR = 2.0  # inverse variance of a label's offset, in log-odds
 LINE_PRIOR = 1.0  # inverse variance of intercept and slope around 0 and 1
 BINS = 32  # of the isotonic step
 BIN_PRIOR_ROWS = 32.0  # rows by which the regression's own risk counts in every bin
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What the calibrator has learnt; exits before the last.
-
-    Attributes:
-        line: float64 [exits - 1, 2], intercept and slope (>= 0) on -log-odds of the confidence.
-        offsets: float64 [exits - 1, classes], by label; unseen labels have 0.
-        scores: float64 [exits - 1, bins], ascending scores of the isotonic step.
-        risks: float64 [exits - 1, bins], ascending risk at those scores.
-    """
-
-    line: np.ndarray
-    offsets: np.ndarray
-    scores: np.ndarray
-    risks: np.ndarray
-
-    def score(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        """Log-odds of a loss by the regression; float64 [rows]; NaN where the confidence is."""
-        score = self.line[exit_, 0] + self.line[exit_, 1] * doubt(confidence)
-        if labels is not None:
-            known = (labels >= 0) & (labels < self.offsets.shape[1])
-            score += np.where(known, self.offsets[exit_][np.where(known, labels, 0)], 0.0)
-        return score
-
-    def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Estimated probability of a loss.
-
-        Args:
-            exit_: an exit before the last.
-            confidence: float [rows].
-            labels: int [rows], the vote's labels; None = a label of average risk.
-
-        Returns:
-            float64 [rows]; NaN where the confidence is.
-        """
-        return np.interp(self.score(exit_, confidence, labels), self.scores[exit_], self.risks[exit_])
-
-    def risk_of_one(self, exit_: int, confidence: float, label: int) -> float:
-        """As `risk` of a single vote, up to rounding: without arrays it takes a tenth of the time."""
-        if math.isnan(confidence):
-            return math.nan
-        kept = min(max(confidence, LEAST), 1.0 - LEAST)
-        intercept, slope = self.line[exit_].tolist()
-        score = intercept + slope * (math.log1p(-kept) - math.log(kept))
-        if 0 <= label < self.offsets.shape[1]:
-            score += float(self.offsets[exit_, label])
-        scores, risks = self.scores[exit_], self.risks[exit_]
-        above = int(scores.searchsorted(score, side="right"))
-        if above in (0, len(scores)):
-            return float(risks[min(above, len(scores) - 1)])
-        (low, high), (least, most) = scores[above - 1 : above + 1].tolist(), risks[above - 1 : above + 1].tolist()
-        return float(least + (score - low) * (most - least) / (high - low))
-
-    def risks_of(self, labels: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """Risk at every exit before the last; float64 [rows, exits - 1] from [rows, exits]."""
-        early = range(len(self.line))
-        risks = [self.risk(exit_, confidence[:, exit_], labels[:, exit_]) for exit_ in early]
-        return np.stack(risks, axis=1) if risks else np.zeros((len(labels), 0))
-
-    def confidence_at(self, exit_: int, risk: float) -> float:
-        """The lowest confidence at which a label of average risk has less than `risk`; 0..1."""
-        if risk > self.risks[exit_, -1]:
-            return 0.0
-        if risk <= self.risks[exit_, 0] or self.line[exit_, 1] <= 0.0:
-            return 1.0
-        score = float(np.interp(risk, self.risks[exit_], self.scores[exit_]))
-        return float(1.0 / (1.0 + np.exp((score - self.line[exit_, 0]) / self.line[exit_, 1])))
-
-
-def doubt(confidence: np.ndarray) -> np.ndarray:
-    """Log-odds of 1 - confidence; float64 [rows]."""
-    kept = np.minimum(np.maximum(np.asarray(confidence, dtype=np.float64), LEAST), 1.0 - LEAST)  # np.clip is slower
-    return np.log1p(-kept) - np.log(kept)
 
 
 def prior(exits: int) -> Calibration:

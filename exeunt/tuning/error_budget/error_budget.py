@@ -15,7 +15,7 @@ import numpy as np
 from exeunt.contract import EARLY, LOSSLESS
 from exeunt.records.feedback import Feedback, summed_weight
 from exeunt.tuning.error_budget.class_budget import ClassBudget
-from exeunt.tuning.error_budget.spending import LossRateLimit
+from exeunt.tuning.error_budget.rule import LossRateLimit
 from exeunt.tuning.tuner import Answered
 
 ROUNDING = 1e-6  # of summed weights 1 / q

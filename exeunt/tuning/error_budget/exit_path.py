@@ -9,48 +9,11 @@ later one, there or before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from exeunt.tuning.error_budget.rule import PRICES, ExitPath
+
 BINS = 32  # candidates for a cut
-PRICES = np.append(np.geomspace(1500.0, 0.5, 20), 0.0)  # in latencies of the full ensemble
-
-
-@dataclass(frozen=True, slots=True)
-class ExitPath:
-    """Points of the path: the first lets nobody leave, the next are those of PRICES; price 0 lets everybody leave.
-
-    Attributes:
-        cuts: float64 [points, exits - 1]; a row leaves where its risk < cut. Non-decreasing along the path.
-        loss: float64 [points], expected share of losses on the window, non-decreasing.
-        latency: float64 [points], expected latency in latencies of the full ensemble, non-increasing.
-    """
-
-    cuts: np.ndarray
-    loss: np.ndarray
-    latency: np.ndarray
-
-    def at(self, position: float) -> np.ndarray:
-        """Cuts at a position between two points, 0 is the first; float64 [exits - 1]."""
-        below = min(int(position), len(self.cuts) - 2)
-        share = position - below
-        if share >= 1.0:
-            return np.asarray(self.cuts[below + 1])
-        least, most = np.minimum(self.cuts[below], 1.0), np.minimum(self.cuts[below + 1], 1.0)
-        return np.asarray(least + share * (most - least))
-
-    def position_of(self, loss: float) -> float:
-        """The last position with at most an expected loss."""
-        point = int(np.searchsorted(self.loss, loss, side="right")) - 1
-        if point >= len(self.loss) - 1:
-            return float(point)
-        return point + float((loss - self.loss[point]) / (self.loss[point + 1] - self.loss[point]))
-
-    def price_at(self, eps: float) -> float:
-        """The going price of a loss where the expected loss is eps."""
-        point = int(np.searchsorted(self.loss, eps, side="right")) - 1
-        return float(PRICES[max(point - 1, 0)])
 
 
 def find_path(

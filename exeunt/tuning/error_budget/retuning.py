@@ -8,9 +8,10 @@ import numpy as np
 
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
-from exeunt.tuning.error_budget.calibrator import Calibration, calibrate, forgotten
+from exeunt.tuning.error_budget.calibrator import calibrate, forgotten
 from exeunt.tuning.error_budget.exit_choice import ExitChoice, Replayed, pruned, reconsider
-from exeunt.tuning.error_budget.exit_path import ExitPath, find_path
+from exeunt.tuning.error_budget.exit_path import find_path
+from exeunt.tuning.error_budget.rule import Calibration, ExitPath
 from exeunt.tuning.error_budget.spending import plan
 
 MOST_ROWS = 1024  # replayed, the latest

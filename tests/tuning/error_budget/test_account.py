@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exeunt.contract import Reason
 from exeunt.tuning.error_budget.class_budget import Q_JUMP, ClassBudget
 from exeunt.tuning.error_budget.error_budget import IN_USE_ROWS, ErrorBudget
-from exeunt.tuning.error_budget.spending import EXPECTED, MOST_UNITS, LossRateLimit
+from exeunt.tuning.error_budget.rule import EXPECTED, MOST_UNITS, LossRateLimit
 from exeunt.tuning.tuner import Answered
 
 

@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from exeunt.manifest import Costs
 from exeunt.tuning.error_budget.calibrator import calibrate, prior
 from exeunt.tuning.error_budget.exit_choice import ExitChoice, Replayed, pruned, reconsider
-from exeunt.tuning.error_budget.exit_path import PRICES, ExitPath, even_starts, find_path
+from exeunt.tuning.error_budget.exit_path import even_starts, find_path
+from exeunt.tuning.error_budget.rule import PRICES, ExitPath
 from exeunt.tuning.error_budget.spending import plan
 from exeunt.tuning.isotonic import isotonic
 from tests.tuning.error_budget.world import stream
