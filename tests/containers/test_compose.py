@@ -3,16 +3,14 @@
 The images' bases are stand-ins (stand_ins.py). Tests run in this order: the later ones stop and break things.
 """
 
-import urllib.request
-
 import numpy as np
 import pytest
 import yaml
 
-from tests.containers.compose import METRICS, PROMETHEUS, until
+from tests.containers.compose import PROMETHEUS, metrics, until
 from tests.containers.fast_clock import quicken
 from tests.containers.load import ANSWERED, ask_grpc, ask_http, exported_stream, load
-from tests.deploy.prometheus import Prometheus
+from tests.deploy.prometheus import Prometheus, rules_of_the_files
 from tests.places import ROOT
 
 pytestmark = pytest.mark.containers
@@ -56,13 +54,6 @@ def images(stack):
 @pytest.fixture(scope="module")
 def prometheus(stack):
     return Prometheus(f"http://{PROMETHEUS}")
-
-
-def metrics() -> dict[str, float]:
-    """Every sample of the server's metrics, by its name and labels."""
-    with urllib.request.urlopen(f"http://{METRICS}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
 
 def send(stack, which: str, number: int) -> None:
@@ -130,24 +121,11 @@ def test_the_gpu_overlays_command_runs_in_the_image_and_finds_nothing_to_build(s
 
 
 def test_prometheus_reaches_every_target(prometheus):
-    def jobs_up():
-        targets = prometheus.api("targets")["activeTargets"]
-        return sorted(target["labels"]["job"] for target in targets if target["health"] == "up")
-
-    until(lambda: jobs_up() == ["prometheus", "triton"], 90)  # names are asked for twice a minute
+    until(lambda: prometheus.jobs_up() == ["prometheus", "triton"], 90)  # names are asked for twice a minute
 
 
 def test_prometheus_has_loaded_every_rule(prometheus):
-    until(lambda: all(rule["health"] == "ok" for rule in _rules(prometheus)), 60)
-    files = [yaml.safe_load((ROOT / "deploy/prometheus" / name).read_text()) for name in ("rules.yml", "alerts.yml")]
-    wanted = [
-        rule.get("record") or rule["alert"] for file in files for group in file["groups"] for rule in group["rules"]
-    ]
-    assert sorted(rule["name"] for rule in _rules(prometheus)) == sorted(wanted)
-
-
-def _rules(prometheus):
-    return [rule for group in prometheus.api("rules")["groups"] for rule in group["rules"]]
+    until(lambda: prometheus.rules() == dict.fromkeys(rules_of_the_files(), "ok"), 60)
 
 
 def test_the_server_shares_by_the_store(stack):

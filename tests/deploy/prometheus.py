@@ -22,6 +22,15 @@ from exeunt.serving.launch import choose_ports
 from tests.places import ROOT
 
 EVERY_S = 1
+RULE_FILES = "rules.yml", "alerts.yml"
+
+
+def rules_of_the_files() -> set[str]:
+    """Names of the rules and alerts in deploy/prometheus."""
+    files = [yaml.safe_load((ROOT / "deploy/prometheus" / name).read_text()) for name in RULE_FILES]
+    return {
+        rule.get("record") or rule["alert"] for file in files for group in file["groups"] for rule in group["rules"]
+    }
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,15 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Samples of an instant query, now."""
         return self.api("query", query=expression)["result"]
+
+    def jobs_up(self) -> list[str]:
+        """The job of every target that was reached when it was last scraped, one entry per target, in order."""
+        targets = self.api("targets")["activeTargets"]
+        return sorted(target["labels"]["job"] for target in targets if target["health"] == "up")
+
+    def rules(self) -> dict[str, str]:
+        """Health of every rule and alert that is loaded, by name: "ok" once it was evaluated without an error."""
+        return {rule["name"]: rule["health"] for group in self.api("rules")["groups"] for rule in group["rules"]}
 
 
 @contextmanager

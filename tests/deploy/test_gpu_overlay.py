@@ -1,7 +1,4 @@
-"""What docker-compose.gpu.yml changes, as Compose itself merges it, held to a list.
-
-tests/containers/test_gpu_overlay.py runs it.
-"""
+"""What docker-compose.gpu.yml changes, as Compose itself merges it, held to a list."""
 
 import json
 import shutil
