@@ -36,6 +36,8 @@ class Settings:
         service_classes: name -> promised loss of that class; requests without a class belong to "".
         max_unconfirmed_rows: most rows that left early and still await the full vote.
         max_tickets: most batches in flight; must stay below Triton's BLS thread pool.
+        bag_call_s: mode "ensemble": a call of the members that has no answer after so long is taken for lost, and made
+            once more; 0 = 30 seconds, or longer where the members take long.
         max_waiting_rows: most rows waiting for a ticket; newcomers beyond get UNAVAILABLE.
         max_wait_ms: newcomers that could not be begun within this time are refused at once; 0 = half a second, or ten
             times the full ensemble's latency where that is longer.
@@ -73,6 +75,7 @@ class Settings:
     service_classes: dict[str, float] = field(default_factory=dict)
     max_unconfirmed_rows: int = 256
     max_tickets: int = 16
+    bag_call_s: float = 0.0
     max_waiting_rows: int = 4096
     max_wait_ms: float = 0.0
     on_failure: str = "error"
@@ -225,6 +228,7 @@ def check_state_url(url: str, where: str) -> None:
 _BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outside of all of them
     "max_unconfirmed_rows": (0, 10**9),
     "max_tickets": (1, 65_536),
+    "bag_call_s": (0.0, 86_400.0),
     "max_waiting_rows": (1, 10**9),
     "max_wait_ms": (0.0, 86_400_000.0),
     "workers": (0, 4096),

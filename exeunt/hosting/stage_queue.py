@@ -29,6 +29,7 @@ class TicketWork:
         calls: taps of the calls to make, the next first.
         begun: some call was made.
         backlog: answered rows that wait for their full vote, each counted 1 / q, as last looked up.
+        lost: a call of it was never answered.
     """
 
     ticket: Ticket
@@ -36,6 +37,7 @@ class TicketWork:
     calls: list[list[Tap]]
     begun: bool = False
     backlog: float = 0.0
+    lost: bool = False
 
 
 @dataclass(eq=False, slots=True)

@@ -1,6 +1,7 @@
 """Ensemble mode: a ticket's members run by calls of NAME_bag, one per stage, by Triton's own ensemble scheduling."""
 
 import threading
+from functools import partial
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -9,19 +10,27 @@ from exeunt.bag_stages import BagStages
 from exeunt.contract import EARLY, TICKET, bag_model
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.errors import ServingError
+from exeunt.hosting.call_watch import CallWatch, patience_us
 from exeunt.hosting.stage_queue import StageQueue, TicketWork
 from exeunt_backends.exit_controller.release import is_since
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback runs beside urgent calls
 CAREFUL_US = 5_000_000  # after a failed call
+LOOK_EVERY_S = 1.0  # for calls that Triton has lost
+END_S = 5.0  # at the end, for calls under way
 WAITS_FOR_SIBLINGS = (26, 2)  # from this Triton on, a step that fails ends its ensemble when all steps have ended
+
+
+class LostCallError(Exception):
+    """A call has returned after it was taken for lost: what it brings is nobody's any more."""
 
 
 class BagRunner:
     """Runs tickets stage by stage; each call asks only for the taps of its stage and takes only the rows that are left.
 
     A call that fails is made again, request by request: so that one bad request fails nobody else, and so that answers
-    which left early are still confirmed.
+    which left early are still confirmed. A call that Triton never answers is taken for lost after a while: its tickets
+    are run once more, by another thread.
     """
 
     def __init__(self, manifest, calls, guard):
@@ -34,17 +43,18 @@ class BagRunner:
         self._sampling = FinishProbability(
             backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability
         )
+        largest_us = self._stages.full_work_us * manifest.max_batch_size
+        self._watch = CallWatch(patience_us(settings.bag_call_s, settings.max_tickets, largest_us))
+        self._at_work = {}  # thread -> the StageCall it makes
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = threading.Event()
         self._falls_back = settings.falls_back
         self._may_answer_twice = not is_since(*WAITS_FOR_SIBLINGS)
         self._careful_until_us = 0
         self._work_us = self._full_work_us = 0.0
         # each call blocks one thread of ours and one of Triton's pool until its last tap
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"exeunt-bag-{number}", daemon=True)
-            for number in range(settings.max_tickets)
-        ]
+        self._threads = [self._thread() for _ in range(settings.max_tickets)]
+        self._watcher = threading.Thread(target=self._look_for_lost_calls, name="exeunt-bag-watch", daemon=True)
 
     @property
     def at_work(self):
@@ -59,8 +69,11 @@ class BagRunner:
         self._host = host
         if len(self._stages.ends) > 1:
             host.thin_late()
-        for thread in self._threads:
+        for thread in (*self._threads, self._watcher):
             thread.start()
+
+    def _thread(self):
+        return threading.Thread(target=self._serve, name="exeunt-bag", daemon=True)
 
     def start(self, ticket, inputs):
         """See exeunt.hosting.host.Runner."""
@@ -80,13 +93,14 @@ class BagRunner:
         return self._stages.one_by_one(ticket.wanted) if any_vote_helps else [[self._stages.full]]
 
     def close(self):
-        """See exeunt.hosting.host.Runner."""
+        """See exeunt.hosting.host.Runner. A call that Triton has lost holds nobody up for longer than END_S."""
         with self._changed:
-            self._closing = True
+            self._closing.set()
             self._changed.notify_all()
-        for thread in self._threads:
+        ends_us = self._host.now_us() + int(END_S * 1e6)
+        for thread in (*self._threads, self._watcher):
             if thread.is_alive():
-                thread.join()
+                thread.join(max(0.0, (ends_us - self._host.now_us()) / 1e6))
 
     def metrics(self):
         """Numbers for operators; Triton's own statistics cover the segments."""
@@ -100,6 +114,7 @@ class BagRunner:
                 "work_us_total": self._work_us,
                 "full_work_us_total": self._full_work_us,
                 "refused_taps_total": float(self._calls.refused),
+                "lost_calls_total": float(self._watch.lost),
             }
 
     def _add(self, work):
@@ -111,21 +126,28 @@ class BagRunner:
         while (call := self._next()) is not None:
             try:
                 self._make(call)
+            except LostCallError:
+                return  # another thread has taken over
             except Exception as error:  # an edge: the clients must hear of it
                 self._guard.survived("call of the bag", error)
                 for work in call.works:
                     self._host.failed(work.ticket.id, ServingError(f"{self._model}: {error!r}"))
             with self._changed:
-                self._queue.ended(call)
-                self._sampling.update(self._queue.backlog, self._host.now_us())
+                del self._at_work[threading.current_thread()]
+                self._ended(call)
             self._host.work_ended()
+
+    def _ended(self, call):
+        self._queue.ended(call)
+        self._sampling.update(self._queue.backlog, self._host.now_us())
 
     def _next(self):
         """Wait for the next call; None when the runner closes."""
         with self._changed:
-            while not self._closing:
+            while not self._closing.is_set():
                 call = self._queue.next()
                 if call is not None:
+                    self._at_work[threading.current_thread()] = call
                     if self._queue.urgent_waits:
                         self._changed.notify()
                     return call
@@ -218,11 +240,17 @@ class BagRunner:
         pairs = frozenset().union(*(tap.pairs for tap in taps))
         with self._changed:
             self._work_us += self._stages.work_us(taps) * rows
-        secret = self._calls.open(rows, pairs, ticket_id, ticket_rows)
+        secret, thread = self._calls.open(rows, pairs, ticket_id, ticket_rows), threading.current_thread()
+        with self._changed:
+            self._watch.begin(thread, secret, self._host.now_us())
         try:
             problem = self._execute(secret, rows, inputs, [tap.name for tap in taps])
         finally:
-            call = self._calls.close(secret)
+            with self._changed:
+                is_ours = self._watch.end(thread)
+            call = self._calls.close(secret) if is_ours else None
+        if call is None:
+            raise LostCallError
         return call, problem
 
     def _execute(self, secret, rows, inputs, taps):
@@ -234,3 +262,32 @@ class BagRunner:
         except pb_utils.TritonModelException as error:
             return str(error)
         return response.error().message() if response.has_error() else None
+
+    def _look_for_lost_calls(self):
+        while not self._closing.wait(LOOK_EVERY_S):
+            with self._changed:
+                lost = self._watch.take_lost(self._host.now_us())
+            for thread, secret in lost:
+                self._guard.run("lost call", partial(self._give_up, thread, secret))
+
+    def _give_up(self, thread, secret):
+        """Put another thread in the place of one that waits in vain, and run its tickets once more."""
+        self._calls.close(secret)
+        with self._changed:
+            call = self._at_work.pop(thread)
+            self._ended(call)
+            self._threads.remove(thread)
+            self._threads.append(self._thread())
+            self._threads[-1].start()
+        self._careful_until_us = self._host.now_us() + CAREFUL_US
+        patience_s = self._watch.patience_us / 1e6
+        pb_utils.Logger.log_error(f"{self._model}: Triton has not answered a call within {patience_s:g} s: given up")
+        for work in call.works:
+            if work.lost or not self._host.awaited(work.ticket.id):
+                problem = f"{self._model}: not answered within {patience_s:g} s, twice"
+                self._host.failed(work.ticket.id, ServingError(problem))
+                continue
+            work.lost, work.calls = True, [[self._stages.full]]
+            with self._changed:
+                self._add(work)
+        self._host.work_ended()
