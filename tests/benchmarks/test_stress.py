@@ -143,5 +143,5 @@ def test_a_polite_callers_wait_counts_whether_it_was_answered_or_refused():
 def test_the_report_of_a_storm_says_if_triton_ended():
     one = {"stretches": [asdict(storm.summary("storm", [Call(0.0, b"", np.array([0]), None, 0.2, "OK")]))]}
     one |= {"able_per_s": 100.0, "storm_calls": 7, "triton_ended": True, "peak_mb": {"tritonserver": 60.0}}
-    text = storm.markdown({"engine": {"the storm's class": one}}, {"cores": 2})
+    text = storm.markdown({"engine": {"the storm's class": one}}, {"cores": 2}, through_gateway=False)
     assert "Triton itself ended in it." in text and "| engine | the storm's class | storm | 1 | 100.0% |" in text
