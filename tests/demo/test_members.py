@@ -1,8 +1,5 @@
 """The digits bag's members."""
 
-import subprocess
-import sys
-
 import numpy as np
 import onnxruntime
 import pytest
@@ -56,8 +53,3 @@ def test_the_trained_layers_stand_on_the_convolutions_that_they_were_trained_on(
 def test_the_same_seed_draws_the_same_convolutions():
     first, second = (digits_members.drawn(digits_members.PLANS["fine"], np.random.default_rng(7)) for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
-
-
-def test_making_it_needs_no_torch():
-    code = "import sys, exeunt.demo.prepare; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
