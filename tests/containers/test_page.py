@@ -41,6 +41,8 @@ ELSEWHERE = {
         "needs the demo's server; tests/measuring runs perf against another"
     ),
     "docker compose --profile tensorrt up": "needs a GPU",
+    "exeunt gateway model_repository --to-http 127.0.0.1:8000 --to-grpc 127.0.0.1:8001 --http-port 8080 "
+    "--grpc-port 8081": "the repository is in a volume here; tests/gateway runs it before a real server",
     "docker compose run --rm export rm -rf /models/repository": "the bag above is to stay; `export` would train again",
     "docker compose --profile observability --profile scale --profile store down -v": (
         "would leave the rest of the page without models; test_compose.py ends with it"
