@@ -35,7 +35,7 @@ def main(url: str, bag: str, images: np.ndarray, picture: Path) -> None:
     full = stream_labels(run.outcomes[models[1]])
     summaries = [summarise(run, model, full=full) for model in models]
     console = Console()
-    console.print(latency_table(summaries), exits_table(summaries))
+    console.print(latency_table(summaries), exits_table({summary.model: summary for summary in summaries}))
     run_picture(run, {bag: Course.of(run.outcomes[bag], full)}, picture, f"{RATE_PER_S:g} requests/s", max_loss=0.01)
 
 

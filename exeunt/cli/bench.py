@@ -97,4 +97,4 @@ def _print_tables(lines: list[BenchLine], console: Console) -> None:
         console.print(
             f"[bold]batch {size}[/]: one caller, in turns; loss against the plain ensemble", latency_table(summaries)
         )
-        console.print("answers by exit and reason", exits_table(summaries))
+        console.print("answers by exit and reason", exits_table({summary.model: summary for summary in summaries}))

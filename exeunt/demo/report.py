@@ -89,7 +89,7 @@ def print_report(measured: Measured, console: Console) -> None:
     console.print("\n[bold]Latency[/] from the scheduled arrival; loss against the full vote")
     console.print(latency_table(measured.summaries))
     console.print(f"[bold]Where answers left[/] (tuner {settings.tuner}, max_loss {percent(settings.max_loss)})")
-    console.print(exits_table(measured.summaries))
+    console.print(exits_table({summary.model: summary for summary in measured.summaries}))
     console.print("[bold]Accuracy[/] on the same noisy stream: members alone, and their vote")
     console.print(accuracy_table(measured.accuracies))
     console.print("[bold]Where the server's time goes[/], ms per request, summed over what runs side by side")

@@ -27,14 +27,15 @@ def latency_table(summaries: Sequence[Summary]) -> Table:
     return table_of(("model", "p50 ms", "p95 ms", "p99 ms", "rows/s", "loss", "accuracy", "failed"), rows)
 
 
-def exits_table(summaries: Sequence[Summary]) -> Table:
-    """One column per model that has exits, so that many exits fit: share of answers by exit and by reason."""
-    shown = [summary for summary in summaries if summary.exits]
-    exits = sorted({exit_ for summary in summaries for exit_ in summary.exits})
-    reasons = sorted({reason for summary in summaries for reason in summary.reasons})
+def exits_table(summaries: Mapping[str, Summary]) -> Table:
+    """One column per summary of a model with exits, under its heading: share of answers by exit and by reason."""
+    named = {heading: summary for heading, summary in summaries.items() if summary.exits}
+    shown = list(named.values())
+    exits = sorted({exit_ for summary in shown for exit_ in summary.exits})
+    reasons = sorted({reason for summary in shown for reason in summary.reasons})
     rows = [(f"exit {exit_}", *(percent(summary.exits.get(exit_, 0.0)) for summary in shown)) for exit_ in exits]
     rows += [(reason, *(percent(summary.reasons.get(reason, 0.0)) for summary in shown)) for reason in reasons]
-    return table_of(("", *(summary.model for summary in shown)), rows)
+    return table_of(("", *named), rows)
 
 
 def accuracy_table(accuracies: Mapping[str, float]) -> Table:

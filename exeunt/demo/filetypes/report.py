@@ -39,7 +39,7 @@ def print_report(measured: FileMeasured, console: Console) -> None:
     console.print(_throughput_table(measured))
     settings = measured.prepared.manifest.settings
     console.print(f"[bold]Where answers left[/] (tuner {settings.tuner}, promise {percent(settings.max_loss)})")
-    console.print(exits_table([part.summaries[0] for part in measured.parts]))
+    console.print(exits_table({f"{100 * part.load:.0f} % load": part.summaries[0] for part in measured.parts}))
     console.print("[bold]Accuracy[/] on a part of the stream: members alone, and their vote")
     console.print(accuracy_table(measured.prepared.accuracies))
     console.print("[bold]Accuracy by type of file[/], by the extension: the most frequent types")
