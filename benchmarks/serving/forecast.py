@@ -24,14 +24,13 @@ def forecasts(repository: Path, bags: Sequence[str], loads: Sequence[float], cap
         loads: shares of the plain ensemble's capacity.
         capacity_per_s: the plain ensemble's, as measured.
     """
-    return {
-        bag: {
-            f"{load:g}": asdict(advise_bag(bag_of(repository, bag), load * capacity_per_s).forecasts[0])
-            for load in loads
-            if load <= MOST_LOAD
-        }
-        for bag in bags
-    }
+    found = {}
+    for name in bags:
+        bag = bag_of(repository, name)
+        if len(bag.manifest.exits) > 1:  # else there is nothing to forecast: everybody waits for the full vote
+            rates = {f"{load:g}": load * capacity_per_s for load in loads if load <= MOST_LOAD}
+            found[name] = {load: asdict(advise_bag(bag, rate).forecasts[0]) for load, rate in rates.items()}
+    return found
 
 
 def table(found: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
