@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 
-def process_age_s() -> float:
-    """Seconds since this process was started, to a hundredth; 0 where the system does not say."""
+def process_age_s(process: str = "self") -> float:
+    """Seconds since a process (its id) was started, to a hundredth; 0 where the system does not say."""
     try:
         # pid (name) state ...: the name may hold spaces and brackets; the 22nd field is the start, in ticks since boot
-        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        ticks = int(Path(f"/proc/{process}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()[19])
     except (OSError, IndexError, ValueError):
         return 0.0
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from exeunt.hosting.start_times import process_age_s
 
 ENVIRONMENTS = "python_env_*"
 BACKEND = "libtriton_python.so"  # who has this in memory may own such a folder
@@ -45,13 +48,9 @@ def abandoned(folder: Path, servers_since_s: Sequence[float]) -> list[Path]:
 
 def servers_since_s() -> list[float]:
     """When each living process with Triton's Python backend began, in Unix seconds; those of others are not seen."""
-    stat = Path("/proc/stat").read_text(encoding="ascii")
-    booted_s = next(float(line.split()[1]) for line in stat.splitlines() if line.startswith("btime"))
-    ticks_per_s = os.sysconf("SC_CLK_TCK")
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):  # it has ended, or is somebody else's
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
             if BACKEND in (process / "maps").read_text(encoding="utf-8", errors="replace"):
-                ticks = (process / "stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[19]
-                found.append(booted_s + int(ticks) / ticks_per_s)
+                found.append(time.time() - process_age_s(process.name))
     return found
