@@ -1,4 +1,4 @@
-"""How often every member alone is right, computed without a server; the best is a contender of the demo."""
+"""How often every member alone is right, and their vote; computed without a server."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def accuracies(models: Mapping[str, Path], rows: np.ndarray, truth: np.ndarray) 
     """Share of right labels by member, and of their vote under VOTE.
 
     Args:
-        models: member -> its ONNX file.
-        rows: int32 [rows, 2048].
+        models: member -> its ONNX file, whose first output are probabilities.
+        rows: [rows, ...], its only input.
         truth: int64 [rows].
     """
     with ThreadPoolExecutor(2) as pool:

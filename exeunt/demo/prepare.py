@@ -41,18 +41,23 @@ class Prepared:
         repository: Triton model repository.
         manifests: of the bags in it; the first one has the baseline.
         parts: the data they were made from; the test part was never seen.
-        members: name -> ONNX file.
     """
 
     repository: Path
     manifests: tuple[Manifest, ...]
     parts: Digits
-    members: dict[str, Path]
 
     @property
     def manifest(self) -> Manifest:
         """Of the bag with the baseline."""
         return self.manifests[0]
+
+    @property
+    def members(self) -> dict[str, Path]:
+        """Member -> its ONNX file, as the plain ensemble runs it: with probabilities as output."""
+        return {
+            member.name: self.repository / str(member.model) / "1" / "model.onnx" for member in self.manifest.members
+        }
 
 
 def prepare(folder: Path, seed: int, console: Console, modes: Sequence[str]) -> Prepared:
@@ -83,8 +88,7 @@ def prepare(folder: Path, seed: int, console: Console, modes: Sequence[str]) -> 
         (folder_ / PAGE_FILE).rename(folder_ / f"{name}_{PAGE_FILE}")  # one for each bag
         shutil.copytree(folder_, repository, dirs_exist_ok=True)
         shutil.rmtree(folder_)
-    members = {name: bag / f"{name}.onnx" for name in PLANS}
-    return Prepared(repository, tuple(bag_of(repository, name).manifest for name in exported), parts, members)
+    return Prepared(repository, tuple(bag_of(repository, name).manifest for name in exported), parts)
 
 
 def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:

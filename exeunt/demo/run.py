@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from rich.console import Console
 
 from exeunt.contract import full_model
 from exeunt.demo.accounting import account, wall_ms
-from exeunt.demo.data import ImageStream, drifting_stream
+from exeunt.demo.accuracies import accuracies
+from exeunt.demo.data import drifting_stream
 from exeunt.demo.output import claim
 from exeunt.demo.prepare import Prepared, prepare, write_test
 from exeunt.demo.report import Measured, draw, print_report, save
@@ -100,7 +100,7 @@ def _measure(plan: DemoPlan, prepared: Prepared, url: str, console: Console) -> 
         manifests=prepared.manifests,
         rate_per_s=rate_per_s,
         summaries=[summarise(run, model, full=full, truth=stream.labels) for model in models],
-        accuracies=_accuracies(prepared.members, stream),
+        accuracies=accuracies(prepared.members, stream.images, stream.labels),
         lines=[line for manifest in prepared.manifests for line in account(manifest, times)],
         wall_ms={model: wall_ms(times, model) for model in models},
         cpu_share=run.cpu_share,
@@ -120,20 +120,3 @@ def _fitting_rate(url: str, model: str, images: np.ndarray, load: float) -> floa
             latencies_s.append(time.perf_counter() - began_s)
     slowest, fastest = _RATES_PER_S
     return float(np.clip(load / np.median(latencies_s), slowest, fastest))
-
-
-def _accuracies(members: Mapping[str, Path], stream: ImageStream) -> dict[str, float]:
-    """Share of true labels on the stream: each member alone, and their vote, computed here without a server."""
-    votes = {name: _probabilities(file, stream.images) for name, file in members.items()}
-    ensemble: np.ndarray = np.sum(list(votes.values()), axis=0)
-    contenders = {**votes, "all together": ensemble}
-    return {name: float((vote.argmax(axis=1) == stream.labels).mean()) for name, vote in contenders.items()}
-
-
-def _probabilities(file: Path, images: np.ndarray) -> np.ndarray:
-    """Of a member; float32 [rows, classes] from float32 [rows, 1, 32, 32]."""
-    import onnxruntime
-
-    (logits,) = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"image": images})
-    exps: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exps / exps.sum(axis=1, keepdims=True)

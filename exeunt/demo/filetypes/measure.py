@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.contract import full_model, member_model
-from exeunt.demo.filetypes.members import best_member
+from exeunt.demo.accuracies import best_member
 from exeunt.demo.filetypes.prepare import FileStream, Prepared, stream_of
 from exeunt.demo.filetypes.throughput import Throughput, throughput_at
 from exeunt.measuring.arrivals import poisson, take_turns

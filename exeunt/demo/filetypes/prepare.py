@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from exeunt.demo.accuracies import accuracies
 from exeunt.demo.filetypes.corpus import Corpus, encode, gather
-from exeunt.demo.filetypes.members import accuracies
 from exeunt.demo.filetypes.wheels import FileModels
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 import exeunt
+from exeunt.demo.accuracies import best_member
 from exeunt.demo.filetypes.measure import FileMeasured, LoadPart
-from exeunt.demo.filetypes.members import best_member
 from exeunt.measuring.summary import stream_labels
 from exeunt.measuring.tables import accuracy_table, exits_table, latency_table, percent
 from exeunt.tables import table_of
