@@ -29,6 +29,7 @@ import numpy as np
 import onnx_ir as ir
 
 from benchmarks import export_nets
+from benchmarks.cpu_time import cpu_time_s
 from benchmarks.serving.machine import machine
 from exeunt.errors import ServingError
 from exeunt.serving.backends import assemble, environment, find_wheel
@@ -119,7 +120,7 @@ def start(repository: Path, kind: tuple[str, int, bool, str], folder: Path) -> S
         process = subprocess.Popen(line, env=os.environ | environment(wheel), stdout=output, stderr=output)
     try:
         seen_s = _first_seen(process.pid, ports.http, begun_s)
-        cpu_s = sum(_cpu_s(pid) for pid in _below(process.pid))
+        cpu_s = sum(cpu_time_s(pid) for pid in _below(process.pid))
         read_mb = sum(_read_bytes(pid) for pid in _below(process.pid)) / 1e6
     finally:
         process.terminate()
@@ -186,14 +187,6 @@ def _read_bytes(pid: int) -> int:
         found = re.search(r"^read_bytes: (\d+)", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
         return int(found[1]) if found else 0
     return 0
-
-
-def _cpu_s(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        # pid (name) state ...: user and system time, own and of children that have ended, in ticks
-        ticks = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:15]
-        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-    return 0.0
 
 
 def markdown(starts: Sequence[Start], about: Mapping[str, object]) -> str:

@@ -10,7 +10,6 @@ benchmarks/results/gateway.md.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from tritonclient import grpc, http
 
+from benchmarks.cpu_time import cpu_time_s
 from benchmarks.serving.machine import machine
 from exeunt.serving.pip_server import serve
 from exeunt.tables import markdown_table
@@ -34,12 +34,6 @@ RESULT = Path(__file__).parent / "results/gateway.md"
 KINDS: dict[str, Any] = {"grpc": grpc, "http": http}
 CALLERS = (1, 16)
 WARM_UP = 50
-
-
-def busy_s(pid: int) -> float:
-    """Seconds that a process has kept a core busy."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def latencies_ms(protocol: str, url: str, rows: np.ndarray, callers: int, calls: int) -> list[float]:
@@ -82,10 +76,10 @@ def measure(rounds: int, calls: int) -> list[list[str]]:
                     cpu_s = []
                     for _ in range(rounds):
                         for where, url in urls.items():
-                            before_s = busy_s(gateway.process.pid)
+                            before_s = cpu_time_s(gateway.process.pid)
                             seen[where] += latencies_ms(protocol, url, rows, callers, calls)
                             if where:
-                                cpu_s.append((busy_s(gateway.process.pid) - before_s) / calls)
+                                cpu_s.append((cpu_time_s(gateway.process.pid) - before_s) / calls)
                     medians = [f"{statistics.median(seen[where]):.2f}" for where in urls]
                     tails = [f"{np.percentile(seen[where], 99):.2f}" for where in urls]
                     lines.append([protocol, str(callers), *medians, *tails, f"{1e3 * statistics.median(cpu_s):.2f}"])
@@ -101,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = ", ".join(f"{key} {value}" for key, value in machine().items())
     header = ["protocol", "callers", "straight p50 ms", "gateway p50 ms", "straight p99 ms", "gateway p99 ms"]
     table = markdown_table([*header, "gateway's core ms a call"], measure(args.rounds, args.calls))
-    text = "\n".join(["# What the gateway costs", "", table, "", f"Machine: {where}, other work running.", ""])
+    text = "\n".join(["# What the gateway costs", "", table, "", f"Machine: {where}.", ""])
     RESULT.write_text(text, encoding="utf-8")
     print(text)
     return 0
