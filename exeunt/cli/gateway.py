@@ -65,17 +65,17 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, option) < least:
             raise ConfigError(f"--{option.replace('_', '-')} {getattr(args, option)}; allowed: from {least}")
     settings = GatewaySettings(
-        args.repository,
-        args.to_http,
-        args.to_grpc,
-        args.http_port,
-        args.grpc_port,
-        args.address,
-        args.full,
-        ClassRule(args.service_class, args.class_header),
-        args.max_outstanding,
-        args.max_body_mb,
-        args.max_json_mb,
+        repository=args.repository,
+        to_http=args.to_http,
+        to_grpc=args.to_grpc,
+        http_port=args.http_port,
+        grpc_port=args.grpc_port,
+        address=args.address,
+        full=args.full,
+        class_rule=ClassRule(args.service_class, args.class_header),
+        max_outstanding=args.max_outstanding,
+        max_body_mb=args.max_body_mb,
+        max_json_mb=args.max_json_mb,
     )
     drained = asyncio.run(run_gateway(settings, lambda where: _say_ready(where, args.json)))
     if args.json:

@@ -114,7 +114,7 @@ def advise(
         work_per_answer=sampled.mean_work_us / sampled.full_work_us,
         carried_per_s=room,
         carried_sampled_per_s=carried_per_s(sampled, cores),
-        hints=tuple(_hints(mix, mode, rate_per_s / room, report, max_loss)),
+        hints=tuple(_hints(mix, mode, rate_per_s / room, report, max_loss, rows)),
     )
 
 
@@ -144,7 +144,7 @@ def _ranges_ms(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: i
     return [(float(first), float(last)) for first, last in ends]
 
 
-def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], max_loss: float) -> list[str]:
+def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], max_loss: float, rows: int) -> list[str]:
     hints = _members_to_leave_out(report, max_loss)
     if mix.full_work_us < 3000.0:
         hints.append(
@@ -157,7 +157,6 @@ def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], ma
     early = 1.0 - float(mix.shares[-1])
     if early < 0.3:
         hints.append(f"only {early:.0%} leave early{_looser(report, max_loss)}")
-    rows = max((point["rows"] for point in report["expected"]), default=0)
     if rows < FEW_ROWS or rows * max_loss < SEEN_ERRORS:
         hints.append(
             f"{rows} calibration rows are few for a loss of {max_loss:.2%}: these shares are guesses, give more samples"

@@ -221,8 +221,11 @@ class Engine:
         with self._changed:
             completed = self._scheduler.done(run)
             self._wake()
-        for exit_ in dict.fromkeys(each.exit_ for each in completed):
-            self._tell(host, exit_, [each.progress for each in completed if each.exit_ == exit_])
+        tickets: dict[int, list[Progress]] = {}
+        for ended in completed:
+            tickets.setdefault(ended.exit_, []).append(ended.progress)
+        for exit_, progresses in tickets.items():
+            self._tell(host, exit_, progresses)
 
     def _tossed(self, host: Host, run: SegmentRun) -> SegmentRun:
         """Toss the answered rows in a run that have not been; the run of those that are left, perhaps of nothing."""

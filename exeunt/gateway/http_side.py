@@ -62,10 +62,10 @@ class HttpSide:
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         target = target_of(request.method, request.raw_path)
-        if target.model:
-            self._models.door(target.model)
         if target.verb == "infer":
             return await self._infer(request, target)
+        if target.model:
+            self._models.door(target.model)  # or it is refused
         if target.verb == "config":
             return _without_steps(await self._upstream.ask("GET", target.path, {}))  # in clear: it is read here
         return await self._upstream.ask("GET", target.path, request.headers)

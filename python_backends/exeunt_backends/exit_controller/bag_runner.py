@@ -283,11 +283,11 @@ class BagRunner:
         patience_s = self._watch.patience_us / 1e6
         pb_utils.Logger.log_error(f"{self._model}: Triton has not answered a call within {patience_s:g} s: given up")
         for work in call.works:
-            if work.lost or not self._host.awaited(work.ticket.id):
+            if work.lost:
                 problem = f"{self._model}: not answered within {patience_s:g} s, twice"
                 self._host.failed(work.ticket.id, ServingError(problem))
-                continue
-            work.lost, work.calls = True, [[self._stages.full]]
-            with self._changed:
-                self._add(work)
+            elif self._host.awaited(work.ticket.id):
+                work.lost, work.calls = True, [[self._stages.full]]
+                with self._changed:
+                    self._add(work)
         self._host.work_ended()
