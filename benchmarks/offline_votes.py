@@ -13,7 +13,6 @@ import numpy as np
 import onnxruntime
 
 from exeunt.bag_parts import Part, Tensors, run_parts
-from exeunt.contract import exit_model
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
 
@@ -61,21 +60,10 @@ def _runner(repository: Path, manifest: Manifest) -> Callable[[Part, Tensors], T
 
     def run(part: Part, inputs: Tensors) -> Tensors:
         if part.model not in sessions:
-            file = _model_file(repository, manifest, part.model)
+            if not (file := part.file(repository, manifest.bag)).exists():
+                raise ConfigError(f"{file}: no such file; export the bag again")
             sessions[part.model] = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in part.outputs]
         return dict(zip(names, sessions[part.model].run(names, dict(inputs)), strict=True))
 
     return run
-
-
-def _model_file(repository: Path, manifest: Manifest, model: str) -> Path:
-    """Where a segment or heads model lies: a Triton model of its own, or beside the manifest in engine mode."""
-    places = (
-        repository / model / "1" / "model.onnx",
-        repository / exit_model(manifest.bag) / "1" / f"{model}.onnx",
-    )
-    for place in places:
-        if place.exists():
-            return place
-    raise ConfigError(f"{places[0]}: no such file, nor {places[1]}; export the bag again")

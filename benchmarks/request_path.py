@@ -49,13 +49,13 @@ class Taps:
     def start(self, ticket: Ticket, inputs: Inputs) -> None:
         """See Runner; every tap at once."""
         (taps,) = self._stages.calls(ticket.wanted, staged=False)
-        secret = self._calls.open(ticket.rows, frozenset().union(*(tap.pairs for tap in taps)), ticket.id)
+        secret = self._calls.open(ticket.rows, frozenset().union(*(tap.pairs for tap in taps)), ticket)
         shape = (ticket.rows, self._classes)
         for tap in taps:
             votes = {pair: np.full(shape, 1.0 / shape[1], dtype=np.float32) for pair in tap.pairs}
-            call, fresh = self._calls.take(np.full((ticket.rows, 1), secret, dtype=np.int64), votes)
+            _, fresh = self._calls.take(np.full((ticket.rows, 1), secret, dtype=np.int64), votes)
             if fresh:
-                self._host.arrived(call.ticket_id, fresh)
+                self._host.arrived(ticket.id, fresh)
         self._calls.close(secret)
 
     def close(self) -> None:

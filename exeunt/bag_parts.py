@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from exeunt.contract import FEATURES, PROBABILITIES, features_name, votes_name
+from exeunt.contract import FEATURES, PROBABILITIES, exit_model, features_name, votes_name
 from exeunt.manifest import Manifest, Tensor
 
 Tensors = Mapping[str, np.ndarray]
@@ -23,6 +24,7 @@ class Part:
         depth: of a segment, from 1; 0 for heads.
         inputs: that it takes.
         outputs: that it makes, FEATURES last.
+        in_triton: it is a Triton model; else the exit controller runs it, from its own folder.
     """
 
     model: str
@@ -30,19 +32,27 @@ class Part:
     depth: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    in_triton: bool
 
     @property
     def is_heads(self) -> bool:
         """True for the heads of an exit."""
         return self.depth == 0
 
+    def file(self, repository: Path, bag: str) -> Path:
+        """Where it lies in an exported repository."""
+        if self.in_triton:
+            return repository / self.model / "1" / "model.onnx"
+        return repository / exit_model(bag) / "1" / f"{self.model}.onnx"
+
 
 def parts_of(manifest: Manifest) -> Iterator[Part]:
     """Every segment, member by member, then the heads of every exit that has some."""
+    in_triton = manifest.mode == "ensemble"
     for number, member in enumerate(manifest.members):
         for depth, segment in enumerate(member.segments, start=1):
             outputs = (*segment.outputs, segment.features) if segment.features else segment.outputs
-            yield Part(segment.model, number, depth, segment.inputs, outputs)
+            yield Part(segment.model, number, depth, segment.inputs, outputs, in_triton)
     for number, exit_ in enumerate(manifest.exits):
         if exit_.heads is not None:
             ramps = [(manifest.members[m], depth) for m, depth in manifest.ramps(number)]
@@ -52,7 +62,7 @@ def parts_of(manifest: Manifest) -> Iterator[Part]:
                 if (tensor := member.segments[depth - 1].features)
             )
             votes = tuple(Tensor(votes_name(m.name, depth), "float32", (manifest.classes,)) for m, depth in ramps)
-            yield Part(exit_.heads, number, 0, features, votes)
+            yield Part(exit_.heads, number, 0, features, votes, in_triton and not manifest.controller_heads)
 
 
 def run_parts(manifest: Manifest, rows: Tensors, run: Callable[[Part, Tensors], Tensors]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Stages of ensemble mode: which members one call of NAME_bag runs, and which votes its taps bring.
+"""Stages of ensemble mode: which members one call of NAME_bag runs, and what its taps bring.
 
 A bag whose exits come after whole members need not run all of them for everybody. A stage ends at an early exit at
 which every member has finished or has not begun: the next call goes on from there with the rows that are left, and
@@ -6,6 +6,10 @@ nothing runs twice. Triton itself prunes the ensemble to the taps that a call as
 
 Triton fails a call where all users of one of the ensemble's inputs are pruned. So a stage ends only where the members
 before it and those after it take all inputs of the bag.
+
+Where the exit controller holds the ramps' heads, taps bring features in place of a ramp's votes. The tap at the end of
+a stage then brings the features at all of the stage's ramps: whoever learns from a finished row has them all, whatever
+exits its ticket asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exeunt.contract import TAP_FULL, tap_name
+from exeunt.contract import TAP_FULL, features_name, tap_name, votes_name
 from exeunt.manifest import Manifest, Member, Tensor
 
 Pair = tuple[int, int]  # (member, depth)
@@ -23,11 +27,11 @@ Pair = tuple[int, int]  # (member, depth)
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """An output of NAME_bag that sends votes to the exit controller when it is asked for.
+    """An output of NAME_bag that sends votes, or features, to the exit controller when it is asked for.
 
     Attributes:
         name: of the output.
-        pairs: the votes that it sends.
+        pairs: whose votes or features it sends.
     """
 
     name: str
@@ -42,7 +46,7 @@ class BagStages:
 
     Attributes:
         ends: numbers of the exits at which stages end, ascending; the last exit is the last.
-        taps: by exit; each sends its exit's votes, but for those of members that an earlier stage has finished.
+        taps: by exit; each sends what its exit votes by, but for members that an earlier stage has finished.
         full: sends all members' final votes; with one stage it is the last exit's tap.
     """
 
@@ -53,13 +57,17 @@ class BagStages:
             for member in manifest.members
         ]
         self.taps: list[Tap] = []
+        learns = ramp_pairs(manifest) if manifest.controller_heads else set()
         finished: set[Pair] = set()
         for number, exit_ in enumerate(manifest.exits):
             pairs = {(member, depth) for member, depth in enumerate(exit_.depths) if depth}
-            self.taps.append(Tap(tap_name(number), frozenset(pairs - finished)))
+            brings = pairs - finished
             if number in self.ends:
+                members = {member for member, _ in brings}
+                brings |= {pair for pair in learns if pair[0] in members}
                 finished = pairs
-        self.full = Tap(TAP_FULL, frozenset(finished)) if len(self.ends) > 1 else self.taps[-1]
+            self.taps.append(Tap(tap_name(number), frozenset(brings)))
+        self.full = Tap(TAP_FULL, frozenset(finished | learns)) if len(self.ends) > 1 else self.taps[-1]
 
     def calls(self, wanted: np.ndarray, staged: bool) -> list[list[Tap]]:
         """The calls that a ticket needs, each with its taps.
@@ -98,6 +106,25 @@ class BagStages:
     def full_work_us(self) -> float:
         """Time of all segments for one row, as profiled."""
         return sum(map(sum, self._members_us))
+
+
+def ramp_pairs(manifest: Manifest) -> set[Pair]:
+    """(member, depth) of every member that votes by a ramp at some exit."""
+    return {pair for number in range(len(manifest.exits)) for pair in manifest.ramps(number)}
+
+
+def tap_tensors(manifest: Manifest) -> dict[Pair, Tensor]:
+    """(member, depth) -> what taps bring of it, as the exit controller takes it; members in order, depths ascending."""
+    voting = {(member, depth) for exit_ in manifest.exits for member, depth in enumerate(exit_.depths) if depth}
+    features = ramp_pairs(manifest) if manifest.controller_heads else set()
+    found = {}
+    for member, depth in sorted(voting):
+        name = manifest.members[member].name
+        found[member, depth] = Tensor(votes_name(name, depth), "float32", (manifest.classes,))
+        made = manifest.members[member].segments[depth - 1].features
+        if (member, depth) in features and made is not None:
+            found[member, depth] = Tensor(features_name(name, depth), made.dtype, made.dims)
+    return found
 
 
 def stage_ends(

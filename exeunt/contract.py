@@ -96,7 +96,7 @@ def segment_model(bag: str, member: str, depth: int) -> str:
 
 
 def heads_model(bag: str, exit_: int) -> str:
-    """Triton model of the ramps' linear heads at one exit."""
+    """Model of the ramps' linear heads at one exit."""
     return f"{bag}_heads_e{exit_}"
 
 

@@ -77,7 +77,7 @@ class Exit:
     """A decision point of the ensemble: a depth for each member."""
 
     depths: tuple[int, ...]  # by member; 0 = not voting yet
-    heads: str | None  # Triton model of the ramps' heads; None where every voting member has finished
+    heads: str | None  # model of the ramps' heads; None where every voting member has finished
     elapsed_us: dict[int, float]  # batch size -> time from the start until the segments up to here have run
     head_us: dict[int, float]  # batch size -> time of its heads; pooling is part of the segments, active or not
     agreement: float  # share of the report rows on which its vote has the full vote's label
@@ -120,6 +120,7 @@ class Manifest:
     # engine: the exits of each gear by number, ascending, the last exit always; the first gear has the least latency at
     # rest, the second does the least work; empty: there is one gear, with all exits
     gears: tuple[tuple[int, ...], ...] = ()
+    controller_heads: bool = False  # ensemble: taps bring features, and the exit controller applies the ramps' heads
 
     @property
     def answers(self) -> tuple[Tensor, ...]:
@@ -174,6 +175,8 @@ class Manifest:
         del found["top"], found["slowdown"]  # what is told of a vote teaches nothing; measured, as times are
         if not found["gears"]:  # as before there were any
             del found["gears"]
+        if not found["controller_heads"]:
+            del found["controller_heads"]
         if found["preprocess"] is None:  # bags without it keep what they learnt before there was any
             del found["preprocess"]
         for member in found["members"]:

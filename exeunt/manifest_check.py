@@ -26,6 +26,8 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         raise ConfigError(f"{where}: top = {manifest.top}; allowed: 0 to {manifest.classes}, the number of classes")
     if manifest.mode not in MODES or manifest.vote not in VOTES:
         raise ConfigError(f"{where}: mode {manifest.mode!r}, vote {manifest.vote!r}; allowed: {MODES}, {VOTES}")
+    if manifest.controller_heads and manifest.mode != "ensemble":
+        raise ConfigError(f"{where}: controller_heads = true; allowed: with mode 'ensemble'")
     _check_numbers(manifest, where)
     _check_exits(manifest, where)
     _check_gears(manifest, where)

@@ -53,7 +53,7 @@ class Settings:
             least least_finish_probability), or "auto": as many as the tuner needs.
         gear: whether batches ask for the exits, and in mode "ensemble" run their members in stages; one of GEARS.
             "auto": what answers soonest, by measurement and load.
-        learn_ramps: mode "engine", tuner "budget": ramps learn from finished rows (exeunt/learning).
+        learn_ramps: tuner "budget": ramps learn from finished rows (exeunt/learning).
         learn_cpu_share: share of one core that learning may take over time.
         learn_memory_mb: most megabytes (10^6 bytes) of finished rows that are kept to learn from.
         learn_max_age_s: finished rows are wiped at this age.
@@ -187,12 +187,6 @@ class Settings:
             wrong = f"{where}: least_finish_probability = {self.least_finish_probability!r}"
             raise ConfigError(f"{wrong}; allowed: a number above 0 and up to 1")
         check_feedback(self.feedback, self.least_finish_probability, where)
-
-
-def check_mode(settings: Settings, mode: str, where: str) -> None:
-    """Raise ConfigError, naming `where`, unless a bag of this mode can be served with the settings."""
-    if settings.learn_ramps and mode != "engine":
-        raise ConfigError(f"{where}: learn_ramps = true with mode = {mode!r}; allowed: with mode = 'engine'")
 
 
 def check_feedback(feedback: object, least: float, where: str) -> None:

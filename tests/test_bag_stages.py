@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exeunt.bag_stages import BagStages
+from exeunt.bag_stages import BagStages, ramp_pairs, tap_tensors
 from exeunt.contract import TAP_FULL
 from exeunt.manifest import Tensor
-from tests.deciding.controller_bag import manifest
+from tests.deciding.controller_bag import CLASSES, FEATURES, learning_manifest, manifest
 
 CASCADE = ((1, 0, 0), (2, 0, 0), (2, 1, 0), (2, 3, 0), (2, 3, 2))
 PARALLEL = ((1, 1, 1), (2, 2, 1), (2, 3, 2))
@@ -111,3 +111,35 @@ def test_one_by_one_a_call_has_one_tap_and_all_votes_come_in_the_end():
 def test_one_by_one_exits_that_nobody_wants_are_not_asked_for():
     calls = staged(PARALLEL).one_by_one(np.array([False, True, True]))
     assert [[tap.name for tap in taps] for taps in calls] == [["TAP_1"], ["TAP_2"]]
+
+
+@given(any_exits(), st.data())
+def test_where_ramps_learn_a_finished_ticket_has_brought_the_features_at_every_ramp(exits, data):
+    bag = learning_manifest(exits)
+    stages = BagStages(bag)
+    wanted = np.array([*data.draw(st.lists(st.booleans(), min_size=len(exits) - 1, max_size=len(exits) - 1)), True])
+    calls = data.draw(
+        st.sampled_from([stages.calls(wanted, True), stages.calls(wanted, False), stages.one_by_one(wanted)])
+    )
+    assert ramp_pairs(bag) <= {pair for taps in calls for tap in taps for pair in tap.pairs}
+
+
+def test_where_ramps_learn_each_call_runs_the_segments_it_would_run_anyway():
+    learns, other = BagStages(learning_manifest(CASCADE)), staged(CASCADE)
+    wanted = np.ones(5, dtype=bool)
+    work = [[stages.work_us(taps) for taps in stages.calls(wanted, True)] for stages in (learns, other)]
+    assert work[0] == work[1] and learns.work_us([learns.full]) == other.full_work_us
+
+
+def test_taps_bring_features_at_ramps_and_votes_of_finished_members():
+    tensors = tap_tensors(learning_manifest(((1, 0), (2, 1))))
+    assert {pair: (tensor.name, tensor.dims) for pair, tensor in tensors.items()} == {
+        (0, 1): ("m0.1.features", (FEATURES,)),
+        (0, 2): ("m0.2", (CLASSES,)),
+        (1, 1): ("m1.1", (CLASSES,)),
+    }
+
+
+def test_where_ramps_do_not_learn_taps_bring_votes_alone():
+    tensors = tap_tensors(manifest(((1, 0), (2, 1)), (1.0, 1.0)))
+    assert [tensor.name for tensor in tensors.values()] == ["m0.1", "m0.2", "m1.1"]

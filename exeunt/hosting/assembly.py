@@ -21,11 +21,11 @@ from exeunt.hosting.housekeeping import Housekeeping
 from exeunt.hosting.metrics import MetricSample
 from exeunt.hosting.state_files import STATE_DIR_VARIABLE, STATE_URL_VARIABLE
 from exeunt.manifest import Manifest
-from exeunt.settings import check_mode
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
 
 if TYPE_CHECKING:  # a server starts sooner without what its bag does not use
+    from exeunt.hosting.heads_at_taps import HeadsAtTaps
     from exeunt.hosting.ramp_learning import RampLearning
     from exeunt.hosting.shared_state import SharedState
     from exeunt.records.parquet import FeedbackLog
@@ -47,9 +47,7 @@ def read_manifest(folder: Path, overrides: Mapping[str, str]) -> Manifest:
         if os.environ.get(variable):
             table.setdefault(key, os.environ[variable])
     where = f"{folder.parent / 'config.pbtxt'}: parameters"
-    settings = manifest.settings.overridden(table, where)
-    check_mode(settings, manifest.mode, where)
-    return dataclasses.replace(manifest, settings=settings)
+    return dataclasses.replace(manifest, settings=manifest.settings.overridden(table, where))
 
 
 def make_controller(manifest: Manifest, folder: Path) -> Controller:
@@ -64,6 +62,19 @@ def make_controller(manifest: Manifest, folder: Path) -> Controller:
     return Controller(manifest, tuner, np.random.default_rng(settings.seed))
 
 
+def make_heads(manifest: Manifest, folder: Path, guard: Guard) -> HeadsAtTaps | None:
+    """The ramps' heads of a bag in ensemble mode whose taps bring features; None for all others.
+
+    Raises:
+        ConfigError: the file of heads is missing, damaged, or does not fit the bag.
+    """
+    if not manifest.controller_heads:
+        return None
+    from exeunt.hosting.heads_at_taps import HeadsAtTaps
+
+    return HeadsAtTaps.load(manifest, folder, guard)
+
+
 def make_learning(manifest: Manifest, folder: Path, runner: Runner, log: Callable[[str], None]) -> RampLearning | None:
     """What has a bag's ramps learn in service, wired to its runner; None where nothing is to learn.
 
@@ -74,7 +85,7 @@ def make_learning(manifest: Manifest, folder: Path, runner: Runner, log: Callabl
         return None
     from exeunt.hosting.ramp_learning import LearningRunner, RampLearning
 
-    assert isinstance(runner, LearningRunner)  # mode "engine": see check_mode
+    assert isinstance(runner, LearningRunner)
     learning = RampLearning(manifest, folder, log)
     if not learning.ramps:
         log("learn_ramps: no exit of this bag votes by a ramp, so there is nothing to learn")

@@ -2,7 +2,8 @@
 
 Any client can call NAME_exit and NAME_bag, and Triton cannot forbid it. So each call carries a secret in the tensor
 TICKET, which the ensemble hands on to its taps. Votes are taken only under a secret of a call that is under way, only
-those that the call asked for, and each once. The secret is void when the call has ended. It is never logged.
+those that the call asked for, and each once. The secret is void when the call has ended. It is never logged. Where the
+controller holds the ramps' heads, the same holds for features.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from exeunt.manifest import Manifest
+from exeunt.bag_stages import Pair, tap_tensors
+from exeunt.deciding.ticket import Ticket
+from exeunt.manifest import Manifest, Tensor
 
 SECRET_BITS = 62  # a positive int64
-Pair = tuple[int, int]  # (member, depth)
+Brought = dict[Pair, np.ndarray]  # float32 [rows, classes], of ramps whose heads the controller holds [rows, f]
 
 
 def draw_secret() -> int:
@@ -35,17 +39,20 @@ class BagCall:
 
     Attributes:
         rows: how many rows its votes have.
-        expected: (member, depth) of the votes that have not come yet.
-        ticket_id: whose votes are passed on at once; None: the caller collects them in `votes`.
+        expected: (member, depth) of what has not come yet.
+        ticket: whose votes are passed on at once, with the heads that it was admitted with; None: the caller takes
+            them from `brought`.
         ticket_rows: indices of the ticket's rows that it runs; None = all.
-        votes: those that came, where they are collected.
+        brought: what came.
+        passing: work on what came that may not have been passed on yet; see heads_at_taps.
     """
 
     rows: int
     expected: set[Pair]
-    ticket_id: int | None = None
+    ticket: Ticket | None = None
     ticket_rows: np.ndarray | None = None
-    votes: dict[Pair, np.ndarray] = field(default_factory=dict)
+    brought: Brought = field(default_factory=dict)
+    passing: list[Future[None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -53,7 +60,7 @@ class BagCalls:
     """The calls that are under way, by secret; safe to share between threads.
 
     Args:
-        manifest: knows the members and the number of classes.
+        manifest: knows what taps bring.
         draw: makes a secret.
 
     Attributes:
@@ -63,24 +70,28 @@ class BagCalls:
     manifest: Manifest
     draw: Callable[[], int] = draw_secret
     refused: int = 0
+    _tensors: dict[Pair, Tensor] = field(init=False)
     _calls: dict[int, BagCall] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def __post_init__(self) -> None:
+        self._tensors = tap_tensors(self.manifest)
+
     def open(
-        self, rows: int, pairs: Iterable[Pair], ticket_id: int | None = None, ticket_rows: np.ndarray | None = None
+        self, rows: int, pairs: Iterable[Pair], ticket: Ticket | None = None, ticket_rows: np.ndarray | None = None
     ) -> int:
         """A call is about to be made; see BagCall.
 
         Args:
             rows: that it runs.
-            pairs: (member, depth) of the votes that its taps send.
-            ticket_id: whose votes are passed on at once; None collects them.
+            pairs: (member, depth) of what its taps send.
+            ticket: whose votes are passed on at once; None collects them.
             ticket_rows: indices of the ticket's rows that run; None = all.
 
         Returns:
             the secret, to be sent in TICKET.
         """
-        call = BagCall(rows, set(pairs), ticket_id, ticket_rows)
+        call = BagCall(rows, set(pairs), ticket, ticket_rows)
         with self._lock:
             secret = self.draw()
             while secret in self._calls:
@@ -93,15 +104,16 @@ class BagCalls:
         with self._lock:
             return self._calls.pop(secret)
 
-    def take(self, ticket: np.ndarray, votes: Mapping[Pair, np.ndarray]) -> tuple[BagCall, dict[Pair, np.ndarray]]:
-        """Votes of a tap, as they arrived.
+    def take(self, ticket: np.ndarray, votes: Mapping[Pair, np.ndarray]) -> tuple[BagCall, Brought]:
+        """What a tap brings, as it arrived.
 
         Args:
             ticket: the tensor TICKET, int64 [rows, 1].
-            votes: (member, depth) -> float32 [rows, classes], in memory that is the server's.
+            votes: (member, depth) -> float32 [rows, classes], of ramps whose heads the controller holds [rows, f], in
+                memory that is the server's; features may be anything but of another shape.
 
         Returns:
-            the call, and copies of the votes that are new; empty where other taps brought them all before.
+            the call, and copies of what is new; empty where other taps brought it all before.
 
         Raises:
             RefusedTapError: no call under way asked for this; counted.
@@ -115,8 +127,7 @@ class BagCalls:
                 raise
             fresh = {pair: array.copy() for pair, array in votes.items() if pair in call.expected}
             call.expected.difference_update(fresh)
-            if call.ticket_id is None:
-                call.votes.update(fresh)
+            call.brought.update(fresh)
         return call, fresh
 
     def _call_of(self, ticket: np.ndarray) -> BagCall:
@@ -130,10 +141,12 @@ class BagCalls:
         return call
 
     def _check(self, call: BagCall, votes: Mapping[Pair, np.ndarray]) -> None:
-        wanted = (call.rows, len(self.manifest.labels))
         if not votes:
             raise RefusedTapError("no votes")
-        for (member, depth), array in votes.items():
-            name = f"{self.manifest.members[member].name}.{depth}"
-            if array.dtype != np.float32 or array.shape != wanted:
-                raise RefusedTapError(f"{name}: expected float32 {list(wanted)}, got {array.dtype} {list(array.shape)}")
+        for pair, array in votes.items():
+            tensor = self._tensors[pair]
+            wanted = (call.rows, *tensor.dims)
+            if array.dtype != np.dtype(tensor.dtype) or array.shape != wanted:
+                raise RefusedTapError(
+                    f"{tensor.name}: expected {tensor.dtype} {list(wanted)}, got {array.dtype} {list(array.shape)}"
+                )

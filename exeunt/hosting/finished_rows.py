@@ -1,4 +1,4 @@
-"""Finished rows on their way from the engine's workers to the learner."""
+"""Finished rows on their way from the runner of members to the learner."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FinishedRows:
         self._lock = threading.Lock()
 
     def take(self, ticket: Ticket, votes: dict[Pair, np.ndarray]) -> None:
-        """A ticket has finished, with these features and final votes; called by workers, so it only queues."""
+        """A ticket has finished, with these features and final votes; called by the runner, so it only queues."""
         with self._lock:
             if self.closed or self._rows + ticket.rows > MOST_QUEUED_ROWS:
                 self.left_out_rows += ticket.rows

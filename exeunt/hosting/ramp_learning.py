@@ -1,6 +1,6 @@
 """Ramps that learn in service: the thread that gathers finished rows, has jobs done, and puts new heads in place.
 
-    workers of the engine --finished tickets--> queue --this thread--> Learner --job--> a process of its own
+    the runner of members --finished tickets--> queue --this thread--> Learner --job--> a process of its own
                                                                           |
                             heads in use, on disk and in the controller <-+- outcome
 

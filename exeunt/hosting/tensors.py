@@ -108,9 +108,3 @@ def _top(answer: AnswerArrays, top: int) -> dict[str, np.ndarray]:
     labels = np.where(answer.label[:, None] < 0, -1, order).astype(np.int64)
     probabilities = np.take_along_axis(answer.probabilities, order, axis=1)
     return {contract.TOP_LABELS: labels, contract.TOP_PROBABILITIES: probabilities}
-
-
-def votes_by_name(manifest: Manifest) -> dict[str, tuple[int, int]]:
-    """Tap input name -> (member, depth), for every pair that votes at some exit."""
-    pairs = {(member, depth) for exit_ in manifest.exits for member, depth in enumerate(exit_.depths) if depth}
-    return {contract.votes_name(manifest.members[member].name, depth): (member, depth) for member, depth in pairs}

@@ -127,6 +127,7 @@ def _write(
         top=bag.serving.top,
         slowdown=plan.slowdown,
         gears=plan.gears,
+        controller_heads=bag.mode == "ensemble" and bag.settings.learn_ramps,
     )
     manifest.check(bag.where)
     files = repository.Written(parts, _save_whole(opened, root / "work"), before_files)

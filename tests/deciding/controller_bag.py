@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from exeunt.deciding.admission import Admitted
 from exeunt.deciding.controller import Controller
+from exeunt.deciding.heads import EXPORTED, Heads
 from exeunt.deciding.request import ParsedOptions, Release, Request
+from exeunt.deciding.ticket import Ticket
 from exeunt.manifest import Exit, Manifest, Member, Segment, Tensor
 from exeunt.records.feedback import Feedback
 from exeunt.settings import Settings
 from exeunt.tuning.tuner import Answered, Setup, State, Tuner, View
 
-CLASSES = 4
+CLASSES, FEATURES = 4, 5
 
 
 def manifest(
@@ -38,6 +41,25 @@ def manifest(
     kept = {"shadow_share": 0.0, "lossless": False} | settings
     labels = tuple(f"class {k}" for k in range(CLASSES))
     return Manifest("bag", "ensemble", vote, "parallel", (x,), labels, 8, members, exits, Settings(**kept), "")
+
+
+def learning_manifest(
+    depths: tuple[tuple[int, ...], ...], features: int = FEATURES, weights: tuple[float, ...] | None = None
+) -> Manifest:
+    """A bag in ensemble mode whose heads the controller holds; its members' weights are equal by default."""
+    bag = manifest(depths, weights or (1.0,) * len(depths[0]))
+    made = Tensor("FEATURES", "float32", (features,))
+    members = tuple(
+        dataclasses.replace(
+            member,
+            segments=(
+                *(dataclasses.replace(segment, features=made) for segment in member.segments[:-1]),
+                member.segments[-1],
+            ),
+        )
+        for member in bag.members
+    )
+    return dataclasses.replace(bag, members=members, controller_heads=True)
 
 
 class FixedThresholds(Tuner):
@@ -98,6 +120,15 @@ def admit(of: Controller, rows: int = 1, now_us: int = 0, key: object = "a", **o
     ticket = of.next_ticket()
     assert ticket is not None
     return ticket.id
+
+
+def ticket_of(
+    bag: Manifest, rows: int = 1, id_: int = 1, wanted: np.ndarray | None = None, heads: Heads = EXPORTED
+) -> Ticket:
+    """A ticket of one request; `wanted`: bool [exits], all by default."""
+    exits = np.ones(len(bag.exits), dtype=bool) if wanted is None else wanted
+    admitted = Admitted((Request(id_, rows, ParsedOptions()),), exits, None, True)
+    return Ticket(id_, admitted, bag.classes, heads=heads)
 
 
 def votes_of(bag: Manifest, rows: int, seed: int = 0, sharpness: float = 3.0) -> dict[tuple[int, int], np.ndarray]:

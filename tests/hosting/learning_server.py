@@ -23,10 +23,10 @@ from tests.export.tiny import SIDE, tiny_bag
 SETTINGS = "learn_ramps = true\nlearn_cpu_share = 1.0\nmax_loss = 0.05"
 
 
-def exported(folder: Path) -> Path:
+def exported(folder: Path, mode: str = "engine") -> Path:
     """The version folder of a bag that may learn."""
     folder.mkdir(exist_ok=True)
-    export_bag(tiny_bag(folder, mode="engine", members=2, exit_table=SETTINGS), folder / "repository")
+    export_bag(tiny_bag(folder, mode=mode, members=2, exit_table=SETTINGS), folder / "repository")
     return folder / "repository" / "tiny_exit" / "1"
 
 

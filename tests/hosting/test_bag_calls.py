@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.hosting.bag_calls import SECRET_BITS, BagCalls, RefusedTapError, draw_secret
-from tests.deciding.controller_bag import CLASSES, manifest
+from tests.deciding.controller_bag import CLASSES, FEATURES, learning_manifest, manifest, ticket_of
 
 BAG = manifest(depths=((1, 0), (1, 1), (2, 2)), weights=(1.0, 1.0))
+LEARNS = learning_manifest(depths=((1, 0), (2, 2)))
 ROWS = 3
+SEVEN = ticket_of(BAG, ROWS, id_=7)
 
 
 def pairs_of(*exits):
@@ -30,13 +32,13 @@ def calls():
 
 
 def test_votes_that_a_call_asked_for_are_taken(calls):
-    secret = calls.open(ROWS, pairs_of(0, 2), ticket_id=7)
+    secret = calls.open(ROWS, pairs_of(0, 2), SEVEN)
     call, fresh = calls.take(ticket(secret), votes((0, 1)))
-    assert call.ticket_id == 7 and set(fresh) == {(0, 1)}
+    assert call.ticket is SEVEN and set(fresh) == {(0, 1)}
 
 
 def test_the_votes_are_copied_since_the_server_frees_its_memory(calls):
-    secret = calls.open(ROWS, pairs_of(0), ticket_id=7)
+    secret = calls.open(ROWS, pairs_of(0), SEVEN)
     arrived = votes((0, 1))
     _, fresh = calls.take(ticket(secret), arrived)
     arrived[0, 1][:] = 0
@@ -44,26 +46,26 @@ def test_the_votes_are_copied_since_the_server_frees_its_memory(calls):
 
 
 def test_a_call_of_some_rows_names_them(calls):
-    secret = calls.open(2, pairs_of(0), ticket_id=7, ticket_rows=np.array([1, 3]))
+    secret = calls.open(2, pairs_of(0), SEVEN, ticket_rows=np.array([1, 3]))
     call, _ = calls.take(ticket(secret, rows=2), votes((0, 1), rows=2))
     assert call.ticket_rows.tolist() == [1, 3]
 
 
 def test_a_second_vote_for_the_same_member_and_depth_is_never_taken(calls):
-    secret = calls.open(ROWS, pairs_of(0, 1, 2), ticket_id=7)
+    secret = calls.open(ROWS, pairs_of(0, 1, 2), SEVEN)
     calls.take(ticket(secret), votes((0, 1)))
     _, fresh = calls.take(ticket(secret), votes((0, 1), (1, 1)))
     assert set(fresh) == {(1, 1)}
 
 
 def test_a_vote_that_the_call_did_not_ask_for_is_not_taken(calls):
-    secret = calls.open(ROWS, pairs_of(0), ticket_id=7)
+    secret = calls.open(ROWS, pairs_of(0), SEVEN)
     _, fresh = calls.take(ticket(secret), votes((0, 2), (1, 2)))
     assert not fresh
 
 
 def test_a_secret_is_void_after_its_call(calls):
-    secret = calls.open(ROWS, pairs_of(2), ticket_id=7)
+    secret = calls.open(ROWS, pairs_of(2), SEVEN)
     calls.close(secret)
     with pytest.raises(RefusedTapError, match="under way"):
         calls.take(ticket(secret), votes((0, 2), (1, 2)))
@@ -87,23 +89,48 @@ def test_a_secret_is_void_after_its_call(calls):
     ids=["guess", "rows", "dtype", "shape", "empty", "mixed", "vote rows", "classes", "vote dtype", "no votes"],
 )
 def test_what_does_not_fit_the_call_is_refused_and_counted(calls, tensor, arrays):
-    secret = calls.open(ROWS, pairs_of(0, 2), ticket_id=7)
+    secret = calls.open(ROWS, pairs_of(0, 2), SEVEN)
     with pytest.raises(RefusedTapError) as refusal:
         calls.take(tensor(secret), arrays)
     assert calls.refused == 1 and str(secret) not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "shape", [(ROWS, FEATURES + 1), (ROWS, CLASSES), (ROWS + 1, FEATURES), (FEATURES,), (ROWS, FEATURES, 1)]
+)
+def test_features_of_another_shape_are_refused_and_counted(shape):
+    calls = BagCalls(LEARNS)
+    secret = calls.open(ROWS, {(0, 1)}, ticket_of(LEARNS, ROWS))
+    with pytest.raises(RefusedTapError, match=r"m0\.1\.features"):
+        calls.take(ticket(secret), {(0, 1): np.zeros(shape, dtype=np.float32)})
+    assert calls.refused == 1
+
+
+def test_features_of_another_type_are_refused():
+    calls = BagCalls(LEARNS)
+    secret = calls.open(ROWS, {(0, 1)}, ticket_of(LEARNS, ROWS))
+    with pytest.raises(RefusedTapError, match=r"m0\.1\.features"):
+        calls.take(ticket(secret), {(0, 1): np.zeros((ROWS, FEATURES))})
+
+
+def test_features_that_are_not_finite_are_taken_since_a_member_may_put_them_out():
+    calls = BagCalls(LEARNS)
+    secret = calls.open(ROWS, {(0, 1)}, ticket_of(LEARNS, ROWS))
+    _, fresh = calls.take(ticket(secret), {(0, 1): np.full((ROWS, FEATURES), np.nan, dtype=np.float32)})
+    assert set(fresh) == {(0, 1)}
+
+
 def test_a_call_can_collect_its_votes(calls):
     secret = calls.open(ROWS, pairs_of(2))
     calls.take(ticket(secret), votes((0, 2), (1, 2)))
-    assert set(calls.close(secret).votes) == {(0, 2), (1, 2)}
+    assert set(calls.close(secret).brought) == {(0, 2), (1, 2)}
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=40))
 def test_no_two_calls_under_way_share_a_secret(drawn):
     source = iter([*drawn, *range(100, 200)])
     calls = BagCalls(BAG, draw=lambda: next(source))
-    opened = [calls.open(1, pairs_of(2), number) for number in range(len(drawn))]
+    opened = [calls.open(1, pairs_of(2)) for number in range(len(drawn))]
     assert len(set(opened)) == len(opened)
 
 

@@ -7,20 +7,17 @@ from hypothesis import strategies as st
 
 from exeunt.bag_stages import BagStages
 from exeunt.contract import Reason
-from exeunt.deciding.admission import Admitted
-from exeunt.deciding.request import ParsedOptions, Request
-from exeunt.deciding.ticket import Ticket
 from exeunt.hosting.stage_queue import StageQueue, TicketWork
-from tests.deciding.controller_bag import CLASSES, manifest
+from tests.deciding.controller_bag import manifest, ticket_of
 
-STAGES = BagStages(manifest(depths=((1, 0, 0), (1, 1, 0), (1, 1, 1))))
+BAG = manifest(depths=((1, 0, 0), (1, 1, 0), (1, 1, 1)))
+STAGES = BagStages(BAG)
 WANTED = np.ones(3, dtype=bool)
 MOST_ROWS = 8
 
 
 def work(number, rows=1, width=2):
-    request = Request(number, rows, ParsedOptions())
-    ticket = Ticket(number, Admitted((request,), WANTED, None, True), CLASSES)
+    ticket = ticket_of(BAG, rows, number)
     return TicketWork(ticket, {"x": np.zeros((rows, width), dtype=np.float32)}, STAGES.calls(WANTED, True))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from tritonclient import grpc, http
 
 from exeunt.contract import exit_model, features_name, votes_name
 from exeunt.deciding import votes
+from exeunt.deciding.heads import Head, Pair
 from exeunt.errors import ConfigError
 from exeunt.hosting.control import Control, control_path, write_control
 from exeunt.hosting.status import Status, find_status
@@ -41,6 +43,15 @@ def ask(
 
 def manifest_of(repository: Path, bag: str = "tiny") -> Manifest:
     return Manifest.load(repository / exit_model(bag) / "1" / "manifest.json")
+
+
+def override(repository: Path, **parameters: str) -> Path:
+    """Put parameters into the exit controller's config.pbtxt; the repository."""
+    config = repository / "tiny_exit" / "config.pbtxt"
+    for name, value in parameters.items():
+        entry = f'parameters {{ key: "{name}" value {{ string_value: {json.dumps(value)} }} }}\n'
+        config.write_text(config.read_text() + entry)
+    return repository
 
 
 @contextmanager
@@ -90,11 +101,15 @@ def await_idle(server: Server, bag: str = "tiny") -> None:
 
 
 def vote_offline(
-    repository: Path, exit_: int, rows: np.ndarray | dict[str, np.ndarray], bag: str = "tiny"
+    repository: Path,
+    exit_: int,
+    rows: np.ndarray | dict[str, np.ndarray],
+    bag: str = "tiny",
+    heads: Mapping[Pair, Head] | None = None,
 ) -> np.ndarray:
     """The vote at an exit, computed from the repository's ONNX files without any server; float32 [rows, classes].
 
-    Bare rows are those of the input IMAGE.
+    Bare rows are those of the input IMAGE. `heads` are used in place of the exported ones.
     """
     manifest = manifest_of(repository, bag)
     depths = manifest.exits[exit_].depths
@@ -107,9 +122,13 @@ def vote_offline(
             if number == depth:
                 known |= {features_name(member.name, depth): outputs.get("FEATURES")}
                 known |= {votes_name(member.name, depth): outputs.get("PROBABILITIES")}
-    heads = manifest.exits[exit_].heads
-    if heads is not None:
-        known |= _run(repository, heads, {k: v for k, v in known.items() if k.endswith(".features") and v is not None})
+    model = manifest.exits[exit_].heads
+    if model is not None:
+        known |= _run(repository, model, {k: v for k, v in known.items() if k.endswith(".features") and v is not None})
+    for (number, depth), head in (heads or {}).items():
+        if depths[number] == depth:
+            name = manifest.members[number].name
+            known[votes_name(name, depth)] = head.probabilities(known[features_name(name, depth)])
     voting = [votes_name(m.name, d) for m, d in zip(manifest.members, depths, strict=True) if d]
     return votes.vote([known[item] for item in voting], manifest.exit_weights(exit_), manifest.vote)
 

@@ -16,11 +16,20 @@ from exeunt_export.export_bag import export_bag
 from exeunt_export.torch_modules import save_module
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
-from tests.triton.calls import ask, await_idle, manifest_of, vote_offline
+from tests.triton.calls import ask, await_idle, manifest_of, override, vote_offline
 
 pytestmark = pytest.mark.triton
 ROWS = noise_rows(2, 5, 16)
 POISON = 1e6  # a pixel of this size makes the brittle member fail, late
+
+OPTIONS = 'tuner = "static"\ntuner_options = { thresholds = [1.0] }\nlossless = false\nshadow_share = 0.0'
+STATIC = {  # the same, of a bag that was exported to learn
+    "learn_ramps": "false",
+    "tuner": "static",
+    "tuner_options": '{"thresholds": [1.0]}',
+    "lossless": "false",
+    "shadow_share": "0.0",
+}
 
 
 class Brittle(nn.Module):
@@ -46,16 +55,17 @@ def slow_and_brittle():
     return nn.Sequential(*layers, Brittle(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * 48, 8)).eval()
 
 
-@pytest.fixture(scope="module", params=["ensemble", "engine"])
+@pytest.fixture(scope="module", params=["ensemble", "engine", "heads at the taps"])
 def repository(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    options = 'tuner = "static"\ntuner_options = { thresholds = [1.0] }\nlossless = false\nshadow_share = 0.0'
-    path = tiny_bag(folder, mode=request.param, members=2, exit_table=options)
+    at_taps = request.param == "heads at the taps"
+    table = "learn_ramps = true" if at_taps else OPTIONS
+    path = tiny_bag(folder, mode="ensemble" if at_taps else request.param, members=2, exit_table=table)
     path.write_text(path.read_text().replace("max_batch_size = 16", "max_batch_size = 4"))
     np.save(folder / "samples.npy", noise_rows(60, 0, 16))
     save_module(slow_and_brittle(), {"IMAGE": ROWS}, folder / "b.onnx")
     export_bag(path, folder / "repository")
-    return folder / "repository"
+    return override(folder / "repository", **STATIC) if at_taps else folder / "repository"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from exeunt.serving.pip_server import serve
 from exeunt_export.export_bag import export_bag
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
-from tests.triton.calls import ask, await_idle, controlled, manifest_of, vote_offline
+from tests.triton.calls import ask, await_idle, controlled, manifest_of, override, vote_offline
 
 pytestmark = pytest.mark.triton
 ROWS = noise_rows(200, 7, 16)
@@ -42,17 +42,12 @@ def leaving(repository, tmp_path):
     """A copy of which everybody leaves at the end of the first stage."""
     stages = BagStages(manifest_of(repository))
     risks = [1.0 if number == stages.ends[0] else 0.0 for number in range(len(stages.taps) - 1)]
-    return overridden(repository, tmp_path, tuner_options=json.dumps({"thresholds": risks}))
+    return copied(repository, tmp_path, tuner_options=json.dumps({"thresholds": risks}))
 
 
-def overridden(repository, tmp_path, **parameters):
+def copied(repository, tmp_path, **parameters):
     """A copy of a repository with parameters in the exit controller's config.pbtxt."""
-    shutil.copytree(repository, tmp_path / "repository")
-    config = tmp_path / "repository" / "tiny_exit" / "config.pbtxt"
-    for name, value in parameters.items():
-        entry = f'parameters {{ key: "{name}" value {{ string_value: {json.dumps(value)} }} }}\n'
-        config.write_text(config.read_text() + entry)
-    return tmp_path / "repository"
+    return override(shutil.copytree(repository, tmp_path / "repository"), **parameters)
 
 
 def rows_run(server, repository):
@@ -120,7 +115,7 @@ def test_later_members_run_only_the_rows_that_are_drawn_as_feedback(triton, leav
 
 def test_outside_stages_every_member_runs_every_row(triton, leaving, tmp_path):
     (tmp_path / "other").mkdir()
-    exits = overridden(leaving, tmp_path / "other", gear="exits", feedback="all")
+    exits = copied(leaving, tmp_path / "other", gear="exits", feedback="all")
     with serve(exits, state_dir=tmp_path / "state") as server:
         await_idle(server)
         before = rows_run(server, exits)

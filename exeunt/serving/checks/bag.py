@@ -10,7 +10,8 @@ from exeunt.bag_parts import parts_of
 from exeunt.bag_stages import BagStages
 from exeunt.deciding.calibration import load_calibration
 from exeunt.errors import ConfigError
-from exeunt.hosting.assembly import make_controller
+from exeunt.hosting.assembly import make_controller, make_heads
+from exeunt.hosting.guard import Guard
 from exeunt.manifest import Manifest, Tensor
 from exeunt.serving.bags import CONFIG_FILE, ServedBag
 from exeunt.serving.checks.onnx_contract import ModelConfig, TensorPort, triton_type
@@ -46,7 +47,7 @@ def expected_models(manifest: Manifest) -> list[str]:
         names.append(manifest.preprocess.model)
     if manifest.mode == "ensemble":
         names.append(contract.bag_model(manifest.bag))
-        names += [part.model for part in parts_of(manifest)]
+        names += [part.model for part in parts_of(manifest) if part.in_triton]
     whole = [member.model for member in manifest.members if member.model]
     if whole:
         names += [*whole, contract.vote_model(manifest.bag), contract.full_model(manifest.bag)]
@@ -68,7 +69,7 @@ def _declared(manifest: Manifest) -> Iterator[tuple[str, Sequence[Tensor], Seque
     if manifest.preprocess is not None:
         yield manifest.preprocess.model, manifest.preprocess.inputs, manifest.preprocess.outputs
     if manifest.mode == "ensemble":
-        yield from ((part.model, part.inputs, part.outputs) for part in parts_of(manifest))
+        yield from ((part.model, part.inputs, part.outputs) for part in parts_of(manifest) if part.in_triton)
 
 
 def _ports_problems(model: Model, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Iterator[Problem]:
@@ -139,9 +140,10 @@ def _label_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
 
 
 def _start_problems(bag: ServedBag) -> Iterator[Problem]:
-    """What the exit controller would refuse when it starts: the calibration file, or an option of its tuner."""
+    """What the exit controller would refuse when it starts: files in its folder, or an option of its tuner."""
     try:
         load_calibration(bag.folder / contract.CALIBRATION_FILE, bag.manifest)
+        make_heads(bag.manifest, bag.folder, Guard())
     except ConfigError as error:
         yield Problem("", "", str(error), AGAIN)
         return

@@ -28,7 +28,7 @@ def row_problems(bag: ServedBag, repository: Path) -> list[Problem]:
     problems: list[Problem] = []
 
     def run(part: Part, inputs: Tensors) -> Tensors:
-        path = _file(bag, repository, part.model)
+        path = part.file(repository, manifest.bag)
         key = f"exit {part.number}" if part.is_heads else ""
         config = config_of(part.model, manifest.max_batch_size, part.inputs, part.outputs)
         try:
@@ -85,12 +85,6 @@ def _probability_problems(path: Path, repository: Path, name: str, found: np.nda
     if not (np.isfinite(found).all() and (found >= 0).all() and abs(float(found.sum()) - 1) < _SUM_SLACK):
         what = f"are no probabilities: sum {float(found.sum()):.4g}, least {float(found.min()):.4g}"
         yield Problem(_place(path, repository), f"output {name!r}", what, AGAIN)
-
-
-def _file(bag: ServedBag, repository: Path, model: str) -> Path:
-    if bag.manifest.mode == "engine":
-        return bag.folder / f"{model}.onnx"
-    return repository / model / "1" / "model.onnx"
 
 
 def _place(path: Path, repository: Path) -> str:

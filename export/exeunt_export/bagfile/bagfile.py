@@ -25,7 +25,7 @@ from typing import Any
 from exeunt.errors import ConfigError, check_known
 from exeunt.manifest_check import MODES, VOTES
 from exeunt.reading import reading, unprintable
-from exeunt.settings import Settings, check_mode
+from exeunt.settings import Settings
 from exeunt_export.bagfile.pictures import ImageInput
 from exeunt_export.bagfile.tables import (
     QUANTIZE,
@@ -147,7 +147,6 @@ class BagFile:
         self.cuts.check(f"{where}: [cuts]")
         self.serving.check(f"{where}: [serving]")
         self.settings.check(f"{where}: [exit]")
-        check_mode(self.settings, self.mode, f"{where}: [exit]")
         for name, image in self.images.items():
             image.check(f"{where}: [images.{name}]")
 

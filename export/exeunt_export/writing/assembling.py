@@ -60,16 +60,18 @@ def exit_votes(
 def save_heads(
     opened: Opened, plan: ExitPlan, ramps: Mapping[Key, AnyRamp], work: Path
 ) -> list[tuple[str, Path] | None]:
-    """Per exit the Triton name and the file of its heads; None where every voting member has finished."""
+    """Per exit the name and the file of its heads; None where every voting member has finished."""
     found: list[tuple[str, Path] | None] = []
-    learn = opened.bag.settings.learn_ramps
+    learn, ensemble = opened.bag.settings.learn_ramps, opened.bag.mode == "ensemble"
     for number, keys in enumerate(_midway(opened, plan)):
         if not keys:
             found.append(None)
             continue
         model = contract.heads_model(opened.bag.name, number)
-        file = work / model / part_file(opened.bag.mode, model)
-        onnxfiles.save(build_heads(model, {key: ramps[key] for key in keys}, learn), file)
+        in_triton = ensemble and not learn
+        file = work / model / part_file("ensemble" if in_triton else "engine", model)
+        fed = learn and not ensemble  # in ensemble mode the controller applies heads by itself
+        onnxfiles.save(build_heads(model, {key: ramps[key] for key in keys}, fed), file)
         found.append((model, file))
     return found
 

@@ -65,7 +65,7 @@ def _warm_up(config: pb.ModelConfig) -> None:
 
 
 def exit_controller(
-    serving: Serving, inputs: Sequence[Tensor], answers: Sequence[Tensor], votes: Sequence[str] | None
+    serving: Serving, inputs: Sequence[Tensor], answers: Sequence[Tensor], taps: Sequence[Tensor] | None
 ) -> pb.ModelConfig:
     """The exit controller.
 
@@ -73,18 +73,17 @@ def exit_controller(
         serving: of the bag.
         inputs: the public ones.
         answers: outputs of the public model, PROBABILITIES among them.
-        votes: names of the votes that taps send, in ensemble mode; None in engine mode.
+        taps: what taps bring, in ensemble mode; None in engine mode.
     """
     stream = [Tensor(contract.STREAM, "int64", (1,))] if serving.stream else []
     outputs = [*answers, *(Tensor(name, "int64", (1,)) for name in (contract.ROW, contract.REST) if stream)]
-    if votes is None:
+    if taps is None:
         config = _model("exit_controller", serving, [*inputs, *stream], outputs)
     else:
-        wide = next(answer.dims for answer in answers if answer.name == contract.PROBABILITIES)
-        taps = [Tensor(contract.TICKET, "int64", (1,)), *(Tensor(vote, "float32", wide) for vote in votes)]
+        ticket = Tensor(contract.TICKET, "int64", (1,))
         outputs.append(Tensor(contract.TAPPED, "int64", (1,)))
-        config = _model("exit_controller", serving, [*inputs, *stream, *taps], outputs)
-    if votes is not None or stream:
+        config = _model("exit_controller", serving, [*inputs, *stream, ticket, *taps], outputs)
+    if taps is not None or stream:
         for tensor in config.input:  # a request brings the public inputs, a tap its ticket and votes, a stream its name
             tensor.optional = True
     config.instance_group.add(kind="KIND_CPU", count=1)  # a tap must reach the process that holds the ticket

@@ -101,7 +101,7 @@ def adapt(repository: Path, manifest: Manifest, native: Native) -> list[str]:
 
 def _models(manifest: Manifest) -> Iterator[tuple[str, int, int]]:
     """(ONNX model, number of the member it goes with, depth or 0 for unsplit members)."""
-    for part in parts_of(manifest):
+    for part in (part for part in parts_of(manifest) if part.in_triton):
         yield part.model, part.number, part.depth or 1  # an answer waits for heads: they rank with the first segments
     yield from ((member.model, number, 0) for number, member in enumerate(manifest.members) if member.model is not None)
 

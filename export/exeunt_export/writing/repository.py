@@ -14,7 +14,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt import contract
 from exeunt.bag_parts import parts_of
-from exeunt.bag_stages import BagStages, Tap
+from exeunt.bag_stages import BagStages, Tap, tap_tensors
 from exeunt.contract import FEATURES, PROBABILITIES, TAPPED, TICKET, features_name, votes_name
 from exeunt.errors import ConfigError
 from exeunt.manifest import Exit, Manifest, Tensor
@@ -118,12 +118,12 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: Writte
     if serving.stream:
         configs.write(configs.stream_model(serving, manifest), root / contract.stream_model(manifest.bag))
     version = _exit_controller(root, manifest, serving)
+    for part in parts_of(manifest):
+        if part.in_triton:
+            configs.write(configs.onnx_model(serving, part.inputs, part.outputs), root / part.model)
+        move(files.parts[part.model], part.file(root, manifest.bag))
     if manifest.mode == "ensemble":
-        _parts(root, manifest, serving, files)
         _bag(root, manifest, serving)
-    else:
-        for model, file in files.parts.items():
-            move(file, version / contract.part_file(manifest.mode, model))
     if manifest.preprocess is not None:
         config = configs.onnx_model(serving, manifest.preprocess.inputs, manifest.preprocess.outputs)
         _onnx(root, manifest.preprocess.model, config, files.before[manifest.preprocess.model])
@@ -131,12 +131,6 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: Writte
         _baseline(root, manifest, serving, files)
     (root / readme.README_FILE).write_text(readme.TEXT, encoding="utf-8")
     return version
-
-
-def tap_votes(manifest: Manifest) -> list[str]:
-    """Every vote that any tap sends, member by member, depth by depth."""
-    found = {(m, d) for exit_ in manifest.exits for m, d in enumerate(exit_.depths) if d}
-    return [votes_name(manifest.members[m].name, d) for m, d in sorted(found)]
 
 
 def _public(root: Path, manifest: Manifest, serving: Serving) -> None:
@@ -157,15 +151,10 @@ def _ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -
 
 
 def _exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
-    votes = tap_votes(manifest) if manifest.mode == "ensemble" else None
+    taps = tuple(tap_tensors(manifest).values()) if manifest.mode == "ensemble" else None
     folder = root / contract.exit_model(manifest.bag)
-    configs.write(configs.exit_controller(serving, manifest.inputs, manifest.answers, votes), folder)
+    configs.write(configs.exit_controller(serving, manifest.inputs, manifest.answers, taps), folder)
     return folder / "1"
-
-
-def _parts(root: Path, manifest: Manifest, serving: Serving, files: Written) -> None:
-    for part in parts_of(manifest):
-        _onnx(root, part.model, configs.onnx_model(serving, part.inputs, part.outputs), files.parts[part.model])
 
 
 def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
@@ -204,9 +193,9 @@ def _add_heads(ensemble: configs.Ensemble, manifest: Manifest, number: int, exit
     """The heads of one exit; vote -> name in the ensemble, where a tensor is written once, so theirs carry the exit's.
 
     Returns:
-        nothing where every voting member has finished.
+        nothing where every voting member has finished, or where the controller holds the heads.
     """
-    if exit_.heads is None:
+    if exit_.heads is None or manifest.controller_heads:
         return {}
     ramps = manifest.ramps(number)
     features = [features_name(manifest.members[m].name, d) for m, d in ramps]
@@ -216,7 +205,8 @@ def _add_heads(ensemble: configs.Ensemble, manifest: Manifest, number: int, exit
 
 
 def _add_tap(ensemble: configs.Ensemble, manifest: Manifest, tap: Tap, heads_votes: dict[str, str]) -> None:
-    names = [votes_name(manifest.members[m].name, d) for m, d in sorted(tap.pairs)]
+    tensors = tap_tensors(manifest)
+    names = [tensors[pair].name for pair in sorted(tap.pairs)]
     inputs = {TICKET: TICKET, **{name: heads_votes.get(name, name) for name in names}}
     ensemble.step(contract.exit_model(manifest.bag), inputs, {TAPPED: tap.name})
 

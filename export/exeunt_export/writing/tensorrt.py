@@ -62,7 +62,7 @@ def prepare(
         done.append(model)
         return outputs
 
-    run_parts(manifest, public, lambda part, inputs: run(part.model, part.number, inputs))
+    run_parts(manifest, public, lambda part, inputs: run(part.model, part.number, inputs) if part.in_triton else {})
     for number, member in enumerate(manifest.members):
         if member.model is not None:
             taken = {tensor.name for segment in member.segments for tensor in segment.inputs}

@@ -1,17 +1,20 @@
 """Ensemble mode: a ticket's members run by calls of NAME_bag, one per stage, by Triton's own ensemble scheduling."""
 
 import threading
+from concurrent.futures import wait
 from functools import partial
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from exeunt.bag_stages import BagStages
-from exeunt.contract import EARLY, TICKET, bag_model
+from exeunt.contract import EARLY, bag_model
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.errors import ServingError
 from exeunt.hosting.call_watch import CallWatch, patience_us
+from exeunt.hosting.shown_rows import ShownRows
 from exeunt.hosting.stage_queue import StageQueue, TicketWork
+from exeunt_backends.exit_controller.bls import execute
 from exeunt_backends.exit_controller.release import is_since
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback runs beside urgent calls
@@ -33,11 +36,13 @@ class BagRunner:
     are run once more, by another thread.
     """
 
-    def __init__(self, manifest, calls, guard):
+    def __init__(self, manifest, calls, heads, guard):
         settings = manifest.settings
         self._model = bag_model(manifest.bag)
         self._stages = BagStages(manifest)
         self._calls = calls
+        self._heads = heads  # None: NAME_bag has them
+        self._shown = ShownRows(manifest)
         self._guard = guard
         self._queue = StageQueue(manifest.max_batch_size, URGENT_SHARE * settings.max_unconfirmed_rows)
         self._sampling = FinishProbability(
@@ -71,6 +76,10 @@ class BagRunner:
             host.thin_late()
         for thread in (*self._threads, self._watcher):
             thread.start()
+
+    def learn_from(self, ramps, take):
+        """See exeunt.hosting.ramp_learning.LearningRunner."""
+        self._shown.learn_from(ramps, take)
 
     def _thread(self):
         return threading.Thread(target=self._serve, name="exeunt-bag", daemon=True)
@@ -183,7 +192,9 @@ class BagRunner:
         ticket = work.ticket
         everything = len(rows) == ticket.rows
         inputs = work.inputs if everything else {name: array[rows] for name, array in work.inputs.items()}
-        call, problem = self._call(len(rows), inputs, taps, ticket.id, None if everything else rows)
+        call, problem = self._call(len(rows), inputs, taps, ticket, None if everything else rows)
+        if not call.expected:
+            self._shown.add(work, call.brought, rows)
         if not call.expected or not self._host.awaited(ticket.id):
             if self._sampling.q < 1.0:  # under load what will not run is let go of at once
                 self._host.thin(ticket.id, self._sampling.q)
@@ -193,7 +204,7 @@ class BagRunner:
         problem = problem or "it ended before its last tap"
         early = ticket.finishes & ~ticket.open & (ticket.reason == EARLY)
         if len(ticket.requests) > 1 or early.any():
-            self._again(ticket, work.inputs, problem)
+            self._again(work, problem)
         else:
             self._host.failed(ticket.id, ServingError(f"{self._model}: {problem}"))
 
@@ -209,12 +220,15 @@ class BagRunner:
             return
         ends = np.cumsum(counts)
         for (work, rows), end in zip(parts, ends, strict=True):
-            own = {pair: array[end - len(rows) : end] for pair, array in call.votes.items()}
-            self._host.arrived(work.ticket.id, own, rows)
+            own = {pair: array[end - len(rows) : end] for pair, array in call.brought.items()}
+            votes = own if self._heads is None else self._heads.votes(work.ticket, own)
+            self._host.arrived(work.ticket.id, votes, rows)
+            self._shown.add(work, own, rows)
 
-    def _again(self, ticket, inputs, problem):
+    def _again(self, work, problem):
         """Full votes, request by request; only rows whose own call fails are failed."""
-        votes: dict = {}
+        ticket, inputs = work.ticket, work.inputs
+        brought: dict = {}
         good, bad = [], []
         for request in ticket.requests:
             rows = request.row_indices
@@ -227,41 +241,34 @@ class BagRunner:
                 bad.append(rows)
                 continue
             good.append(rows)
-            for pair, array in call.votes.items():
-                votes.setdefault(pair, []).append(array)
+            for pair, array in call.brought.items():
+                brought.setdefault(pair, []).append(array)
         if bad:
             self._host.failed(ticket.id, ServingError(f"{self._model}: {problem}"), np.concatenate(bad))
         if good:
-            joined = {pair: np.concatenate(parts) for pair, parts in votes.items()}
-            self._host.arrived(ticket.id, joined, np.concatenate(good))
+            joined, rows = {pair: np.concatenate(parts) for pair, parts in brought.items()}, np.concatenate(good)
+            full = joined if self._heads is None else self._heads.full_vote(joined)
+            self._host.arrived(ticket.id, full, rows)
+            self._shown.add(work, joined, rows)
 
-    def _call(self, rows, inputs, taps, ticket_id=None, ticket_rows=None):
-        """Make a call; without a ticket its votes are collected. The call, and what Triton said went wrong, or None."""
+    def _call(self, rows, inputs, taps, ticket=None, ticket_rows=None):
+        """Make a call; without a ticket its votes are not passed on. The call, and what Triton said went wrong."""
         pairs = frozenset().union(*(tap.pairs for tap in taps))
         with self._changed:
             self._work_us += self._stages.work_us(taps) * rows
-        secret, thread = self._calls.open(rows, pairs, ticket_id, ticket_rows), threading.current_thread()
+        secret, thread = self._calls.open(rows, pairs, ticket, ticket_rows), threading.current_thread()
         with self._changed:
             self._watch.begin(thread, secret, self._host.now_us())
         try:
-            problem = self._execute(secret, rows, inputs, [tap.name for tap in taps])
+            problem = execute(self._model, secret, rows, inputs, [tap.name for tap in taps])
         finally:
             with self._changed:
                 is_ours = self._watch.end(thread)
             call = self._calls.close(secret) if is_ours else None
         if call is None:
             raise LostCallError
+        wait(call.passing)  # the next stage takes only rows that are left
         return call, problem
-
-    def _execute(self, secret, rows, inputs, taps):
-        tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()]
-        tensors.append(pb_utils.Tensor(TICKET, np.full((rows, 1), secret, dtype=np.int64)))
-        try:
-            call = pb_utils.InferenceRequest(model_name=self._model, inputs=tensors, requested_output_names=taps)
-            response = call.exec()
-        except pb_utils.TritonModelException as error:
-            return str(error)
-        return response.error().message() if response.has_error() else None
 
     def _look_for_lost_calls(self):
         while not self._closing.wait(LOOK_EVERY_S):

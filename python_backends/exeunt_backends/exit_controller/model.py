@@ -10,6 +10,7 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
+from exeunt.bag_stages import tap_tensors
 from exeunt.contract import STREAM, TAPPED, TICKET
 from exeunt.deciding.request import Request, parse_options, read_parameters
 from exeunt.errors import ExeuntError, ServingError
@@ -48,10 +49,13 @@ class TritonPythonModel:
         self._returns_refusals = is_since(*BEARS_QUICK_REFUSALS)
         try:
             self._manifest = manifest = assembly.read_manifest(folder, overrides)
-            self._votes = tensors.votes_by_name(manifest)
+            self._pairs = {tensor.name: pair for pair, tensor in tap_tensors(manifest).items()}
             self._calls = BagCalls(manifest)
-            ensemble = manifest.mode == "ensemble"
-            runner = BagRunner(manifest, self._calls, self._guard) if ensemble else _engine(manifest, folder)
+            self._heads = assembly.make_heads(manifest, folder, self._guard)
+            if manifest.mode == "ensemble":
+                runner = BagRunner(manifest, self._calls, self._heads, self._guard)
+            else:
+                runner = _engine(manifest, folder)
             times.done("members")
             log = pb_utils.Logger.log_info
             learning = assembly.make_learning(manifest, folder, runner, lambda line: log(f"{name}: {line}"))
@@ -83,6 +87,8 @@ class TritonPythonModel:
     def finalize(self):
         """Answer what is left, save what was learnt, stop the threads."""
         self._bag.stop(drain_s=0.0)
+        if self._heads is not None:
+            self._heads.close()
         self._refusals.shutdown()
         self._senders.clear()
         self._metrics.close()
@@ -145,16 +151,19 @@ class TritonPythonModel:
         self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
 
     def _tap(self, tensors_in):
-        """Votes of a call of ours. Whatever else comes is counted, and answered like a tap.
+        """Votes or features of a call of ours. Whatever else comes is counted, and answered like a tap.
 
         An error here would end the parent's request without freeing it (servers before 26.02).
         """
         ticket = tensors_in[TICKET]
         try:
-            votes = {self._votes[name]: part.as_numpy() for name, part in tensors_in.items() if name in self._votes}
+            votes = {self._pairs[name]: part.as_numpy() for name, part in tensors_in.items() if name in self._pairs}
             call, fresh = self._calls.take(ticket.as_numpy(), votes)
-            if call.ticket_id is not None and fresh:
-                self._host.arrived(call.ticket_id, fresh, call.ticket_rows)
+            if call.ticket is not None and fresh:
+                if self._heads is None:
+                    self._host.arrived(call.ticket.id, fresh, call.ticket_rows)
+                else:
+                    self._heads.pass_on(call, fresh, self._host.arrived)
         except RefusedTapError:
             pass  # counted; a line for each would let a stranger fill the disk
         except Exception as error:
