@@ -1,14 +1,15 @@
 """A stream that comes back, served by one bag with learning ramps and without, beside the plain ensemble.
 
-    python -m benchmarks.ramp_learning
+    python -m benchmarks.ramp_learning [--mode ensemble]
 
 EfficientNet-Lite 0, 1 and 2 (ImageNet, 1000 classes) about crops of 76 photographs that come again and again, none of
-them among the samples that the ramps were trained on. Engine mode, schedule `auto`, the promise 1 %. Three contenders
-on one Poisson stream in turns of ten seconds: the plain Triton ensemble, the bag as exported, the same export with
-`learn_ramps`. The first rows are measured, those in between only served (faster, to both bags), the last ones measured
-again. Before that the stream goes through the decision core and the learner without a server (decided.py), which is the
-same on every machine but for the processor time that learning takes; `--offline` does only that. Writes
-benchmarks/results/ramp_learning.md and .json. A second run uses the first one's export.
+them among the samples that the ramps were trained on. Schedule `auto`, the promise 1 %. Three contenders on one Poisson
+stream in turns of ten seconds: the plain Triton ensemble, the bag as exported, the same export with `learn_ramps`. The
+first rows are measured, those in between only served (faster, to both bags), the last ones measured again. Before that
+the stream goes through the decision core and the learner without a server (decided.py), which is the same on every
+machine but for the processor time that learning takes; `--offline` does only that. Writes
+benchmarks/results/ramp_learning.md and .json, in ensemble mode ramp_learning_ensemble.md and .json. A second run uses
+the first one's export.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from benchmarks.serving.export import bag_file_text
 from benchmarks.serving.imagenet import BAG
 from benchmarks.serving.load import capacity_per_s
 from benchmarks.serving.machine import machine
-from exeunt.contract import exit_model, full_model
+from exeunt.contract import exit_model, full_model, vote_model
 from exeunt.hosting.ramp_learning import HEADS_SUFFIX
 from exeunt.hosting.status import find_status
 from exeunt.learning.files import load_exported, load_heads
 from exeunt.manifest import Manifest
+from exeunt.manifest_check import MODES
 from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.load import Outcome, Traffic, run_load
+from exeunt.serving.bags import bag_of
 from exeunt.serving.pip_server import Server, serve
 from exeunt_export.export_bag import export_bag
 
@@ -52,14 +55,14 @@ OFFLINE_RATE_PER_S = 12.0
 CPU_SHARES, PART_ROWS = (0.0, 0.02, 0.2), 500  # 0: ramps as exported
 
 
-def exported(folder: Path, cache: Path) -> Path:
+def exported(folder: Path, cache: Path, mode: str) -> Path:
     """The export that learns and holds the plain ensemble; made where it is not there."""
     repository = folder / "repository"
     if not (repository / exit_model(NAME)).exists():
         folder.mkdir(parents=True, exist_ok=True)
         material = BAG.prepare(folder, cache, print)
         np.save(folder / "samples.npy", material.samples)
-        text = bag_file_text(NAME, "engine", "auto", material.settings, material, baseline=True)
+        text = bag_file_text(NAME, mode, "auto", material.settings, material, baseline=True)
         (folder / "bag.toml").write_text(text + "learn_ramps = true\n", encoding="utf-8")
         export_bag(folder / "bag.toml", repository, force=True)
     return repository
@@ -68,8 +71,9 @@ def exported(folder: Path, cache: Path) -> Path:
 def without_learning(repository: Path, folder: Path) -> Path:
     """The same export, told not to learn, without the plain ensemble."""
     shutil.rmtree(folder, ignore_errors=True)
-    for model in (NAME, exit_model(NAME)):
-        shutil.copytree(repository / model, folder / model)
+    plain = {full_model(NAME), vote_model(NAME), *(member.model for member in bag_of(repository).manifest.members)}
+    for model in (path for path in repository.iterdir() if path.is_dir() and path.name not in plain):
+        shutil.copytree(model, folder / model.name)
     config = folder / exit_model(NAME) / "config.pbtxt"
     override = 'parameters { key: "learn_ramps" value { string_value: "false" } }\n'
     config.write_text(config.read_text(encoding="utf-8") + override, encoding="utf-8")
@@ -151,7 +155,7 @@ def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, b
     held = load_heads(state_dir / f"{manifest.content_hash}{HEADS_SUFFIX}", manifest)
     before = load_exported(version, manifest)
     after = before | dict(held.heads.table if held else {})
-    rows = served_rows(manifest, version, sorted(before), stream[-measured:])
+    rows = served_rows(manifest, repository, sorted(before), stream[-measured:])
     found["exits"] = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
     found["as_exported"], found["learnt"] = (asdict(shares(manifest, rows, heads, EPS)) for heads in (before, after))
     return found
@@ -162,7 +166,7 @@ def offline(repository: Path, stream: np.ndarray, rate_per_s: float) -> dict[str
     version = repository / exit_model(NAME) / "1"
     manifest = Manifest.load(version / "manifest.json")
     exported_heads = load_exported(version, manifest)
-    rows = served_rows(manifest, version, sorted(exported_heads), stream)
+    rows = served_rows(manifest, repository, sorted(exported_heads), stream)
     latest = rows.rows(slice(-PART_ROWS, None))
     depths = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
     found: dict[str, Any] = {"rate_per_s": rate_per_s, "rows": len(stream), "exits": depths, "shares": {}}
@@ -191,25 +195,28 @@ def ramps_of(state_dir: Path) -> dict[str, float | None]:
 def main() -> None:
     """Parse the command line, measure, write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/ramp_learning"), help="of export and servers")
+    parser.add_argument("--mode", choices=MODES, default="engine", help="of the bag")
+    parser.add_argument("--folder", type=Path, help="of export and servers (runs/ramp_learning, or with _ensemble)")
     parser.add_argument("--cache", type=Path, default=CACHE, help="of what is fetched")
     parser.add_argument("--measured", type=int, default=500, help="rows measured before and after")
     parser.add_argument("--between", type=int, default=1500, help="rows served in between")
     parser.add_argument("--export-only", action="store_true", help="neither serve nor decide")
     parser.add_argument("--offline", action="store_true", help="do not serve")
     args = parser.parse_args()
-    repository = exported(args.folder, args.cache)
+    name = "ramp_learning" if args.mode == "engine" else f"ramp_learning_{args.mode}"
+    folder = args.folder or Path("runs") / name
+    repository = exported(folder, args.cache, args.mode)
     if args.export_only:
         return
-    stream = BAG.prepare(args.folder, args.cache, print).stream(2 * args.measured + args.between, SEED).inputs
-    kept = RESULTS / "ramp_learning.json"
+    stream = BAG.prepare(folder, args.cache, print).stream(2 * args.measured + args.between, SEED).inputs
+    kept = RESULTS / f"{name}.json"
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     found.pop("note", None)
-    found["machine"] = machine()
+    found |= {"mode": args.mode, "machine": machine()}
     found["offline"] = offline(repository, stream, OFFLINE_RATE_PER_S)
     keep(kept, found)
     if not args.offline:
-        found["served"] = measure(repository, args.folder, stream, args.measured, args.between)
+        found["served"] = measure(repository, folder, stream, args.measured, args.between)
         keep(kept, found)
 
 

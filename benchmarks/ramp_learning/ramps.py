@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from exeunt.bag_parts import Part, Tensors, run_parts
+from exeunt.bag_parts import Part, Tensors, parts_of, run_parts
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.deciding.heads import Head, Pair
-from exeunt.engine.sessions import sessions_of
+from exeunt.engine.sessions import CPU, Session
 from exeunt.learning.judge import may_leave
 from exeunt.learning.rows import ServedRows, half, logs_of
 from exeunt.learning.shape import Shape
@@ -33,9 +33,10 @@ class ExitShares:
     may_leave: list[float]
 
 
-def served_rows(manifest: Manifest, folder: Path, ramps: list[Pair], inputs: np.ndarray) -> ServedRows:
-    """Features and final votes of rows, as a server would keep them; `folder` holds the segments."""
-    sessions = sessions_of(manifest, folder, 1, ["CPUExecutionProvider"])
+def served_rows(manifest: Manifest, repository: Path, ramps: list[Pair], inputs: np.ndarray) -> ServedRows:
+    """Features and final votes of rows, as a server would keep them."""
+    segments = [part for part in parts_of(manifest) if not part.is_heads]
+    sessions = {part.model: Session(part.file(repository, manifest.bag), 1, [CPU]) for part in segments}
     features: dict[Pair, list[np.ndarray]] = {pair: [] for pair in ramps}
     final: list[list[np.ndarray]] = [[] for _ in manifest.members]
 

@@ -9,13 +9,13 @@ PLAIN, FIXED, LEARNING = "plain ensemble", "ramps as exported", "ramps that lear
 
 def markdown(found: dict[str, Any], about: str) -> str:
     """What was found, for people; `about` says what was measured."""
-    lines = ["# What ramps gain that learn in service", "", *about.splitlines(), ""]
+    lines = [f"# What ramps gain that learn in service: {found['mode']} mode", "", *about.splitlines(), ""]
     lines += [found["note"], ""] if "note" in found else []
     lines += _offline(found["offline"])
     if "served" in found:
         lines += _served(found["served"])
     machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
-    return "\n".join([*lines, f"`python -m benchmarks.ramp_learning`. Machine: {machine}.", ""])
+    return "\n".join([*lines, f"`python -m benchmarks.ramp_learning --mode {found['mode']}`. Machine: {machine}.", ""])
 
 
 def _offline(found: dict[str, Any]) -> list[str]:

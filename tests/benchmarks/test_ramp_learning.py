@@ -18,11 +18,12 @@ from tests.hosting.learning_server import exported, stream
 ROWS = 2400
 
 
-@pytest.fixture(scope="module")
-def bag(tmp_path_factory) -> tuple[Path, Manifest, ServedRows]:
-    folder = exported(tmp_path_factory.mktemp("bench") / "bag")
+@pytest.fixture(scope="module", params=["engine", "ensemble"])
+def bag(request, tmp_path_factory) -> tuple[Path, Manifest, ServedRows]:
+    folder = exported(tmp_path_factory.mktemp("bench") / "bag", mode=request.param)
     manifest = read_manifest(folder, {})
-    return folder, manifest, served_rows(manifest, folder, sorted(load_exported(folder, manifest)), stream(ROWS))
+    ramps = sorted(load_exported(folder, manifest))
+    return folder, manifest, served_rows(manifest, folder.parent.parent, ramps, stream(ROWS))
 
 
 def test_until_the_first_change_learning_decides_nothing_and_then_it_saves_latency_within_the_promise(bag) -> None:
