@@ -1,4 +1,4 @@
-"""How many cores this process may keep busy: those it may run on, and no more than its container's share of time."""
+"""Cores that this process may run on, how many it may keep busy, and where its workers wait for work."""
 
 from __future__ import annotations
 
@@ -21,8 +21,26 @@ def usable_cores(proc: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/
         proc: names this process's control groups, as Linux does.
         mounted: where they are.
     """
-    cores = len(os.sched_getaffinity(0))
-    return max(1, math.floor(min([cores, *_limits(proc, mounted)])))
+    return max(1, math.floor(min([len(allowed_cores()), *_limits(proc, mounted)])))
+
+
+def allowed_cores() -> set[int]:
+    """Numbers of the cores that this thread may run on, at least one."""
+    return os.sched_getaffinity(0)
+
+
+def home_cores(number: int, workers: int) -> set[int]:
+    """Cores that a worker waits on: no other worker's, where there are enough; else they are shared evenly.
+
+    A kernel that wakes two threads at once often puts both on one core, and moves one of them away only after some
+    milliseconds: two short runs side by side then take as long as one after the other.
+
+    Args:
+        number: of the worker, from 0.
+        workers: in all.
+    """
+    cores = sorted(allowed_cores())
+    return set(cores[number % len(cores) :: workers])
 
 
 def _limits(proc: Path, mounted: Path) -> Iterator[float]:

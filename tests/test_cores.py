@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from exeunt.cores import usable_cores
+from exeunt.cores import home_cores, usable_cores
 
 ALL = len(os.sched_getaffinity(0))
 
@@ -74,3 +74,15 @@ def test_cores_that_the_process_may_not_run_on_do_not_count():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from exeunt.cores import usable_cores"
     found = subprocess.run([sys.executable, "-c", f"{code}; print(usable_cores())"], capture_output=True, check=True)
     assert found.stdout.strip() == b"1"
+
+
+@pytest.mark.parametrize("workers", [1, ALL // 2 or 1, ALL])
+def test_no_two_workers_wait_on_one_core_where_there_are_enough(workers):
+    homes = [home_cores(number, workers) for number in range(workers)]
+    assert sorted(core for home in homes for core in home) == sorted(os.sched_getaffinity(0))
+
+
+def test_more_workers_than_cores_share_them_evenly():
+    homes = [home_cores(number, 3 * ALL) for number in range(3 * ALL)]
+    assert all(len(home) == 1 for home in homes)
+    assert {homes.count(home) for home in homes} == {3}

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from exeunt.deciding.request import Release, Request
-from exeunt.engine.engine import Engine, Host
+from exeunt.engine.engine import Engine
+from exeunt.engine.engine_host import EngineHost
 from exeunt.engine.sessions import Session
 from exeunt.hosting.assembly import make_controller
 from exeunt.hosting.host import ControllerHost
@@ -23,7 +24,7 @@ from exeunt.serving.bags import bag_of
 class _Inline(Engine):
     """The engine without threads: a worker's work is done by whoever calls `drive`."""
 
-    def attach(self, host: Host) -> None:
+    def attach(self, host: EngineHost) -> None:
         self._attached = host
 
     def drive(self) -> None:

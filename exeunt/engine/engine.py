@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from exeunt.cores import allowed_cores, home_cores
 from exeunt.deciding.gears import PlainTickets
 from exeunt.deciding.ticket import Ticket
+from exeunt.engine.engine_host import EngineHost
 from exeunt.engine.packing import Packer
 from exeunt.engine.progress import Progress, SegmentRun
 from exeunt.engine.sampling import FinishProbability, backlog_bound
@@ -23,31 +27,6 @@ from exeunt.errors import ExeuntError, ServingError
 from exeunt.manifest import Manifest
 
 log = logging.getLogger(__name__)
-
-
-class Host(Protocol):
-    """What the engine calls; it holds the controller and its lock."""
-
-    def arrived(self, ticket_id: int, probabilities: Votes, rows: np.ndarray | None = None) -> None:
-        """All votes of an exit are there."""
-
-    def failed(self, ticket_id: int, error: ExeuntError) -> None:
-        """A ticket cannot go on."""
-
-    def now_us(self) -> int:
-        """Monotonic time."""
-
-    def set_finish_probability(self, q: float) -> None:
-        """The load allows answered rows to be finished with probability q, from now on."""
-
-    def toss_probability(self, load_q: float) -> float:
-        """With which probability answered rows are finished where the load allows `load_q`."""
-
-    def thin_late(self) -> None:
-        """Answered rows are tossed by `thin`, when they are about to run."""
-
-    def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
-        """Toss the answered rows of a ticket; those (indices) that need not run."""
 
 
 class Engine:
@@ -96,11 +75,12 @@ class Engine:
         self._take: Callable[[Ticket, Votes], None] | None = None
         self._workers: list[threading.Thread] = []
 
-    def attach(self, host: Host) -> None:
+    def attach(self, host: EngineHost) -> None:
         """Say who is told of votes and failures, and start the workers."""
         host.thin_late()
         for number in range(self.threads):
-            worker = threading.Thread(target=self._serve, args=(host,), name=f"exeunt-worker-{number}", daemon=True)
+            args = (host, home_cores(number, self.threads))
+            worker = threading.Thread(target=self._serve, args=args, name=f"exeunt-worker-{number}", daemon=True)
             self._workers.append(worker)
             worker.start()
         self._packer.start()
@@ -169,17 +149,17 @@ class Engine:
                 "faults_total": counters.faults,
             }
 
-    def _serve(self, host: Host) -> None:
+    def _serve(self, host: EngineHost, home: set[int]) -> None:
         """A worker's life: nothing that goes wrong in it may end it, for tickets would wait for ever."""
         while not self._closing:
             try:
-                run = self._next()
+                run = self._next(waits=False) or self._wait_at(home)
                 if run is not None:
                     self._run(host, run)
             except Exception as error:
                 self._start_over(host, error)
 
-    def _start_over(self, host: Host, error: Exception) -> None:
+    def _start_over(self, host: EngineHost, error: Exception) -> None:
         """The scheduler failed, and which work it lost is unknown: fail all its tickets, begin with an empty one."""
         log.error("the scheduler failed; all tickets in it fail with it", exc_info=error)
         with self._changed:
@@ -193,14 +173,25 @@ class Engine:
         for progress in tickets:
             host.failed(progress.ticket.id, ServingError(f"the engine failed: {error!r}"))
 
-    def _next(self) -> SegmentRun | None:
-        """Wait for the next run; None when the engine closes."""
+    def _wait_at(self, home: set[int]) -> SegmentRun | None:
+        """Wait for the next run on these cores; it may run on any. To move may take a while: never under the lock."""
+        anywhere = allowed_cores()
+        _move_to(home)
+        try:
+            return self._next(waits=True)
+        finally:
+            _move_to(anywhere)
+
+    def _next(self, *, waits: bool) -> SegmentRun | None:
+        """The next run; None where there is none and the worker does not wait, or when the engine closes."""
         with self._changed:
             while not self._closing:
                 run = self._scheduler.next_run(self._idle)
                 if run is not None:
                     self._wake()
                     return run
+                if not waits:
+                    return None
                 self._idle += 1
                 self._changed.wait()
                 self._idle -= 1
@@ -210,7 +201,7 @@ class Engine:
         if self._idle and self._scheduler.ready_pieces:
             self._changed.notify(min(self._idle, self._scheduler.ready_pieces))
 
-    def _run(self, host: Host, run: SegmentRun) -> None:
+    def _run(self, host: EngineHost, run: SegmentRun) -> None:
         try:
             left = self._tossed(host, run)
             if left.pieces:
@@ -227,7 +218,7 @@ class Engine:
         for exit_, progresses in tickets.items():
             self._tell(host, exit_, progresses)
 
-    def _tossed(self, host: Host, run: SegmentRun) -> SegmentRun:
+    def _tossed(self, host: EngineHost, run: SegmentRun) -> SegmentRun:
         """Toss the answered rows in a run that have not been; the run of those that are left, perhaps of nothing."""
         late = dict.fromkeys(piece.progress for piece in run.pieces if piece.progress.ticket.tossed_late)
         untossed = [progress for progress in late if progress.ticket.waits_for_toss.any()]
@@ -238,7 +229,7 @@ class Engine:
         with self._changed:
             return self._scheduler.tossed(run, untossed)
 
-    def _tell(self, host: Host, exit_: int, tickets: list[Progress]) -> None:
+    def _tell(self, host: EngineHost, exit_: int, tickets: list[Progress]) -> None:
         """Run the heads of an exit that these tickets have completed, and pass the votes on."""
         try:
             for arrived in self._segments.votes(exit_, tickets):
@@ -261,7 +252,7 @@ class Engine:
         if self._scheduler.backlog or self._sampling.q < 1.0:
             self._sample(host)
 
-    def _sample(self, host: Host) -> None:
+    def _sample(self, host: EngineHost) -> None:
         """Adapt the share of answered rows that are finished to how many wait for it."""
         with self._changed:
             changed = self._sampling.update(self._scheduler.backlog, host.now_us())
@@ -273,7 +264,7 @@ class Engine:
         if changed:
             host.set_finish_probability(q)
 
-    def _failed(self, host: Host, run: SegmentRun, error: Exception) -> None:
+    def _failed(self, host: EngineHost, run: SegmentRun, error: Exception) -> None:
         """Run merged pieces one by one, so that only the culprit's ticket fails."""
         if len(run.pieces) == 1:
             self._drop(host, run.pieces[0].progress.ticket.id, error)
@@ -281,10 +272,16 @@ class Engine:
         for piece in run.pieces:
             self._run(host, replace(run, pieces=[piece]))
 
-    def _drop(self, host: Host, ticket_id: int, error: Exception) -> None:
+    def _drop(self, host: EngineHost, ticket_id: int, error: Exception) -> None:
         if not isinstance(error, ExeuntError):
             log.error("a worker met an unexpected error", exc_info=error)
             error = ServingError(f"the engine failed: {error!r}")
         with self._changed:
             self._scheduler.drop(ticket_id)
         host.failed(ticket_id, error)
+
+
+def _move_to(cores: set[int]) -> None:
+    """Keep the calling thread on these cores; where a host has taken them away, it stays where it is."""
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, cores)

@@ -1,13 +1,17 @@
 """The engine with real threads and real onnxruntime sessions, under the real controller and host."""
 
 import dataclasses
+import os
+import threading
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from exeunt.contract import Reason, features_name, votes_name
+from exeunt.cores import home_cores
 from exeunt.engine.engine import Engine
+from exeunt.engine.segments import Segments
 from exeunt.engine.sessions import Session
 from exeunt.errors import ConfigError, ServingError
 from tests.engine.desk import Desk
@@ -205,6 +209,41 @@ def test_close_ends_every_worker(bag, folder):
         workers = list(desk.engine._workers)
         assert len(workers) == 2 and all(worker.is_alive() for worker in workers)
     assert not any(worker.is_alive() for worker in workers)
+
+
+def test_workers_wait_at_home_and_run_anywhere(bag, folder, monkeypatch):
+    waited_at, ran_on, both_wait = {}, [], threading.Barrier(3)
+    real_next, real_run = Engine._next, Segments.run
+
+    def next_run(engine, *, waits):
+        if not waits:
+            return real_next(engine, waits=False)
+        name = threading.current_thread().name
+        if name not in waited_at:
+            waited_at[name] = os.sched_getaffinity(0)
+            both_wait.wait(60)
+        return real_next(engine, waits=True)
+
+    def run(segments, run):
+        ran_on.append(os.sched_getaffinity(0))
+        return real_run(segments, run)
+
+    monkeypatch.setattr(Engine, "_next", next_run)
+    monkeypatch.setattr(Segments, "run", run)
+    with Desk(bag, folder, OFF) as desk:
+        both_wait.wait(60)
+        desk.ask("one", rows(1, 1))
+        desk.answers(1)
+    assert waited_at == {f"exeunt-worker-{number}": home_cores(number, 2) for number in range(2)}
+    assert ran_on and all(cores == os.sched_getaffinity(0) for cores in ran_on)
+
+
+def test_a_worker_whose_home_was_taken_away_goes_on(bag, folder, monkeypatch):
+    monkeypatch.setattr("exeunt.engine.engine.home_cores", lambda number, workers: {100_000})  # no host has so many
+    with Desk(bag, folder, OFF) as desk:
+        desk.ask("one", rows(1, 1))
+        assert desk.answers(1)["one"].answer is not None
+        assert desk.engine.metrics()["faults_total"] == 0
 
 
 def test_a_fault_of_the_scheduler_fails_its_tickets_and_the_workers_go_on(bag, folder, monkeypatch):
