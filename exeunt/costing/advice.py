@@ -15,7 +15,8 @@ from exeunt.costing.waiting import latencies_us
 from exeunt.engine.sessions import workers_of
 from exeunt.serving.bags import ServedBag
 
-OWN_US = {"engine": 500.0, "ensemble": 1000.0}  # what asking for exits costs an answer in Python, by mode, roughly
+TRANSPORT_US = 2500.0  # from the caller to the members and back, with exits or without: 1.9 to 2.8 ms on two cores
+OWN_US = {"engine": 1000.0, "ensemble": 1500.0}  # what asking for exits adds to it, by mode: a traced request's
 PAYS = 0.05  # least saving of the mean latency that is worth having exits for
 REQUESTS = 20_000  # simulated
 RANGE_STREAMS, RANGE_REQUESTS = 20, 4000  # likewise, for the interval of a forecast
@@ -121,8 +122,8 @@ def advise(
 def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> Forecast:
     rng = np.random.default_rng(0)
     arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, REQUESTS))
-    own = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1)) + OWN_US[mode]
-    plain = latencies_us(mix.plain(), arrivals_us, cores, np.random.default_rng(1))
+    own = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1)) + TRANSPORT_US + OWN_US[mode]
+    plain = latencies_us(mix.plain(), arrivals_us, cores, np.random.default_rng(1)) + TRANSPORT_US
     beyond = rate_per_s > carried_per_s(mix.plain(), cores)
     p50, p99 = np.quantile(own, [0.5, 0.99]) / 1000.0
     plain_p50, plain_p99 = (np.inf, np.inf) if beyond else np.quantile(plain, [0.5, 0.99]) / 1000.0
@@ -138,7 +139,8 @@ def _ranges_ms(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: i
     for _ in range(RANGE_STREAMS):
         drawn = replace(mix, shares=rng.multinomial(rows, mix.shares) / rows) if rows else mix
         arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, RANGE_REQUESTS))
-        found.append(np.quantile(latencies_us(drawn, arrivals_us, cores, rng) + OWN_US[mode], [0.5, 0.99]) / 1000.0)
+        latency_us = latencies_us(drawn, arrivals_us, cores, rng) + TRANSPORT_US + OWN_US[mode]
+        found.append(np.quantile(latency_us, [0.5, 0.99]) / 1000.0)
     low, high = np.quantile(found, [0.05, 0.95], axis=0)
     ends = zip(low * (1.0 - SIMULATED_WITHIN), high * (1.0 + SIMULATED_WITHIN), strict=True)
     return [(float(first), float(last)) for first, last in ends]
