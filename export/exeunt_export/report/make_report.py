@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from exeunt.bag_stages import ramp_pairs
 from exeunt.deciding import votes
 from exeunt.manifest import Manifest, Member
 from exeunt_export import onnxfiles
@@ -70,7 +71,15 @@ def make_report(
         ramp_budget=opened.bag.cuts.ramp_budget,
         worst_difference={m.name: member_cut.difference for m, member_cut in zip(opened.bag.members, cut, strict=True)},
         seconds=dict(stages.seconds),
-        warnings=(*plan.warnings, *odd, *_hops(opened, manifest), *_batch_quantised(opened), *_slower(small), *doubts),
+        warnings=(
+            *plan.warnings,
+            *odd,
+            *_hops(opened, manifest),
+            *_nothing_learns(opened, plan, manifest),
+            *_batch_quantised(opened),
+            *_slower(small),
+            *doubts,
+        ),
         expected=expected,
         members=member_choice(manifest, known, parts.calibration, rows),
         quantised=small,
@@ -146,6 +155,17 @@ def _hops(opened: Opened, manifest: Manifest) -> list[str]:
         f'{opened.bag.where}: mode = "ensemble", but a full vote takes {full_ms:.1f} ms for one row here, and every '
         "call between Triton's processes about half a millisecond: such a bag is slower than without exits; "
         'set mode = "engine", or kind = "gpu" in [serving] if it will run on one'
+    ]
+
+
+def _nothing_learns(opened: Opened, plan: ExitPlan, manifest: Manifest) -> list[str]:
+    """Only ramps learn that some exit votes by and that are no exits of the member's own."""
+    trained = any(not plan.cuts[member][depth - 1].own for member, depth in ramp_pairs(manifest))
+    if trained or not manifest.settings.learn_ramps:
+        return []
+    return [
+        f"{opened.bag.where}: learn_ramps = true, but no exit votes by a ramp that was trained here, so nothing will "
+        "learn; more [cuts] exits, a larger ramp_budget or another schedule may give such exits"
     ]
 
 
