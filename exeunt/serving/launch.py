@@ -178,6 +178,5 @@ def command(
         f"--backend-config=python,shm-region-prefix-name={name}",
         # each BLS call holds a thread of this pool, and responses are sent from the same one
         f"--backend-config=python,thread-pool-size={max_tickets + SPARE_THREADS}",
-        "--backend-config=python,stub-timeout-seconds=120",  # a stub that imports onnxruntime on a busy host is slow
         *(f"--{key}={value}" for key, value in (shut | rate_flags(rate_slots)).items()),
     ]

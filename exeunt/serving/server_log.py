@@ -8,6 +8,12 @@ from pathlib import Path
 _ERROR = re.compile(r"^[EF]\d{4} ")  # glog: severity, month and day
 _ANY = re.compile(r"^[IWEF]\d{4} ")
 _MOST_LINES = 40
+# said by Boost, which Triton's Python backend is made with; Triton itself says nothing
+_ABORTED = "boost::interprocess::lock_exception"
+_STARVED = (
+    "While it loads, Triton before 25.08 gives up a backend process that does not run for a second, and often ends so: "
+    "is this host too busy, or short of memory? Start again when it is less so"
+)
 _NOISE = ("CudaDriverHelper has not been initialized",)  # said on every host without a GPU
 
 
@@ -15,7 +21,7 @@ def error_lines(log: Path) -> list[str]:
     """The log's error lines, oldest first, without repeats: glog's E and F lines with what follows them.
 
     Triton says a failed model several times over (at load, in the table of models, at exit); the table's rows are
-    left out where an error line has told the cause.
+    left out where an error line has told the cause. The last line may be ours: what a known end means.
     """
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     found: list[str] = []
@@ -31,7 +37,8 @@ def error_lines(log: Path) -> list[str]:
                 rows.append(" ".join(line.strip("| ").split()))
         if inside and line.strip() and line.strip() not in found and not line.startswith(_NOISE):
             found.append(line.strip())
-    return (found or rows or text.splitlines()[-5:])[:_MOST_LINES]
+    told = (found or rows or text.splitlines()[-5:])[:_MOST_LINES]
+    return [*told, _STARVED] if _ABORTED in text else told
 
 
 def _message(line: str) -> str:

@@ -38,3 +38,12 @@ def test_a_log_without_errors_gives_its_end(tmp_path):
 
 def test_a_missing_log_gives_nothing(tmp_path):
     assert error_lines(tmp_path / "log") == []
+
+
+def test_an_abort_that_triton_does_not_explain_is_explained(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "terminate called after throwing an instance of 'boost::interprocess::lock_exception'\n"
+        "  what():  boost::interprocess::lock_exception\n"  # Triton 24.10 with a stub that was stopped while it started
+    )
+    assert "does not run for a second" in error_lines(log)[-1]
