@@ -16,7 +16,6 @@ from tests.places import ROOT
 pytestmark = pytest.mark.containers
 COMPOSE_FILES = ["tests/containers/fast-clock.yml"]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-ENGINES = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())["services"]["engines"]
 ENDLESS = ["triton", "prometheus", "grafana", "valkey"]
 STARTED = ["export", *ENDLESS]
 STUB_OF_THE_CONTROLLER = 'b"digits_exit/1" in line and line.split(b"\\0")[0].endswith(b"stub")'
@@ -113,11 +112,6 @@ def test_the_export_had_no_network(stack):
 def test_the_server_cannot_write(stack, place):
     status, said = stack.container("triton").exec_run(["touch", f"{place}/x"])
     assert status != 0 and (b"Read-only file system" in said or b"Permission denied" in said)
-
-
-def test_the_gpu_overlays_command_runs_in_the_image_and_finds_nothing_to_build(stack):
-    status, said = stack.container("triton").exec_run(ENGINES["command"])
-    assert status == 0 and b"no engines asked for" in said
 
 
 def test_prometheus_reaches_every_target(prometheus):

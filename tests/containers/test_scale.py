@@ -1,11 +1,12 @@
-"""The profile `scale`: replicas behind the balancer, on the engine's own network and names."""
+"""The profile `scale`: replicas behind the balancer, on the engine's own network and names, watched by Prometheus."""
 
 import numpy as np
 import pytest
 import yaml
 
-from tests.containers.compose import until
+from tests.containers.compose import PROMETHEUS, until
 from tests.containers.load import ANSWERED, ask_grpc, ask_http, exported_stream, load
+from tests.deploy.prometheus import Prometheus, rules_of_the_files
 from tests.places import ROOT
 
 pytestmark = pytest.mark.containers
@@ -24,9 +25,10 @@ def scale(project, replicas: int) -> None:
 
 @pytest.fixture(scope="module")
 def replicas(project):
-    """Two of them, and the balancer, healthy."""
+    """Two of them, the balancer and Prometheus, healthy."""
     scale(project, 2)
-    project.await_healthy("replica", "balancer", within_s=300)
+    project("--profile", "observability", "up", "-d", "--no-recreate", "--no-deps", "prometheus")
+    project.await_healthy("replica", "balancer", "prometheus", within_s=300)
     return project
 
 
@@ -57,6 +59,19 @@ def test_the_balancer_has_the_rights_of_the_compose_file_and_no_more(replicas):
     assert container["Config"]["User"] == BALANCER["user"] and host["CapDrop"] == ["ALL"] and not host["CapAdd"]
     assert host["ReadonlyRootfs"] and host["SecurityOpt"] == ["no-new-privileges:true"]
     assert [mount["RW"] for mount in container["Mounts"]] == [False]
+
+
+@pytest.fixture(scope="module")
+def prometheus(replicas):
+    return Prometheus(f"http://{PROMETHEUS}")
+
+
+def test_prometheus_reaches_the_balancer_and_every_replica(prometheus):
+    until(lambda: prometheus.jobs_up() == ["balancer", "prometheus", "triton", "triton"], 120)
+
+
+def test_prometheus_has_loaded_every_rule_before_replicas_too(prometheus):
+    until(lambda: prometheus.rules() == dict.fromkeys(rules_of_the_files(), "ok"), 60)
 
 
 def test_every_replica_has_its_share_of_one_clients_requests(images, replicas):
