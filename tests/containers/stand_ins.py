@@ -2,7 +2,7 @@
 
 They show that every target builds, and that what is started, answers, is watched and stops is what the compose file
 says. They show nothing about NVIDIA's own libraries, nor about Grafana: no package brings it, so its stand-in only
-looks for what Grafana would look for.
+looks for what Grafana would look for. Each says in its log which image it stands for, and what it is.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def build_stand_ins(docker: Docker, folder: Path) -> None:
     docker("import", str(tar), "stand-in/debian:bookworm")
     docker("build", "-q", "-f", "python.Dockerfile", "-t", f"python:{PYTHON_TAG}", ".", cwd=context)
     for image, file in STAND_INS.items():
-        docker("build", "-q", "--network=host", "-f", file, "-t", image, ".", cwd=context)
+        named = f"--build-arg=IMAGE={image}"
+        docker("build", "-q", "--network=host", "-f", file, named, "-t", image, ".", cwd=context)
 
 
 def _download(folder: Path, requirements: list[str]) -> None:

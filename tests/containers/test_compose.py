@@ -3,6 +3,8 @@
 The images' bases are stand-ins (stand_ins.py). Tests run in this order: the later ones stop and break things.
 """
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -76,6 +78,12 @@ def test_the_metrics_count_every_answer(images, stack):
     ask_grpc(images[:32])
     counted = lambda: sum(value for name, value in metrics().items() if name.startswith("exeunt_answers_total"))  # noqa: E731
     until(lambda: counted() >= before + 32, 30)
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_log_says_for_which_release_a_stand_in_runs(stack, name):
+    release = stack.container(name).attrs["Config"]["Image"].rsplit(":", 1)[1]
+    assert re.search(rf"stand-in for \S+:{re.escape(release)}: \w+", stack("logs", name))
 
 
 @pytest.mark.parametrize("name", STARTED)

@@ -16,5 +16,7 @@ RUN python3 -m pip install --no-cache-dir --no-deps --no-index --break-system-pa
 COPY onnxruntime/ /opt/tritonserver/backends/onnxruntime/
 ENV PATH=/opt/tritonserver/bin:${PATH} \
     LD_LIBRARY_PATH=/opt/tritonserver/lib
-COPY entrypoint.sh /opt/nvidia/nvidia_entrypoint.sh
-ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh"]
+ARG IMAGE
+ENV STAND_IN="$IMAGE: Triton 24.10 (server 2.51, nvidia-pytriton 0.7.0), no GPU"
+COPY stand-in.sh /opt/nvidia/nvidia_entrypoint.sh
+ENTRYPOINT ["/bin/sh", "/opt/nvidia/nvidia_entrypoint.sh"]
