@@ -12,6 +12,7 @@ import yaml
 from tests.containers.compose import PROMETHEUS, metrics, until
 from tests.containers.fast_clock import quicken
 from tests.containers.load import ANSWERED, ask_grpc, ask_http, exported_stream, load
+from tests.containers.rights import granted, rights
 from tests.deploy.prometheus import Prometheus, rules_of_the_files
 from tests.places import ROOT
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.containers
 COMPOSE_FILES = ["tests/containers/fast-clock.yml"]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 ENDLESS = ["triton", "prometheus", "grafana", "valkey"]
-STARTED = ["export", *ENDLESS]
+MADE = ["export", "perf", *ENDLESS]
 STUB_OF_THE_CONTROLLER = 'b"digits_exit/1" in line and line.split(b"\\0")[0].endswith(b"stub")'
 SUPERVISOR = 'line.split(b"\\0")[:3] == [b"python3", b"-m", b"exeunt.serving.container"]'
 SIGNAL = """
@@ -41,6 +42,7 @@ def stack(project):
     quicken(project.folder / "deploy/prometheus", project.folder / "fast-clock")
     project.env["EXEUNT_STATE_URL"] = "redis://valkey:6379"
     project("--profile", "observability", "--profile", "store", "up", "-d")
+    project("--profile", "perf", "create", "--no-recreate", "perf")  # test_page.py runs it
     project.await_healthy(*ENDLESS)
     project.keep_models()
     yield project
@@ -86,17 +88,12 @@ def test_a_log_says_for_which_release_a_stand_in_runs(stack, name):
     assert re.search(rf"stand-in for \S+:{re.escape(release)}: \w+", stack("logs", name))
 
 
-@pytest.mark.parametrize("name", STARTED)
+@pytest.mark.parametrize("name", MADE)
 def test_a_container_has_the_rights_of_the_compose_file_and_no_more(stack, name):
-    container, service = stack.container(name).attrs, SERVICES[name]
-    host = container["HostConfig"]
-    assert container["Config"]["User"] == service["user"] and not host["Privileged"]
-    assert host["CapDrop"] == ["ALL"] and not host["CapAdd"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"] and host["ReadonlyRootfs"]
-    assert host["PidsLimit"] == service["pids_limit"] and not host["Devices"]
+    assert rights(stack.container(name)) == granted(SERVICES[name])
 
 
-@pytest.mark.parametrize("name", STARTED)
+@pytest.mark.parametrize("name", MADE)
 def test_a_container_writes_to_its_own_volume_alone(stack, name):
     mounts = {mount["Destination"]: mount["RW"] for mount in stack.container(name).attrs["Mounts"]}
     named = (volume for volume in SERVICES[name].get("volumes", ()) if ":" in volume)

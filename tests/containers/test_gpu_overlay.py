@@ -8,10 +8,12 @@ import yaml
 
 from tests.containers.compose import until
 from tests.containers.load import ask_grpc, ask_http, exported_stream
+from tests.containers.rights import granted, rights
 from tests.places import ROOT
 
 pytestmark = pytest.mark.containers
 COMPOSE_FILES = ["docker-compose.gpu.yml", "tests/containers/no-gpus.yml"]
+BASE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 OVERLAY = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())["services"]
 SERVERS = "triton", "replica"
 ASK = """
@@ -41,10 +43,11 @@ def stack(times, project):
 
 
 @pytest.mark.parametrize("name", sorted(OVERLAY))
-def test_a_container_runs_the_overlays_command(stack, name):
-    container = stack.container(name).attrs
-    assert container["Config"]["Cmd"] == OVERLAY[name]["command"]
-    assert not container["HostConfig"]["DeviceRequests"]  # what this machine cannot give, and nothing else
+def test_a_container_runs_the_overlays_command_with_the_rights_of_its_file(stack, name):
+    container = stack.container(name)
+    assert container.attrs["Config"]["Cmd"] == OVERLAY[name]["command"]
+    assert not container.attrs["HostConfig"]["DeviceRequests"]  # what this machine cannot give, and nothing else
+    assert rights(container) == granted(BASE.get(name, OVERLAY[name]))
 
 
 def test_the_engines_ended_well_with_nothing_to_build(stack):

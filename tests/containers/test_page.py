@@ -40,7 +40,7 @@ ELSEWHERE = {
     "exeunt perf filetypes --replay runs/demo/test.npy --concurrency 1:16:5 --rate 10:30:10": (
         "needs the demo's server; tests/measuring runs perf against another"
     ),
-    "docker compose --profile tensorrt up": "needs a GPU",
+    "docker compose --profile tensorrt up": "needs GPUs; test_gpu_overlay.py runs it without them",
     "exeunt gateway model_repository --to-http 127.0.0.1:8000 --to-grpc 127.0.0.1:8001 --http-port 8080 "
     "--grpc-port 8081": "the repository is in a volume here; tests/gateway runs it before a real server",
     "docker compose run --rm export rm -rf /models/repository": "the bag above is to stay; `export` would train again",

@@ -6,11 +6,12 @@ import yaml
 
 from tests.containers.compose import PROMETHEUS, until
 from tests.containers.load import ANSWERED, ask_grpc, ask_http, exported_stream, load
+from tests.containers.rights import granted, rights
 from tests.deploy.prometheus import Prometheus, rules_of_the_files
 from tests.places import ROOT
 
 pytestmark = pytest.mark.containers
-BALANCER = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["balancer"]
+SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 COUNT_ANSWERS = """
 import urllib.request
 lines = urllib.request.urlopen("http://127.0.0.1:8002/metrics").read().decode().splitlines()
@@ -54,11 +55,9 @@ def test_only_the_balancer_publishes_ports(replicas):
 
 
 def test_the_balancer_has_the_rights_of_the_compose_file_and_no_more(replicas):
-    container = replicas.container("balancer").attrs
-    host = container["HostConfig"]
-    assert container["Config"]["User"] == BALANCER["user"] and host["CapDrop"] == ["ALL"] and not host["CapAdd"]
-    assert host["ReadonlyRootfs"] and host["SecurityOpt"] == ["no-new-privileges:true"]
-    assert [mount["RW"] for mount in container["Mounts"]] == [False]
+    container = replicas.container("balancer")
+    assert rights(container) == granted(SERVICES["balancer"])
+    assert [mount["RW"] for mount in container.attrs["Mounts"]] == [False]
 
 
 @pytest.fixture(scope="module")
