@@ -59,7 +59,8 @@ class Project:
     def containers(self, service: str) -> list[Container]:
         """Every container of a service, stopped ones included."""
         labels = [LABEL, f"com.docker.compose.service={service}"]
-        return self.engine.containers.list(all=True, filters={"label": labels})
+        # compose may be removing one of them while they are looked at
+        return self.engine.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
 
     def models(self) -> str:
         """Folder of the volume `models`, which is made, as compose would make it, where it is not there."""

@@ -30,7 +30,7 @@ def times(project):
     """
     found = {}
     for name in SERVERS:
-        project("--profile", "tensorrt", "--profile", "scale", "up", "-d", "--scale", "replica=1", name)
+        project("--profile", "tensorrt", "--profile", "scale", "up", "-d", name)
         project.await_healthy(name, within_s=300)
         engines, server = (project.container(which).attrs["State"] for which in ("engines", name))
         found[name] = engines["FinishedAt"], server["StartedAt"]
