@@ -50,9 +50,10 @@ class Trial:
         action: "killed" or "paused".
         longest_wait_s: of any caller, for an answer or an error.
         whole_after_s: until good answers came again; infinity: not within WHOLE_WITHIN_S.
-        wrong: answers that were not the full vote.
+        wrong: how many answers were not the full vote.
         named: whether the message named the victim; a pause needs none.
         left_behind: processes and regions of shared memory that were there after the end.
+        wrong_answers: what they were.
     """
 
     mode: str
@@ -63,6 +64,7 @@ class Trial:
     wrong: int
     named: bool
     left_behind: int
+    wrong_answers: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -76,12 +78,13 @@ def trial(repository: Path, mode: str, victim: str, action: str) -> Trial:
     with tempfile.TemporaryDirectory() as folder, Serving(repository, Path(folder)) as serving:
         with Load(serving.ready["grpc"]) as load:
             whole_after_s = _whole_after_s(strike(serving.pids(victim), action), load)
-        longest_s, wrong = max(load.waits_s), len(load.wrong)  # every call has returned: one that hung counts
+        longest_s = max(load.waits_s)  # every call has returned: one that hung counts
+        wrong = tuple(json.dumps(outputs) for outputs in load.wrong)
         named = action == "paused" or VICTIMS[victim] in serving.errors()
         serving.process.send_signal(signal.SIGTERM)
         serving.process.wait(timeout=120)
         left = _left_behind(f"exeunt-{serving.process.pid}-")
-    return Trial(mode, victim, action, longest_s, whole_after_s, wrong, named, left)
+    return Trial(mode, victim, action, longest_s, whole_after_s, len(wrong), named, left, wrong)
 
 
 def strike(pids: Sequence[int], action: str) -> float:
@@ -142,7 +145,9 @@ def markdown(trials: Sequence[Trial], about: dict[str, Any]) -> str:
         who = (mode, victim.strip("/").removeprefix("bin/"), action, str(len(same)))
         lines.append((*who, f"{longest:.1f} s", f"{whole:.1f} s", str(wrong), str(left), f"{good} of {len(same)}"))
     where = ", ".join(f"{key} {value}" for key, value in about.items())
-    return "\n".join(["# Killed and paused processes", "", markdown_table(head, lines), "", f"Machine: {where}.", ""])
+    wrong = [f"Wrong: {one.mode}, {one.victim} {one.action}: {text}" for one in trials for text in one.wrong_answers]
+    page = ["# Killed and paused processes", "", markdown_table(head, lines), "", *wrong, f"Machine: {where}.", ""]
+    return "\n".join(page)
 
 
 def last_trials() -> list[Trial]:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tritonclient import grpc
 
 from exeunt.serving.processes import members
 from tests.export.graphs import noise_rows
 
 ROWS = noise_rows(2, 5, 16)
+Outputs = dict[str, list[int] | None]  # by name
 
 
 class Serving:
@@ -37,9 +37,15 @@ class Serving:
         self.ready = self.next_line()
 
     def next_line(self) -> dict[str, Any]:
-        """What it says next: that it is ready, with process id and ports."""
+        """What it says next: that it is ready, with process id and ports.
+
+        Raises:
+            RuntimeError: it has ended; with what it said on standard error.
+        """
         assert self.process.stdout is not None
-        line: dict[str, Any] = json.loads(self.process.stdout.readline())
+        if not (text := self.process.stdout.readline()):
+            raise RuntimeError(f"the server said nothing more; on standard error: {self.errors()}")
+        line: dict[str, Any] = json.loads(text)
         return line
 
     def pids(self, command: str) -> list[int]:
@@ -82,25 +88,25 @@ class Load:
 
     def __init__(self, url: str, callers: int = 4) -> None:
         self.waits_s: list[float] = []
-        self.wrong: list[object] = []
+        self.wrong: list[Outputs] = []
         self.last_good_s = 0.0
         self._stop = threading.Event()
         self._url = url
-        self._expected: object = None
+        self._expected: Outputs = {}
         self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
 
     def _call(self) -> None:
         while not self._stop.is_set():
             start_s = time.monotonic()
-            label = None
+            outputs = None
             try:
-                label = ask(self._url)
+                outputs = ask(self._url)
             except grpc.InferenceServerException:
                 time.sleep(0.05)
             self.waits_s.append(time.monotonic() - start_s)
-            if label is not None:
-                if label != self._expected:
-                    self.wrong.append(label)
+            if outputs is not None:
+                if outputs["LABEL"] != self._expected["LABEL"]:
+                    self.wrong.append(outputs)
                 self.last_good_s = time.monotonic()
 
     def __enter__(self) -> Load:
@@ -116,13 +122,14 @@ class Load:
             thread.join(60)
 
 
-def ask(url: str) -> object:
-    """The full votes' labels of ROWS."""
+def ask(url: str) -> Outputs:
+    """The full votes of ROWS: LABEL, EXIT and REASON; None for one that is missing in the answer."""
     with grpc.InferenceServerClient(url) as client:
         image = grpc.InferInput("IMAGE", list(ROWS.shape), "FP32")
         image.set_data_from_numpy(ROWS)
         result = client.infer("tiny", [image], parameters={"exit": "never"}, client_timeout=40)
-        return np.asarray(result.as_numpy("LABEL")).ravel().tolist()
+        arrays = {name: result.as_numpy(name) for name in ("LABEL", "EXIT", "REASON")}
+        return {name: None if array is None else array.ravel().tolist() for name, array in arrays.items()}
 
 
 def until(happened: Callable[[], bool], within_s: float) -> None:
