@@ -150,11 +150,11 @@ def _train(
     """Ramps of every cut, trained on their part of the samples against the full vote, or the member's own."""
     weights = [member.weight for member in opened.bag.members]
     full = voting.vote([member_cut.probabilities for member_cut in cut], weights, opened.bag.vote)
-    own: dict[train.Key, train.AnyRamp] = {
+    own_ramps: dict[train.Key, train.AnyRamp] = {
         (member.name, depth): train.OwnRamp(cut_.classes)
         for member, cuts in zip(opened.bag.members, plan.cuts, strict=True)
         for depth, cut_ in enumerate(cuts, start=1)
-        if cut_.own
+        if cut_.own_exit
     }
     stages.at("train ramps", 0, 1)
 
@@ -162,7 +162,7 @@ def _train(
         stages.at("train ramps", done, of)
 
     plan, cut, trained = pools.chosen(opened, plan, cut, full, work, advance)
-    return plan, cut, own | trained
+    return plan, cut, own_ramps | trained
 
 
 def _save_before(opened: Opened, work: Path) -> dict[str, Path]:
@@ -176,10 +176,10 @@ def _save_before(opened: Opened, work: Path) -> dict[str, Path]:
 
 def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:
     """The unsplit members' files by Triton name; none without the baseline."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     if opened.bag.serving.baseline:
         for member in opened.members:
             name = contract.member_model(opened.bag.name, member.member.name)
-            found[name] = work / name / "model.onnx"
-            onnxfiles.save(without_exits(member.member), found[name])
-    return found
+            files[name] = work / name / "model.onnx"
+            onnxfiles.save(without_exits(member.member), files[name])
+    return files

@@ -111,7 +111,7 @@ def _profile(path: Path, feeds: Mapping[str, np.ndarray], runs: int, where: str)
 def _tensors(model: ir.Model, events: list[list[dict[str, Any]]]) -> dict[str, Tensor]:
     """Values that have the batch as first dimension, by their shapes at 1 and at 3 rows."""
     one, three = ({event["name"]: event["args"]["output_type_shape"] for event in event_} for event_ in events)
-    found = {}
+    tensors = {}
     for node in model.graph:
         made = [value for value in node.outputs if value.name]
         shapes = zip(made, one.get(node.name or "", ()), three.get(node.name or "", ()), strict=False)
@@ -119,8 +119,8 @@ def _tensors(model: ir.Model, events: list[list[dict[str, Any]]]) -> dict[str, T
             (kind, small), large = next(iter(at_one.items())), next(iter(at_three.values()))
             if small and large and (small[0], large[0]) == (1, 3) and small[1:] == large[1:]:
                 dims = _free_where_symbolic(value, tuple(small[1:]))
-                found[value.name or ""] = Tensor(value.name or "", _dtype(value, kind), dims)
-    return found
+                tensors[value.name or ""] = Tensor(value.name or "", _dtype(value, kind), dims)
+    return tensors
 
 
 def _dtype(value: ir.Value, measured: str) -> str:

@@ -185,13 +185,13 @@ def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: s
     Raises:
         ConfigError: the graph fails on these inputs.
     """
-    wanted = [input_.name for input_ in session.get_inputs()]
+    names = [input_.name for input_ in session.get_inputs()]
     options = ort.RunOptions()
-    options.log_severity_level = 4  # what fails is told once, by the error, and some runs only try
+    options.log_severity_level = 4  # the error reports a failure once, and some runs are only attempts
     try:
-        values = session.run(None, {name: feeds[name] for name in wanted}, options)
+        values = session.run(None, {name: feeds[name] for name in names}, options)
     except onnxruntime_errors() as error:
-        rows = {name: list(feeds[name].shape) for name in wanted}
+        rows = {name: list(feeds[name].shape) for name in names}
         raise ConfigError(f"{where}: the graph fails on inputs of shape {rows}: {first_line(error)}") from None
     return dict(zip([output.name for output in session.get_outputs()], values, strict=True))
 

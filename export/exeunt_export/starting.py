@@ -14,7 +14,7 @@ import onnx_ir as ir
 from exeunt.errors import ConfigError
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile import tabular
-from exeunt_export.bagfile.bagfile import BagMember, taken
+from exeunt_export.bagfile.bagfile import BagMember, is_taken
 from exeunt_export.bagfile.pictures import NORMALISATIONS, ImageInput
 from exeunt_export.bagfile.template import bag_text
 from exeunt_export.readers import graph
@@ -93,30 +93,30 @@ def write_bag(wish: Wish) -> str:
 
 def _image_inputs(wish: Wish, left_out: list[str]) -> dict[Path, ImageInput]:
     """How each file wants its images; what takes none is added to `left_out`."""
-    found = {}
+    inputs = {}
     for file in wish.members:
         try:
-            found[file] = _image_input(file, wish.normalise)
+            inputs[file] = _image_input(file, wish.normalise)
         except UnknownScalingError:
             raise
         except ConfigError as error:
             if wish.strict:
                 raise
             left_out.append(str(error))
-    return found
+    return inputs
 
 
 def _names(files: Sequence[Path]) -> list[str]:
     """Members' names after their files', each once."""
-    found: list[str] = []
+    names: list[str] = []
     for file in files:
         name = re.sub(r"[^A-Za-z0-9_-]+", "_", file.stem).strip("_-") or "member"
-        name = f"{name}_member" if taken(name) else name
+        name = f"{name}_member" if is_taken(name) else name
         number, free = 2, name
-        while free in found:
+        while free in names:
             number, free = number + 1, f"{name}_{number}"
-        found.append(free)
-    return found
+        names.append(free)
+    return names
 
 
 def _path(file: Path, folder: Path) -> str:
@@ -171,11 +171,11 @@ def _image_input(file: Path, normalise: str) -> ImageInput:
 
 
 def _normalised(kind: ImageInput, model: ir.Model, file: Path, normalise: str) -> ImageInput:
-    found = {"normalise": normalise} if normalise else normalisation_of(model, file)
-    if found is None:
+    keys = {"normalise": normalise} if normalise else normalisation_of(model, file)
+    if keys is None:
         raise UnknownScalingError(
             f"{file}: nothing in it or beside it says how pixels become numbers; --normalise "
             f"{' or '.join(NORMALISATIONS)} (0 to 255; 0 to 1; -1 to 1; ImageNet's mean and deviation) says it, as "
             "the member was trained"
         )
-    return replace(kind, **found)
+    return replace(kind, **keys)

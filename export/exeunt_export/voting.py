@@ -28,10 +28,10 @@ def vote(
     Returns:
         float32 [rows, classes].
     """
-    taken = np.arange(len(probabilities[0])) if rows is None else rows
+    numbers = np.arange(len(probabilities[0])) if rows is None else rows
     parts = [
-        votes.vote([array[taken[part]] for array in probabilities], weights, kind)
-        for part in chunks(len(taken), _CHUNK_ROWS)
+        votes.vote([array[numbers[part]] for array in probabilities], weights, kind)
+        for part in chunks(len(numbers), _CHUNK_ROWS)
     ]
     return np.concatenate(parts)
 

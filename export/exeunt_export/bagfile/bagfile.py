@@ -156,12 +156,12 @@ class BagFile:
             if names.count(name) > 1:
                 raise ConfigError(f"{self.where}: two members are named {name!r}; allowed: each name once")
         for name in names:
-            if taken(name):
+            if is_taken(name):
                 raise ConfigError(f"{self.where}: member name {name!r} is taken by a model of the bag; choose another")
 
 
-def taken(name: str) -> bool:
-    """Whether a member of this name would have the name of another model of the bag."""
+def is_taken(name: str) -> bool:
+    """Whether another model of the bag needs this name."""
     return _TAKEN.fullmatch(name) is not None
 
 

@@ -81,11 +81,8 @@ def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
                 raise
         with path.open("rb") as file:
             return {"": objects.read_objects(file, path, where)}
-    found = {}
     with zipfile.ZipFile(path) as archive:
-        for entry in archive.namelist():
-            found[entry.removesuffix(".npy")] = _entry(archive, entry, path, where)
-    return found
+        return {name.removesuffix(".npy"): _entry(archive, name, path, where) for name in archive.namelist()}
 
 
 def _entry(archive: zipfile.ZipFile, entry: str, path: Path, where: str) -> np.ndarray:

@@ -143,9 +143,9 @@ def read_table(kind: type[Any], table: Any, where: str) -> Any:
     values = {}
     for key, value in is_table(table, where).items():
         check_known("key", key, fields, where)
-        wanted = type(fields[key].default)
-        typed(value, "list" if wanted is tuple else wanted.__name__, f"{where}: {key}")
-        values[key] = tuple(value) if wanted is tuple else value
+        allowed_type = type(fields[key].default)
+        typed(value, "list" if allowed_type is tuple else allowed_type.__name__, f"{where}: {key}")
+        values[key] = tuple(value) if allowed_type is tuple else value
     return kind(**values)
 
 

@@ -73,8 +73,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _meanings(kind: type[Any]) -> dict[str, str]:
     """Key -> what the class says of it under `Attributes:`."""
     _, _, text = (kind.__doc__ or "").partition("Attributes:\n")
-    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", text, flags=re.MULTILINE)
-    return {name: " ".join(words.split()) for name, words in found}
+    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", text, flags=re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in entries}
 
 
 def _toml(value: Any) -> str:

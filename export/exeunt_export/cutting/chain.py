@@ -63,11 +63,11 @@ class Chain:
             mapped too.
         """
         count = len(next(iter(rows.values())))
-        wanted = [FEATURES] * (len(self.files) - 1) + [PROBABILITIES]
+        names = [FEATURES] * (len(self.files) - 1) + [PROBABILITIES]
         files: list[np.ndarray] = []
         for part in chunks(count, batch):
             steps = self.walk({name: row[part] for name, row in rows.items()})
-            for depth, ((made, _), name) in enumerate(zip(steps, wanted, strict=True)):
+            for depth, ((made, _), name) in enumerate(zip(steps, names, strict=True)):
                 if depth == len(files):
                     files.append(create(folder / f"{self.name}_{depth + 1}.npy", count, made[name].shape[1]))
                 files[depth][part] = made[name]

@@ -72,7 +72,7 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
     graph = member.model.graph
     free = _free_values(graph)
     order = lazy_order(graph, free)
-    left = _uses(graph, order, free)
+    uses = _uses(graph, order, free)
     live: dict[ir.Value, None] = {}
     bytes_per_row, share = 0, 0.0
     found = []
@@ -84,25 +84,25 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
             share += costs.share.get(reader.name or "", 0.0)
         for value in _needs(graph, node):
             if value in live:
-                left[value] -= 1
-                if not left[value]:
+                uses[value] -= 1
+                if not uses[value]:
                     del live[value]
                     bytes_per_row -= _bytes(value, costs)
         for value in node.outputs:
-            if left.get(value, 0):
+            if uses.get(value, 0):
                 live[value] = None
                 bytes_per_row += _bytes(value, costs)
         share += costs.share.get(node.name or "", 0.0)
-        made = _boundary(node, live, left, bytes_per_row, share, costs)
+        made = _boundary(node, live, uses, bytes_per_row, share, costs)
         found.append(made if number < learnt or made.usable else replace(made, tensors=(), usable=_TOO_LATE))
     return found[:-1]
 
 
-def candidates(found: list[Boundary], max_width: int) -> list[Boundary]:
+def candidates(places: list[Boundary], max_width: int) -> list[Boundary]:
     """The boundaries that may be cuts: usable, at most `max_width` wide, with work before and after them."""
     return [
         boundary
-        for boundary in found
+        for boundary in places
         if not boundary.usable and boundary.width <= max_width and _LEAST_SHARE <= boundary.share <= 1 - _LEAST_SHARE
     ]
 
@@ -159,7 +159,7 @@ def _free_values(graph: ir.Graph) -> set[ir.Value]:
 
 def _needs(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
     """Distinct values of `graph` that a node reads, those that its bodies capture included."""
-    found = {integers.source(value): None for value in node.inputs if value is not None}
+    values = {integers.source(value): None for value in node.inputs if value is not None}
     for attribute in node.attributes.values():
         bodies: list[ir.Graph] = []
         if attribute.type == ir.AttributeType.GRAPH:
@@ -168,9 +168,9 @@ def _needs(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
             bodies = list(attribute.as_graphs())
         for body in bodies:
             for inner in ir.traversal.RecursiveGraphIterator(body):
-                found.update({v: None for v in inner.inputs if v is not None and v.graph is graph})
-            found.update({v: None for v in body.outputs if v.graph is graph})
-    return list(found)
+                values.update({v: None for v in inner.inputs if v is not None and v.graph is graph})
+            values.update({v: None for v in body.outputs if v.graph is graph})
+    return list(values)
 
 
 def _learns(graph: ir.Graph, node: ir.Node, free: set[ir.Value]) -> bool:
@@ -215,7 +215,7 @@ def _bytes(value: ir.Value, costs: NodeCosts) -> int:
 def _boundary(
     node: ir.Node,
     live: dict[ir.Value, None],
-    left: dict[ir.Value, int],
+    uses: dict[ir.Value, int],
     bytes_per_row: int,
     share: float,
     costs: NodeCosts,
@@ -229,7 +229,7 @@ def _boundary(
         usable = f"{unknown[0]} has no batch dimension"
     else:
         tensors = tuple(costs.tensors[value.name or ""] for value in live)
-        readers = max((left[value] for value in live), default=1)
+        readers = max((uses[value] for value in live), default=1)
         if any(tensor.dtype not in _CARRIED or not tensor.dims for tensor in tensors):
             usable = "a tensor's type cannot be carried between models"
         elif not any(

@@ -55,26 +55,26 @@ def layout_of(value: ir.Value, rank: int) -> str:
         value: the tensor.
         rank: its number of axes, the batch included.
     """
-    found = _known_by_producers(value, rank) or _known_by_consumers(value)
-    if rank == 3 and found is None:
+    layout = _known_by_producers(value, rank) or _known_by_consumers(value)
+    if rank == 3 and layout is None:
         return "tokens"
-    return found or "channels_first"
+    return layout or "channels_first"
 
 
 def features_of(tensor: Tensor, layout: str, grid: int, pool: str = MEAN) -> int:
     """Number of features that one row of a tensor is pooled to."""
-    return sum(count for own, count in _parts(tensor, layout, grid) if pool in (BOTH, own) or not own)
+    return sum(count for part_pool, count in _parts(tensor, layout, grid) if pool in (BOTH, part_pool) or not part_pool)
 
 
 def columns(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int, pool: str) -> np.ndarray:
     """Which of the features of pool "both" are those of `pool`, int64, in order."""
-    start, found = 0, []
+    start, parts = 0, []
     for tensor, layout in zip(tensors, layouts, strict=True):
-        for own, count in _parts(tensor, layout, grid) if tensor.dtype.startswith("float") else ():
-            if pool in (BOTH, own) or not own:
-                found.append(np.arange(start, start + count))
+        for part_pool, count in _parts(tensor, layout, grid) if tensor.dtype.startswith("float") else ():
+            if pool in (BOTH, part_pool) or not part_pool:
+                parts.append(np.arange(start, start + count))
             start += count
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 def _parts(tensor: Tensor, layout: str, grid: int) -> tuple[tuple[str, int], ...]:
@@ -217,12 +217,12 @@ def _windows(spatial: Sequence[int], grid: int) -> list[tuple[int, int, int]]:
     """(kernel, stride, cells) per axis: windows that cover it all; overlapping where its length is no multiple."""
     if any(length < 1 for length in spatial) or len(spatial) > 2:
         return [(1, 1, 1)] * len(spatial)  # free lengths: global means
-    found = []
+    windows = []
     for length in spatial:
         cells = min(grid, length)
         stride = length // cells
-        found.append((length - (cells - 1) * stride, stride, cells))
-    return found
+        windows.append((length - (cells - 1) * stride, stride, cells))
+    return windows
 
 
 def _channels_and_spatial(dims: Sequence[int], layout: str) -> tuple[int, Sequence[int]]:

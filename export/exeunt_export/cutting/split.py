@@ -28,7 +28,7 @@ class Cut:
         layouts: meaning of each tensor's axes, from `pooling.layout_of`.
         grid: side length of the pooling grid; 0 where nothing is pooled.
         pooled: what the ramp sees of each tensor: integers of a known scale as float32; empty where nothing is pooled.
-        own: name of the member's own exit here, probabilities that take the place of a trained ramp; "" for none.
+        own_exit: name of the member's own exit here, probabilities that take the place of a trained ramp; "" for none.
         classes: of its own exit.
         mask: public input that says which tokens count; "" where there is none.
         pool: "mean", "max" or "both".
@@ -38,7 +38,7 @@ class Cut:
     layouts: tuple[str, ...]
     grid: int
     pooled: tuple[Tensor, ...] = ()
-    own: str = ""
+    own_exit: str = ""
     classes: int = 0
     mask: str = ""
     pool: str = pooling.MEAN
@@ -46,7 +46,7 @@ class Cut:
     @property
     def features(self) -> int:
         """Number of features of one row; those of an own exit are its probabilities."""
-        if self.own:
+        if self.own_exit:
             return self.classes
         pairs = zip(self.pooled, self.layouts, strict=True)
         floats_ = [(t, layout) for t, layout in pairs if t.dtype.startswith("float")]
@@ -122,8 +122,8 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
         new = tuple(tensor_ for tensor_ in live if tensor_.name not in made)
         made.update(tensor_.name for tensor_ in new)
         name = f"{FEATURES}_{len(pieces) + 1}"
-        if cut.own:
-            features = _own_features(graph, values[cut.own], name)
+        if cut.own_exit:
+            features = _own_features(graph, values[cut.own_exit], name)
         else:
             seen = [
                 integers.dequantised(graph, values[tensor_.name], tensor_, f"{name}_floats_{number}")
@@ -148,16 +148,16 @@ def _own_features(graph: ir.Graph, exit_: ir.Value, name: str) -> ir.Value:
 def _rename_cut_tensors(model: ir.Model, cuts: Sequence[Cut]) -> list[tuple[Tensor, ...]]:
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
     names: dict[str, str] = {}
-    found = []
+    cut_tensors = []
     for depth, cut in enumerate(cuts, start=1):
         new = [tensor.name for tensor in cut.boundary.tensors if tensor.name not in names]
         names.update({name: f"CUT{depth}_{number}" for number, name in enumerate(new)})
         crossing = [floats.carried(tensor) for tensor in cut.boundary.tensors]
-        found.append(tuple(Tensor(names[tensor_.name], tensor_.dtype, tensor_.dims) for tensor_ in crossing))
+        cut_tensors.append(tuple(Tensor(names[tensor_.name], tensor_.dtype, tensor_.dims) for tensor_ in crossing))
     for old, new_name in names.items():
         rename(model, values[old], new_name)
         floats.widen_crossing(model.graph, values[old])
-    return found
+    return cut_tensors
 
 
 def _piece(

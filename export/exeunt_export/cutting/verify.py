@@ -16,7 +16,7 @@ from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.errors import ServingError
 from exeunt_export import onnxfiles
 from exeunt_export.cutting.chain import Chain
-from exeunt_export.cutting.yardstick import TIMES, Own, difference, margins, other_label, own_differences
+from exeunt_export.cutting.yardstick import TIMES, SelfDifference, difference, margins, other_label, self_difference
 
 BATCHES = (1, 7)
 LEAST_LABELS = 0.98  # share of labels of a quantised member that must be the same
@@ -43,31 +43,31 @@ def verify(chain: Chain, reference: Path, rows: Tensors) -> float:
     feeds = [{name: np.resize(row[:batch], (batch, *row.shape[1:])) for name, row in rows.items()} for batch in BATCHES]
     whole = _unsplit(chain, reference, feeds)
     made = [chain.run(fed) for fed in feeds]
-    own: Own | None = None
+    yardstick: SelfDifference | None = None
     for batch, outputs, expected in zip(BATCHES, made, whole, strict=True):
-        for depth, name, found in _tensors(outputs):
+        for depth, name, array in _tensors(outputs):
             atol = ATOL * _scale(expected[name])
-            if np.allclose(found, expected[name], rtol=RTOL, atol=atol, equal_nan=True):
+            if np.allclose(array, expected[name], rtol=RTOL, atol=atol, equal_nan=True):
                 continue
-            if own is None:
+            if yardstick is None:
                 chain.close()
-                own = own_differences(reference, feeds, whole)
-            apart, allowed = difference(found, expected[name]), max(atol, TIMES * own.apart[name])
+                yardstick = self_difference(reference, feeds, whole)
+            apart, allowed = difference(array, expected[name]), max(atol, TIMES * yardstick.apart[name])
             if not apart <= allowed:
                 raise ServingError(
                     f"member {chain.name}, segment {depth} of {len(chain.files)}, {name}, batch {batch}: "
                     f"differs from the unsplit member by {apart:.3g} (allowed: {allowed:.3g}; the member differs from "
-                    f"itself by {own.apart[name]:.3g}); lower [cuts] exits or max_cut_width"
+                    f"itself by {yardstick.apart[name]:.3g}); lower [cuts] exits or max_cut_width"
                 )
-    if own is not None:
-        _check_labels(chain.name, [outputs[-1] for outputs in made], whole, TIMES * own.apart[PROBABILITIES])
+    if yardstick is not None:
+        _check_labels(chain.name, [outputs[-1] for outputs in made], whole, TIMES * yardstick.apart[PROBABILITIES])
     return max(difference(o[-1][PROBABILITIES], e[PROBABILITIES]) for o, e in zip(made, whole, strict=True))
 
 
 def _check_labels(member: str, made: Sequence[Tensors], whole: Sequence[Tensors], least_margin: float) -> None:
     """Refuse another label where the member's own leads by more than the yardstick."""
-    for found, expected in zip(made, whole, strict=True):
-        lost = other_label(found, expected) & (margins(expected[PROBABILITIES]) > max(least_margin, ATOL))
+    for outputs, expected in zip(made, whole, strict=True):
+        lost = other_label(outputs, expected) & (margins(expected[PROBABILITIES]) > max(least_margin, ATOL))
         if lost.any():
             raise ServingError(
                 f"member {member}: its segments in sequence give another label than the unsplit member on a row whose "
@@ -104,10 +104,10 @@ def verify_labels(chain: Chain, reference: Path, rows: Tensors) -> float:
     changed = np.concatenate([other_label(*pair) for pair in zip(made, whole, strict=True)])
     if changed.any():
         chain.close()
-        own = own_differences(reference, feeds, whole)
+        yardstick = self_difference(reference, feeds, whole)
         margin = np.concatenate([margins(expected[PROBABILITIES]) for expected in whole])
-        least = max(_LEAST_MARGIN, TIMES * own.apart[PROBABILITIES])
-        share = max(1 - LEAST_LABELS, TIMES * own.other_labels)
+        least = max(_LEAST_MARGIN, TIMES * yardstick.apart[PROBABILITIES])
+        share = max(1 - LEAST_LABELS, TIMES * yardstick.other_labels)
         if changed[margin > least].any() or changed.mean() > share:
             raise ServingError(
                 f"member {chain.name} is quantised: its {len(chain.files)} segments in sequence give another label "
@@ -141,11 +141,11 @@ def _unsplit(
     """
     chain.close()
     session = onnxfiles.open_session(reference, arena=False)
-    found = []
+    outputs = []
     for fed in feeds:
         result = onnxfiles.run(session, fed, f"{chain.name}, unsplit")
-        found.append({name: array for name, array in result.items() if name in names or not names})
-    return found
+        outputs.append({name: array for name, array in result.items() if name in names or not names})
+    return outputs
 
 
 def _scale(expected: np.ndarray) -> float:

@@ -19,15 +19,15 @@ from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError
 from exeunt_export import onnxfiles
 
-TIMES = 4.0  # what segments may differ by, in multiples of what the member differs from itself by
+TIMES = 4.0  # segments may differ from the member by so many times the difference of the member from itself
 _THREADS = 2
 _MOST_EXACT_BYTES = 1 << 28  # of a member that is tried in 64 bits, which doubles it
 Tensors = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """A member against itself.
+class SelfDifference:
+    """How much a member differs from itself when it is run in other ways.
 
     Attributes:
         apart: output -> largest absolute difference.
@@ -38,38 +38,38 @@ class Own:
     other_labels: float
 
 
-def own_differences(reference: Path, feeds: Sequence[Tensors], whole: Sequence[Tensors]) -> Own:
+def self_difference(reference: Path, feeds: Sequence[Tensors], whole: Sequence[Tensors]) -> SelfDifference:
     """Run a member in other ways: row by row, with two threads, without graph optimisation, in 64 bits where it can.
 
     Args:
         reference: ONNX file of the member.
         feeds: rows of each run.
-        whole: what it said there, by output; only these outputs are compared.
+        whole: its outputs for each run, by name; only these are compared.
     """
     apart, other_labels = dict.fromkeys(whole[0], 0.0), 0.0
-    for found in _in_other_ways(reference, feeds):
-        for outputs, expected in zip(found, whole, strict=True):
+    for runs in _in_other_ways(reference, feeds):
+        for outputs, expected in zip(runs, whole, strict=True):
             for name in apart:
                 apart[name] = max(apart[name], difference(outputs[name], expected[name]))
-        changed = np.concatenate([other_label(*pair) for pair in zip(found, whole, strict=True)])
+        changed = np.concatenate([other_label(*pair) for pair in zip(runs, whole, strict=True)])
         other_labels = max(other_labels, float(changed.mean()))
-    return Own(apart, other_labels)
+    return SelfDifference(apart, other_labels)
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> float:
+def difference(array: np.ndarray, expected: np.ndarray) -> float:
     """Largest absolute difference; infinite where shapes differ, or where only one of the two is finite."""
-    if found.shape != expected.shape:
+    if array.shape != expected.shape:
         return float("inf")
-    one, two = found.astype(np.float64), expected.astype(np.float64)
+    one, two = array.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(one) & np.isfinite(two)
     if not np.array_equal(one[~finite], two[~finite], equal_nan=True):
         return float("inf")
     return float(np.abs(one[finite] - two[finite]).max(initial=0.0))
 
 
-def other_label(found: Tensors, expected: Tensors) -> np.ndarray:
+def other_label(outputs: Tensors, expected: Tensors) -> np.ndarray:
     """Rows whose label is another one, bool [rows]."""
-    return np.asarray(found[PROBABILITIES].argmax(axis=1) != expected[PROBABILITIES].argmax(axis=1))
+    return np.asarray(outputs[PROBABILITIES].argmax(axis=1) != expected[PROBABILITIES].argmax(axis=1))
 
 
 def margins(probabilities: np.ndarray) -> np.ndarray:

@@ -37,17 +37,17 @@ def place_cuts(candidates: Sequence[Boundary], member_us: float, wanted_us: Sequ
     """
     step = wanted_us[0] if wanted_us else 0.0
     placed: list[Boundary] = []
-    for wanted in wanted_us:
-        if member_us <= wanted + _LATE * step:
+    for time_us in wanted_us:
+        if member_us <= time_us + _LATE * step:
             break
         near = [
             candidate
             for candidate in candidates
-            if wanted - _EARLY * step < candidate.share * member_us <= wanted + _LATE * step
+            if time_us - _EARLY * step < candidate.share * member_us <= time_us + _LATE * step
             and (not placed or candidate.share > placed[-1].share)
         ]
         if near:
-            placed.append(min(near, key=lambda item: abs(item.share * member_us - wanted) / step + price(item)))
+            placed.append(min(near, key=lambda item: abs(item.share * member_us - time_us) / step + price(item)))
     return placed
 
 
@@ -74,8 +74,8 @@ def align(reached_us: Sequence[Sequence[float]], wanted_us: Sequence[float]) -> 
     full = tuple(len(times) for times in reached_us)
     slack = _LATE * wanted_us[0] if wanted_us else 0.0
     exits: list[tuple[int, ...]] = []
-    for wanted in wanted_us:
-        depths = tuple(sum(time <= wanted + slack for time in times) for times in reached_us)
+    for time_us in wanted_us:
+        depths = tuple(sum(time <= time_us + slack for time in times) for times in reached_us)
         if any(depths) and depths != full and (not exits or depths != exits[-1]):
             exits.append(depths)
     return [*exits, full]

@@ -57,12 +57,12 @@ def cut_members(opened: Opened, plan: ExitPlan, work: Path, stages: Stages) -> l
     Raises:
         ServingError: segments in sequence differ from their member.
     """
-    found: list[CutMember] = []
+    cut: list[CutMember] = []
     stages.at("cut and verify", 0, len(opened.members))
     for number in range(len(opened.members)):
-        found.append(_cut_member(opened, plan, number, work))
-        stages.at("cut and verify", len(found), len(opened.members))
-    return found
+        cut.append(_cut_member(opened, plan, number, work))
+        stages.at("cut and verify", len(cut), len(opened.members))
+    return cut
 
 
 def _batch(measured: Measured) -> int:

@@ -207,15 +207,15 @@ def _narrower(one: Tensor, other: Tensor) -> Tensor | None:
     )
 
 
-def _order(bag: BagFile, taken: Mapping[str, tuple[Tensor, MemberGraph]]) -> Sequence[str]:
+def _order(bag: BagFile, members_inputs: Mapping[str, tuple[Tensor, MemberGraph]]) -> Sequence[str]:
     """Names of the public inputs, as the bag file orders them."""
     if not bag.inputs:
-        return list(taken)
-    for name, (_, graph) in taken.items():
+        return list(members_inputs)
+    for name, (_, graph) in members_inputs.items():
         check_known("input", name, bag.inputs, f"{bag.where}: member {graph.name}: inputs")
     for name in bag.inputs:
-        if name not in taken:
-            raise ConfigError(f"{bag.where}: inputs: no member takes {name!r}; they take {', '.join(taken)}")
+        if name not in members_inputs:
+            raise ConfigError(f"{bag.where}: inputs: no member takes {name!r}; they take {', '.join(members_inputs)}")
     return bag.inputs
 
 

@@ -58,8 +58,8 @@ def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
         for number, nodes in enumerate(known, start=1)
     ]
     whole = sum(costs.share.get(node, 0.0) for node in known[-1] | _nodes_before(member, PROBABILITIES)) or 1.0
-    own = [_own_boundary(member, costs, number, share / whole) for number, share in enumerate(shares)]
-    return dataclasses.replace(measured, boundaries=(*measured.boundaries, *own))
+    exit_places = [_own_boundary(member, costs, number, share / whole) for number, share in enumerate(shares)]
+    return dataclasses.replace(measured, boundaries=(*measured.boundaries, *exit_places))
 
 
 def _nodes_before(member: MemberGraph, value: str) -> set[str]:
@@ -75,19 +75,23 @@ def _own_boundary(member: MemberGraph, costs: NodeCosts, number: int, share: flo
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
     name = member.exits[number]
     model.graph.outputs[:] = [*(values[exit_] for exit_ in member.exits[number:]), *model.graph.outputs]
-    found = boundaries(dataclasses.replace(member, model=model), costs)
-    here = next(boundary for boundary in found if boundary.after == name)
+    places = boundaries(dataclasses.replace(member, model=model), costs)
+    here = next(boundary for boundary in places if boundary.after == name)
     if here.usable:
         raise ConfigError(f"{member.where}: exits: cannot cut where number {number + 1} is computed: {here.usable}")
-    kept = tuple(tensor for tensor in here.tensors if tensor.name != name)
+    tensors = tuple(tensor for tensor in here.tensors if tensor.name != name)
     own_bytes = max(0, here.bytes_per_row - 4 * member.classes)
-    return dataclasses.replace(here, width=len(kept), tensors=kept, bytes_per_row=own_bytes, share=share, usable=_OWN)
+    return dataclasses.replace(
+        here, width=len(tensors), tensors=tensors, bytes_per_row=own_bytes, share=share, usable=_OWN
+    )
 
 
 def own_cuts(measured: Measured) -> tuple[Cut, ...]:
     """The cuts at a member's own exits, in depth order; none where it has none."""
     places = {boundary.after: boundary for boundary in measured.boundaries if boundary.usable == _OWN}
-    return tuple(Cut(places[name], (), 0, own=name, classes=measured.member.classes) for name in measured.member.exits)
+    return tuple(
+        Cut(places[name], (), 0, own_exit=name, classes=measured.member.classes) for name in measured.member.exits
+    )
 
 
 def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: str) -> ExitPlan:
@@ -99,17 +103,19 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
         classes: number of classes.
         where: the bag file, for messages.
     """
-    own = [own_cuts(member) for member in members]
+    exit_cuts = [own_cuts(member) for member in members]
     work_us = sum(member.costs.total_us for member in members)
-    times = _times(members, own)
+    times = _times(members, exit_cuts)
     prices, warnings = (
         RampPrices(classes, wished.times),
         [remark for member in members for remark in member.member.remarks],
     )
-    cuts = own
+    cuts = exit_cuts
     ramp_us = 0.0
     for grid in sorted(wished.grid, reverse=True):
-        cuts = [cut or _placed(member, times, wished, classes, grid) for member, cut in zip(members, own, strict=True)]
+        cuts = [
+            cut or _placed(member, times, wished, classes, grid) for member, cut in zip(members, exit_cuts, strict=True)
+        ]
         ramp_us = _trained_us(cuts, prices)
         if ramp_us <= wished.ramp_budget * work_us:
             break
@@ -118,7 +124,7 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
             f"{where}: [cuts] ramp_budget = {wished.ramp_budget}: the ramps of members without exits of their own "
             f"would add {ramp_us / work_us:.1%}; they vote when they have finished"
         )
-        cuts, ramp_us = own, 0.0
+        cuts, ramp_us = exit_cuts, 0.0
     exits = _aligned(reached(members, cuts), times)
     used = [{depths[number] for depths in exits} for number in range(len(members))]
     cuts = [
@@ -129,12 +135,12 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     return ExitPlan(tuple(map(tuple, cuts)), tuple(exits), ramp_us, work_us, tuple(warnings))
 
 
-def _times(members: Sequence[Measured], own: Sequence[tuple[Cut, ...]]) -> list[float]:
+def _times(members: Sequence[Measured], exit_cuts: Sequence[tuple[Cut, ...]]) -> list[float]:
     """When the bag votes: at every own exit, those of different members at about the same time together."""
     whole = max(member.costs.total_us for member in members)
     events = sorted(
         (cut.boundary.share * measured_.costs.total_us, number)
-        for number, (measured_, cuts) in enumerate(zip(members, own, strict=True))
+        for number, (measured_, cuts) in enumerate(zip(members, exit_cuts, strict=True))
         for cut in cuts
     )
     groups: list[list[tuple[float, int]]] = []
@@ -157,7 +163,7 @@ def _placed(measured: Measured, times: Sequence[float], wished: Cuts, classes: i
 
 def _trained_us(cuts: Sequence[Sequence[Cut]], prices: RampPrices) -> float:
     """What the ramps add that the members did not have."""
-    trained = [cut for own in cuts for cut in own if not cut.own]
+    trained = [cut for member_cuts in cuts for cut in member_cuts if not cut.own_exit]
     return sum(prices.pooling_us(cut) + prices.heads_us([cut]) for cut in trained)
 
 

@@ -95,9 +95,9 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     prices = RampPrices(classes, wished.times)
 
     def place(exits: int, grid: int) -> list[list[Cut]]:
-        wanted = align.wanted_times(total_us, exits)
+        wanted_us = align.wanted_times(total_us, exits)
         grids = [depth for depth in wished.grid if depth <= grid]
-        placed = [align.place_cuts(o, m.costs.total_us, wanted) for m, o in zip(members, offered, strict=True)]
+        placed = [align.place_cuts(o, m.costs.total_us, wanted_us) for m, o in zip(members, offered, strict=True)]
         return [[make_cut(m.member, b, classes, grids) for b in p] for m, p in zip(members, placed, strict=True)]
 
     def price(exits: int, grid: int) -> float:
@@ -144,8 +144,8 @@ def fit_budget(
 def reached(members: Sequence[Measured], cuts: Sequence[Sequence[Cut]]) -> list[list[float]]:
     """Per member the estimated times at which its depths are reached, microseconds."""
     return [
-        [*(cut.boundary.share * member.costs.total_us for cut in own), member.costs.total_us]
-        for member, own in zip(members, cuts, strict=True)
+        [*(cut.boundary.share * member.costs.total_us for cut in member_cuts), member.costs.total_us]
+        for member, member_cuts in zip(members, cuts, strict=True)
     ]
 
 
@@ -155,9 +155,9 @@ def _ramps_us(
     exits = align.align(reached(members, cuts), wanted_us)
     heads = 0.0
     for depths in exits:
-        voting = [own[depth - 1] for own, depth in zip(cuts, depths, strict=True) if 0 < depth <= len(own)]
+        voting = [cuts_[d - 1] for cuts_, d in zip(cuts, depths, strict=True) if 0 < d <= len(cuts_)]
         heads += prices.heads_us(voting) if voting else 0.0
-    return heads + sum(prices.pooling_us(cut) for own in cuts for cut in own)
+    return heads + sum(prices.pooling_us(cut) for member_cuts in cuts for cut in member_cuts)
 
 
 def _over_budget(where: str, wished: Cuts, exits: int, price_us: float, work_us: float) -> str:
@@ -174,8 +174,8 @@ def _check_cuttable(
 ) -> list[str]:
     """Warnings about members that cannot be cut; an error if that is all of them and a wider cut would help."""
     warnings, cure = [], ""
-    for member, found in zip(members, offered, strict=True):
-        if found:
+    for member, places in zip(members, offered, strict=True):
+        if places:
             continue
         wider = candidates(list(member.boundaries), len(member.boundaries) + 1)
         if wider:

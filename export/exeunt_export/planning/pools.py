@@ -40,13 +40,13 @@ def both(plan: ExitPlan) -> ExitPlan:
 
 
 def _has_choice(cut: Cut) -> bool:
-    return not cut.own and len(cut.columns(MEAN)) < len(cut.columns(BOTH))
+    return not cut.own_exit and len(cut.columns(MEAN)) < len(cut.columns(BOTH))
 
 
 def _with_pools(plan: ExitPlan, pool: Callable[[int, int, Cut], str]) -> ExitPlan:
     cuts = tuple(
-        tuple(dataclasses.replace(cut, pool=pool(number, depth, cut)) for depth, cut in enumerate(own, start=1))
-        for number, own in enumerate(plan.cuts)
+        tuple(dataclasses.replace(cut, pool=pool(number, depth, cut)) for depth, cut in enumerate(member_cuts, start=1))
+        for number, member_cuts in enumerate(plan.cuts)
     )
     return dataclasses.replace(plan, cuts=cuts)
 
@@ -91,29 +91,29 @@ def chosen(
         return MAX if clearly else MEAN
 
     final = _with_pools(plan, pool_of)
-    members, left = list(cut), dict[Key, Head]()
-    for number, (name, own) in enumerate(zip(names, final.cuts, strict=True)):
-        pools = [one.pool if (name, depth) in ramps[MAX] else MEAN for depth, one in enumerate(own, start=1)]
-        left |= {(name, d): ramps[pool][name, d] for d, pool in enumerate(pools, start=1) if (name, d) in ramps[pool]}
-        if own != plan.cuts[number]:
+    members, heads = list(cut), dict[Key, Head]()
+    for number, (name, member_cuts) in enumerate(zip(names, final.cuts, strict=True)):
+        pools = [one.pool if (name, depth) in ramps[MAX] else MEAN for depth, one in enumerate(member_cuts, start=1)]
+        heads |= {(name, d): ramps[pool][name, d] for d, pool in enumerate(pools, start=1) if (name, d) in ramps[pool]}
+        if member_cuts != plan.cuts[number]:
             some = [features[pool].get((name, d), cut[number].features[d - 1]) for d, pool in enumerate(pools, start=1)]
             members[number] = _recut(opened, final, number, cut[number], some)
-    return final, members, left
+    return final, members, heads
 
 
 def _by_pool(
     names: Sequence[str], plan: ExitPlan, cut: Sequence[CutMember], work: Path
 ) -> dict[str, dict[Key, np.ndarray]]:
     """Pool -> (member, depth) -> features; those of a cut without a choice are among the means'."""
-    found: dict[str, dict[Key, np.ndarray]] = {MEAN: {}, MAX: {}}
-    for name, own, member in zip(names, plan.cuts, cut, strict=True):
-        for depth, (one, seen) in enumerate(zip(own, member.features, strict=True), start=1):
+    features: dict[str, dict[Key, np.ndarray]] = {MEAN: {}, MAX: {}}
+    for name, member_cuts, member in zip(names, plan.cuts, cut, strict=True):
+        for depth, (one, seen) in enumerate(zip(member_cuts, member.features, strict=True), start=1):
             if _has_choice(one):
-                for pool, some in found.items():
+                for pool, some in features.items():
                     some[name, depth] = _columns(seen, one.columns(pool), work / f"{name}_{depth}_{pool}.npy")
-            elif not one.own:
-                found[MEAN][name, depth] = seen
-    return found
+            elif not one.own_exit:
+                features[MEAN][name, depth] = seen
+    return features
 
 
 def _train(
@@ -124,15 +124,15 @@ def _train(
 ) -> dict[str, dict[Key, Head]]:
     """Pool -> (member, depth) -> ramp."""
     rows, total, done = opened.parts.ramps, sum(map(len, features.values())), 0
-    found: dict[str, dict[Key, Head]] = {}
+    ramps: dict[str, dict[Key, Head]] = {}
     for pool, some in features.items():
 
         def advance(count: int, _: int, before: int = done) -> None:
             progress(before + count, total)
 
-        found[pool] = train(some, vote[rows], opened.bag.seed, advance, rows=rows)
+        ramps[pool] = train(some, vote[rows], opened.bag.seed, advance, rows=rows)
         done += len(some)
-    return found
+    return ramps
 
 
 def _columns(features: np.ndarray, columns: np.ndarray, path: Path) -> np.ndarray:

@@ -63,14 +63,14 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
     Raises:
         ConfigError: onnxruntime cannot quantise a member, or it is quantised already.
     """
-    wanted = [
+    numbers = [
         number for number, member in enumerate(opened.bag.members) if (member.quantize or opened.bag.quantize) == INT8
     ]
-    if not wanted:
+    if not numbers:
         return opened, {}
     members, before = list(opened.members), {}
-    stages.at("quantize", 0, len(wanted))
-    for done, number in enumerate(wanted, start=1):
+    stages.at("quantize", 0, len(numbers))
+    for done, number in enumerate(numbers, start=1):
         measured = members[number]
         rows = opened.rows_of(measured.member)
         before[measured.member.name] = Compressed(
@@ -81,7 +81,7 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
         made = quantised(measured.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
         times = opened.bag.cuts.times
         members[number] = Measured.of(made, nodecosts.measure(made.model, rows, made.where, times))
-        stages.at("quantize", done, len(wanted))
+        stages.at("quantize", done, len(numbers))
     return dataclasses.replace(opened, members=tuple(members)), before
 
 
@@ -112,7 +112,7 @@ def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGrap
         onnxfiles.save(member.model, plain)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of its own, about shapes and about its own deprecated parts
+                warnings.simplefilter("ignore")  # it warns about shapes and about deprecated parts of itself
                 quant_pre_process(plain, prepared, skip_symbolic_shape=True)
                 quantize_static(
                     prepared,
@@ -126,9 +126,9 @@ def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGrap
                     nodes_to_exclude=_last_layer(prepared),
                 )
         except _quantiser_errors() as error:
-            found = onnxfiles.first_line(error)
+            message = onnxfiles.first_line(error)
             raise ConfigError(
-                f"{member.where}: onnxruntime cannot quantise this member: {found}; leave quantize out for it"
+                f"{member.where}: onnxruntime cannot quantise this member: {message}; leave quantize out for it"
             ) from error
         model = graph.read(made)
         _load_weights(model)

@@ -101,7 +101,7 @@ def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int, slowdown
         chain = Chain(member_cut.chain.name, member_cut.files, threads)
         costs = latency.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
         segments_us.append([cost[1] for cost in costs])
-    full = tuple(len(own) for own in segments_us)
+    full = tuple(len(member_us) for member_us in segments_us)
     return exit_times(segments_us, [full], _workers(opened, threads), None, slowdown)[-1]
 
 

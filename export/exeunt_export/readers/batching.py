@@ -19,7 +19,7 @@ from exeunt.errors import ConfigError
 from exeunt_export import onnxfiles
 from exeunt_export.readers.constants import constant, shape_with_rows
 
-_ROWS = 7  # that a freed graph is compared on
+_ROWS = 7  # on which a freed graph is compared with its file
 _SCAN_OPSET = 11  # from here on Scan has its present form
 _CURE = 'export it with a dynamic batch dimension (torch: dynamic_shapes={"x": {0: torch.export.Dim("rows")}})'
 
@@ -124,34 +124,37 @@ def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str
 
 
 def _leading_numbers(model: ir.Model) -> list[int]:
-    """Sizes, ascending, that may be a batch: first of the outputs, and of what inputs are brought to or joined with."""
-    found = {value.shape[0] for value in model.graph.outputs if value.shape is not None and len(value.shape)}
+    """Sizes, ascending, that may be a batch.
+
+    They are the first dimensions of the outputs, of what is joined to rows, and of the shapes rows are brought to.
+    """
+    leading = {value.shape[0] for value in model.graph.outputs if value.shape is not None and len(value.shape)}
     fed: set[ir.Value | None] = set(model.graph.inputs)
     for node in model.graph:
         if not fed.intersection(node.inputs):
             continue
         fed.update(node.outputs)
         if node.op_type == "Concat":
-            found.update(shape[0] for shape in map(_constant_shape, node.inputs) if len(shape) > 2)
+            leading.update(shape[0] for shape in map(_constant_shape, node.inputs) if len(shape) > 2)
         if node.op_type in ("Reshape", "Expand") and node.inputs[0] in fed and node.inputs[1] is not None:
             maker = node.inputs[1].producer()
             entry = maker.inputs[0] if maker is not None and maker.op_type == "Concat" else node.inputs[1]
             target = entry.const_value if entry is not None else None
             if target is not None and target.size:
-                found.add(int(target.numpy().reshape(-1)[0]))
-    sizes = {node_ for node_ in found if isinstance(node_, int) and node_ > 0}
+                leading.add(int(target.numpy().reshape(-1)[0]))
+    sizes = {size for size in leading if isinstance(size, int) and size > 0}
     return sorted(sizes | {1}) if sizes else []  # of an example of one row, the 1 may stand elsewhere
 
 
 def _rows_out(
     session: ort.InferenceSession, samples: Mapping[str, np.ndarray], rows: int, where: str
 ) -> set[int] | None:
-    """How many rows the outputs have of so many put in; None where it fails on them."""
+    """How many rows the outputs have for `rows` rows of input; None where the model fails on that many."""
     try:
-        found = onnxfiles.run(session, _resized(samples, rows), where)
+        outputs = onnxfiles.run(session, _resized(samples, rows), where)
     except ConfigError:
         return None
-    return {len(node) if node.ndim else 0 for node in found.values()}
+    return {len(output) if output.ndim else 0 for output in outputs.values()}
 
 
 def _resized(samples: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
@@ -223,7 +226,7 @@ def _constant_shape(value: ir.Value | None) -> tuple[int, ...]:
 
 
 def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> str:
-    """What the freed model says otherwise, for 1 row and for many, than the file for `batch` rows; "" if nothing."""
+    """Where the freed model, run on 1 row and on many, differs from the file run on `batch` rows; "" if nowhere."""
     count = -(-_ROWS // batch) * batch + batch
     rows = _resized(samples, count)
     parts = []
@@ -237,10 +240,10 @@ def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray]
         return str(error)
     for name, first in parts[0].items():
         expected = np.concatenate([part[name] for part in parts]) if first.ndim else first
-        for found, wanted in ((one[name], expected[:1] if first.ndim else first), (many[name], expected)):
-            if found.shape != wanted.shape:
-                return f"{name} has shape {list(found.shape)} instead of {list(wanted.shape)}"
-            if found.dtype.kind == "f" and not np.allclose(found, wanted, rtol=1e-3, atol=1e-4, equal_nan=True):
+        for of_freed, of_file in ((one[name], expected[:1] if first.ndim else first), (many[name], expected)):
+            if of_freed.shape != of_file.shape:
+                return f"{name} has shape {list(of_freed.shape)} instead of {list(of_file.shape)}"
+            if of_freed.dtype.kind == "f" and not np.allclose(of_freed, of_file, rtol=1e-3, atol=1e-4, equal_nan=True):
                 return f"{name} differs"
     return ""
 

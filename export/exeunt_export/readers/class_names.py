@@ -39,29 +39,29 @@ def names_in(model: ir.Model, path: Path) -> tuple[str, ...] | None:
     return None
 
 
-def order_for(own: Sequence[str], wanted: Sequence[str], where: str) -> np.ndarray | None:
-    """Which of a member's columns stands at each place of the bag's labels; None where they are in that order.
+def order_for(names: Sequence[str], labels: Sequence[str], where: str) -> np.ndarray | None:
+    """For each of the bag's labels the number of the member's column; None where the columns are in that order.
 
     Args:
-        own: the file's names.
-        wanted: the bag's labels.
+        names: classes, as the member's file names them.
+        labels: the bag's labels.
         where: for messages.
 
     Raises:
         ConfigError: they are not the same classes.
     """
-    if tuple(own) == tuple(wanted):
+    if tuple(names) == tuple(labels):
         return None
-    if len(own) != len(wanted) or set(own) != set(wanted):
-        if all(name.lstrip("-").isdigit() for name in own):
+    if len(names) != len(labels) or set(names) != set(labels):
+        if all(name.lstrip("-").isdigit() for name in names):
             return None  # numbers are codes; the bag's labels say in words what they mean
-        missing, more = sorted(set(wanted) - set(own))[:3], sorted(set(own) - set(wanted))[:3]
+        missing, more = sorted(set(labels) - set(names))[:3], sorted(set(names) - set(labels))[:3]
         raise ConfigError(
             f"{where}: the file names other classes than the bag's labels (not in the file: {missing}; only there: "
             f"{more}); members of a bag vote on the same classes"
         )
-    place = {name: number for number, name in enumerate(own)}
-    return np.array([place[name] for name in wanted], dtype=np.int64)
+    place = {name: number for number, name in enumerate(names)}
+    return np.array([place[name] for name in labels], dtype=np.int64)
 
 
 def reorder(model: ir.Model, order: np.ndarray) -> None:
@@ -119,13 +119,13 @@ def _parsed(text: str) -> object:
     return None
 
 
-def _listed(found: object) -> tuple[str, ...] | None:
+def _listed(names: object) -> tuple[str, ...] | None:
     """A list of names, or a table number -> name without gaps."""
-    if isinstance(found, list) and found and all(isinstance(name, str) for name in found):
-        return tuple(found)
-    if isinstance(found, dict) and found:
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    if isinstance(names, dict) and names:
         try:
-            numbered = {int(key): str(name) for key, name in found.items()}
+            numbered = {int(key): str(name) for key, name in names.items()}
         except (TypeError, ValueError):
             return None
         if sorted(numbered) == list(range(len(numbered))):

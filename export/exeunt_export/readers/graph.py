@@ -174,10 +174,10 @@ def finish_member(draft: Draft) -> MemberGraph:
     rows = {tensor_.name: samples[tensor_.name] for tensor_ in tensors}
     classes = to_probabilities(model, rows, where, draft.scores)
     check_apart(model, rows, where)
-    own = tuple(exit_name(number) for number in range(1, exits + 1))
+    exit_names = tuple(exit_name(number) for number in range(1, exits + 1))
     names = draft.class_names if draft.class_names is not None and len(draft.class_names) == classes else None
     remarks = (*draft.notes, *([remark] if remark else []))
-    return MemberGraph(draft.name, where, model, tensors, classes, own, remarks, names)
+    return MemberGraph(draft.name, where, model, tensors, classes, exit_names, remarks, names)
 
 
 def load_member(name: str, path: Path, samples: Mapping[str, np.ndarray], **more: Any) -> MemberGraph:
@@ -217,18 +217,18 @@ def _free_negative_dims(model: ir.Model) -> None:
 
 
 def _fold_constants(model: ir.Model, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turn inputs that are given as constants into initializers; the samples that are left."""
-    left = dict(samples)
+    """Turn inputs whose sample is a constant into initializers; the samples of the other inputs."""
+    remaining = dict(samples)
     for value in list(model.graph.inputs):
-        sample = left.get(value.name or "")
+        sample = remaining.get(value.name or "")
         if sample is None or value.shape is None or not value.shape.is_static() or not len(model.graph.inputs) > 1:
             continue
         if tuple(value.shape.numpy()) == sample.shape:
             model.graph.inputs.remove(value)
             value.const_value = ir.tensor(sample, name=value.name)
             model.graph.register_initializer(value)
-            del left[value.name or ""]
-    return left
+            del remaining[value.name or ""]
+    return remaining
 
 
 def _drop_unread_inputs(model: ir.Model) -> None:

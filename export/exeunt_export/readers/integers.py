@@ -87,8 +87,8 @@ def source(value: ir.Value) -> ir.Value:
 
 def dequantisers(node: ir.Node) -> set[ir.Node]:
     """The nodes that make floats of integers of a known scale for a node."""
-    found = {value.producer() for value in node.inputs if value is not None and source(value) is not value}
-    return {maker for maker in found if maker is not None}
+    makers = {value.producer() for value in node.inputs if value is not None and source(value) is not value}
+    return {maker for maker in makers if maker is not None}
 
 
 def tears_a_group(value: ir.Value) -> bool:
@@ -107,5 +107,5 @@ def tears_a_group(value: ir.Value) -> bool:
 
 def _single(pair: Sequence[ir.Value | None]) -> tuple[ir.Value, ir.Value] | None:
     """Scale and zero point if both are constants of one number."""
-    found = [node for node in pair if node is not None and node.const_value is not None and node.const_value.size == 1]
-    return (found[0], found[1]) if len(found) == 2 else None
+    constants = [v for v in pair if v is not None and v.const_value is not None and v.const_value.size == 1]
+    return (constants[0], constants[1]) if len(constants) == 2 else None

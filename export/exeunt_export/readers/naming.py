@@ -21,25 +21,25 @@ def name_inputs(model: ir.Model, names: Mapping[str, str], where: str) -> None:
 
     Args:
         model: changed in place.
-        names: the member's name of an input -> the public one; others keep theirs. Two that have the same public
-            name become one.
+        names: member's name of an input -> public name; inputs that are not listed keep their name. Two inputs with
+            the same public name become one.
         where: file, for messages.
 
     Raises:
         ConfigError: the member has no such input.
     """
     inputs = {value.name or "": value for value in model.graph.inputs}
-    for own in names:
-        check_known("input", own, inputs, f"{where}: inputs")
-    # out of the way first: names may be exchanged, and a value inside may have a public name
+    for member_name in names:
+        check_known("input", member_name, inputs, f"{where}: inputs")
+    # rename what stands in the way first: two names may be exchanged, and a value inside may have a public name
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
-    wanted = set(names.values())
+    public_names = set(names.values())
     for name, value in values.items():
-        if name in names or (name in wanted and name not in inputs):
+        if name in names or (name in public_names and name not in inputs):
             value.name = f"{name}/renamed"
     first: dict[str, ir.Value] = {value.name or "": value for value in inputs.values()}
-    for own, public in names.items():
-        value = inputs[own]
+    for member_name, public in names.items():
+        value = inputs[member_name]
         other = first.get(public)
         if other is not None and other is not value:
             ir.convenience.replace_all_uses_with(value, other)
@@ -71,10 +71,10 @@ def widen_flat_inputs(model: ir.Model) -> None:
 
 
 def as_declared(model: ir.Model, samples: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Samples in the types that a member declares, where nothing is lost by that; and what was done, in words.
+    """Samples cast to the types that a member declares, where no number changes; and a note on every cast.
 
     Floats become floats of another width, whole numbers become floats or other whole numbers, and floats whole numbers
-    where they are. Bytes stay: a member of floats that is shown bytes lacks the scaling of its pixels.
+    where they are. Bytes stay: a member that declares floats and gets bytes lacks the scaling of its pixels.
 
     Args:
         model: its inputs carry the public names.
@@ -85,23 +85,23 @@ def as_declared(model: ir.Model, samples: Mapping[str, np.ndarray]) -> tuple[dic
         rows = cast.get(value.name or "")
         if rows is None or value.dtype is None or value.dtype == ir.DataType.STRING:
             continue
-        wanted = np.dtype(value.dtype.numpy())
-        made = _cast(rows, wanted) if rows.dtype != wanted else None
+        declared = np.dtype(value.dtype.numpy())
+        made = _cast(rows, declared) if rows.dtype != declared else None
         if made is not None:
             cast[value.name or ""] = made
-            notes.append(f"samples of input {value.name!r} were {rows.dtype}; they are taken as {wanted}")
+            notes.append(f"samples of input {value.name!r} were {rows.dtype}; they are taken as {declared}")
     return cast, notes
 
 
-def _cast(rows: np.ndarray, wanted: np.dtype[np.generic]) -> np.ndarray | None:
+def _cast(rows: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray | None:
     """The same numbers in another type, in a mapped file; None where they would be others."""
-    if rows.dtype == np.uint8 or wanted.kind not in "fiu":
+    if rows.dtype == np.uint8 or dtype.kind not in "fiu":
         return None
-    made = unnamed(rows.shape, wanted)
+    made = unnamed(rows.shape, dtype)
     for part in chunks(len(rows), _CAST_ROWS):
         with np.errstate(invalid="ignore", over="ignore"):
-            made[part] = rows[part].astype(wanted)
-        if wanted.kind in "iu" and not np.array_equal(made[part], rows[part]):
+            made[part] = rows[part].astype(dtype)
+        if dtype.kind in "iu" and not np.array_equal(made[part], rows[part]):
             return None
     return made
 
@@ -111,7 +111,7 @@ def as_columns(samples: Mapping[str, np.ndarray], inputs: Mapping[str, Tensor]) 
 
     Args:
         samples: name -> array.
-        inputs: name -> what is wanted.
+        inputs: name -> the declared tensor.
     """
     return {
         name: sample[:, None] if sample.ndim == 1 and name in inputs and inputs[name].dims == (1,) else sample

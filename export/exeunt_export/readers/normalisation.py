@@ -28,9 +28,9 @@ def normalisation_of(model: ir.Model, path: Path) -> dict[str, Any] | None:
     if value.dtype is not None and not value.dtype.is_floating_point():
         return {"normalise": "none"}
     for name in _BESIDE:
-        found = _from_config(_table(path.parent / name))
-        if found is not None:
-            return found
+        keys = _from_config(_table(path.parent / name))
+        if keys is not None:
+            return keys
     if "ultralytics" in model.metadata_props.get("author", "").lower():
         return {"normalise": "unit"}
     return {"normalise": "none"} if _scales_pixels(value) else None
@@ -60,8 +60,8 @@ def _from_config(table: dict[str, Any]) -> dict[str, Any] | None:
     return {"scale": float(scale), "mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
 
 
-def _are_numbers(found: Any) -> TypeGuard[list[float]]:
-    return isinstance(found, list) and len(found) in (1, 3) and all(isinstance(item, int | float) for item in found)
+def _are_numbers(value: Any) -> TypeGuard[list[float]]:
+    return isinstance(value, list) and len(value) in (1, 3) and all(isinstance(item, int | float) for item in value)
 
 
 def _scales_pixels(value: ir.Value) -> bool:

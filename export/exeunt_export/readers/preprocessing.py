@@ -16,10 +16,10 @@ _PREFIX = "preprocess/"
 
 
 def merge(model: ir.Model, before: ir.Model, path: Path, where: str) -> None:
-    """Put `before` in front of a member: what it makes, the member takes; what it takes, clients send.
+    """Put `before` in front of a member: clients send its inputs, and its outputs feed the member.
 
-    Outputs and inputs meet by name, or as the only ones there are. Inputs of the member that `before` does not make
-    stay; one that has the name of an input of `before` is the same input.
+    An output feeds the input of the same name; a single output feeds a single input. Other inputs of the member stay;
+    an input of `before` and one of the member that share a name become one.
 
     Args:
         model: the member; changed in place.
@@ -33,24 +33,24 @@ def merge(model: ir.Model, before: ir.Model, path: Path, where: str) -> None:
     """
     before = _at_opset(before, model, path, where)
     pairs = _meeting(model.graph, list(before.graph.outputs), path, where)
-    taken = {value.name: value for value in model.graph.inputs}
+    member_inputs = {value.name: value for value in model.graph.inputs}
     for node in before.graph:
         node.name = f"{_PREFIX}{node.name}"
         for value in node.outputs:
             value.name = f"{_PREFIX}{value.name}" if value.name else value.name
-    for made, wanted in pairs:
-        if made.dtype is not None and wanted.dtype is not None and made.dtype != wanted.dtype:
+    for made, input_ in pairs:
+        if made.dtype is not None and input_.dtype is not None and made.dtype != input_.dtype:
             raise ConfigError(
-                f"{path}: output {made.name!r} is {made.dtype.name.lower()}, input {wanted.name!r} of {where} is "
-                f"{wanted.dtype.name.lower()}; end the preprocessing with a Cast"
+                f"{path}: output {made.name!r} is {made.dtype.name.lower()}, input {input_.name!r} of {where} is "
+                f"{input_.dtype.name.lower()}; end the preprocessing with a Cast"
             )
-        _replace(wanted, made)
-        model.graph.inputs.remove(wanted)
-        del taken[wanted.name]
+        _replace(input_, made)
+        model.graph.inputs.remove(input_)
+        del member_inputs[input_.name]
     for value in list(before.graph.inputs):
         before.graph.inputs.remove(value)
-        if value.name in taken:
-            _replace(value, taken[value.name])
+        if value.name in member_inputs:
+            _replace(value, member_inputs[value.name])
         else:
             model.graph.inputs.append(value)
     _move(before.graph, model.graph)
@@ -62,33 +62,33 @@ def _replace(old: ir.Value, new: ir.Value) -> None:
 
 def _meeting(graph: ir.Graph, made: Sequence[ir.Value], path: Path, where: str) -> list[tuple[ir.Value, ir.Value]]:
     """(output of the preprocessing, input of the member)."""
-    wanted = {value.name: value for value in graph.inputs}
-    if len(made) == 1 and len(wanted) == 1:
-        return [(made[0], next(iter(wanted.values())))]
+    inputs = {value.name: value for value in graph.inputs}
+    if len(made) == 1 and len(inputs) == 1:
+        return [(made[0], next(iter(inputs.values())))]
     for value in made:
-        if value.name not in wanted:
-            names = ", ".join(repr(name) for name in wanted)
+        if value.name not in inputs:
+            names = ", ".join(repr(name) for name in inputs)
             raise ConfigError(
                 f"{path}: output {value.name!r} is no input of {where}; allowed: {names}, or one output for one input"
             )
-    return [(value, wanted[value.name]) for value in made]
+    return [(value, inputs[value.name]) for value in made]
 
 
 def _at_opset(before: ir.Model, model: ir.Model, path: Path, where: str) -> ir.Model:
     """The preprocessing at the member's opset: a graph has one."""
-    wanted = model.graph.opset_imports.get("", onnxfiles.OPSET)
+    member_opset = model.graph.opset_imports.get("", onnxfiles.OPSET)
     for domain, version in before.graph.opset_imports.items():
         model.graph.opset_imports.setdefault(domain, version)
-    found = before.graph.opset_imports.get("", wanted)
-    if found == wanted:
+    opset = before.graph.opset_imports.get("", member_opset)
+    if opset == member_opset:
         return before
     try:
-        converted = version_converter.convert_version(ir.to_proto(before), wanted)
+        converted = version_converter.convert_version(ir.to_proto(before), member_opset)
         onnx.checker.check_model(converted)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise ConfigError(
-            f"{path}: is of opset {found}, {where} of {wanted}, and cannot be converted: "
-            f"{onnxfiles.first_line(error)}; export it at opset {wanted}"
+            f"{path}: is of opset {opset}, {where} of {member_opset}, and cannot be converted: "
+            f"{onnxfiles.first_line(error)}; export it at opset {member_opset}"
         ) from None
     return ir.from_proto(converted)
 

@@ -16,10 +16,10 @@ _NUMBERS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", 
 
 def check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str, text: str) -> None:
     """Refuse inputs that have no samples, or samples that cannot be rows of what they declare."""
-    found = list(model.graph.inputs)
-    if not found:
+    inputs = list(model.graph.inputs)
+    if not inputs:
         raise ConfigError(f"{where}: the graph has no input")
-    for value in found:
+    for value in inputs:
         if value.name not in samples:
             raise ConfigError(
                 f"{where}: input {value.name!r}: {text} hold no array of that name, only {sorted(samples)}; "
@@ -28,7 +28,7 @@ def check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str,
             )
         rows = samples[value.name or ""]
         if value.shape is None or len(value.shape) != rows.ndim or not rows.ndim:
-            continue  # rows alone, or no batch dimension, or wrong: told when it is run
+            continue  # rows alone, no batch dimension, or wrong samples: reported when the model is run
         dims = tuple(d if isinstance(d, int) else -1 for d in value.shape[1:])
         check_samples(Tensor(value.name or "", _checked_dtype(value, where), dims), rows, where, text)
 

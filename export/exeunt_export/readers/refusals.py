@@ -114,7 +114,7 @@ def _check_operators(model: ir.Model, where: str) -> None:
 
 def _operators_before(outputs: Sequence[ir.Value]) -> set[str]:
     """Types of all operators that these values depend on, bodies of If and Loop included."""
-    found: set[str] = set()
+    operators: set[str] = set()
     seen: set[ir.Node] = set()
     waiting = [value.producer() for value in outputs]
     while waiting:
@@ -122,19 +122,19 @@ def _operators_before(outputs: Sequence[ir.Value]) -> set[str]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        found.add(node.op_type)
+        operators.add(node.op_type)
         waiting += [value.producer() for value in node.inputs if value is not None]
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
                 for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
-                    found.add(inner.op_type)
+                    operators.add(inner.op_type)
                     waiting += [value.producer() for value in inner.inputs if value is not None]
-    return found
+    return operators
 
 
-def _refuse_operators(where: str, found: set[str], what: str, missing: str, why: str) -> None:
-    if found:
-        raise ConfigError(f"{where}: {what} ({', '.join(sorted(found))}); exeunt cannot {missing}: {why}")
+def _refuse_operators(where: str, operators: set[str], what: str, missing: str, why: str) -> None:
+    if operators:
+        raise ConfigError(f"{where}: {what} ({', '.join(sorted(operators))}); exeunt cannot {missing}: {why}")
 
 
 def _check_cache(inputs: Sequence[ir.Value], where: str) -> None:
@@ -163,8 +163,8 @@ def _check_state(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], where:
 def _stem(value: ir.Value) -> tuple[str, int | None, int]:
     """Name without the words for before and after, type and rank: what an input and output of one state share."""
     words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", value.name or "").lower())
-    kept = [word for word in words if word and not _STATE_WORDS.fullmatch(word)]
-    short = "_".join(kept)
+    stem_words = [word for word in words if word and not _STATE_WORDS.fullmatch(word)]
+    short = "_".join(stem_words)
     if len(short) == 2 and short[1] in "0n":  # torch's habit: h0 and hn, c0 and cn
         short = short[0]
     rank = -1 if value.shape is None else len(value.shape)

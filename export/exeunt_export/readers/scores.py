@@ -62,9 +62,9 @@ def to_probabilities(model: ir.Model, rows: Mapping[str, np.ndarray], where: str
     ends = list(model.graph.outputs)
     made = [append_probabilities(model, *end, where, kind) for end in zip(ends, measured, strict=True)]
     (value, classes), exits = made[0], made[1:]
-    for number, (exit_, own) in enumerate(exits, start=1):
-        if own != classes:
-            raise ConfigError(f"{where}: exits: number {number} has {own} classes, the last output {classes}")
+    for number, (exit_, exit_classes) in enumerate(exits, start=1):
+        if exit_classes != classes:
+            raise ConfigError(f"{where}: exits: number {number} has {exit_classes} classes, the last output {classes}")
         rename(model, exit_, exit_name(number))
     model.graph.outputs[:] = [value]
     rename(model, value, PROBABILITIES)
@@ -143,12 +143,12 @@ def rename(model: ir.Model, value: ir.Value, name: str) -> None:
     """Give `value` a name, moving any other value of that name out of the way."""
     if value.name == name:
         return
-    taken = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
-    if name in taken:
+    values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
+    if name in values:
         free = f"{name}_"
-        while free in taken:
+        while free in values:
             free += "_"
-        taken[name].name = free
+        values[name].name = free
     value.name = name
 
 
@@ -214,8 +214,8 @@ def _in_unit(scores: np.ndarray) -> bool:
 
 
 def _constant(model: ir.Model, array: np.ndarray) -> ir.Value:
-    taken = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
-    return constant(array, f"exeunt_constant_{len(taken)}", model.graph)
+    values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
+    return constant(array, f"exeunt_constant_{len(values)}", model.graph)
 
 
 def _append(
@@ -239,14 +239,14 @@ def _scores_of(
         most = min(count, *(len(row) for row in rows.values()))
         parts = []
         for part in chunks(most, _AT_ONCE):
-            found = onnxfiles.run(session, {key: row[part] for key, row in rows.items()}, where)
+            outputs = onnxfiles.run(session, {key: row[part] for key, row in rows.items()}, where)
             size = part.stop - part.start
-            for scores in found.values():
+            for scores in outputs.values():
                 if scores.ndim and scores.shape[0] != size:
                     raise ConfigError(
                         f"{where}: {size} rows in, {scores.shape[0]} out: a fixed batch inside; {CURE_BATCH}"
                     )
-            parts.append([np.asarray(scores) for scores in found.values()])
+            parts.append([np.asarray(scores) for scores in outputs.values()])
     return [np.concatenate(ends) if ends[0].ndim else ends[0] for ends in zip(*parts, strict=True)]
 
 

@@ -26,7 +26,7 @@ class Shared:
     Attributes:
         model: its graph.
         samples_key: what it takes and makes, for the manifest.
-        samples: what it makes of the samples, and the samples that it does not take; input of the bag -> [rows, ...].
+        samples: input of the bag -> [rows, ...]: outputs of the preprocessing, and samples that go past it.
     """
 
     model: ir.Model
@@ -61,11 +61,11 @@ def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: s
             raise ConfigError(
                 f"{where}: {path}: input {name!r}: {samples_key} hold no array of that name, only {sorted(samples)}"
             )
-    taken = {name: samples[name] for name in names}
-    rows = len(next(iter(taken.values())))
+    input_rows = {name: samples[name] for name in names}
+    rows = len(next(iter(input_rows.values())))
     made: dict[str, list[np.ndarray]] = {}
     for start in range(0, rows, _BATCH):
-        part = {name: item[start : start + _BATCH] for name, item in taken.items()}
+        part = {name: item[start : start + _BATCH] for name, item in input_rows.items()}
         for name, item in onnxfiles.run(session, part, f"{where}: {path}").items():
             if not item.ndim or len(item) != len(next(iter(part.values()))):
                 raise ConfigError(f"{where}: {path}: output {name!r} has no row for each row in; {CURE_BATCH}")
@@ -73,7 +73,7 @@ def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: s
     joined = {name: np.concatenate(item) for name, item in made.items()}
     inputs = tuple(_tensor(value, samples[value.name or ""]) for value in model.graph.inputs)
     outputs = tuple(_tensor(value, joined[value.name or ""]) for value in model.graph.outputs)
-    passed = {name: sample for name, sample in samples.items() if name not in taken and name not in joined}
+    passed = {name: sample for name, sample in samples.items() if name not in input_rows and name not in joined}
     return Shared(model, Preprocess(contract.preprocess_model(bag), inputs, outputs), passed | joined)
 
 

@@ -17,13 +17,13 @@ def mask_of(member: MemberGraph, tokens: int) -> str:
     positions do. Where several are left, the one named so.
     """
     values = {value.name: value for value in member.model.graph.inputs}
-    found = [
+    masks = [
         input_.name
         for input_ in member.inputs
         if input_.dtype in _NUMBERS and input_.dims == (tokens,) and not _chooses(values[input_.name])
     ]
-    named = [name for name in found if "mask" in name.lower()]
-    return found[0] if len(found) == 1 else named[0] if len(named) == 1 else ""
+    named = [name for name in masks if "mask" in name.lower()]
+    return masks[0] if len(masks) == 1 else named[0] if len(named) == 1 else ""
 
 
 def _chooses(value: ir.Value) -> bool:

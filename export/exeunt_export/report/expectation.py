@@ -86,12 +86,12 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
     calibration, report = (voting.few(rows, most, row_bytes) for rows in (calibration, report))
     seen, unseen = (_stream(manifest, known, rows) for rows in (calibration, report))
     costs = manifest.costs(1)
-    found = []
+    expected = []
     for max_loss in LOSSES:
         fixed = best_fixed(seen, costs, max_loss, lossless=False)
         runs = [answer_fixed(rows_, fixed, costs, lossless=False) for rows_ in (seen, unseen)]
         lost = [rows_.wrong[np.arange(len(rows_)), run.exit] for rows_, run in zip((seen, unseen), runs, strict=True)]
-        found.append(
+        expected.append(
             Expected(
                 max_loss=max_loss,
                 latency_us=float(runs[0].latency_us.mean()),
@@ -106,7 +106,7 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
                 unseen_rows=len(unseen),
             )
         )
-    return tuple(found)
+    return tuple(expected)
 
 
 def _stream(manifest: Manifest, known: Known, rows: np.ndarray) -> VoteStream:

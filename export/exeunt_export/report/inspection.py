@@ -36,24 +36,24 @@ class Inspection:
 
     def table(self, max_width: int) -> str:
         """The possible cuts of at most `max_width`, one a line."""
-        found = candidates(list(self.boundaries), max_width)
-        widest = max((len(node.after) for node in found), default=0)
-        longest = max(8, *(len(node.op_type) for node in found), 8)
+        cuts = candidates(list(self.boundaries), max_width)
+        widest = max((len(node.after) for node in cuts), default=0)
+        longest = max(8, *(len(node.op_type) for node in cuts), 8)
         lines = [
-            f"{self.file}: {self.classes} classes, {self.total_us:.0f} us a row on one thread; {len(found)} of "
+            f"{self.file}: {self.classes} classes, {self.total_us:.0f} us a row on one thread; {len(cuts)} of "
             f"{len(self.boundaries)} boundaries can be cuts of width <= {max_width}"
         ]
-        if found:
+        if cuts:
             lines.append(
                 f"{'share':>6}  {'width':>5}  {'bytes':>9}  {'after':<{widest}}  operator   tensors of one row"
             )
-        for node in found:
+        for node in cuts:
             shapes = ", ".join(f"{tensor.dtype} {list(tensor.dims)}" for tensor in node.tensors)
             lines.append(
                 f"{node.share:>6.1%}  {node.width:>5}  {node.bytes_per_row:>9}  {node.after:<{widest}}  "
                 f"{node.op_type:<{longest}}  {shapes}"
             )
-        if not found:
+        if not cuts:
             narrowest = min((candidate.width for candidate in candidates(list(self.boundaries), 1 << 30)), default=None)
             lines.append(f"the narrowest has width {narrowest}" if narrowest else "it can be cut nowhere")
         return "\n".join(lines)

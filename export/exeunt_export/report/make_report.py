@@ -103,8 +103,8 @@ def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float], manifest:
             exits=tuple(number for number, depths in enumerate(plan.exits) if depths[place] == depth),
             ramp_bytes=4 * (cut_.features + 1) * len(opened.labels),
         )
-        for place, (member, own) in enumerate(zip(opened.bag.members, plan.cuts, strict=True))
-        for depth, cut_ in enumerate(own, start=1)
+        for place, (member, member_cuts) in enumerate(zip(opened.bag.members, plan.cuts, strict=True))
+        for depth, cut_ in enumerate(member_cuts, start=1)
     )
 
 
@@ -124,13 +124,13 @@ def _quantised(
     votes_before, votes_after = (
         votes.labels(votes.vote(list(votes_.values()), weights, manifest.vote)) for votes_ in (floats, after)
     )
-    found = []
+    reports = []
     for measured, exported in zip(opened.members, manifest.members, strict=True):
         name = measured.member.name
         if name not in before:
             continue
         old, new = votes.labels(floats[name]), votes.labels(after[name])
-        found.append(
+        reports.append(
             QuantisedReport(
                 member=name,
                 same_label=float((old == new).mean()),
@@ -143,7 +143,7 @@ def _quantised(
                 us_after=exported.total_us(),
             )
         )
-    return tuple(found)
+    return tuple(reports)
 
 
 def _hops(opened: Opened, manifest: Manifest) -> list[str]:
@@ -159,8 +159,8 @@ def _hops(opened: Opened, manifest: Manifest) -> list[str]:
 
 
 def _nothing_learns(opened: Opened, plan: ExitPlan, manifest: Manifest) -> list[str]:
-    """Only ramps learn that some exit votes by and that are no exits of the member's own."""
-    trained = any(not plan.cuts[member][depth - 1].own for member, depth in ramp_pairs(manifest))
+    """A ramp learns if some exit votes by it and the export trained it: exits of the members themselves never do."""
+    trained = any(not plan.cuts[member][depth - 1].own_exit for member, depth in ramp_pairs(manifest))
     if trained or not manifest.settings.learn_ramps:
         return []
     return [

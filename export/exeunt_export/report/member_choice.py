@@ -122,8 +122,8 @@ def member_choice(
     order: list[int] = []
     agreement = []
     while len(order) < len(names):
-        left = [m for m in range(len(names)) if m not in order]
-        same = {m: ballots.same([*order, m]) for m in left}
-        order.append(max(left, key=lambda m: (same[m], -work_us[m])))
+        remaining = [m for m in range(len(names)) if m not in order]
+        same = {m: ballots.same([*order, m]) for m in remaining}
+        order.append(max(remaining, key=lambda m: (same[m], -work_us[m])))
         agreement.append(same[order[-1]])
     return MemberChoice(ballots.rows, tuple(without), tuple(names[m] for m in order), tuple(agreement))

@@ -10,7 +10,7 @@ import numpy as np
 from exeunt_export.mapped import let_go
 
 _LET_GO_EVERY = 64  # rows
-_FEW = 0.5  # share of rows that differ from all others below which samples are told of
+_FEW = 0.5  # warn where a smaller share of the sample rows is unlike all others
 _LEAST_APART = 1e-6  # probabilities that move less than this over the samples do not move
 
 
@@ -24,7 +24,7 @@ def oddities(
         finished: member -> its probabilities on all samples, float32 [rows, classes].
         labels: names of the classes.
     """
-    found = [*_repeated(samples)]
+    warnings = [*_repeated(samples)]
     silent, constant = [], []
     for name, votes in finished.items():
         lost = int((~np.isfinite(votes).all(axis=1)).sum())
@@ -34,16 +34,16 @@ def oddities(
         if len(said) > 1 and float(np.ptp(said, axis=0).max()) < _LEAST_APART:
             constant.append(f"{name} ({labels[int(said[0].argmax())]!r} on all {len(said)})")
     if silent:
-        found.append(
+        warnings.append(
             f"no finite probabilities on sample rows: {', '.join(silent)}; there the other members vote alone. Look "
             "for inputs out of the range that it was trained on"
         )
     if constant:
-        found.append(
+        warnings.append(
             f"the same answer to every sample: {', '.join(constant)}; it adds work and no knowledge. Look for inputs "
             "scaled otherwise than in training"
         )
-    return tuple(found)
+    return tuple(warnings)
 
 
 def _repeated(samples: Mapping[str, np.ndarray]) -> list[str]:

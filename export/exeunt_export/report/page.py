@@ -46,10 +46,10 @@ def _members(report: ExportReport) -> list[dict[str, Any]]:
     """What the page says of every member."""
     manifest = report.manifest
     slowest_us = max(member.total_us() for member in manifest.members)
-    found = []
+    members = []
     for member, weight in zip(manifest.members, manifest.weights, strict=True):
         cuts = [cut for cut in report.cuts if cut.member == member.name]
-        found.append(
+        members.append(
             {
                 "name": member.name,
                 "weight": weight,
@@ -60,7 +60,7 @@ def _members(report: ExportReport) -> list[dict[str, Any]]:
                 "strip": strip_of([segment.cost_us[1] for segment in member.segments], cuts, slowest_us),
             }
         )
-    return found
+    return members
 
 
 def _percent(share: float, digits: int = 1) -> str:

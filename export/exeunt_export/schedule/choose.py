@@ -41,8 +41,8 @@ def side_by_side(segments_us: Sequence[Sequence[float]], aligned: Sequence[Depth
         segments_us: per member the time of each segment.
         aligned: exits of the parallel schedule.
     """
-    ends = [[sum(own[: depth + 1]) for depth in range(len(own))] for own in segments_us]
-    states = {tuple(sum(us <= own[-1] for us in other) for other in ends) for own in ends}
+    ends = [[sum(times_us[: depth + 1]) for depth in range(len(times_us))] for times_us in segments_us]
+    states = {tuple(sum(us <= member_ends[-1] for us in other) for other in ends) for member_ends in ends}
     path: list[Depths] = []
     for depths in sorted(states | set(aligned), key=lambda depths: (sum(depths), depths)):
         if not path or all(before <= now for before, now in zip(path[-1], depths, strict=True)):

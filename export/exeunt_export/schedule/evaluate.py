@@ -52,7 +52,7 @@ class ScheduleInputs:
     @property
     def full(self) -> Depths:
         """Depths of the last exit."""
-        return tuple(len(own) for own in self.segments_us)
+        return tuple(len(times_us) for times_us in self.segments_us)
 
     @property
     def members(self) -> range:
@@ -129,7 +129,7 @@ class ScheduleEvaluator:
             certain: rows leave only where the full vote's label cannot change any more; else within the promise.
         """
         inputs = self.inputs
-        done = [sum(sum(own[:d]) for own, d in zip(inputs.segments_us, depths, strict=True)) for depths in exits]
+        done = [sum(sum(us[:d]) for us, d in zip(inputs.segments_us, depths, strict=True)) for depths in exits]
         spent_us = np.array(done) + inputs.exit_us * np.arange(len(exits))
         if not certain:
             return latency_at_best_limit(*self._risks(exits), spent_us, inputs.max_loss)[0]
@@ -145,14 +145,14 @@ class ScheduleEvaluator:
         risk, wrong = self._risks(exits)
         inputs = self.inputs
         crowded = slowed(inputs.slowdown, inputs.workers) > 1.0
-        found = []
+        schedules = []
         for ahead in (True, False) if crowded else (True,):
             for choice in targets:
                 times = exit_times(inputs.segments_us, exits, inputs.workers, choice, inputs.slowdown, ahead)
                 elapsed_us = np.array([time + place * inputs.exit_us for place, time in enumerate(times)])
                 latency_us, loss = latency_at_best_limit(risk, wrong, elapsed_us, inputs.max_loss)
-                found.append(Schedule(tuple(exits), latency_us, loss, choice, ahead))
-        return min(found, key=lambda schedule: schedule.latency_us)
+                schedules.append(Schedule(tuple(exits), latency_us, loss, choice, ahead))
+        return min(schedules, key=lambda schedule: schedule.latency_us)
 
     def pruned(self, path: Sequence[Depths], keep: Collection[Depths] = ()) -> Schedule:
         """A path with the least useful exits left out one by one, until `most_exits` early ones are left.
@@ -161,23 +161,23 @@ class ScheduleEvaluator:
         inputs get harder others pay, and an inactive exit costs next to nothing. The latency is that of the best
         subset, which a tuner finds.
         """
-        kept = self.schedule(path)
-        while len(kept.exits) > 1 + self.inputs.most_exits:
-            shorter = self._shorter(kept, keep)
+        schedule = self.schedule(path)
+        while len(schedule.exits) > 1 + self.inputs.most_exits:
+            shorter = self._shorter(schedule, keep)
             if shorter is None:
                 break
-            kept = shorter
-        best = now = kept
+            schedule = shorter
+        best = now = schedule
         while (shorter := self._shorter(now, ())) is not None and shorter.latency_us <= best.latency_us:
             best = now = shorter
-        return replace(kept, latency_us=best.latency_us, loss=best.loss)
+        return replace(schedule, latency_us=best.latency_us, loss=best.loss)
 
     def _shorter(self, schedule: Schedule, keep: Collection[Depths]) -> Schedule | None:
         """The schedule without the early exit that it misses least; None where all must stay."""
         exits = schedule.exits
         places = [place for place in range(len(exits) - 1) if exits[place] not in keep]
         shorter = (self.schedule(exits[:place] + exits[place + 1 :]) for place in places)
-        return min(shorter, key=lambda found: found.latency_us, default=None)
+        return min(shorter, key=lambda schedule_: schedule_.latency_us, default=None)
 
     def _risks(self, exits: Sequence[Depths]) -> tuple[np.ndarray, np.ndarray]:
         """(risk, wrong), both [rows, exits]; -1 and False at the last exit."""

@@ -41,7 +41,7 @@ def united(
     """
 
     def work_us(depths: Depths) -> tuple[float, Depths]:
-        return sum(sum(own[:depth]) for own, depth in zip(segments_us, depths, strict=True)), depths
+        return sum(sum(times_us[:depth]) for times_us, depth in zip(segments_us, depths, strict=True)), depths
 
     exits = tuple(sorted({*at_rest, *lean}, key=work_us))
     return exits, tuple(tuple(exits.index(depths) for depths in list_) for list_ in (at_rest, lean))

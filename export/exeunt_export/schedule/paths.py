@@ -32,13 +32,13 @@ def path_of(inputs: ScheduleInputs, steps: Sequence[int]) -> list[Depths]:
 
 def after_finished_members(path: Sequence[Depths], full: Depths) -> set[Depths]:
     """The states of a path at which a member has just finished, the last apart."""
-    found, finished = set(), 0
+    states, finished = set(), 0
     for depths in path:
         count = sum(depth == whole for depth, whole in zip(depths, full, strict=True))
         if count > finished and depths != full:
-            found.add(depths)
+            states.add(depths)
         finished = count
-    return found
+    return states
 
 
 def cascades(evaluator: ScheduleEvaluator) -> list[list[Depths]]:
@@ -59,7 +59,7 @@ def _whole_members(inputs: ScheduleInputs) -> ScheduleInputs:
     """The bag as if no member were cut."""
     return replace(
         inputs,
-        segments_us=[[sum(own)] for own in inputs.segments_us],
+        segments_us=[[sum(times_us)] for times_us in inputs.segments_us],
         probabilities={(m, 1): inputs.probabilities[m, inputs.full[m]] for m in inputs.members},
     )
 
@@ -74,7 +74,7 @@ class _Partial:
         workers_us: when each worker is free.
         members_us: when each member has run so far.
         now_us: when the state is reached.
-        left: bool [rows], answered at or before the state.
+        has_left: bool [rows], answered at or before the state.
         spent_us: summed time, over rows that have left, of their answers.
     """
 
@@ -83,7 +83,7 @@ class _Partial:
     workers_us: tuple[float, ...]
     members_us: tuple[float, ...]
     now_us: float
-    left: np.ndarray
+    has_left: np.ndarray
     spent_us: float
 
 
@@ -92,12 +92,12 @@ def beam(evaluator: ScheduleEvaluator, limit: float) -> list[tuple[int, ...]]:
     inputs = evaluator.inputs
     rows, count, steps = len(evaluator.full), len(inputs.full), sum(inputs.full)
     width = min(BEAM, max(2, MOST_STATES // (steps * count)))
-    work_us = sum(sum(own) for own in inputs.segments_us)
-    end_us = max(work_us / inputs.workers, max(sum(own) for own in inputs.segments_us))
+    work_us = sum(sum(times_us) for times_us in inputs.segments_us)
+    end_us = max(work_us / inputs.workers, max(sum(times_us) for times_us in inputs.segments_us))
     start = _Partial((), (0,) * count, (0.0,) * inputs.workers, (0.0,) * count, 0.0, np.zeros(rows, dtype=bool), 0.0)
 
     def expected_us(path: _Partial) -> float:
-        return path.spent_us + float((~path.left).sum()) * max(end_us, path.now_us)
+        return path.spent_us + float((~path.has_left).sum()) * max(end_us, path.now_us)
 
     paths = [start]
     for _ in range(steps):
@@ -107,7 +107,7 @@ def beam(evaluator: ScheduleEvaluator, limit: float) -> list[tuple[int, ...]]:
         paths = []
         seen: set[tuple[Depths, int]] = set()
         for path in sorted(longer, key=expected_us):
-            key = path.depths, int(path.left.sum())
+            key = path.depths, int(path.has_left.sum())
             if key not in seen and len(paths) < width:
                 seen.add(key)
                 paths.append(path)
@@ -122,13 +122,13 @@ def _after(evaluator: ScheduleEvaluator, path: _Partial, member: int, limit: flo
     done_us = max(workers[0], path.members_us[member]) + segment_us
     now_us = max(path.now_us, done_us) + inputs.exit_us
     depths = tuple(depth + (number == member) for number, depth in enumerate(path.depths))
-    leaves = ~path.left & (evaluator.state(depths)[0] < limit) if depths != inputs.full else ~path.left
+    leaves = ~path.has_left & (evaluator.state(depths)[0] < limit) if depths != inputs.full else ~path.has_left
     return _Partial(
         steps=(*path.steps, member),
         depths=depths,
         workers_us=(done_us, *workers[1:]),
         members_us=tuple(done_us if m == member else us for m, us in enumerate(path.members_us)),
         now_us=now_us,
-        left=path.left | leaves,
+        has_left=path.has_left | leaves,
         spent_us=path.spent_us + float(leaves.sum()) * now_us,
     )

@@ -58,13 +58,13 @@ def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, 
     row_bytes = sum(array[0].nbytes for array in probabilities.values())
     rows = voting.few(opened.parts.calibration, MOST_ROWS, row_bytes)
     ends = reached(opened.members, plan.cuts)
-    ramps = sum(len(own) for own in plan.cuts)
+    ramps = sum(len(member_cuts) for member_cuts in plan.cuts)
     return ScheduleInputs(
-        segments_us=[np.diff([0.0, *own]).tolist() for own in ends],
+        segments_us=[np.diff([0.0, *member_ends]).tolist() for member_ends in ends],
         probabilities={
             (number, depth): probabilities[member.name, depth][rows]
-            for number, (member, own) in enumerate(zip(bag.members, ends, strict=True))
-            for depth in range(1, len(own) + 1)
+            for number, (member, member_ends) in enumerate(zip(bag.members, ends, strict=True))
+            for depth in range(1, len(member_ends) + 1)
         },
         weights=[member.weight for member in bag.members],
         vote=bag.vote,
@@ -80,8 +80,8 @@ def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, 
 def elapsed_us(members: Sequence[Member], plan: ExitPlan, size: int, workers: int) -> list[float]:
     """When the engine reaches each exit with one ticket of `size` rows on an idle machine, microseconds.
 
-    The exits of the lean gear count by their work, as that gear is for a machine that is not idle: as much of the full
-    ensemble's time as they have of its work.
+    The lean gear is for a busy machine, so its exits count by work: an exit that needs a third of the full ensemble's
+    work is reached after a third of the full ensemble's time.
     """
     segments_us = [[segment.cost_us[size] for segment in member.segments] for member in members]
     first, *others = plan.gears or (tuple(range(len(plan.exits))),)
@@ -90,8 +90,8 @@ def elapsed_us(members: Sequence[Member], plan: ExitPlan, size: int, workers: in
         times = exit_times(segments_us, chain, workers, None, plan.slowdown)
     else:
         times = exit_times(segments_us, chain, workers, plan.targets or None, plan.slowdown, plan.works_ahead)
-    found = dict(zip(first, times, strict=True))
+    elapsed = dict(zip(first, times, strict=True))
     for gear in others:
         work = exit_times(segments_us, [plan.exits[number] for number in gear], workers=1)
-        found = {number: us * times[-1] / work[-1] for number, us in zip(gear, work, strict=True)} | found
-    return [found[number] for number in range(len(plan.exits))]
+        elapsed = {number: us * times[-1] / work[-1] for number, us in zip(gear, work, strict=True)} | elapsed
+    return [elapsed[number] for number in range(len(plan.exits))]

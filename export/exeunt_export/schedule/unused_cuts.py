@@ -15,9 +15,9 @@ Value = TypeVar("Value")
 def without_unused_cuts(plan: ExitPlan) -> ExitPlan:
     """The plan with those cuts only at which some exit has a member vote; `plan` itself where that is all of them."""
     cuts, exits = [], [list(depths) for depths in plan.exits]
-    for member, own in enumerate(plan.cuts):
+    for member, member_cuts in enumerate(plan.cuts):
         new_depth = {0: 0, **_renumbered(plan, member)}
-        cuts.append(tuple(own[depth - 1] for depth in new_depth if 0 < depth <= len(own)))
+        cuts.append(tuple(member_cuts[depth - 1] for depth in new_depth if 0 < depth <= len(member_cuts)))
         for depths in exits:
             depths[member] = new_depth[depths[member]]
     if tuple(cuts) == plan.cuts:

@@ -33,16 +33,16 @@ def votes_of_samples(
     opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, AnyRamp], work: Path
 ) -> dict[Key, np.ndarray]:
     """(member, depth) -> its probabilities on every sample, float32 [rows, classes], mapped from files in `work`."""
-    found = {}
+    votes = {}
     for member, member_cut in zip(opened.bag.members, cut, strict=True):
         for depth, features in enumerate(member_cut.features, start=1):
             made = create(work / f"{member.name}_{depth}.npy", len(features), len(opened.labels))
             for part in chunks(len(features), CHUNK_ROWS):
                 made[part] = ramps[member.name, depth].probabilities(features[part])
             let_go(features, made)
-            found[member.name, depth] = made
-        found[member.name, len(member_cut.pieces)] = member_cut.probabilities
-    return found
+            votes[member.name, depth] = made
+        votes[member.name, len(member_cut.pieces)] = member_cut.probabilities
+    return votes
 
 
 def exit_votes(
@@ -61,19 +61,19 @@ def save_heads(
     opened: Opened, plan: ExitPlan, ramps: Mapping[Key, AnyRamp], work: Path
 ) -> list[tuple[str, Path] | None]:
     """Per exit the name and the file of its heads; None where every voting member has finished."""
-    found: list[tuple[str, Path] | None] = []
+    files: list[tuple[str, Path] | None] = []
     learn, ensemble = opened.bag.settings.learn_ramps, opened.bag.mode == "ensemble"
     for number, keys in enumerate(_midway(opened, plan)):
         if not keys:
-            found.append(None)
+            files.append(None)
             continue
         model = contract.heads_model(opened.bag.name, number)
         in_triton = ensemble and not learn
         file = work / model / part_file("ensemble" if in_triton else "engine", model)
         fed = learn and not ensemble  # in ensemble mode the controller applies heads by itself
         onnxfiles.save(build_heads(model, {key: ramps[key] for key in keys}, fed), file)
-        found.append((model, file))
-    return found
+        files.append((model, file))
+    return files
 
 
 def save_learning_heads(folder: Path, opened: Opened, plan: ExitPlan, ramps: Mapping[Key, AnyRamp]) -> None:
@@ -121,8 +121,8 @@ def profile_bag(
     weights = plan.weights or (None,) * len(plan.exits)
     elapsed = {size: _elapsed(opened, members, plan, size) for size in sizes}
     for number, (depths, head, keys) in enumerate(zip(plan.exits, heads, _midway(opened, plan), strict=True)):
-        taken = {features_name(*key): features[features_name(*key)] for key in keys}
-        head_us = latency.profile_heads(head[1], taken, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
+        fed = {features_name(*key): features[features_name(*key)] for key in keys}
+        head_us = latency.profile_heads(head[1], fed, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
         elapsed_us = {size: elapsed[size][number] for size in sizes}
         agreement = _agreement(opened, plan, number, known)
         exits.append(Exit(depths, head[0] if head else None, elapsed_us, head_us, agreement, weights[number]))

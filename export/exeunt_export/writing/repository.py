@@ -146,7 +146,7 @@ def _ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -
     ensemble = configs.Ensemble(serving, manifest.public_inputs, outputs)
     if manifest.preprocess is not None:
         tensors = (manifest.preprocess.inputs, manifest.preprocess.outputs)
-        ensemble.step(manifest.preprocess.model, *({tensor.name: tensor.name for tensor in own} for own in tensors))
+        ensemble.step(manifest.preprocess.model, *({tensor.name: tensor.name for tensor in names} for names in tensors))
     return ensemble
 
 
@@ -217,8 +217,8 @@ def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) 
     votes = [votes_name(member.name, member.depth) for member in manifest.members]
     for member, vote in zip(manifest.members, votes, strict=True):
         assert member.model is not None  # the baseline was asked for
-        taken = {input_.name for segment in member.segments for input_ in segment.inputs}
-        inputs = [input_ for input_ in manifest.inputs if input_.name in taken]
+        names = {input_.name for segment in member.segments for input_ in segment.inputs}
+        inputs = [input_ for input_ in manifest.inputs if input_.name in names]
         config = configs.onnx_model(serving, inputs, outputs[:1])
         _onnx(root, member.model, config, files.whole[member.model])
         ensemble.step(member.model, {input_.name: input_.name for input_ in inputs}, {PROBABILITIES: vote})

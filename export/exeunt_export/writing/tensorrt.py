@@ -65,8 +65,8 @@ def prepare(
     run_parts(manifest, public, lambda part, inputs: run(part.model, part.number, inputs) if part.in_triton else {})
     for number, member in enumerate(manifest.members):
         if member.model is not None:
-            taken = {tensor.name for segment in member.segments for tensor in segment.inputs}
-            run(member.model, number, {name: array for name, array in public.items() if name in taken})
+            names = {tensor.name for segment in member.segments for tensor in segment.inputs}
+            run(member.model, number, {name: array for name, array in public.items() if name in names})
     return done
 
 

@@ -16,7 +16,7 @@ from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import boundaries
 from exeunt_export.cutting.split import make_cut, split
 from exeunt_export.cutting.verify import verify
-from exeunt_export.cutting.yardstick import own_differences
+from exeunt_export.cutting.yardstick import self_difference
 from exeunt_export.readers.graph import load_member
 from tests.export.graphs import noise_rows, residual_net
 from tests.export.readers.test_silent_faults import ROWS, base, make
@@ -65,7 +65,7 @@ def in_two(member, rows, folder, changed="", by=0.0):
 def own(reference, rows):
     feeds = [{name: row[:7] for name, row in rows.items()}]
     whole = [onnxfiles.run(onnxfiles.open_session(reference), fed, "m") for fed in feeds]
-    return own_differences(reference, feeds, whole)
+    return self_difference(reference, feeds, whole)
 
 
 def test_a_member_that_64_bits_change_differs_from_itself(tmp_path):
