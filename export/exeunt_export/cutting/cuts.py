@@ -75,7 +75,7 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
     uses = _uses(graph, order, free)
     live: dict[ir.Value, None] = {}
     bytes_per_row, share = 0, 0.0
-    found = []
+    places = []
     learnt = max((number for number, node in enumerate(order) if _learns(graph, node, free)), default=len(order))
     counted: set[ir.Node] = set()
     for number, node in enumerate(order):
@@ -94,8 +94,8 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
                 bytes_per_row += _bytes(value, costs)
         share += costs.share.get(node.name or "", 0.0)
         made = _boundary(node, live, uses, bytes_per_row, share, costs)
-        found.append(made if number < learnt or made.usable else replace(made, tensors=(), usable=_TOO_LATE))
-    return found[:-1]
+        places.append(made if number < learnt or made.usable else replace(made, tensors=(), usable=_TOO_LATE))
+    return places[:-1]
 
 
 def candidates(places: list[Boundary], max_width: int) -> list[Boundary]:
