@@ -78,9 +78,9 @@ def run_parts(manifest: Manifest, rows: Tensors, run: Callable[[Part, Tensors], 
     """
     features: dict[str, np.ndarray] = {}
     votes: dict[str, np.ndarray] = {}
-    own = [dict(rows) for _ in manifest.members]
+    by_member = [dict(rows) for _ in manifest.members]
     for part in parts_of(manifest):
-        at_hand = features if part.is_heads else own[part.number]
+        at_hand = features if part.is_heads else by_member[part.number]
         if not all(tensor.name in at_hand for tensor in part.inputs):
             continue
         made = dict(run(part, {tensor.name: at_hand[tensor.name] for tensor in part.inputs}))

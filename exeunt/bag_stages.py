@@ -69,31 +69,31 @@ class BagStages:
             self.taps.append(Tap(tap_name(number), frozenset(brings)))
         self.full = Tap(TAP_FULL, frozenset(finished | learns)) if len(self.ends) > 1 else self.taps[-1]
 
-    def calls(self, wanted: np.ndarray, staged: bool) -> list[list[Tap]]:
+    def calls(self, requested_exits: np.ndarray, staged: bool) -> list[list[Tap]]:
         """The calls that a ticket needs, each with its taps.
 
         Args:
-            wanted: bool [exits], exits whose votes are asked for; the last always.
+            requested_exits: bool [exits], exits whose votes are asked for; the last always.
             staged: one call per stage, as far as somebody may leave at its end; else one call for everything.
         """
-        if not wanted[:-1].any():
+        if not requested_exits[:-1].any():
             return [[self.full]]
         calls: list[list[Tap]] = [[]]
         for number, tap in enumerate(self.taps):
             ends = number in self.ends
-            if wanted[number] or ends:  # an end's tap brings votes that later exits need
+            if requested_exits[number] or ends:  # an end's tap brings votes that later exits need
                 calls[-1].append(tap)
-            if staged and ends and wanted[number] and tap is not self.taps[-1]:
+            if staged and ends and requested_exits[number] and tap is not self.taps[-1]:
                 calls.append([])
         return calls
 
-    def one_by_one(self, wanted: np.ndarray) -> list[list[Tap]]:
+    def one_by_one(self, requested_exits: np.ndarray) -> list[list[Tap]]:
         """Calls of one tap each, so that no tap is under way when a member fails; segments run again for each.
 
         Args:
-            wanted: bool [exits], exits whose votes are asked for; the last always.
+            requested_exits: bool [exits], exits whose votes are asked for; the last always.
         """
-        return [[tap] for number, tap in enumerate(self.taps) if wanted[number] or number in self.ends]
+        return [[tap] for number, tap in enumerate(self.taps) if requested_exits[number] or number in self.ends]
 
     def work_us(self, taps: Sequence[Tap]) -> float:
         """Time of the segments that a call for `taps` runs for one row, summed over members, as profiled."""
@@ -117,14 +117,14 @@ def tap_tensors(manifest: Manifest) -> dict[Pair, Tensor]:
     """(member, depth) -> what taps bring of it, as the exit controller takes it; members in order, depths ascending."""
     voting = {(member, depth) for exit_ in manifest.exits for member, depth in enumerate(exit_.depths) if depth}
     features = ramp_pairs(manifest) if manifest.controller_heads else set()
-    found = {}
+    tensors = {}
     for member, depth in sorted(voting):
         name = manifest.members[member].name
-        found[member, depth] = Tensor(votes_name(name, depth), "float32", (manifest.classes,))
+        tensors[member, depth] = Tensor(votes_name(name, depth), "float32", (manifest.classes,))
         made = manifest.members[member].segments[depth - 1].features
         if (member, depth) in features and made is not None:
-            found[member, depth] = Tensor(features_name(name, depth), made.dtype, made.dims)
-    return found
+            tensors[member, depth] = Tensor(features_name(name, depth), made.dtype, made.dims)
+    return tensors
 
 
 def stage_ends(
@@ -139,8 +139,8 @@ def stage_ends(
     """
 
     def take_all(chosen: set[int]) -> bool:
-        taken = {tensor.name for member in chosen for segment in members[member].segments for tensor in segment.inputs}
-        return bool(chosen) and {tensor.name for tensor in inputs} <= taken
+        names = {tensor.name for member in chosen for segment in members[member].segments for tensor in segment.inputs}
+        return bool(chosen) and {tensor.name for tensor in inputs} <= names
 
     ends: list[int] = []
     begun: set[int] = set()  # members of the stages before

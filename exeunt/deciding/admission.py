@@ -29,14 +29,14 @@ class Admitted:
 
     Attributes:
         requests: its requests.
-        wanted: bool [exits], exits whose votes are asked for; the last always.
-        gear: that was chosen for it; None where its latency does not tell of that.
+        requested_exits: bool [exits], exits whose votes are asked for; the last always.
+        gear: chosen for it; None where its latency says nothing about the gear.
         staged: in ensemble mode, its members run stage by stage.
         lean: its exits are those of the gear with the least work.
     """
 
     requests: tuple[Request, ...]
-    wanted: np.ndarray
+    requested_exits: np.ndarray
     gear: Gear | None
     staged: bool
     lean: bool = False
@@ -115,26 +115,26 @@ class Admission:
             self._counters.shadow_tickets += 1
             lean = len(self._masks) > 1 and self._rng.random() < 0.5  # either gear has to teach
             return Admitted(requests, self._masks[int(lean)].copy(), None, staged, lean)
-        wanted, gear, lean = active(), None, False
+        exits, gear, lean = active(), None, False
         if len(self._masks) > 1:
             lean = self._lean(unanswered)
-            wanted &= self._masks[int(lean)]
+            exits &= self._masks[int(lean)]
         if self._falls_back or any(request.options.hurries for request in requests):
             pass  # any vote may be its best so far
         elif settings.gear == "plain" or all(request.options.never for request in requests):
-            wanted[:-1] = False
-        elif settings.gear == "auto" and wanted[:-1].any():
-            if self.lean.lean and self.gears.gear == Gear.EXITS:  # who is behind does not try whole members
+            exits[:-1] = False
+        elif settings.gear == "auto" and exits[:-1].any():
+            if self.lean.lean and self.gears.gear == Gear.EXITS:  # a server that is behind does not try whole members
                 chosen, counts = Gear.EXITS, False
             else:
                 chosen, counts = self.gears.choose(self._counters.finished_rows)
-            wanted[:-1] &= chosen != Gear.PLAIN
+            exits[:-1] &= chosen != Gear.PLAIN
             gear = chosen if counts else None
             staged = chosen == Gear.STAGES or self._in_stages()
-        plain = not wanted[:-1].any()
+        plain = not exits[:-1].any()
         self._counters.plain_tickets += plain
         self._counters.lean_tickets += lean and not plain
-        return Admitted(requests, wanted, gear, staged, lean)
+        return Admitted(requests, exits, gear, staged, lean)
 
     def _lean(self, unanswered: int) -> bool:
         """Whether a ticket of a bag with two gears is lean: as the load asks, but for a few, so that both teach."""

@@ -230,7 +230,7 @@ class Coins:
         self.late = False
         self._least = settings.least_finish_probability
         self._toss = toss
-        self._wanted = feedback_wanted
+        self._feedback_wanted = feedback_wanted
 
     def probability(self, load_q: float) -> float:
         """Probability (q) of rows that are tossed now: what the load allows, and no more than `feedback` asks for.
@@ -239,8 +239,8 @@ class Coins:
         """
         if self.feedback == "all":
             return load_q
-        wanted = self._wanted() if isinstance(self.feedback, str) else self.feedback
-        return min(load_q, max(self._least, wanted))
+        share = self._feedback_wanted() if isinstance(self.feedback, str) else self.feedback
+        return min(load_q, max(self._least, share))
 
     def at_answer(self) -> float:
         """Probability (q) that rows answered now have at first; those that are tossed later count 1 until then."""

@@ -207,12 +207,12 @@ class Controller:
     def give_up(self, now_us: int) -> list[Release]:
         """Answer everybody who is left UNAVAILABLE and forget all tickets."""
         error = OverloadedError("the server stopped before the answer was ready; come again")
-        left = [failed(request, error, now_us) for request in self.admission.queue.clear()]
-        self.counters.errors += len(left)
+        releases = [failed(request, error, now_us) for request in self.admission.queue.clear()]
+        self.counters.errors += len(releases)
         for ticket in list(self.tickets.values()):
             self.decisions.give_up(ticket)
-            left += self._released(ticket, now_us, error)
-        return left
+            releases += self._released(ticket, now_us, error)
+        return releases
 
     def _toss(self, batch: Batch, rows: np.ndarray, q: float) -> tuple[float, np.ndarray] | None:
         """Which of the answered rows (indices) are finished, each with probability q."""

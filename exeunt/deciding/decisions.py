@@ -227,11 +227,11 @@ class Decisions:
         self.counters.answered(exit_, reason, answered, float(risk.sum()), self.tuner.class_losses)
 
     def _finish(self, batch: Batch, moment: int) -> np.ndarray:
-        """The full vote is there: answer who is left, learn; the rows (indices) that were left."""
+        """The full vote has come: answer all rows that are still open, and learn; those rows (indices)."""
         batch.deepest = self._last
         self._full_votes_fail = False
-        left = batch.open.nonzero()[0]
-        self._decide(batch, left, self._last, Reason.FULL, NO_RISK, moment)
+        open_rows = batch.open.nonzero()[0]
+        self._decide(batch, open_rows, self._last, Reason.FULL, NO_RISK, moment)
         taught = batch.taught
         rows = taught.nonzero()[0]
         if len(rows):
@@ -243,7 +243,7 @@ class Decisions:
             for listener in self.on_feedback:
                 listener(feedback)
         self._over(batch, taught, moment)
-        return left
+        return open_rows
 
     def _abandon(self, batch: Batch, rows: np.ndarray, moment: int) -> None:
         """The full votes of rows (indices) will not come: those that left early on trust count as lost."""

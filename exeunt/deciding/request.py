@@ -120,7 +120,7 @@ def read_parameters(text: Callable[[], str]) -> dict[str, Any]:
         RequestError: they are no text of UTF-8.
     """
     try:
-        return {} if (found := text()) in NO_PARAMETERS else dict(json.loads(found))
+        return {} if (content := text()) in NO_PARAMETERS else dict(json.loads(content))
     except (ValueError, TypeError) as error:
         raise RequestError(f"parameters: expected texts of UTF-8 ({error})") from None
 

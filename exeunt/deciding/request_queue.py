@@ -39,9 +39,9 @@ class ServiceRate:
     def begun(self, rows: int, now_us: int, more: bool) -> None:
         """Rows were begun; `more` says whether others wait."""
         busy_us = max(0, now_us - (now_us if self._since_us is None else self._since_us))
-        kept = 0.5 ** (busy_us / RATE_HALF_LIFE_US)
-        self._rows = kept * self._rows + rows
-        self._busy_us = kept * self._busy_us + busy_us
+        decay = 0.5 ** (busy_us / RATE_HALF_LIFE_US)
+        self._rows = decay * self._rows + rows
+        self._busy_us = decay * self._busy_us + busy_us
         self._since_us = now_us if more else None
 
     def nobody_waits(self) -> None:
@@ -142,35 +142,35 @@ class RequestQueue:
             most_rows: of a ticket of several requests; None = as many as a batch holds.
 
         Returns:
-            requests of equal `free_dims`, in the order of their turns; the first that would be too many rows ends it.
+            requests of equal `free_dims`, in the order of their turns, up to the first that would make too many rows.
             Empty when nobody waits.
         """
-        taken: list[Request] = []
+        chosen: list[Request] = []
         passed_over: list[tuple[Request, bool]] = []  # their free dimensions differ; taken from the newest end?
         rows = 0
         room = self._max_batch_size if most_rows is None else min(most_rows, self._max_batch_size)
-        while len(taken) != most and (number := self._next_class()) is not None:
+        while len(chosen) != most and (number := self._next_class()) is not None:
             newest = self._is_late(self._classes[number][0], now_us)
             request = self._classes[number][-1 if newest else 0]
-            if taken and rows + request.rows > room:
+            if chosen and rows + request.rows > room:
                 break
             self._classes[number].pop() if newest else self._classes[number].popleft()
             self._count(request, -1)
-            if taken and request.free_dims != taken[0].free_dims:
+            if chosen and request.free_dims != chosen[0].free_dims:
                 passed_over.append((request, newest))
                 continue
             request.row_slice = slice(rows, rows + request.rows)
             rows += request.rows
-            taken.append(request)
+            chosen.append(request)
             self._turn = self._served[number]
             self._served[number] += request.rows
         for request, newest in reversed(passed_over):
             requests = self._classes[request.options.service_class]
             requests.append(request) if newest else requests.appendleft(request)
             self._count(request, 1)
-        if taken:
+        if chosen:
             self._rate.begun(rows, now_us, more=self.waiting_rows > 0)
-        return tuple(taken)
+        return tuple(chosen)
 
     def _next_class(self) -> int | None:
         """Class of those that wait which has been served least."""

@@ -36,12 +36,12 @@ class Ticket(Batch):
     def __init__(
         self, id_: int, admitted: Admitted, classes: int, admitted_us: int = 0, heads: Heads = EXPORTED
     ) -> None:
-        requests, wanted = admitted.requests, admitted.wanted
+        requests, requested_exits = admitted.requests, admitted.requested_exits
         options = [request.options for request in requests]
         counts = [request.rows for request in requests]
         super().__init__(
             id_,
-            len(wanted),
+            len(requested_exits),
             _by_row([parsed.never for parsed in options], counts, np.dtype(bool)),
             _by_row([parsed.max_risk for parsed in options], counts, np.dtype(np.float32)),
             _by_row([parsed.service_class for parsed in options], counts, np.dtype(np.int16)),
@@ -50,7 +50,7 @@ class Ticket(Batch):
         )
         self.heads = heads
         self.requests = requests
-        self.wanted = wanted
+        self.wanted = requested_exits
         self.gear = admitted.gear
         self.staged = admitted.staged
         self.lean = admitted.lean

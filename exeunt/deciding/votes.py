@@ -88,10 +88,10 @@ def one_hot(probabilities: np.ndarray) -> np.ndarray:
 
 def labels(mean: np.ndarray) -> np.ndarray:
     """Label of each vote: the first of its highest classes, -1 where the vote is NaN; int32 [rows]."""
-    found = mean.argmax(axis=1).astype(np.int32)
+    highest = mean.argmax(axis=1).astype(np.int32)
     if not math.isfinite(mean.sum()):
-        found[np.isnan(mean[:, 0])] = -1
-    return found
+        highest[np.isnan(mean[:, 0])] = -1
+    return highest
 
 
 def max_probability(vote: np.ndarray) -> np.ndarray:
@@ -111,8 +111,8 @@ def entropy(vote: np.ndarray) -> np.ndarray:
     """1 - entropy / log(classes) of each row; float32 [rows] (BranchyNet's entropy, scaled as in FastBERT)."""
     if vote.shape[1] == 1:
         return np.where(np.isnan(vote[:, 0]), np.float32(np.nan), np.float32(1.0))
-    kept = np.maximum(vote, np.finfo(np.float32).tiny)  # 0 log 0 = 0; maximum keeps NaN
-    spread = -(vote * np.log(kept)).sum(axis=1) / np.float32(np.log(vote.shape[1]))
+    positive = np.maximum(vote, np.finfo(np.float32).tiny)  # 0 log 0 = 0; maximum keeps NaN
+    spread = -(vote * np.log(positive)).sum(axis=1) / np.float32(np.log(vote.shape[1]))
     return np.clip(np.float32(1.0) - spread, 0.0, 1.0).astype(np.float32)
 
 

@@ -203,9 +203,9 @@ class Engine:
 
     def _run(self, host: EngineHost, run: SegmentRun) -> None:
         try:
-            left = self._tossed(host, run)
-            if left.pieces:
-                self._segments.run(left)
+            remaining = self._tossed(host, run)
+            if remaining.pieces:
+                self._segments.run(remaining)
         except Exception as error:  # a worker is an edge too: whatever a run dies of must cost its own tickets only
             self._failed(host, run, error)
             return
@@ -243,8 +243,8 @@ class Engine:
             return
         if self._take is not None and exit_ == len(self._manifest.exits) - 1:
             for progress in tickets:
-                if (shown := self._segments.shown(progress)) is not None:
-                    self._take(progress.ticket, shown)
+                if (features_and_votes := self._segments.features_and_votes(progress)) is not None:
+                    self._take(progress.ticket, features_and_votes)
         with self._changed:
             for progress in tickets:
                 self._scheduler.decided(progress, exit_)

@@ -76,8 +76,8 @@ class RunPlan:
         plain: nothing but the full vote is wanted.
     """
 
-    def __init__(self, manifest: Manifest, costs: RunCosts, wanted: np.ndarray, workers: int) -> None:
-        self.exits = [int(exit_) for exit_ in np.flatnonzero(wanted)]
+    def __init__(self, manifest: Manifest, costs: RunCosts, requested_exits: np.ndarray, workers: int) -> None:
+        self.exits = [int(exit_) for exit_ in np.flatnonzero(requested_exits)]
         self.depths = [manifest.exits[exit_].depths for exit_ in self.exits]
         self.pairs = {(number, depth) for depths in self.depths for number, depth in enumerate(depths) if depth}
         self.plain = len(self.exits) == 1
@@ -136,10 +136,10 @@ class RunPlan:
 def target_choices(early: int) -> list[tuple[int, ...]]:
     """Early exits to work towards: all; all but one, the first or last few, one alone; none. Most first."""
     everything = tuple(range(early))
-    found = {everything, ()}
+    choices = {everything, ()}
     for place in everything:
-        found |= {everything[:place], everything[place:], (place,), everything[:place] + everything[place + 1 :]}
-    return sorted(found, key=lambda item: (-len(item), item))
+        choices |= {everything[:place], everything[place:], (place,), everything[:place] + everything[place + 1 :]}
+    return sorted(choices, key=lambda item: (-len(item), item))
 
 
 class RunOrder:
@@ -162,15 +162,15 @@ class RunOrder:
         self._aim = [next(target for target in targets if target >= place) for place in range(len(depths))]
         # [member][depth][place of the exit that is due] -> (target that first needs the segment, -time up to there)
         self._urgency = [
-            [[self._first(aim, member, depth, depths, own) for aim in self._aim] for depth in range(len(own))]
-            for member, own in enumerate(segments_us)
+            [[self._first(aim, member, depth, depths, times_us) for aim in self._aim] for depth in range(len(times_us))]
+            for member, times_us in enumerate(segments_us)
         ]
 
     def _first(
-        self, aim: int, member: int, depth: int, depths: Sequence[tuple[int, ...]], own: Sequence[float]
+        self, aim: int, member: int, depth: int, depths: Sequence[tuple[int, ...]], times_us: Sequence[float]
     ) -> tuple[int, float]:
         needs = next(target for target in self.targets if target >= aim and depths[target][member] > depth)
-        return needs, -sum(own[depth : depths[needs][member]])
+        return needs, -sum(times_us[depth : depths[needs][member]])
 
     def aim(self, due: int) -> int:
         """Place of the exit that is worked towards when the exit at place `due` is the next."""
@@ -182,7 +182,7 @@ class RunOrder:
 
 
 class Orders:
-    """Plans of all sets of exits that tickets have wanted, and the choice of an order for each ticket.
+    """A plan for every set of exits that tickets have requested, and the choice of an order for each ticket.
 
     Args:
         manifest: the bag.
@@ -201,10 +201,10 @@ class Orders:
         self._workers = workers
         self._plans: dict[bytes, RunPlan] = {}
 
-    def plan(self, wanted: np.ndarray) -> RunPlan:
-        """What tickets need that want these exits, bool [exits]."""
-        if (key := wanted.tobytes()) not in self._plans:
-            self._plans[key] = RunPlan(self._manifest, self._costs, wanted, self._workers)
+    def plan(self, requested_exits: np.ndarray) -> RunPlan:
+        """The plan of tickets that request these exits, bool [exits]."""
+        if (key := requested_exits.tobytes()) not in self._plans:
+            self._plans[key] = RunPlan(self._manifest, self._costs, requested_exits, self._workers)
         return self._plans[key]
 
     def of(self, ticket: Ticket, plan: RunPlan, alone: bool) -> RunOrder:

@@ -64,11 +64,11 @@ class WorkItem:
             return 0
         running = self.progress.ticket.running
         mask = running if self.rows is None else running[self.rows]
-        left = int(np.count_nonzero(mask))
-        if left == len(mask):
+        running_rows = int(np.count_nonzero(mask))
+        if running_rows == len(mask):
             return 0
         before = len(mask)
-        self._keep(np.flatnonzero(mask) if left else np.zeros(1, dtype=np.intp))  # an empty run is no run
+        self._keep(np.flatnonzero(mask) if running_rows else np.zeros(1, dtype=np.intp))  # an empty run is no run
         return before - len(self)
 
     def split(self, rows: int) -> WorkItem:

@@ -164,7 +164,7 @@ class Scheduler:
                     self._queue.place(piece, kind)
 
     def tossed(self, run: SegmentRun, tickets: Sequence[Progress]) -> SegmentRun:
-        """Answered rows of some tickets were tossed while a worker has a run of theirs: what is left of the run.
+        """Some answered rows of a run that a worker has begun will not be finished: the run without them.
 
         The run itself goes to `done`, whatever is left of it.
         """
@@ -175,9 +175,9 @@ class Scheduler:
         pieces = [piece for piece in run.pieces if not piece.progress.over]
         for piece in pieces:
             self.counters.left_out_rows += piece.compact()
-        left = replace(run, pieces=pieces)
-        self.counters.work_us += self._work_us(left) - before_us
-        return left
+        remaining = replace(run, pieces=pieces)
+        self.counters.work_us += self._work_us(remaining) - before_us
+        return remaining
 
     def drop(self, ticket_id: int) -> None:
         """Forget a ticket, failed or ended; its runs under way come to nothing."""

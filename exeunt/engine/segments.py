@@ -113,8 +113,8 @@ class Segments:
             piece.narrow()
         steps = self._steps[run.member][run.depth : run.end]
         public = {name: _joined([_public(piece, name) for piece in pieces]) for step in steps for name in step.public}
-        kept = pieces[0].tensors.keys() & {name for step in steps for name in step.hidden}
-        hidden = {name: _joined([piece.tensors[name] for piece in pieces]) for name in kept}
+        present = pieces[0].tensors.keys() & {name for step in steps for name in step.hidden}
+        hidden = {name: _joined([piece.tensors[name] for piece in pieces]) for name in present}
         for step in steps[:-1]:
             hidden |= step.run({**public, **hidden}, step.cut)
             hidden = {name: array for name, array in hidden.items() if name in step.keeps}
@@ -130,13 +130,13 @@ class Segments:
     def _hand_out(self, step: Step, piece: WorkItem, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
         if step.tells and (pair in piece.progress.plan.pairs or pair in self.learns):
             piece.progress.votes.setdefault(pair, []).append((piece.rows, table[step.outputs[0]]))
-        kept = {name: array for name, array in piece.tensors.items() if name in step.keeps}
-        piece.tensors = kept | {name: array for name, array in table.items() if name in step.keeps}
+        tensors = {name: array for name, array in piece.tensors.items() if name in step.keeps}
+        piece.tensors = tensors | {name: array for name, array in table.items() if name in step.keeps}
 
-    def shown(self, progress: Progress) -> Votes | None:
-        """What a finished ticket has shown, to learn from: features of `learns` and final votes, [rows, ...].
+    def features_and_votes(self, progress: Progress) -> Votes | None:
+        """What ramps learn from a finished ticket: the features of `learns` and the final votes, [rows, ...].
 
-        None where it has not brought all of them: a plain one in one go does not.
+        None where some are missing: a plain ticket that runs a whole member at once makes no features.
         """
         pairs = self._final | self.learns
         if not pairs <= progress.votes.keys():
