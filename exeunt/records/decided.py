@@ -65,8 +65,8 @@ class DecidedRows:
     @classmethod
     def joined(cls, parts: Sequence[DecidedRows]) -> DecidedRows:
         """All rows of `parts`, in order; at least one part."""
-        own = (np.concatenate([getattr(part, name) for part in parts]) for name in OWN_COLUMNS)
-        return cls(Feedback.joined([part.rows for part in parts]), *own)
+        own_columns = (np.concatenate([getattr(part, name) for part in parts]) for name in OWN_COLUMNS)
+        return cls(Feedback.joined([part.rows for part in parts]), *own_columns)
 
     @classmethod
     def of(cls, rows: Feedback) -> DecidedRows:

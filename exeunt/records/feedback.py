@@ -149,21 +149,21 @@ class FeedbackWindow:
             return
         feedback = Feedback.joined(self._added)
         self._added, self._added_rows = [], 0
-        kept = feedback if len(feedback) <= self._capacity_rows else feedback.rows(slice(-self._capacity_rows, None))
-        rows, end = len(kept), self._next + len(kept)
+        newest = feedback if len(feedback) <= self._capacity_rows else feedback.rows(slice(-self._capacity_rows, None))
+        rows, end = len(newest), self._next + len(newest)
         places: np.ndarray | slice = slice(self._next, end)  # mostly a few rows, far from the end
         if end > self._capacity_rows:
             places = np.arange(self._next, end) % self._capacity_rows
         for name in _COLUMNS:
-            getattr(self._rows, name)[places] = getattr(kept, name)
+            getattr(self._rows, name)[places] = getattr(newest, name)
         self._next = end % self._capacity_rows
         self._count = min(self._count + rows, self._capacity_rows)
 
     def view(self, newest_rows: int | None = None) -> Feedback:
         """A copy of the newest rows (all where None), oldest first."""
         self._put_in()
-        wanted = self._count if newest_rows is None else min(newest_rows, self._count)
-        return self._rows.rows((self._next - wanted + np.arange(wanted)) % self._capacity_rows)
+        count = self._count if newest_rows is None else min(newest_rows, self._count)
+        return self._rows.rows((self._next - count + np.arange(count)) % self._capacity_rows)
 
     def clear(self) -> None:
         """Forget every row."""

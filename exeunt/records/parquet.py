@@ -124,14 +124,14 @@ class FeedbackLog:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._closing or self._flush_wanted > self._flush_done, self._flush_s)
-                closing, wanted = self._closing, self._flush_wanted
+                closing, requested = self._closing, self._flush_wanted
                 batches = list(self._waiting)
                 self._waiting.clear()
                 self._waiting_rows = 0
             if batches:
                 self._write_batches(batches)
             with self._wake:
-                self._flush_done = wanted
+                self._flush_done = requested
                 self._wake.notify_all()
             if closing:
                 return

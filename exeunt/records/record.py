@@ -146,9 +146,9 @@ def read_record(folder: Path | str, content_hash: str | None = None) -> Record:
     paths = [folder] if folder.is_file() else record_files(folder, content_hash)
     if not paths:
         raise ConfigError(f"{folder}: no *{SUFFIX} files; `exit.records_dir` makes a server write them")
-    found = {path.name.split("-")[0] for path in paths}
-    if len(found) > 1:
-        raise ConfigError(f"{folder}: records of several bags ({', '.join(sorted(found))}); keep one per folder")
+    hashes = {path.name.split("-")[0] for path in paths}
+    if len(hashes) > 1:
+        raise ConfigError(f"{folder}: records of several bags ({', '.join(sorted(hashes))}); keep one per folder")
     try:
         tables = [_read(path) for path in paths]
     except FileNotFoundError:  # merged into another one meanwhile
@@ -178,8 +178,8 @@ def _joined(tables: list[pyarrow.Table], about: About) -> Record:
             joined[name][here] += np.where(joined[name][here] == NEVER_SEEN, 0, moment)
         joined["ticket"][here] += ticket
         moment, ticket = moment + latest + 2, int(joined["ticket"][here].max()) + 1
-    own = [joined.pop(name) for name in OWN_COLUMNS]
-    decided = DecidedRows(Feedback(**joined), *own)
+    own_columns = [joined.pop(name) for name in OWN_COLUMNS]
+    decided = DecidedRows(Feedback(**joined), *own_columns)
     return Record(about, decided, sequence, run, recorded, tuple(sorted(events, key=lambda event: event[0])))
 
 
@@ -193,8 +193,8 @@ def _shifted(event: list[Any], moment: int, ticket: int) -> Event:
 
 def record_files(folder: Path, content_hash: str | None = None) -> list[Path]:
     """The record files of a bag (of all where None), oldest first."""
-    found = folder.glob(f"{content_hash or '*'}-*{SUFFIX}")
-    return sorted(path for path in found if not path.name.startswith("."))  # those are still being written
+    paths = folder.glob(f"{content_hash or '*'}-*{SUFFIX}")
+    return sorted(path for path in paths if not path.name.startswith("."))  # those are still being written
 
 
 def record_name(content_hash: str, sequence: int) -> str:
@@ -214,12 +214,12 @@ def _read(path: Path) -> pyarrow.Table:
 def _columns(table: pyarrow.Table) -> dict[str, np.ndarray]:
     import pyarrow as pa
 
-    wanted = (*_LINE_COLUMNS, *(column.name for column in dataclasses.fields(Feedback)), *OWN_COLUMNS)
+    names = (*_LINE_COLUMNS, *(column.name for column in dataclasses.fields(Feedback)), *OWN_COLUMNS)
     columns: dict[str, np.ndarray] = {}
     if "heads_version" not in table.column_names:  # written before ramps could learn
-        wanted = tuple(name for name in wanted if name != "heads_version")
+        names = tuple(name for name in names if name != "heads_version")
         columns["heads_version"] = np.zeros(len(table), dtype=np.int64)
-    for name in wanted:
+    for name in names:
         column = table.column(name).combine_chunks()
         if pa.types.is_fixed_size_list(column.type):
             columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), column.type.list_size)

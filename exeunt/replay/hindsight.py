@@ -14,6 +14,7 @@ one may as well spend all that is left.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -81,30 +82,31 @@ def best_fixed(stream: VoteStream, costs: Costs, max_loss: float, lossless: bool
         nonlocal exact
         active = np.isin(np.arange(last + 1), [*offered, last])
         search = _Search(scores[:, offered], wrong[:, offered], costs.latency_us(active)[[*offered, last]], budget)
-        found_us, thresholds = search.solve()
+        summed_us, thresholds = search.solve()
         exact &= search.exact
         whole = np.zeros(last + 1)
         whole[list(offered)] = thresholds
-        return found_us, Fixed(whole, active, exact)
+        return summed_us, Fixed(whole, active, exact)
 
     early = tuple(range(last))
     if last <= MOST_SUBSETS_EXITS:
         subsets = itertools.chain.from_iterable(itertools.combinations(early, count) for count in range(last + 1))
-        best = min((solved(offered) for offered in subsets), key=lambda found: found[0])[1]
+        best = min((solved(offered) for offered in subsets), key=operator.itemgetter(0))[1]
     else:
         best = _dropping_exits(early, solved)
     return Fixed(best.thresholds, best.active, exact)
 
 
 def _dropping_exits(offered: tuple[int, ...], solved: Callable[[tuple[int, ...]], tuple[float, Fixed]]) -> Fixed:
-    """Start from every exit and drop, one at a time, the one without which it gets best, while it gets better."""
+    """Begin with all exits; drop one at a time, always the one whose absence helps most, as long as that helps."""
     best_us, best = solved(offered)
     while offered:
         fewer = [tuple(option for option in offered if option != dropped) for dropped in offered]
-        found_us, found, left = min(((*solved(option), option) for option in fewer), key=lambda found: found[0])
-        if found_us >= best_us:
+        trials = [(*solved(option), option) for option in fewer]
+        trial_us, trial, remaining = min(trials, key=operator.itemgetter(0))
+        if trial_us >= best_us:
             return best
-        best_us, best, offered = found_us, found, left
+        best_us, best, offered = trial_us, trial, remaining
     return best
 
 
@@ -155,12 +157,12 @@ class _Search:
             final = exit_ == self._exits - 1
             grown = [child for node in layer for child in self._children(node, exit_, final)]
             layer = grown if final else self._pruned(grown, exit_ + 1)
-        return min((spent_us + left.sum() * self._latency_us[-1], chosen) for _, spent_us, chosen, left in layer)
+        return min((spent_us + staying.sum() * self._latency_us[-1], chosen) for _, spent_us, chosen, staying in layer)
 
     def _children(self, node: _Node, exit_: int, final: bool) -> list[_Node]:
         """Every sensible threshold at this exit; at the final one only the highest that the budget allows."""
-        losses, spent_us, chosen, left = node
-        here = self._order[exit_][left[self._order[exit_]]]  # rows still there, surest first
+        losses, spent_us, chosen, staying = node
+        here = self._order[exit_][staying[self._order[exit_]]]  # rows still there, surest first
         score, wrong = self._scores[here, exit_], self._wrong[here, exit_]
         stops = score[wrong][: self._budget - losses + 1].astype(np.float64)
         if int(wrong.sum()) <= self._budget - losses:
@@ -173,9 +175,9 @@ class _Search:
             lost = losses + int(wrong[:count].sum())
             if lost > self._budget:
                 continue
-            after = left
+            after = staying
             if count:
-                after = left.copy()
+                after = staying.copy()
                 after[here[:count]] = False
             children.append((lost, spent_us + count * self._latency_us[exit_], (*chosen, float(stop)), after))
         return children
@@ -187,8 +189,8 @@ class _Search:
             return layer
         self.exact = False
         layer.sort(key=lambda node: (node[0], node[1] + node[3].sum() * self._latency_us[-1]))
-        kept = max(1, BEAM_NODES // (self._budget + 1))
-        return [node for _, group in itertools.groupby(layer, lambda node: node[0]) for node in list(group)[:kept]]
+        width = max(1, BEAM_NODES // (self._budget + 1))
+        return [node for _, group in itertools.groupby(layer, lambda node: node[0]) for node in list(group)[:width]]
 
 
 # losses so far, summed latency of those who left, thresholds so far, rows still there

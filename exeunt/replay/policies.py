@@ -36,9 +36,9 @@ class Policy:
     options: dict[str, Any]
 
     def settings(self, base: Settings, max_loss: float | None = None) -> Settings:
-        """`base` with this tuner, and another promise where one is asked for."""
-        kept = base.max_loss if max_loss is None else max_loss
-        return dataclasses.replace(base, tuner=self.tuner, tuner_options=self.options, max_loss=kept)
+        """`base` with this tuner, and another promise where `max_loss` is given."""
+        max_loss = base.max_loss if max_loss is None else max_loss
+        return dataclasses.replace(base, tuner=self.tuner, tuner_options=self.options, max_loss=max_loss)
 
 
 def parse_policies(text: str) -> list[Policy]:

@@ -88,7 +88,7 @@ class _Replay:
         self._rng = rng
         self._rows = tickets_of(stream)
         self._batches: dict[int, Batch] = {}
-        self._wanted: dict[int, np.ndarray] = {}  # of made streams: exits that a ticket asks for, bool [exits]
+        self._requested_exits: dict[int, np.ndarray] = {}  # of made streams: exits that a ticket asks for, bool [exits]
         self._decided: dict[int, DecidedRows] = {}  # of tickets that are over
         self._sampled = bool((stream.rows.q < 1.0).any())
         self._non_finite = stream.non_finite if stream.non_finite.any() else None
@@ -155,10 +155,10 @@ class _Replay:
 
     def _asks_for(self, ticket: int) -> np.ndarray:
         """Exits that a ticket of a made stream asks for, bool [exits]."""
-        if ticket not in self._wanted:
+        if ticket not in self._requested_exits:
             shadow = self._shadow_share > 0 and self._rng.random() < self._shadow_share
-            self._wanted[ticket] = self._at_rest if shadow else self.decisions.active() & self._at_rest
-        return self._wanted[ticket]
+            self._requested_exits[ticket] = self._at_rest if shadow else self.decisions.active() & self._at_rest
+        return self._requested_exits[ticket]
 
     def _toss(self, batch: Batch, rows: np.ndarray, q: float) -> tuple[np.ndarray, np.ndarray] | None:
         """The recorded coins: fresh ones would ask for full votes that nobody computed."""
@@ -192,8 +192,8 @@ class _Replay:
     def _latency_us(self, decided: DecidedRows) -> np.ndarray:
         """Latency of each row's answer, by the bag's costs and the exits that its ticket asked for; float64 [rows]."""
         offered = self._stream.offered
-        for ticket, wanted in self._wanted.items():
-            offered[self._rows[ticket]] = wanted
+        for ticket, exits in self._requested_exits.items():
+            offered[self._rows[ticket]] = exits
         return latency_us_of(decided, offered, self._costs)
 
 

@@ -149,29 +149,29 @@ def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tup
         owed = -message.deposit
     elif trusted:
         savings = max(savings, min(message.most, savings + message.deposit))
-    taken = lent = 0.0
+    debt_share = lent = 0.0
     if not message.final:
         living = 1 + sum(not record.over for life, record in lives.items() if life != message.life)
-        taken = min(debt, max(LEAST_SHARE, debt / living))
-        debt -= taken
-        lent = min(message.want, savings) if taken == 0.0 else 0.0
+        debt_share = min(debt, max(LEAST_SHARE, debt / living))
+        debt -= debt_share
+        lent = min(message.want, savings) if debt_share == 0.0 else 0.0
         savings -= lent
-    reply = Reply(message.number, run_id, taken, lent, inherited, savings)
-    lives[message.life] = Record(owed + taken, clock_s, message.final, reply)
+    reply = Reply(message.number, run_id, debt_share, lent, inherited, savings)
+    lives[message.life] = Record(owed + debt_share, clock_s, message.final, reply)
     return Ledger(run_id, savings, debt, lives, clock_s, now_s), reply
 
 
 def _bury(lives: dict[str, Record], debt: float, clock_s: float, but: str) -> tuple[dict[str, Record], float]:
     """The lives of whom the silent ones are over, and the debt with what those owed; forgets the oldest that are."""
-    kept: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for life, record in lives.items():
         silent_s = clock_s - record.seen_s
         if not record.over and silent_s > DEAD_AFTER_S and life != but:
             debt += record.owed
             record = replace(record, over=True)
         if not (record.over and silent_s > KEEP_S) or life == but:
-            kept[life] = record
-    over = sorted((record.seen_s, life) for life, record in kept.items() if record.over and life != but)
+            records[life] = record
+    over = sorted((record.seen_s, life) for life, record in records.items() if record.over and life != but)
     for _, life in over[:-MOST_OVER]:
-        del kept[life]
-    return kept, debt
+        del records[life]
+    return records, debt

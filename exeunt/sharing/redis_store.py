@@ -97,9 +97,9 @@ class RedisStore:
 
     def _ledger(self, key: str) -> tuple[str, float, str, Ledger]:
         """(run id, time in seconds, text, ledger) now."""
-        found = self._do(lambda: self._read([key]))
+        reply = self._do(lambda: self._read([key]))
         try:
-            run_id, seconds, micros, text = (part.decode("utf-8") for part in found)
+            run_id, seconds, micros, text = (part.decode("utf-8") for part in reply)
             now_s = int(seconds) + int(micros) / 1e6
         except (AttributeError, TypeError, ValueError):
             raise StoreError(f"the store at {self._where} answers with garbage to a script") from None
@@ -125,9 +125,9 @@ class RedisStore:
             StoreError: the store did not answer, or not with lessons.
         """
         least = f"({after}" if after else "-"
-        found = self._do(lambda: self._client.xrevrange(self.lessons_key, "+", least, READ_LESSONS))
+        entries = self._do(lambda: self._client.xrevrange(self.lessons_key, "+", least, READ_LESSONS))
         try:
-            return [(place.decode(), by[b"by"].decode("utf-8"), by[b"lesson"]) for place, by in reversed(found)]
+            return [(place.decode(), by[b"by"].decode("utf-8"), by[b"lesson"]) for place, by in reversed(entries)]
         except (AttributeError, KeyError, TypeError, ValueError):
             raise StoreError(f"the store at {self._where} answers with garbage for {self.lessons_key}") from None
 

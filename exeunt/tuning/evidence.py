@@ -35,12 +35,12 @@ class Evidence:
     @classmethod
     def of(cls, feedback: Feedback) -> Evidence:
         """Evidence of the rows that the promise counts; the others were not the tuner's to decide."""
-        kept = feedback.rows(feedback.promised)
-        seen = (kept.labels != NEVER_SEEN) & ~np.isnan(kept.confidence)
-        errors = np.where(seen, error_score(kept.confidence), np.inf)
-        lossless = np.flatnonzero(kept.reason == Reason.LOSSLESS)
-        errors[lossless, kept.exit[lossless]] = LOSSLESS_ERROR
-        return cls(errors, seen & (kept.labels != kept.full[:, None]), 1.0 / kept.q.astype(np.float64))
+        promised = feedback.rows(feedback.promised)
+        seen = (promised.labels != NEVER_SEEN) & ~np.isnan(promised.confidence)
+        errors = np.where(seen, error_score(promised.confidence), np.inf)
+        lossless = np.flatnonzero(promised.reason == Reason.LOSSLESS)
+        errors[lossless, promised.exit[lossless]] = LOSSLESS_ERROR
+        return cls(errors, seen & (promised.labels != promised.full[:, None]), 1.0 / promised.q.astype(np.float64))
 
     def rows(self, chosen: np.ndarray | slice) -> Evidence:
         """The chosen rows (mask, indices or slice) as evidence of their own."""

@@ -84,23 +84,23 @@ class HillClimb(Tuner):
 
     def learn(self, feedback: Feedback) -> None:
         """Keep the rows, and note whether a search or an adjustment is due."""
-        kept = feedback.rows(feedback.promised)
-        if not len(kept) or kept.of_full_votes_only:
+        promised = feedback.rows(feedback.promised)
+        if not len(promised) or promised.of_full_votes_only:
             return
-        self._window.add(kept)
-        self._sizes.append(len(kept))
-        weight = 1.0 / kept.q.astype(np.float64)
-        lost = weight * kept.loss
+        self._window.add(promised)
+        self._sizes.append(len(promised))
+        weight = 1.0 / promised.q.astype(np.float64)
+        lost = weight * promised.loss
         self._answered += float(weight.sum())
         self._lost += float(lost.sum())
         newest = np.concatenate([self._recent, np.stack([weight, lost])], axis=1)
         self._recent = newest[:, -self._rows_of(self._choices.trigger) :]
         bad = self._recent[1].sum() > self._max_loss * self._recent[0].sum()
         if self._choices.in_batches:
-            self._guard(kept, bad)
+            self._guard(promised, bad)
         elif bad:
             self._tune_due = True
-        self._since_adjustment += 1 if self._choices.in_batches else len(kept)
+        self._since_adjustment += 1 if self._choices.in_batches else len(promised)
         self._adjust_due |= self._since_adjustment >= self._choices.period
 
     def _guard(self, batch: Feedback, bad: bool) -> None:

@@ -66,18 +66,18 @@ def choices(setup: Setup) -> HillClimbOptions:
     source = setup.settings.tuner_options.get("constants", "paper")
     if source not in CONSTANTS:
         raise unknown("constants", source, CONSTANTS, "exit.tuner_options")
-    own = CONSTANTS[source]
-    counts = {"window": own.window, "trigger": own.trigger, "period": own.period}
-    chosen = options(setup, constants=source, ramp_budget=own.ramp_budget, adjust=True, **counts)
+    constants = CONSTANTS[source]
+    counts = {"window": constants.window, "trigger": constants.trigger, "period": constants.period}
+    chosen = options(setup, constants=source, ramp_budget=constants.ramp_budget, adjust=True, **counts)
     for key in counts:
         if chosen[key] < 1:
             raise ConfigError(f"exit.tuner_options: {key} = {chosen[key]}; allowed: a whole number from 1")
     if not 0 <= chosen["ramp_budget"] <= 1:
         raise ConfigError(f"exit.tuner_options: ramp_budget = {chosen['ramp_budget']}; allowed: a number from 0 to 1")
     return replace(
-        own,
+        constants,
         **{key: chosen[key] for key in counts},
-        utility=min(own.utility, chosen["period"]),
+        utility=min(constants.utility, chosen["period"]),
         ramp_budget=chosen["ramp_budget"],
         adjusts=chosen["adjust"],
         budget_us=_budget_us(setup, chosen["ramp_budget"]),

@@ -91,9 +91,9 @@ def utilities(evidence: Evidence, costs: Costs, now: RampSet) -> np.ndarray:
         now: ramps and thresholds; what rows would do under them counts, not what they did under older ones.
     """
     exits = len(costs.elapsed_us)
-    left = np.bincount(evidence.first_exit(now.thresholds, now.active), weights=evidence.weight, minlength=exits)
-    passed = left.sum() - np.cumsum(left)
-    utility = left * (costs.elapsed_us[-1] - costs.elapsed_us) - passed * costs.head_us
+    leaving = np.bincount(evidence.first_exit(now.thresholds, now.active), weights=evidence.weight, minlength=exits)
+    passed = leaving.sum() - np.cumsum(leaving)
+    utility = leaving * (costs.elapsed_us[-1] - costs.elapsed_us) - passed * costs.head_us
     utility[-1] = np.nan
     return np.asarray(np.where(now.active, utility, np.nan))
 
@@ -219,14 +219,14 @@ def _replaced(evidence: Evidence, costs: Costs, now: RampSet, negative: np.ndarr
     """The set without its negative ramps, one candidate in their place if any may pay."""
     first = evidence.first_exit(now.thresholds, now.active)
     rates = np.bincount(first, weights=evidence.weight, minlength=len(costs.elapsed_us)) / evidence.weight.sum()
-    kept = now.changed(off=negative, on=[])
-    deepest = int(kept.ramps[-1]) if len(kept.ramps) else -1
+    remaining = now.changed(off=negative, on=[])
+    deepest = int(remaining.ramps[-1]) if len(remaining.ramps) else -1
     removed = [int(ramp) for ramp in negative if ramp > deepest]
     chosen = addition(
         intervals(deepest, removed, useful(costs).tolist()),
         {ramp: float(rates[ramp]) for ramp in removed},
-        1.0 - float(rates[kept.ramps].sum()),
+        1.0 - float(rates[remaining.ramps].sum()),
         costs,
-        budget_us - float(costs.head_us[kept.ramps].sum()),
+        budget_us - float(costs.head_us[remaining.ramps].sum()),
     )
-    return kept if chosen is None else kept.changed(off=[], on=[chosen])
+    return remaining if chosen is None else remaining.changed(off=[], on=[chosen])

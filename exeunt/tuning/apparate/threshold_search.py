@@ -97,13 +97,13 @@ class Standing:
     def update(self) -> None:
         """Find anew who leaves where."""
         rows, reached, open_rows, leaving = self._rows, self.reached, self.open_rows, self.leaving
-        left, lossy = rows.rows, 0
+        staying, lossy = rows.rows, 0
         for ramp, (_, below, wrong, saved_ns) in enumerate(rows.ramps):
-            open_rows[ramp] = left
-            leaves = below[reached[ramp]] & left
+            open_rows[ramp] = staying
+            leaves = below[reached[ramp]] & staying
             leaving[ramp] = leaves, saved_ns
             lossy |= leaves & wrong
-            left ^= leaves
+            staying ^= leaves
         self.lossy, self.bearable = lossy, self._allowed - rows.count(lossy)
 
 
@@ -181,7 +181,7 @@ def _best_trials(
                     continue
                 saved = count(moved) * saved_ns  # were they to stay to the end; those who leave later save less
                 for leaves, later_ns in leaving[ramp + 1 :]:
-                    saved -= count(taken) * later_ns if (taken := moved & leaves) else 0
+                    saved -= count(later) * later_ns if (later := moved & leaves) else 0
                 if saved < 0:
                     overstepped.append(ramp)
                     continue

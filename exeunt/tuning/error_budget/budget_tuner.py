@@ -87,7 +87,7 @@ class BudgetTuner(Tuner):
             room_rows = self.budget.room_rows(view.q, number)
             if len(surest) > room_rows:
                 leaves[surest[np.argsort(risk[surest], kind="stable")[room_rows:]]] = False
-        self._likely_lost.left(risk[leaves], view.service_class[leaves])
+        self._likely_lost.add_early(risk[leaves], view.service_class[leaves])
         return leaves
 
     def thresholds(self) -> np.ndarray:
@@ -111,12 +111,12 @@ class BudgetTuner(Tuner):
         return self._risk(exit_, confidence, labels).astype(np.float32)
 
     def _risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        """Calibrated risk; of a single row, the same question in a row (`leaves`, then `risk`) is answered once."""
+        """Calibrated risk; of a single row it is kept, since `leaves` and then `risk` ask for it."""
         if len(confidence) != 1 or labels is None:
             return self._retuned.calibration.risk(exit_, confidence, labels)
-        asked = (self.version, exit_, float(confidence[0]), int(labels[0]))
-        if asked != self._last_risk[0]:
-            self._last_risk = asked, np.array([self._retuned.calibration.risk_of_one(*asked[1:])])
+        vote = (self.version, exit_, float(confidence[0]), int(labels[0]))
+        if vote != self._last_risk[0]:
+            self._last_risk = vote, np.array([self._retuned.calibration.risk_of_one(*vote[1:])])
         return self._last_risk[1]
 
     def promise(self, class_losses: tuple[float, ...]) -> None:

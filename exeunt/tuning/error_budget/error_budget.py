@@ -66,8 +66,8 @@ class ErrorBudget:
             share = self._cap / len(self.classes)
             for other, account in enumerate(self.classes):
                 if other != number:
-                    kept = share if self._answers - self._last_answer[other] <= IN_USE_ROWS else 0.0
-                    room -= max(account.unconfirmed, kept)
+                    reserved = share if self._answers - self._last_answer[other] <= IN_USE_ROWS else 0.0
+                    room -= max(account.unconfirmed, reserved)
         return max(0, int(room * q + ROUNDING))
 
     def answered(self, answered: Answered) -> None:
@@ -196,6 +196,8 @@ class FairShare:
             return feedback
         outside = np.flatnonzero(~(feedback.promised | (feedback.reason == EARLY)))
         room = self._room + OUTSIDE_SHARE / 2 * (len(feedback) - len(outside))
-        kept = min(len(outside), int(room))
-        self._room = min(room - kept, self._most)
-        return feedback if kept == len(outside) else feedback.rows(np.delete(np.arange(len(feedback)), outside[kept:]))
+        admitted = min(len(outside), int(room))
+        self._room = min(room - admitted, self._most)
+        if admitted == len(outside):
+            return feedback
+        return feedback.rows(np.delete(np.arange(len(feedback)), outside[admitted:]))

@@ -91,34 +91,35 @@ class RetuneSnapshot:
         return RetuneResult(calibration, path, plans, choice, self.window_version)
 
     def _path(self, calibration: Calibration, active: np.ndarray, before: ExitPath | None) -> ExitPath:
-        """The path, found for every gear on rows that went through its exits; at an exit of two gears the first rules.
+        """The path: a gear's cuts come from rows that went through its exits; at a shared exit the first gear's count.
 
-        Loss and latency along it are those of the gear that most of the latest rows were in.
+        Its loss and latency are those of the gear that most of the latest rows took.
         """
         masks = self.costs.masks
-        found, lately = [], []
+        paths, lately = [], []
         for number, mask in enumerate(masks):
-            own = mask & ~masks[1 - number] if len(masks) > 1 else None
-            rows, offered = self._rows(active & mask, own)
+            own_exits = mask & ~masks[1 - number] if len(masks) > 1 else None
+            rows, offered = self._rows(active & mask, own_exits)
             risk = calibration.risks_of(self.window.labels[rows], self.window.confidence[rows])
             spent = self.costs.latency_us(active & mask) / self.costs.elapsed_us[-1]
-            age_rows = None if own is None else np.arange(len(rows))[::-1]  # a gear that is seldom used is not old
+            # age is counted in the gear's own rows: a gear that is seldom used is not old
+            age_rows = None if own_exits is None else np.arange(len(rows))[::-1]
             weights = self._weights(REPLAY_HALF_LIFE_ROWS, rows, age_rows)
-            found.append(find_path(risk, weights, spent, offered, before))
+            paths.append(find_path(risk, weights, spent, offered, before))
             lately.append(int(np.count_nonzero(rows >= len(self.window) - LATEST_ROWS)))
-        path = found[int(np.argmax(lately))]
-        return path if len(found) == 1 else replace(path, cuts=np.where(masks[0][:-1], found[0].cuts, found[1].cuts))
+        path = paths[int(np.argmax(lately))]
+        return path if len(paths) == 1 else replace(path, cuts=np.where(masks[0][:-1], paths[0].cuts, paths[1].cuts))
 
     def _weights_by_exit(self) -> np.ndarray:
         """Weights of the window's rows for the risk at each exit; float64 [rows, exits].
 
         At an exit that one gear alone has, age is counted in rows that saw it: a gear that is seldom used is not old.
         """
-        found = np.repeat(self._weights(self.half_life_rows)[:, None], self.window.exits, axis=1)
+        weights = np.repeat(self._weights(self.half_life_rows)[:, None], self.window.exits, axis=1)
         for exit_ in np.flatnonzero(np.count_nonzero(self.costs.masks, axis=0) < len(self.costs.masks)):
             rows = np.flatnonzero(np.isfinite(self.window.confidence[:, exit_]))
-            found[rows, exit_] = self._weights(self.half_life_rows, rows, np.arange(len(rows))[::-1])
-        return found
+            weights[rows, exit_] = self._weights(self.half_life_rows, rows, np.arange(len(rows))[::-1])
+        return weights
 
     def _weights(
         self, half_life_rows: float, rows: slice | np.ndarray = EVERYTHING, age_rows: np.ndarray | None = None
@@ -128,17 +129,17 @@ class RetuneSnapshot:
             age_rows = np.arange(len(self.window) - 1, -1, -1)[rows]
         return 0.5 ** (age_rows / half_life_rows) / self.window.q[rows].astype(np.float64)
 
-    def _rows(self, active: np.ndarray, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _rows(self, active: np.ndarray, own_exits: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Rows to replay (indices), and the active exits that the latest of them saw (bool [exits]).
 
         The rows are the latest, of those that saw every offered exit if there are enough of them.
 
         Args:
             active: exits of a gear.
-            own: those of them that no other gear has; without other gears None.
+            own_exits: those of them that no other gear has; None where there is one gear.
         """
         seen = np.isfinite(self.window.confidence)
-        known = np.arange(len(seen)) if own is None else np.flatnonzero(seen[:, own].any(axis=1))
+        known = np.arange(len(seen)) if own_exits is None else np.flatnonzero(seen[:, own_exits].any(axis=1))
         latest = seen[known[-LATEST_ROWS:]]
         offered = active & latest.any(axis=0) if len(latest) else active
         rows = known[seen[known][:, offered].all(axis=1)]

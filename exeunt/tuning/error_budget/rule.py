@@ -62,9 +62,9 @@ class Calibration:
         """As `risk` of a single vote, up to rounding: without arrays it takes a tenth of the time."""
         if math.isnan(confidence):
             return math.nan
-        kept = min(max(confidence, LEAST), 1.0 - LEAST)
+        clipped = min(max(confidence, LEAST), 1.0 - LEAST)
         intercept, slope = self.line[exit_].tolist()
-        score = intercept + slope * (math.log1p(-kept) - math.log(kept))
+        score = intercept + slope * (math.log1p(-clipped) - math.log(clipped))
         if 0 <= label < self.offsets.shape[1]:
             score += float(self.offsets[exit_, label])
         scores, risks = self.scores[exit_], self.risks[exit_]
@@ -92,8 +92,8 @@ class Calibration:
 
 def doubt(confidence: np.ndarray) -> np.ndarray:
     """Log-odds of 1 - confidence; float64 [rows]."""
-    kept = np.minimum(np.maximum(np.asarray(confidence, dtype=np.float64), LEAST), 1.0 - LEAST)  # np.clip is slower
-    return np.log1p(-kept) - np.log(kept)
+    clipped = np.minimum(np.maximum(np.asarray(confidence, dtype=np.float64), LEAST), 1.0 - LEAST)  # np.clip is slower
+    return np.log1p(-clipped) - np.log(clipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,8 @@ class LikelyLost:
     def __init__(self, classes: int) -> None:
         self._mean_risk = [0.0] * classes
 
-    def left(self, risk: np.ndarray, service_class: np.ndarray) -> None:
-        """Rows left early; risk float64 [rows], class of service int16 [rows]."""
+    def add_early(self, risk: np.ndarray, service_class: np.ndarray) -> None:
+        """Note rows that left early; risk float64 [rows], class of service int16 [rows]."""
         for number, row_risk in zip(service_class.tolist(), risk.tolist(), strict=True):
             self._mean_risk[number] += RISK_MEMORY * (row_risk - self._mean_risk[number])
 
@@ -170,12 +170,12 @@ class LossRateLimit:
     """
 
     def __init__(self) -> None:
-        self._found: deque[tuple[int, float]] = deque()  # (answers until then, losses)
+        self._seen: deque[tuple[int, float]] = deque()  # (answers until then, losses) of the losses found of late
         self._losses = 0.0
 
     def lost(self, answered_rows: int, weight: float) -> None:
         """Losses were found when `answered_rows` promised rows had been answered; `weight` is their summed 1 / q."""
-        self._found.append((answered_rows, weight))
+        self._seen.append((answered_rows, weight))
         self._losses += weight
 
     def most_loss(self, answered_rows: int, eps: float, heaviest: float) -> float:
@@ -186,11 +186,11 @@ class LossRateLimit:
             eps: promised share of losses.
             heaviest: highest 1 / q of late; a window is longer where one seen loss weighs more.
         """
-        if eps <= 0.0 or not self._found:
+        if eps <= 0.0 or not self._seen:
             return float("inf")
         unit = max(heaviest, eps * LEAST_WINDOW_ROWS / EXPECTED)
         first_row = answered_rows - EXPECTED * unit / eps
-        while self._found and self._found[0][0] <= first_row:
-            self._losses -= self._found.popleft()[1]
-        left = MOST_UNITS - self._losses / unit if self._found else MOST_UNITS
-        return eps * LIMITED_SHARES[max(0, int(left))] if left < len(LIMITED_SHARES) else float("inf")
+        while self._seen and self._seen[0][0] <= first_row:
+            self._losses -= self._seen.popleft()[1]
+        units = MOST_UNITS - self._losses / unit if self._seen else MOST_UNITS
+        return eps * LIMITED_SHARES[max(0, int(units))] if units < len(LIMITED_SHARES) else float("inf")
