@@ -88,7 +88,7 @@ class Door:
             async with asyncio.timeout(patience_s):
                 await turn
         except BaseException as error:
-            self._left(request, turn)
+            self._withdraw(request, turn)
             if isinstance(error, TimeoutError):
                 waited_ms = (self._clock_us() - came_us) / 1000
                 raise OverloadedError(f"not begun within {waited_ms:.0f} ms at the gateway; come again") from None
@@ -121,10 +121,10 @@ class Door:
 
     def _let_in(self) -> None:
         while self._outstanding < self._max_outstanding:
-            taken = self._queue.take(self._clock_us(), most=1)
-            if not taken:
+            requests = self._queue.take(self._clock_us(), most=1)
+            if not requests:
                 return
-            (request,) = taken
+            (request,) = requests
             turn = request.key
             assert isinstance(turn, asyncio.Future)
             self._waiting.discard(turn)
@@ -132,7 +132,7 @@ class Door:
                 self._outstanding += request.rows
                 turn.set_result(None)
 
-    def _left(self, request: Request, turn: asyncio.Future[None]) -> None:
+    def _withdraw(self, request: Request, turn: asyncio.Future[None]) -> None:
         """A caller has gone while it waited here."""
         self.calls -= 1
         if turn in self._waiting:

@@ -31,11 +31,10 @@ def rows_of(request: Any) -> int:
 
 def parameters_of(request: Any) -> dict[str, Any]:
     """A ModelInferRequest's parameters; None for one without a value."""
-    found = {}
-    for key, parameter in request.parameters.items():
-        kind = parameter.WhichOneof("parameter_choice")
-        found[key] = getattr(parameter, kind) if kind else None
-    return found
+    return {
+        key: getattr(parameter, kind) if (kind := parameter.WhichOneof("parameter_choice")) else None
+        for key, parameter in request.parameters.items()
+    }
 
 
 def set_parameters(request: Any, table: Mapping[str, Any]) -> None:

@@ -57,9 +57,9 @@ def target_of(method: str, raw: str) -> Target:
         return Target(_with_method(path, "", method))
     if _CLOSED.fullmatch(path):
         raise ClosedError(path)
-    if not (found := _MODEL.fullmatch(path)):
+    if not (match := _MODEL.fullmatch(path)):
         raise _no_path(method, path)
-    name, version, verb = found["name"], found["version"], found["verb"] or ""
+    name, version, verb = match["name"], match["version"], match["verb"] or ""
     built = f"/v2/models/{name}" + (f"/versions/{version}" if version else "") + (f"/{verb}" if verb else "")
     return Target(_with_method(built, verb, method), name, verb)
 

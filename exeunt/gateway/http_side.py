@@ -77,13 +77,13 @@ class HttpSide:
         table, timeout_us = passed_on(body.parameters, self._class_rule.of(headers), None)
         options = options_of(table, timeout_us, door.settings)
         turn, waited_us = await door.enter(body.rows, options, timeout_us)
-        wanted = after_waiting(table, options, waited_us)
-        work = self._send(target.path, body, wanted, request.headers)
+        parameters = after_waiting(table, options, waited_us)
+        work = self._send(target.path, body, parameters, request.headers)
         return await asyncio.shield(door.send(turn, work, lambda answer: answer.status == HTTPStatus.OK))
 
     async def _send(self, path: str, body: Body, parameters: dict[str, Any], headers: Mapping[str, str]) -> Answer:
-        content, own = body.written(parameters)
-        return await self._upstream.ask("POST", path, headers, content, own)
+        content, body_headers = body.written(parameters)
+        return await self._upstream.ask("POST", path, headers, content, body_headers)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         """The body without its compression."""

@@ -72,8 +72,8 @@ class HttpUpstream:
         sent.update(own_headers or {})
         try:
             url = URL(self._base + path, encoded=True)
-            async with self._session.request(method, url, data=content, headers=sent, allow_redirects=False) as found:
-                return Answer(found.status, await found.read(), _passed(found.headers, _NOT_PASSED))
+            async with self._session.request(method, url, data=content, headers=sent, allow_redirects=False) as reply:
+                return Answer(reply.status, await reply.read(), _passed(reply.headers, _NOT_PASSED))
         except (aiohttp.ClientError, TimeoutError):
             raise NoServerError from None
 

@@ -125,7 +125,7 @@ class _GrpcPort:
         try:
             port = self._server.add_insecure_port(f"{self._address}:{self._port}")
         except RuntimeError:
-            raise _taken("--grpc-port", self._address, self._port, "it is in use, or not ours") from None
+            raise _port_error("--grpc-port", self._address, self._port, "it is in use, or not ours") from None
         await self._server.start()
         self.where = f"{self._address}:{port}"
 
@@ -160,7 +160,7 @@ class _HttpPort:
         try:
             listener = socket.create_server((self._address, self._port))
         except (OSError, OverflowError) as error:
-            raise _taken("--http-port", self._address, self._port, error) from None
+            raise _port_error("--http-port", self._address, self._port, error) from None
         self._listener = listener.dup()
         self.where = f"{self._address}:{listener.getsockname()[1]}"
         await web.SockSite(self._runner, listener).start()
@@ -185,14 +185,14 @@ class _HttpPort:
 def _close_listener(listener: socket.socket) -> list[socket.socket]:
     """Close a listening socket; the connections that waited to be accepted, which the kernel would reset."""
     listener.setblocking(False)
-    found = []
+    connections = []
     with listener, suppress(BlockingIOError):
         while True:
-            found.append(listener.accept()[0])
-    for connection in found:
+            connections.append(listener.accept()[0])
+    for connection in connections:
         connection.setblocking(False)
-    return found
+    return connections
 
 
-def _taken(option: str, address: str, port: int, why: object) -> ConfigError:
+def _port_error(option: str, address: str, port: int, why: object) -> ConfigError:
     return ConfigError(f"{option} {port}: {address}:{port} cannot be had ({why}); name a free port")

@@ -42,16 +42,16 @@ def passed_on(
     Args:
         parameters: as the caller sent them.
         service_class: see `ClassRule.of`.
-        remaining_s: until the caller's gRPC deadline; None = it has none. It becomes a `timeout`: what nobody waits
-            for any more is not begun.
+        remaining_s: until the caller's gRPC deadline; None = it has none. It becomes a `timeout`, so that the server
+            does not begin what nobody waits for any more.
     """
     table = {key: value for key, value in parameters.items() if key != PARAMETER_WAITED_US}
     if service_class is not None:
         table.pop(PARAMETER_SERVICE_CLASS, None)
         if service_class:
             table[PARAMETER_SERVICE_CLASS] = service_class
-    asked = table.get(TIMEOUT)
-    timeout_us = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else 0
+    timeout = table.get(TIMEOUT)
+    timeout_us = timeout if isinstance(timeout, int) and not isinstance(timeout, bool) and timeout > 0 else 0
     if remaining_s is not None:
         left_us = max(1, int(remaining_s * 1e6))
         table[TIMEOUT] = timeout_us = min(left_us, timeout_us or left_us)

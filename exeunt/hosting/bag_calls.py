@@ -145,8 +145,8 @@ class BagCalls:
             raise RefusedTapError("no votes")
         for pair, array in votes.items():
             tensor = self._tensors[pair]
-            wanted = (call.rows, *tensor.dims)
-            if array.dtype != np.dtype(tensor.dtype) or array.shape != wanted:
+            shape = (call.rows, *tensor.dims)
+            if array.dtype != np.dtype(tensor.dtype) or array.shape != shape:
                 raise RefusedTapError(
-                    f"{tensor.name}: expected {tensor.dtype} {list(wanted)}, got {array.dtype} {list(array.shape)}"
+                    f"{tensor.name}: expected {tensor.dtype} {list(shape)}, got {array.dtype} {list(array.shape)}"
                 )

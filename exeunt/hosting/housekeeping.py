@@ -239,10 +239,10 @@ class Housekeeping:
         self._tell_status()
 
     def _tell_metrics(self) -> None:
-        numbers = {family: found() for family, found in self._numbers.items()}
+        numbers = {family: read() for family, read in self._numbers.items()}
         with self._host.lock:
-            found = samples(self._controller, numbers)
-        self._publish(found)
+            series = samples(self._controller, numbers)
+        self._publish(series)
 
     def _tell_status(self) -> None:
         if self._dir is None:
@@ -258,7 +258,7 @@ class Housekeeping:
         controller = self._controller
         counters, losses = controller.counters, controller.tuner.class_losses
         names = controller.settings.classes_of_service
-        own = {
+        counts = {
             "promised_rows_all": float(counters.promised_rows),
             "finished_rows": float(counters.finished_rows),
             "early_rows": float(counters.early_rows),
@@ -281,7 +281,7 @@ class Housekeeping:
             active=tuple(bool(ticket) for ticket in controller.active()),
             thresholds=tuple(float(threshold) for threshold in controller.tuner.thresholds()),
             answers=tuple({r.name.lower(): int(row[r]) for r in Reason} for row in counters.answers),
-            metrics={**own, **controller.tuner.metrics(), **ramps},
+            metrics={**counts, **controller.tuner.metrics(), **ramps},
             tickets_in_flight=len(controller.tickets),
             waiting_rows=controller.waiting_rows,
             control_version=self._control.version,

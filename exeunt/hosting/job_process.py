@@ -106,11 +106,11 @@ def _run(job_fd: int, outcome_fd: int, stopping: Callable[[float], bool]) -> tup
 def interpreter() -> str:
     """The Python that runs us. Triton's stub embeds one, whose own idea of its program may be wrong."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    found = [Path(sys.executable)] if sys.executable else []
-    found += [
+    candidates = [Path(sys.executable)] if sys.executable else []
+    candidates += [
         Path(prefix) / "bin" / program for prefix in (sys.prefix, sys.base_prefix) for program in (name, "python3")
     ]
-    for path in found:
+    for path in candidates:
         if path.name.startswith("python") and os.access(path, os.X_OK):
             return str(path)
     return "python3"

@@ -71,12 +71,11 @@ def samples(controller: Controller, numbers: Mapping[str, Mapping[str, float]]) 
 
     Args:
         controller: read, not changed.
-        numbers: family -> name -> value, what others tell.
+        numbers: family -> name -> value, from other parts of the process.
     """
     bag = ("bag", controller.manifest.bag)
-    own = {"exeunt_gear": controller.admission.metrics(), "exeunt_tuner": controller.tuner.metrics()}
-    found = _families(controller, {**numbers, **own})
-    return [MetricSample(family, (bag, *labels), value) for family, labels, value in found]
+    numbers = {**numbers, "exeunt_gear": controller.admission.metrics(), "exeunt_tuner": controller.tuner.metrics()}
+    return [MetricSample(family, (bag, *labels), value) for family, labels, value in _families(controller, numbers)]
 
 
 def _families(

@@ -18,9 +18,9 @@ def apply_control(controller: Controller, control: Control) -> None:
     settings, changes = controller.settings, controller.decisions.changes
     losses = dict(settings.service_classes) | (control.service_classes or {})
     first = settings.max_loss if control.max_loss is None else control.max_loss
-    wanted = (first, *(losses[name] for name in settings.service_classes))
-    if wanted != controller.tuner.class_losses:
-        changes.set_class_losses(wanted)
+    class_losses = (first, *(losses[name] for name in settings.service_classes))
+    if class_losses != controller.tuner.class_losses:
+        changes.set_class_losses(class_losses)
     feedback = settings.feedback if control.feedback is None else control.feedback
     if feedback != controller.decisions.coins.feedback:
         changes.set_feedback(feedback)

@@ -163,7 +163,7 @@ class SharedState:
         self._host.controller.counters.by_class[number].received += max(0.0, losses)
 
     def _learn(self, newcomer: bool) -> None:
-        """Tell the others what was learnt here, and learn what they tell."""
+        """Publish the rows that this replica learnt from, and learn from those of the other replicas."""
         self._learn_due_s = self._now_s() + LEARN_S
         rows = self._lessons.take()
         with self._host.lock:
@@ -172,12 +172,12 @@ class SharedState:
             if rows is not None:
                 self._store.publish(self._id, to_bytes(rows, offered))
                 self._numbers["rows_taught"] += len(rows)
-            found = self._store.lessons(self._place)
+            entries = self._store.lessons(self._place)
         except StoreError as error:
             self._failed(error)
             return
-        self._place = found[-1][0] if found else self._place
-        lessons = [lesson for place, by, lesson in found if by != self._id]
+        self._place = entries[-1][0] if entries else self._place
+        lessons = [lesson for place, by, lesson in entries if by != self._id]
         read = [taught for lesson in lessons if (taught := self._read(lesson)) is not None]
         if read:
             feedback = Feedback.joined([part for part, _ in read])

@@ -128,15 +128,15 @@ class StageQueue:
     def _together(self) -> list[TicketWork]:
         """The oldest feedback, with what may share its call: the same taps, inputs of the same shape."""
         first = self._feedback.popleft()
-        works, rows, left = [first], _running(first), deque[TicketWork]()
+        works, rows, others = [first], _running(first), deque[TicketWork]()
         while self._feedback:
             work = self._feedback.popleft()
             if work.calls == first.calls and _dims(work) == _dims(first) and rows + _running(work) <= self.most_rows:
                 works.append(work)
                 rows += _running(work)
             else:
-                left.append(work)
-        self._feedback = left
+                others.append(work)
+        self._feedback = others
         return works
 
 

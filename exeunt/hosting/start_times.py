@@ -31,5 +31,5 @@ class StartTimes:
     def line(self) -> str:
         """The parts with their seconds, for people and for `benchmarks.cold_start`."""
         ends_s = [0.0, *(end_s for _, end_s in self._parts)]
-        own = (f"{part} {ends_s[number + 1] - ends_s[number]:.2f} s" for number, (part, _) in enumerate(self._parts))
-        return f"started in {ends_s[-1]:.2f} s: {', '.join(own)}"
+        parts = (f"{part} {ends_s[number + 1] - ends_s[number]:.2f} s" for number, (part, _) in enumerate(self._parts))
+        return f"started in {ends_s[-1]:.2f} s: {', '.join(parts)}"

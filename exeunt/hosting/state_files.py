@@ -22,21 +22,21 @@ DRAIN_SUFFIX, DRAINED_SUFFIX = ".drain", ".drained"  # see exeunt.serving.drain
 
 def default_state_dir() -> Path:
     """Folder of status, control and learnt state where none is named: $EXEUNT_STATE_DIR or ~/.local/state/exeunt."""
-    found = os.environ.get(STATE_DIR_VARIABLE)
-    return Path(found) if found else Path.home() / ".local" / "state" / "exeunt"
+    folder = os.environ.get(STATE_DIR_VARIABLE)
+    return Path(folder) if folder else Path.home() / ".local" / "state" / "exeunt"
 
 
 def read_fields(path: Path, kind: type) -> dict[str, Any]:
     """The JSON table of `path`, checked for schema version and keys, which are the fields of `kind`."""
-    found = read_json_table(path, "JSON file")
-    version = found.pop("schema_version", None)
+    values = read_json_table(path, "JSON file")
+    version = values.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise ConfigError(f"{path}: schema_version {version!r}; allowed: {SCHEMA_VERSION}")
     names = [field_.name for field_ in dataclasses.fields(kind)]
-    for key in found:
+    for key in values:
         if key not in names:
             raise unknown("key", key, names, str(path))
-    return found
+    return values
 
 
 def write_fields(path: Path, content: Any) -> None:

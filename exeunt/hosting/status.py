@@ -120,17 +120,17 @@ def find_status(state_dir: Path, bag: str) -> Status:
     Raises:
         ConfigError: no status of that bag; names those that are there.
     """
-    found, damaged = [], []
+    statuses, damaged = [], []
     for path in sorted(state_dir.glob(f"*{STATUS_SUFFIX}")):
         try:
-            found.append(read_status(path))
+            statuses.append(read_status(path))
         except ConfigError as error:  # of another bag, perhaps: it must not hide the others
             damaged.append(str(error))
-    of_bag = [status for status in found if status.bag == bag]
+    of_bag = [status for status in statuses if status.bag == bag]
     if of_bag:
         return max(of_bag, key=lambda status: status.written_unix_s)
-    if found:
-        raise unknown("bag", bag, {status.bag for status in found}, str(state_dir))
+    if statuses:
+        raise unknown("bag", bag, {status.bag for status in statuses}, str(state_dir))
     if damaged:
         raise ConfigError(damaged[0])
     raise ConfigError(

@@ -142,12 +142,12 @@ class Streams:
         if stream.parts[0].error is not None:
             self._streams.pop(stream.name, None)
             return Part(caller, error=stream.parts.popleft().error)
-        found = []
+        parts = []
         while stream.parts and stream.parts[0].error is None:
-            found.append(stream.parts.popleft())
-        if found[-1].last:
+            parts.append(stream.parts.popleft())
+        if parts[-1].last:
             self._streams.pop(stream.name, None)
-        return Part(caller, _joined(found), _rows_of(found), NOTHING_LEFT if found[-1].last else stream.name)
+        return Part(caller, _joined(parts), _rows_of(parts), NOTHING_LEFT if parts[-1].last else stream.name)
 
     def _forget(self, now_us: int) -> None:
         """Drop what nobody asked for lately."""

@@ -43,12 +43,12 @@ def free_dims(manifest: Manifest, inputs: Mapping[str, np.ndarray]) -> tuple[tup
 
 def nan_rows(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Rows that hold NaN in a floating input, bool [rows]; None, cheaply, where no row does."""
-    found = None
+    with_nan = None
     for input_ in inputs.values():
         if input_.dtype.kind == "f" and np.isnan(input_.sum()):  # also where +inf meets -inf: looked at closely below
             rows = np.isnan(input_.reshape(len(input_), -1)).any(axis=1)
-            found = rows if found is None else found | rows
-    return found
+            with_nan = rows if with_nan is None else with_nan | rows
+    return with_nan
 
 
 def answer_tensors(answer: AnswerArrays, top: int = 0) -> dict[str, np.ndarray]:
@@ -58,14 +58,14 @@ def answer_tensors(answer: AnswerArrays, top: int = 0) -> dict[str, np.ndarray]:
         answer: of one request.
         top: width of TOP_LABELS and TOP_PROBABILITIES, which are left out where it is 0.
     """
-    found = {
+    tensors = {
         contract.PROBABILITIES: answer.probabilities,
         contract.LABEL: answer.label[:, None],
         contract.EXIT: answer.exit[:, None],
         contract.REASON: answer.reason[:, None],
         contract.RISK: answer.risk[:, None],
     }
-    return found | _top(answer, top) if top else found
+    return tensors | _top(answer, top) if top else tensors
 
 
 def stream_name(stream: np.ndarray) -> int:

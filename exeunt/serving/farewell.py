@@ -48,9 +48,9 @@ class Farewell:
         self._connections: list[socket.socket] = []
         with contextlib.suppress(OSError):  # it has ended, or its sockets are not ours to take
             os.kill(pid, signal.SIGSTOP)
-            for taken, state in _sockets(pid, port):
-                taken.setblocking(False)
-                (self._listeners if state == _LISTEN else self._connections).append(taken)
+            for copy, state in _sockets(pid, port):
+                copy.setblocking(False)
+                (self._listeners if state == _LISTEN else self._connections).append(copy)
 
     def say(self) -> int:
         """Answer everybody 503, close the listener, then the connections. Call it when the server is dead.
@@ -89,12 +89,12 @@ def _sockets(pid: int, port: int) -> Iterator[tuple[socket.socket, str]]:
 
 def _states(port: int) -> dict[str, str]:
     """Inode -> state of every TCP socket of a local port."""
-    found = {}
+    states = {}
     for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
         words = line.split()
         if int(words[1].rsplit(":", 1)[1], 16) == port and words[3] in (_ESTABLISHED, _CLOSE_WAIT, _LISTEN):
-            found[words[9]] = words[3]
-    return found
+            states[words[9]] = words[3]
+    return states
 
 
 def _copy(pidfd: int, descriptor: int) -> int:

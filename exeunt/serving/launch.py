@@ -68,8 +68,8 @@ def check_shared_memory(models: int, folder: Path = Path("/dev/shm")) -> None:
 
     Triton says nothing useful when it does not; containers get 64 MB by default.
     """
-    found = os.statvfs(folder)
-    free = found.f_bavail * found.f_frsize
+    file_system = os.statvfs(folder)
+    free = file_system.f_bavail * file_system.f_frsize
     if free < 2 * models * SHM_REGION_BYTES:
         needed_mb = 2 * models * SHM_REGION_BYTES // 2**20
         raise ConfigError(
@@ -110,11 +110,11 @@ def _free_ports(count: int, without: Iterable[int]) -> list[int]:
     try:
         for probe in probes:
             probe.bind((HOST, 0))
-        found = [int(probe.getsockname()[1]) for probe in probes]
+        ports = [int(probe.getsockname()[1]) for probe in probes]
     finally:
         for probe in probes:
             probe.close()
-    return [port for port in found if port not in set(without)][:count]
+    return [port for port in ports if port not in set(without)][:count]
 
 
 def shut_flags(key: str, also: str = "") -> dict[str, str]:

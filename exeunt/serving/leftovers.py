@@ -37,20 +37,20 @@ def abandoned(folder: Path, servers_since_s: Sequence[float]) -> list[Path]:
         servers_since_s: when each living server began, in Unix seconds.
     """
     oldest_s = min(servers_since_s, default=float("inf"))
-    found = []
+    folders = []
     for made in folder.glob(ENVIRONMENTS):
         with contextlib.suppress(OSError):
             about = made.stat()
             if about.st_uid == os.geteuid() and about.st_mtime + CLOCK_S < oldest_s and not any(made.iterdir()):
-                found.append(made)
-    return found
+                folders.append(made)
+    return folders
 
 
 def servers_since_s() -> list[float]:
     """When each living process with Triton's Python backend began, in Unix seconds; those of others are not seen."""
-    found = []
+    starts_s = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is somebody else's
             if BACKEND in (process / "maps").read_text(encoding="utf-8", errors="replace"):
-                found.append(time.time() - process_age_s(process.name))
-    return found
+                starts_s.append(time.time() - process_age_s(process.name))
+    return starts_s

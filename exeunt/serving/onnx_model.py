@@ -66,21 +66,21 @@ class OnnxModel:
         self._config = config
         self._batched = config.max_batch_size > 0
 
-    def run(self, inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> Tensors:
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Tensors:
         """Run one batch.
 
         Args:
             inputs: every input by name, [rows, ...].
-            wanted: names of the outputs to return.
+            outputs: names of the outputs to return.
 
         Raises:
             ServingError: the model failed on this input; says the model and onnxruntime's reason.
         """
         try:
-            found = self._session.run(list(wanted), dict(inputs))
+            arrays = self._session.run(list(outputs), dict(inputs))
         except onnxruntime_errors() as error:
             raise ServingError(f"model {self._config.name!r} failed: {_first_line(error)}") from None
-        return dict(zip(wanted, found, strict=True))
+        return dict(zip(outputs, arrays, strict=True))
 
     def run_many(self, requests: Sequence[tuple[Tensors, Sequence[str]]]) -> list[Tensors | ServingError]:
         """Run several requests as one batch.
@@ -88,7 +88,7 @@ class OnnxModel:
         If the batch fails, every request runs alone, so that only the one that cannot be answered gets the error.
 
         Args:
-            requests: (inputs, wanted outputs) of each.
+            requests: (inputs, names of the outputs) of each.
 
         Returns:
             outputs or error of each, in order.
@@ -98,19 +98,18 @@ class OnnxModel:
                 return list(self._run_as_one(requests))
             except ServingError:
                 pass
-        return [self._run_alone(inputs, wanted) for inputs, wanted in requests]
+        return [self._run_alone(inputs, outputs) for inputs, outputs in requests]
 
-    def _run_alone(self, inputs: Tensors, wanted: Sequence[str]) -> Tensors | ServingError:
+    def _run_alone(self, inputs: Tensors, outputs: Sequence[str]) -> Tensors | ServingError:
         try:
-            return self.run(inputs, wanted)
+            return self.run(inputs, outputs)
         except ServingError as error:
             return error
 
     def _run_as_one(self, requests: Sequence[tuple[Tensors, Sequence[str]]]) -> list[Tensors]:
         names = [port.name for port in self._config.inputs]
         joined = {name: np.concatenate([inputs[name] for inputs, _ in requests]) for name in names}
-        wanted = list(dict.fromkeys(name for _, names in requests for name in names))
-        outputs = self.run(joined, wanted)
+        outputs = self.run(joined, list(dict.fromkeys(name for _, output_names in requests for name in output_names)))
         ends = np.cumsum([len(inputs[names[0]]) for inputs, _ in requests])
         for name, output in outputs.items():
             if len(output) != ends[-1]:
@@ -119,8 +118,8 @@ class OnnxModel:
                 )
         starts = ends - [len(inputs[names[0]]) for inputs, _ in requests]
         return [
-            {name: outputs[name][start:end] for name in wanted}
-            for (_, wanted), start, end in zip(requests, starts, ends, strict=True)
+            {name: outputs[name][start:end] for name in output_names}
+            for (_, output_names), start, end in zip(requests, starts, ends, strict=True)
         ]
 
 

@@ -38,13 +38,13 @@ class _Reader:
         self._tokens: list[tuple[str, str, int]] = []  # kind, text, line
         place = 0
         while place < len(content):
-            found = _TOKEN.match(content, place)
+            match = _TOKEN.match(content, place)
             line = content.count("\n", 0, place) + 1
-            if found is None:
+            if match is None:
                 raise self._error(line, content[place : place + 20])
-            if found.lastgroup is not None:
-                self._tokens.append((found.lastgroup, found.group(), line))
-            place = found.end()
+            if match.lastgroup is not None:
+                self._tokens.append((match.lastgroup, match.group(), line))
+            place = match.end()
         self._tokens.append(("end", "", content.count("\n") + 1))
         self._next = 0
 

@@ -173,7 +173,7 @@ def serve(
 
 def _start_ready(
     options: dict[str, Any],
-    asked: tuple[int | None, int | None, int | None],
+    fixed_ports: tuple[int | None, int | None, int | None],
     env: dict[str, str],
     log: Path,
     drains: list[Drain],
@@ -182,7 +182,7 @@ def _start_ready(
 ) -> Server:
     """Start a server and wait until it is ready; once more if somebody else took one of the free ports meanwhile."""
     for tries_left in reversed(range(_TRIES)):
-        ports = choose_ports(*asked)
+        ports = choose_ports(*fixed_ports)
         name = f"exeunt-{os.getpid()}-{secrets.token_hex(4)}"
         line = tied_to_us() + command(name=name, ports=ports, **options)
         supervisor = Supervisor(line, env, name, ports.http, drains, log)
@@ -199,10 +199,10 @@ def _start_ready(
 
 def _with_log_kept(error: ServingError, output: Path) -> ServingError:
     """Move a log that would go with its folder to a place of its own, and name that one."""
-    handle, kept = tempfile.mkstemp(prefix="exeunt-server-", suffix=".log")
+    handle, path = tempfile.mkstemp(prefix="exeunt-server-", suffix=".log")
     os.close(handle)
-    shutil.copyfile(output, kept)
-    return ServingError(str(error).replace(str(output), kept))
+    shutil.copyfile(output, path)
+    return ServingError(str(error).replace(str(output), path))
 
 
 def _drain(bag: ServedBag, state_dir: Path) -> Drain:

@@ -18,15 +18,15 @@ def raise_open_files() -> None:
 
     Engines from 25 on, and most hosts, start processes with a limit of 1024 that they may raise themselves.
     """
-    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, MOST_OPEN_FILES)
-    if limit != resource.RLIM_INFINITY and limit < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, MOST_OPEN_FILES)
+    if present != resource.RLIM_INFINITY and present < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
 
 
 def members(group: int) -> list[int]:
     """Process ids of a process group, zombies left out (only their parent can remove those)."""
-    found = []
+    pids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # pid (name) state ppid pgrp ...; the name may hold spaces and brackets
@@ -34,8 +34,8 @@ def members(group: int) -> list[int]:
         except (OSError, IndexError, ValueError):
             continue  # ended while we looked
         if int(pgrp) == group and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
+            pids.append(int(stat.parent.name))
+    return pids
 
 
 def kill_group(group: int, patience_s: float = 5.0) -> list[int]:
@@ -49,13 +49,13 @@ def kill_group(group: int, patience_s: float = 5.0) -> list[int]:
         the processes that are still there, hopefully none.
     """
     end = time.monotonic() + patience_s
-    while (left := members(group)) and time.monotonic() < end:
+    while (remaining := members(group)) and time.monotonic() < end:
         try:
             os.killpg(group, signal.SIGKILL)
         except ProcessLookupError:
             return []
         time.sleep(0.02)
-    return left
+    return remaining
 
 
 class Reaper:

@@ -49,10 +49,10 @@ def model_folders(repository: Path) -> list[Path]:
     """
     if not repository.is_dir():
         raise ConfigError(f"{repository}: no such folder; `exeunt export BAG.toml -o {repository}` writes one")
-    found = [path.parent for path in model_files(repository, CONFIG_FILE)]
-    if not found:
+    folders = [path.parent for path in model_files(repository, CONFIG_FILE)]
+    if not folders:
         raise ConfigError(f"{repository}: holds no model (no */{CONFIG_FILE}); `exeunt export` writes some")
-    return found
+    return folders
 
 
 def read_config(model: Path) -> Any:

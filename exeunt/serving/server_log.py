@@ -20,11 +20,11 @@ _NOISE = ("CudaDriverHelper has not been initialized",)  # said on every host wi
 def error_lines(log: Path) -> list[str]:
     """The log's error lines, oldest first, without repeats: glog's E and F lines with what follows them.
 
-    Triton says a failed model several times over (at load, in the table of models, at exit); the table's rows are
-    left out where an error line has told the cause. The last line may be ours: what a known end means.
+    Triton reports a failed model several times (at load, in the table of models, at exit). The table's rows count only
+    where no error line names the cause. A last line of ours says what a known end means.
     """
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    found: list[str] = []
+    errors: list[str] = []
     rows: list[str] = []
     inside = False
     for line in text.splitlines():
@@ -35,10 +35,10 @@ def error_lines(log: Path) -> list[str]:
             inside = line.startswith("error:")
             if "UNAVAILABLE" in line:
                 rows.append(" ".join(line.strip("| ").split()))
-        if inside and line.strip() and line.strip() not in found and not line.startswith(_NOISE):
-            found.append(line.strip())
-    told = (found or rows or text.splitlines()[-5:])[:_MOST_LINES]
-    return [*told, _STARVED] if _ABORTED in text else told
+        if inside and line.strip() and line.strip() not in errors and not line.startswith(_NOISE):
+            errors.append(line.strip())
+    lines = (errors or rows or text.splitlines()[-5:])[:_MOST_LINES]
+    return [*lines, _STARVED] if _ABORTED in text else lines
 
 
 def _message(line: str) -> str:

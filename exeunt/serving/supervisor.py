@@ -192,9 +192,9 @@ class Supervisor:
         Raises:
             ServingError: processes do not end.
         """
-        left = kill_group(self.pid)
+        remaining = kill_group(self.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         remove_leftovers(self._name)
-        if left:
-            raise ServingError(f"processes {left} of {self._name} do not end")
+        if remaining:
+            raise ServingError(f"processes {remaining} of {self._name} do not end")

@@ -109,10 +109,10 @@ def compare(recipe: Recipe, plan: Path, trtexec: Path = TRTEXEC) -> float:
     outputs = _outputs(recipe, plan, inputs, trtexec)
     relative, absolute = TOLERANCES[recipe.precision]
     worst = 0.0
-    for name, wanted in expected.items():
-        if name not in outputs or outputs[name].size != wanted.size:
-            raise ServingError(f"{recipe.folder}: the engine has no output {name!r} of {wanted.size} values")
-        apart = np.abs(outputs[name].reshape(wanted.shape) - wanted) / (absolute + relative * np.abs(wanted))
+    for name, reference in expected.items():
+        if name not in outputs or outputs[name].size != reference.size:
+            raise ServingError(f"{recipe.folder}: the engine has no output {name!r} of {reference.size} values")
+        apart = np.abs(outputs[name].reshape(reference.shape) - reference) / (absolute + relative * np.abs(reference))
         share = float(apart.max()) if np.isfinite(apart).all() else float("inf")
         if share > 1:
             message = (

@@ -74,16 +74,16 @@ def _declared(manifest: Manifest) -> Iterator[tuple[str, Sequence[Tensor], Seque
 
 def _ports_problems(model: Model, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Iterator[Problem]:
     where = f"{model.name}/{CONFIG_FILE}"
-    for kind, declared, wanted in (("input", model.config.inputs, inputs), ("output", model.config.outputs, outputs)):
+    for kind, declared, tensors in (("input", model.config.inputs, inputs), ("output", model.config.outputs, outputs)):
         present = {port.name: port for port in declared}
-        for tensor in wanted:
+        for tensor in tensors:
             key, should = f"{kind} {tensor.name!r}", _port(tensor)
             if tensor.name not in present:
                 yield Problem(where, key, "is missing; the manifest has it", AGAIN)
             elif (present[tensor.name].type, present[tensor.name].dims) != (should.type, should.dims or (1,)):
                 is_ = f"{present[tensor.name].type} {list(present[tensor.name].dims)}"
                 yield Problem(where, key, f"is {is_}, the manifest has {should.type} {list(should.dims)}", AGAIN)
-        for name in present.keys() - {tensor.name for tensor in wanted}:
+        for name in present.keys() - {tensor.name for tensor in tensors}:
             yield Problem(where, f"{kind} {name!r}", "is not in the manifest", AGAIN)
 
 

@@ -77,6 +77,6 @@ def _model_problems(model: Model) -> Iterator[Problem]:
         except OnnxFileError as error:
             yield Problem(f"{model.name}/1/{file.name}", "", str(error), AGAIN)
             return
-        found = disagreements(model.config, onnx_ports(session.get_inputs()), onnx_ports(session.get_outputs()))
-        for key, what in found:
+        ports = onnx_ports(session.get_inputs()), onnx_ports(session.get_outputs())
+        for key, what in disagreements(model.config, *ports):
             yield Problem(where, key, what, AGAIN)

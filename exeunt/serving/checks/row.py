@@ -36,9 +36,9 @@ def row_problems(bag: ServedBag, repository: Path) -> list[Problem]:
         except ExeuntError as error:
             problems.append(Problem(_place(path, repository), key, str(error), AGAIN))
             return {}
-        for name, found in made.items():
+        for name, output in made.items():
             if part.is_heads or name == contract.PROBABILITIES:
-                problems.extend(_probability_problems(path, repository, name, found))
+                problems.extend(_probability_problems(path, repository, name, output))
         return made
 
     votes = run_parts(manifest, row, run)
@@ -81,9 +81,9 @@ def _whole_problems(
         yield Problem(_place(path, repository), "", what, AGAIN)
 
 
-def _probability_problems(path: Path, repository: Path, name: str, found: np.ndarray) -> Iterator[Problem]:
-    if not (np.isfinite(found).all() and (found >= 0).all() and abs(float(found.sum()) - 1) < _SUM_SLACK):
-        what = f"are no probabilities: sum {float(found.sum()):.4g}, least {float(found.min()):.4g}"
+def _probability_problems(path: Path, repository: Path, name: str, output: np.ndarray) -> Iterator[Problem]:
+    if not (np.isfinite(output).all() and (output >= 0).all() and abs(float(output.sum()) - 1) < _SUM_SLACK):
+        what = f"are no probabilities: sum {float(output.sum()):.4g}, least {float(output.min()):.4g}"
         yield Problem(_place(path, repository), f"output {name!r}", what, AGAIN)
 
 

@@ -25,12 +25,12 @@ def wiring_problems(models: Mapping[str, Model]) -> Iterator[Problem]:
 def needed_steps(model: Model, output: str) -> list[Any]:
     """The steps of an ensemble that Triton keeps when only `output` is requested."""
     steps = list(model.message.ensemble_scheduling.step)
-    wanted = {output}
-    kept: list[Any] = []
-    while more := [step for step in steps if step not in kept and wanted & set(step.output_map.values())]:
-        kept += more
-        wanted |= {tensor for step in more for tensor in step.input_map.values()}
-    return kept
+    tensors = {output}
+    needed: list[Any] = []
+    while more := [step for step in steps if step not in needed and tensors & set(step.output_map.values())]:
+        needed += more
+        tensors |= {tensor for step in more for tensor in step.input_map.values()}
+    return needed
 
 
 class _Wiring:
@@ -108,11 +108,11 @@ def _steps(model: Model) -> list[Any]:
     return list(model.message.ensemble_scheduling.step)
 
 
-def _mismatch(key: str, wanted: TensorPort, tensor: str, made: TensorPort) -> Iterator[tuple[str, str]]:
-    if wanted.type != made.type:
-        yield key, f"is {wanted.type}, tensor {tensor!r} is {made.type}"
-    same = len(wanted.dims) == len(made.dims) and all(
-        -1 in pair or pair[0] == pair[1] for pair in zip(wanted.dims, made.dims, strict=True)
+def _mismatch(key: str, port: TensorPort, tensor: str, made: TensorPort) -> Iterator[tuple[str, str]]:
+    if port.type != made.type:
+        yield key, f"is {port.type}, tensor {tensor!r} is {made.type}"
+    same = len(port.dims) == len(made.dims) and all(
+        -1 in pair or pair[0] == pair[1] for pair in zip(port.dims, made.dims, strict=True)
     )
     if not same:
-        yield key, f"has dims {list(wanted.dims)}, tensor {tensor!r} has {list(made.dims)}"
+        yield key, f"has dims {list(port.dims)}, tensor {tensor!r} has {list(made.dims)}"
