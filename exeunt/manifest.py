@@ -136,8 +136,8 @@ class Manifest:
         """Inputs of the public model."""
         if self.preprocess is None:
             return self.inputs
-        own = {tensor.name for tensor in (*self.preprocess.inputs, *self.preprocess.outputs)}
-        return (*self.preprocess.inputs, *(input_ for input_ in self.inputs if input_.name not in own))
+        names = {tensor.name for tensor in (*self.preprocess.inputs, *self.preprocess.outputs)}
+        return (*self.preprocess.inputs, *(input_ for input_ in self.inputs if input_.name not in names))
 
     @property
     def classes(self) -> int:
@@ -170,22 +170,19 @@ class Manifest:
     @property
     def content_hash(self) -> str:
         """Key of everything learnt about this bag: 16 hexadecimal digits."""
-        found = _plain(self)
-        found["settings"] = {}
-        del found["top"], found["slowdown"]  # what is told of a vote teaches nothing; measured, as times are
-        if not found["gears"]:  # as before there were any
-            del found["gears"]
-        if not found["controller_heads"]:
-            del found["controller_heads"]
-        if found["preprocess"] is None:  # bags without it keep what they learnt before there was any
-            del found["preprocess"]
-        for member in found["members"]:
-            del member["difference"]  # measured, as times are
+        table = _plain(self)
+        table["settings"] = {}
+        del table["top"], table["slowdown"]  # learning does not depend on `top`; the slowdown is measured, like times
+        for later in ("gears", "controller_heads", "preprocess"):
+            if not table[later]:  # a bag without it has the key that it had before the field existed
+                del table[later]
+        for member in table["members"]:
+            del member["difference"]  # measured, like times
             for segment in member["segments"]:
                 segment["cost_us"] = {}
-        for exit_ in found["exits"]:
+        for exit_ in table["exits"]:
             exit_["elapsed_us"] = exit_["head_us"] = {}
-        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
 
     def costs(self, batch: int = 1) -> Costs:
         """Latency of the exits at the profiled batch size nearest to `batch`."""

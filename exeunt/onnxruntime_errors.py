@@ -10,5 +10,5 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
     """For `except`; needs onnxruntime."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    own = [member for member in vars(state).values() if isinstance(member, type) and issubclass(member, Exception)]
-    return (*own, RuntimeError, ValueError, TypeError, MemoryError)
+    errors = [member for member in vars(state).values() if isinstance(member, type) and issubclass(member, Exception)]
+    return (*errors, RuntimeError, ValueError, TypeError, MemoryError)

@@ -214,9 +214,9 @@ def check_state_url(url: str, where: str) -> None:
         wrong = f"{where}: state_url holds a password, which everybody can read who reads the settings"
         raise ConfigError(f"{wrong}; put it into a file and name that in $EXEUNT_STATE_PASSWORD_FILE")
     if not good:
-        shown = url.rsplit("@", 1)[-1]
+        without_user = url.rsplit("@", 1)[-1]
         allowed = "redis://[USER@]HOST[:PORT][/NUMBER], the same with rediss://, or nothing"
-        raise ConfigError(f"{where}: state_url = {shown!r}; allowed: {allowed}")
+        raise ConfigError(f"{where}: state_url = {without_user!r}; allowed: {allowed}")
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outside of all of them

@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = (), title: str = "") -> Table:
+def table_of(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], left_columns: Sequence[str] = (), title: str = ""
+) -> Table:
     """A table of rows; needs rich.
 
     Args:
         columns: their heads.
         rows: cells, which are text and never markup, whatever they look like.
-        left: columns that are aligned left; the first is, where none is named, and the others are right.
+        left_columns: heads of the columns that are aligned left; () = the first column. The others are aligned right.
         title: over it, text too.
     """
     from rich.box import SIMPLE_HEAD
@@ -25,7 +27,7 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequen
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.title, table.title_justify = escape(title) or None, "left"
     for column in columns:
-        table.add_column(column, justify="left" if column in (left or columns[:1]) else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in (left_columns or columns[:1]) else "right", no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, row))
     return table

@@ -120,9 +120,9 @@ def _column(
     outputs: Mapping[str, np.ndarray], name: str, rows: int, dtype: type, otherwise: np.ndarray | float
 ) -> np.ndarray:
     """An output as [rows], or `otherwise` in every row where the model has no such output."""
-    found = outputs.get(name)
-    if found is None:
+    output = outputs.get(name)
+    if output is None:
         return np.broadcast_to(np.asarray(otherwise), (rows,)).astype(dtype)
-    if found.size != rows:
-        raise ServingError(f"answer with {rows} rows of {PROBABILITIES} but {name} of shape {found.shape}")
-    return found.reshape(rows).astype(dtype, copy=False)
+    if output.size != rows:
+        raise ServingError(f"answer with {rows} rows of {PROBABILITIES} but {name} of shape {output.shape}")
+    return output.reshape(rows).astype(dtype, copy=False)

@@ -122,11 +122,11 @@ class Signature:
                 names = ", ".join(port.name for port in self.inputs)
                 raise RequestError(f"model {self.model!r} takes {len(self.inputs)} inputs ({names}); pass a mapping")
             inputs = {self.inputs[0].name: inputs}
-        wanted = {port.name: port for port in self.inputs}
+        specs = {port.name: port for port in self.inputs}
         for name in inputs:
-            if name not in wanted:
-                raise RequestError(f"input {name!r} is unknown to model {self.model!r}; it takes {sorted(wanted)}")
-        for name, port in wanted.items():
+            if name not in specs:
+                raise RequestError(f"input {name!r} is unknown to model {self.model!r}; it takes {sorted(specs)}")
+        for name, port in specs.items():
             if name not in inputs:
                 raise RequestError(f"input {name!r} of model {self.model!r} is missing; got {sorted(inputs)}")
             _check(port, inputs[name])
@@ -141,8 +141,8 @@ def _classes(outputs: Sequence[Mapping[str, Any]]) -> int:
 def _check(port: InputSpec, array: np.ndarray) -> None:
     dtype = np_to_triton_dtype(array.dtype)
     if dtype != port.dtype:
-        wanted = np.dtype(triton_to_np_dtype(port.dtype)).name
-        raise RequestError(f"input {port.name!r} is {array.dtype}; expected {wanted}")
+        expected = np.dtype(triton_to_np_dtype(port.dtype)).name
+        raise RequestError(f"input {port.name!r} is {array.dtype}; expected {expected}")
     fits = array.ndim == len(port.shape) and all(
         want in (-1, got) for want, got in zip(port.shape, array.shape, strict=True)
     )

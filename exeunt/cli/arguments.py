@@ -29,7 +29,7 @@ def add_running_bag(parser: argparse.ArgumentParser) -> None:
 
 
 def state_dir_of(args: argparse.Namespace) -> Path:
-    """The state_dir that was asked for, else the user's."""
+    """The folder of --state-dir, else the user's."""
     from exeunt.hosting.state_files import default_state_dir
 
     return args.state_dir or default_state_dir()

@@ -64,13 +64,13 @@ def run(args: argparse.Namespace) -> int:
     status = find_status(state_dir, args.name)
     path = control_path(state_dir, status.content_hash)
     before = read_control(path)
-    wanted = control_ramps.changed(args, _changed(args, before, status), status, state_dir)
-    if wanted != before:
+    after = control_ramps.changed(args, _changed(args, before, status), status, state_dir)
+    if after != before:
         began_unix_s = time.time()
-        wanted = dataclasses.replace(wanted, version=before.version + 1)
-        wanted.check("control", status.exits, status.service_classes)
-        write_control(path, wanted)
-        status = _obeyed(state_dir, args.name, wanted.version, began_unix_s)
+        after = dataclasses.replace(after, version=before.version + 1)
+        after.check("control", status.exits, status.service_classes)
+        write_control(path, after)
+        status = _obeyed(state_dir, args.name, after.version, began_unix_s)
     if args.json:
         print(json.dumps(dataclasses.asdict(status), indent=1))
     else:
@@ -172,7 +172,7 @@ def _show(status: Status) -> None:
         answers = status.answers[exit_].items() if status.answers else ()
         reasons = ", ".join(f"{reason} {rows}" for reason, rows in answers if rows)
         lines.append([*exit_cells(status, exit_), reasons])
-    console.print(table_of(columns, lines, left=("by reason",)))
+    console.print(table_of(columns, lines, left_columns=("by reason",)))
     if status.metrics:
         numbers = (f"{name} {value:g}" for name, value in status.metrics.items() if value is not None)
         console.print("  ".join(numbers), markup=False)

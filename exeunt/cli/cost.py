@@ -99,10 +99,10 @@ def _mix(args: argparse.Namespace, prices: Prices) -> AnswerMix:
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:
-    found = numbers(option, text, float, "numbers with commas between")
-    if not all(0 <= number <= 1 for number in found):
+    shares = numbers(option, text, float, "numbers with commas between")
+    if not all(0 <= number <= 1 for number in shares):
         raise ConfigError(f"{option} {text!r}; allowed: numbers from 0 to 1")
-    return found
+    return shares
 
 
 def _draw(mix: AnswerMix, shares: tuple[float, ...], prices: Prices, path: Path) -> None:

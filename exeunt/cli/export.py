@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exeunt.cli.arguments import numbers
-from exeunt.cli.init import add_wish, asked, wish_of
+from exeunt.cli.init import add_wish, bag_text, wish_of
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _bag(args: argparse.Namespace) -> BagFile:
         return BagFile.read(args.bag)
     if not args.member:
         raise ConfigError("nothing to export: a bag file, or --member FILE.onnx (once for each) and --samples FILE")
-    text = asked(wish_of(args, args.member, Path.cwd(), strict=True))
+    text = bag_text(wish_of(args, args.member, Path.cwd(), strict=True))
     return BagFile.parse(text, "command line", Path.cwd())
 
 

@@ -89,7 +89,7 @@ def _print_table(answers: Answers) -> None:
         for row, answer in enumerate(answers)
     ]
     columns = ("row", "label", "probability", "exit", "reason", "risk")
-    Console().print(table_of(columns, rows, left=("label", "reason")))
+    Console().print(table_of(columns, rows, left_columns=("label", "reason")))
 
 
 def _read_text(path: Path) -> str:

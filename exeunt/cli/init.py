@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_wish(parser: Any, required: bool) -> None:
-    """Add what is asked where there is no bag file."""
+    """Add the options that take the place of a bag file."""
     parser.add_argument(
         "--samples", type=Path, required=required, help=".npy, .npz, .csv or .parquet file, or a folder of images"
     )
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or args.folder / "bag.toml"
     if output.exists() and not args.force:
         raise ConfigError(f"{output} is there; --force replaces it, -o writes another")
-    text = asked(wish_of(args, sorted(args.folder.glob("*.onnx")), output.parent, strict=False))
+    text = bag_text(wish_of(args, sorted(args.folder.glob("*.onnx")), output.parent, strict=False))
     bag = BagFile.parse(text, str(output), output.parent)
     output.write_text(text, encoding="utf-8")
     left_out = [line.removeprefix("# left out: ") for line in text.splitlines() if line.startswith("# left out: ")]
@@ -81,7 +81,7 @@ def wish_of(args: argparse.Namespace, members: list[Path], folder: Path, strict:
     return Wish(args.name, members, args.samples, folder, args.labels, args.mode, args.normalise, strict)
 
 
-def asked(wish: Wish) -> str:
+def bag_text(wish: Wish) -> str:
     """The bag file's text; where only the normalisation of images is unknown, a person at a terminal is asked."""
     import dataclasses
 

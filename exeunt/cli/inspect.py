@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from exeunt_export.report.inspection import inspect_model
 
-    found = inspect_model(args.model, args.samples)
+    inspection = inspect_model(args.model, args.samples)
     if args.json:
-        print(json.dumps(dataclasses.asdict(found)))
+        print(json.dumps(dataclasses.asdict(inspection)))
     else:
-        print(found.table(args.max_width))
+        print(inspection.table(args.max_width))
     return 0

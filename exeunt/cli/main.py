@@ -61,8 +61,8 @@ HELPERS = ("arguments", "control_ramps", "main", "progress")  # modules beside t
 
 def verbs() -> list[str]:
     """Names of the verbs that exist, in the order of their use."""
-    found = [module.name for module in pkgutil.iter_modules(cli.__path__) if module.name not in HELPERS]
-    return sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    names = [module.name for module in pkgutil.iter_modules(cli.__path__) if module.name not in HELPERS]
+    return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -84,10 +84,10 @@ def _plan(args: argparse.Namespace) -> PerfPlan:
         raise ConfigError(f"--url {args.url!r}; allowed: grpc://HOST:PORT or http://HOST:PORT")
     if args.requests < 1:
         raise ConfigError(f"--requests {args.requests}; allowed: a whole number from 1")
-    asked = {"concurrency": args.concurrency, "rate": args.rate}
-    if not any(asked.values()):
-        asked["concurrency"] = "1:4:3"
-    loads = [Load(kind, level) for kind, text in asked.items() if text for level in levels(text, f"--{kind}")]
+    level_texts = {"concurrency": args.concurrency, "rate": args.rate}
+    if not any(level_texts.values()):
+        level_texts["concurrency"] = "1:4:3"
+    loads = [Load(kind, level) for kind, text in level_texts.items() if text for level in levels(text, f"--{kind}")]
     models = tuple(args.models.split(",")) if args.models else (args.name, full_model(args.name))
     return PerfPlan(args.name, models, tuple(loads), args.requests, protocol, address, args.metrics)
 

@@ -72,10 +72,10 @@ def _table(before: Manifest, after: Manifest) -> Any:
     from exeunt.tables import table_of
 
     sizes = sorted(after.exits[-1].elapsed_us)
-    shown = list(dict.fromkeys((sizes[0], sizes[-1])))
-    columns = [head for size in shown for head in (f"batch {size}: by export, ms", "on the server, ms")]
+    ends = list(dict.fromkeys((sizes[0], sizes[-1])))
+    columns = [head for size in ends for head in (f"batch {size}: by export, ms", "on the server, ms")]
     rows = []
     for number, (old, new) in enumerate(zip(before.exits, after.exits, strict=True)):
-        cells = [f"{profile.elapsed_us[size] / 1000:.2f}" for size in shown for profile in (old, new)]
+        cells = [f"{profile.elapsed_us[size] / 1000:.2f}" for size in ends for profile in (old, new)]
         rows.append([str(number) if number < len(after.exits) - 1 else "full ensemble", *cells])
     return table_of(["exit", *columns], rows)

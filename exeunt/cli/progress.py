@@ -20,10 +20,10 @@ def progress() -> Iterator[Show]:
         return
     from rich.console import Console
 
-    from exeunt.measuring.progress import bars, shown
+    from exeunt.measuring.progress import bar_callback, bars
 
     with bars(Console(stderr=True)) as running:
-        yield shown(running, "")
+        yield bar_callback(running, "")
 
 
 class Lines:

@@ -84,12 +84,12 @@ def _runs(args: argparse.Namespace, record: Record, stream: VoteStream, calibrat
     from exeunt.replay.policies import Policy, parse_policies, run_policy
 
     about = record.about
-    own = Policy(about.settings.tuner, about.settings.tuner, about.settings.tuner_options)
+    served_policy = Policy(about.settings.tuner, about.settings.tuner, about.settings.tuner_options)
     seed = about.settings.seed if args.seed is None else args.seed
     runs = [_as_recorded(record, stream)]
-    for policy in parse_policies(args.tuner) if args.tuner else [own]:
-        if policy.tuner == own.tuner and not policy.options:
-            policy = own
+    for policy in parse_policies(args.tuner) if args.tuner else [served_policy]:
+        if policy.tuner == served_policy.tuner and not policy.options:
+            policy = served_policy
         settings = policy.settings(about.settings, args.max_loss)
         runs.append(run_policy(policy, stream, about.costs, settings, calibration, seed=seed))
     if args.hindsight:

@@ -139,13 +139,13 @@ def _runtime(args: argparse.Namespace) -> tuple[Callable[..., AbstractContextMan
     return serve, _state_dir(args.state_dir, args.repository)
 
 
-def _state_dir(asked: Path | None, repository: Path) -> Path | None:
-    """The folder asked for; else the one that the bags name (then None); else the user's."""
+def _state_dir(option: Path | None, repository: Path) -> Path | None:
+    """The folder of --state-dir; None where the bags name one; else the user's."""
     from exeunt.hosting.state_files import default_state_dir
     from exeunt.serving.bags import named_state_dir, served_bags
 
-    if asked is not None or named_state_dir(served_bags(repository)) is not None:
-        return asked
+    if option is not None or named_state_dir(served_bags(repository)) is not None:
+        return option
     return default_state_dir()
 
 

@@ -93,7 +93,7 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
     rate = f"{fresh / passed_s:.1f} rows/s" if passed_s > 1e-6 else "..."
     columns = ("exit", "offered", "threshold", "answers", "share", "")
     bars = ("█" * round(share_of(now, exit_) * BAR_CELLS) for exit_ in range(now.exits))
-    table = table_of(columns, [[*exit_cells(now, exit_), bar] for exit_, bar in enumerate(bars)], left=("",))
+    table = table_of(columns, [[*exit_cells(now, exit_), bar] for exit_, bar in enumerate(bars)], left_columns=("",))
     load = f"{rate}, {now.tickets_in_flight} batches in flight, {now.waiting_rows} rows waiting"
     return Group(head, load, promise(now), table)
 

@@ -122,12 +122,12 @@ def advise(
 def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> Forecast:
     rng = np.random.default_rng(0)
     arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, REQUESTS))
-    own = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1)) + TRANSPORT_US + OWN_US[mode]
-    plain = latencies_us(mix.plain(), arrivals_us, cores, np.random.default_rng(1)) + TRANSPORT_US
+    exits_us = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1)) + TRANSPORT_US + OWN_US[mode]
+    plain_us = latencies_us(mix.plain(), arrivals_us, cores, np.random.default_rng(1)) + TRANSPORT_US
     beyond = rate_per_s > carried_per_s(mix.plain(), cores)
-    p50, p99 = np.quantile(own, [0.5, 0.99]) / 1000.0
-    plain_p50, plain_p99 = (np.inf, np.inf) if beyond else np.quantile(plain, [0.5, 0.99]) / 1000.0
-    saving = 1.0 - float(own.mean() / plain.mean())
+    p50, p99 = np.quantile(exits_us, [0.5, 0.99]) / 1000.0
+    plain_p50, plain_p99 = (np.inf, np.inf) if beyond else np.quantile(plain_us, [0.5, 0.99]) / 1000.0
+    saving = 1.0 - float(exits_us.mean() / plain_us.mean())
     p50_ms, p99_ms = _ranges_ms(mix, mode, cores, rate_per_s, rows)
     return Forecast(rate_per_s, float(p50), float(p99), p50_ms, p99_ms, float(plain_p50), float(plain_p99), saving)
 
@@ -135,13 +135,13 @@ def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: in
 def _ranges_ms(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> list[Range]:
     """Intervals of p50 and p99: the shares are drawn again as so many calibration rows might have had them."""
     rng = np.random.default_rng(2)
-    found = []
+    quantiles = []
     for _ in range(RANGE_STREAMS):
         drawn = replace(mix, shares=rng.multinomial(rows, mix.shares) / rows) if rows else mix
         arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, RANGE_REQUESTS))
         latency_us = latencies_us(drawn, arrivals_us, cores, rng) + TRANSPORT_US + OWN_US[mode]
-        found.append(np.quantile(latency_us, [0.5, 0.99]) / 1000.0)
-    low, high = np.quantile(found, [0.05, 0.95], axis=0)
+        quantiles.append(np.quantile(latency_us, [0.5, 0.99]) / 1000.0)
+    low, high = np.quantile(quantiles, [0.05, 0.95], axis=0)
     ends = zip(low * (1.0 - SIMULATED_WITHIN), high * (1.0 + SIMULATED_WITHIN), strict=True)
     return [(float(first), float(last)) for first, last in ends]
 

@@ -88,14 +88,14 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
         work = exit_times(segments_us, [depths[number] for number in gear], workers=1)  # see `elapsed_us` of the export
         times_us = {number: us * times[-1] / work[-1] for number, us in zip(gear, work, strict=True)} | times_us
     heads_us = np.cumsum(manifest.costs().head_us)
-    work_us = [sum(sum(own[:depth]) for own, depth in zip(segments_us, exit_, strict=True)) for exit_ in depths]
+    work_us = [sum(sum(us[:depth]) for us, depth in zip(segments_us, exit_, strict=True)) for exit_ in depths]
     return AnswerMix(
         shares=by_exit / by_exit.sum(),
         latency_us=np.array([times_us[number] for number in range(len(depths))]) + heads_us,
         work_us=np.array(work_us) + heads_us,
         full_latency_us=exit_times(segments_us, depths, cores, plan.straight().targets, manifest.slowdown)[-1],
-        member_us=tuple(sum(own) for own in segments_us),
-        segment_us=max(max(own) for own in segments_us),
+        member_us=tuple(sum(us) for us in segments_us),
+        segment_us=max(max(us) for us in segments_us),
         slowdown=manifest.slowdown,
         feedback=feedback,
     )
@@ -104,4 +104,4 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
 def _leaving(shares: np.ndarray) -> list[float]:
     """By exit, the share of the rows that come to it and leave there."""
     coming = 1.0 - np.append(0.0, np.cumsum(shares)[:-1])
-    return [float(share / left) if left > 1e-9 else 0.0 for share, left in zip(shares, coming, strict=True)]
+    return [float(share / arriving) if arriving > 1e-9 else 0.0 for share, arriving in zip(shares, coming, strict=True)]

@@ -71,30 +71,30 @@ def scaled_to_zero(mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, 
     cores = prices.machine.cores
     replicas = _replicas(mix, load, cores, least=0)
     arrivals = load.arrivals_us(MOST_ARRIVALS, rng)
-    found, seconds = [], 0.0
+    steps_us, seconds = [], 0.0
     for own_us, count, before in zip(arrivals, replicas, _rates_before(load), strict=True):
         waits_us, on_s = _first_waits(own_us, cold.machine_s, warm=before * IDLE_S > 1.0)
         always = count > 1 or len(own_us) == MOST_ARRIVALS  # then the simulated requests are the first of many
         seconds += count * load.step_s if always else min(load.step_s, on_s)
-        found.append(_shared_us(mix, own_us, max(1, count), cores, rng) + (0.0 if count > 1 else waits_us))
+        steps_us.append(_shared_us(mix, own_us, max(1, count), cores, rng) + (0.0 if count > 1 else waits_us))
     usd = seconds / 3600.0 * prices.machine.usd_per_hour
-    return _outcome("scale to zero", usd, load, found, max(replicas))
+    return _outcome("scale to zero", usd, load, steps_us, max(replicas))
 
 
 def function_per_answer(
     mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator
 ) -> Outcome:
     """One function with the whole bag, members one after the other on its core; it answers, then finishes feedback."""
-    found, usd = [], 0.0
+    steps_us, usd = [], 0.0
     arrivals = load.arrivals_us(MOST_ARRIVALS, rng)
     for own_us, rate, before in zip(arrivals, load.rates_per_s, _rates_before(load), strict=True):
         exits = mix.drawn(len(own_us), rng)
         answer_us = mix.work_us[exits]
         rest_us = np.where(rng.random(len(exits)) < mix.feedback, mix.full_work_us - answer_us, 0.0)
-        found.append(answer_us + _cold_us(own_us, answer_us + rest_us, cold.function_s, before))
+        steps_us.append(answer_us + _cold_us(own_us, answer_us + rest_us, cold.function_s, before))
         call_usd = [prices.function.usd(run_us / 1000.0) for run_us in (answer_us + rest_us).tolist()]
         usd += float(np.mean(call_usd or [0.0])) * float(rate) * load.step_s
-    return _outcome("function per answer", usd, load, found)
+    return _outcome("function per answer", usd, load, steps_us)
 
 
 def function_per_member(
@@ -107,12 +107,12 @@ def function_per_member(
     usd_per_answer = transitions * step.usd_per_transition + sum(
         prices.function.usd(us / 1000.0) for us in mix.member_us
     )
-    found = []
+    steps_us = []
     for own_us, before in zip(load.arrivals_us(MOST_ARRIVALS, rng), _rates_before(load), strict=True):
         starts_us = np.array([_cold_us(own_us, np.full(len(own_us), us), cold.function_s, before) for us in member_us])
         slowest_us = (member_us[:, None] + starts_us).max(axis=0) if len(own_us) else np.zeros(0)
-        found.append(slowest_us + 3 * 1000.0 * step.transition_ms)
-    return _outcome("function per member", usd_per_answer * load.answers, load, found)
+        steps_us.append(slowest_us + 3 * 1000.0 * step.transition_ms)
+    return _outcome("function per member", usd_per_answer * load.answers, load, steps_us)
 
 
 DEPLOYMENTS: tuple[Deployment, ...] = (
@@ -152,8 +152,8 @@ def _machines(
         if rate > count * cores * 1e6 / float(mix.shares @ mix.work_us):  # feedback can be left out, answers cannot
             return Outcome(name, math.inf, math.inf, math.inf, max(replicas))
     arrivals = load.arrivals_us(MOST_ARRIVALS, rng)
-    found = [_shared_us(mix, own_us, count, cores, rng) for own_us, count in zip(arrivals, replicas, strict=True)]
-    return _outcome(name, usd, load, found, max(replicas))
+    steps_us = [_shared_us(mix, own_us, count, cores, rng) for own_us, count in zip(arrivals, replicas, strict=True)]
+    return _outcome(name, usd, load, steps_us, max(replicas))
 
 
 def _shared_us(
@@ -216,15 +216,17 @@ def _cold_us(arrivals_us: np.ndarray, run_us: np.ndarray, cold_s: float, rate_be
     return waits_us
 
 
-def _outcome(name: str, usd: float, load: Load, found: Sequence[np.ndarray], replicas: int = 0) -> Outcome:
+def _outcome(name: str, usd: float, load: Load, steps_us: Sequence[np.ndarray], replicas: int = 0) -> Outcome:
     """Quantiles over all steps, each as heavy as the requests that it stands for."""
     steps = [
-        (own, rate * load.step_s / len(own)) for own, rate in zip(found, load.rates_per_s, strict=True) if len(own)
+        (step_us, rate * load.step_s / len(step_us))
+        for step_us, rate in zip(steps_us, load.rates_per_s, strict=True)
+        if len(step_us)
     ]
     if not steps:
         return Outcome(name, 0.0, 0.0, 0.0, replicas)
-    values = np.concatenate([own for own, _ in steps])
-    weights = np.concatenate([np.full(len(own), weight) for own, weight in steps])
+    values = np.concatenate([step_us for step_us, _ in steps])
+    weights = np.concatenate([np.full(len(step_us), weight) for step_us, weight in steps])
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()
     p50_us, p99_us = (float(values[order][np.searchsorted(reached, share)]) for share in (0.5, 0.99))

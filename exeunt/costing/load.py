@@ -42,7 +42,7 @@ class Load:
         gaps = [
             rng.exponential(1e6 / max(rate, 1e-12), count) for rate, count in zip(self.rates_per_s, counts, strict=True)
         ]
-        return [np.cumsum(own) for own in gaps]
+        return [np.cumsum(gaps_us) for gaps_us in gaps]
 
 
 def constant(rate_per_s: float, hours: float = 24.0) -> Load:

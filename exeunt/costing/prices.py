@@ -113,9 +113,9 @@ def _section(kind: Any, table: Any, where: str) -> Any:
         check_known("key", key, names, where)
     for name, type_ in names.items():
         value = table.get(name)
-        wanted = {"str": str, "datetime.date": datetime.date}.get(type_, (int, float))
+        types = {"str": str, "datetime.date": datetime.date}.get(type_, (int, float))
         number = type_ in ("float", "int")
-        fits = isinstance(value, wanted) and not isinstance(value, bool)
+        fits = isinstance(value, types) and not isinstance(value, bool)
         if not fits or (number and not 0 < float(str(value)) < 1e9):
             allowed = "a number above 0" if number else "a date" if "date" in type_ else "a text"
             raise ConfigError(f"{where}: {name} = {value!r}; allowed: {allowed}")

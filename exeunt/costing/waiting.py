@@ -25,7 +25,7 @@ def latencies_us(mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.ra
     rests_us = np.where(finishes, mix.full_work_us - mix.work_us[exits], 0.0)
     pace = mix.full_speed(cores)
     delays = rng.random(len(exits)) * mix.segment_us / pace
-    found = np.empty(len(exits))
+    latency_us = np.empty(len(exits))
     urgent_us = later_us = 0.0  # work of one core that is left
     before_us = 0.0
     for number, now_us in enumerate(arrivals_us.tolist()):
@@ -38,7 +38,7 @@ def latencies_us(mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.ra
         if later_us > 0.0 and urgent_us == 0.0:
             wait_us += delays[number]
         exit_ = exits[number]
-        found[number] = wait_us + mix.latency_us[exit_]
+        latency_us[number] = wait_us + mix.latency_us[exit_]
         urgent_us += float(mix.work_us[exit_])
         later_us += float(rests_us[number])
-    return found
+    return latency_us

@@ -65,27 +65,27 @@ def account(manifest: Manifest, times: Mapping[str, ModelTimes], rows: int = 1) 
 
 def wall_ms(times: Mapping[str, ModelTimes], model: str) -> float | None:
     """Mean wall time of a model's requests inside the server, milliseconds; None without requests."""
-    found = times.get(model, NOTHING)
-    return found.wall_us / found.requests / 1e3 if found.requests else None
+    model_times = times.get(model, NOTHING)
+    return model_times.wall_us / model_times.requests / 1e3 if model_times.requests else None
 
 
 def _line(
     public: str, group: str, models: Iterable[str], profile_us: Mapping[str, float], times: Mapping[str, ModelTimes]
 ) -> Line:
     requests = max(1, times.get(public, NOTHING).requests)
-    found = {model: times[model] for model in models if model in times}
+    by_model = {model: times[model] for model in models if model in times}
     per_request_ms = 1e-3 / requests
     return Line(
         public=public,
         group=group,
-        runs=sum(model_times.executions for model_times in found.values()) / requests,
-        infer_ms=sum(model_times.infer_us for model_times in found.values()) * per_request_ms,
-        profile_ms=sum(profile_us[model] * model_times.executions for model, model_times in found.items())
+        runs=sum(model_times.executions for model_times in by_model.values()) / requests,
+        infer_ms=sum(model_times.infer_us for model_times in by_model.values()) * per_request_ms,
+        profile_ms=sum(profile_us[model] * model_times.executions for model, model_times in by_model.items())
         * per_request_ms
         if profile_us
         else None,
-        queue_ms=sum(model_times.queue_us for model_times in found.values()) * per_request_ms,
-        copy_ms=sum(model_times.copy_us for model_times in found.values()) * per_request_ms,
+        queue_ms=sum(model_times.queue_us for model_times in by_model.values()) * per_request_ms,
+        copy_ms=sum(model_times.copy_us for model_times in by_model.values()) * per_request_ms,
     )
 
 

@@ -26,9 +26,9 @@ def accuracies(models: Mapping[str, Path], rows: np.ndarray, truth: np.ndarray) 
     return {name: float((vote.argmax(axis=1) == truth).mean()) for name, vote in votes.items()}
 
 
-def best_member(found: Mapping[str, float]) -> str:
+def best_member(accuracy: Mapping[str, float]) -> str:
     """The member that is right most often."""
-    return max((name for name in found if name != VOTE), key=lambda name: found[name])
+    return max((name for name in accuracy if name != VOTE), key=lambda name: accuracy[name])
 
 
 def _probabilities(path: Path, rows: np.ndarray) -> np.ndarray:

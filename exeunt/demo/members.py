@@ -79,14 +79,14 @@ def _trained(
     from sklearn.neural_network import MLPClassifier
 
     rng = np.random.default_rng(seed)
-    own = data.bootstrap(part, seed)
+    sample = data.bootstrap(part, seed)
     net = MLPClassifier(units, alpha=1e-3, batch_size=64, random_state=seed)
     for epoch in range(epochs):
-        rows = rng.permutation(np.repeat(np.arange(len(own)), COPIES))
-        images = data.with_noise(own.images[rows], rng.uniform(0.0, TRAINED_NOISE, len(rows)), rng)
+        rows = rng.permutation(np.repeat(np.arange(len(sample)), COPIES))
+        images = data.with_noise(sample.images[rows], rng.uniform(0.0, TRAINED_NOISE, len(rows)), rng)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of each epoch scikit-learn says that it is not the last
-            net.partial_fit(features(kernels, images), own.labels[rows], classes=np.arange(len(data.CLASSES)))
+            net.partial_fit(features(kernels, images), sample.labels[rows], classes=np.arange(len(data.CLASSES)))
         progress(epoch + 1, epochs)
     pairs = zip(net.coefs_, net.intercepts_, strict=True)
     return [(weights.astype(np.float32), biases.astype(np.float32)) for weights, biases in pairs]

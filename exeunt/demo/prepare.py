@@ -15,7 +15,7 @@ from exeunt.demo.bag import BAG, write_bag_file, write_samples
 from exeunt.demo.data import Digits
 from exeunt.demo.members import PLANS, train_all
 from exeunt.manifest import Manifest
-from exeunt.measuring.progress import bars, shown
+from exeunt.measuring.progress import bar_callback, bars
 from exeunt.serving.bags import bag_of
 from exeunt_export.writing.readme import PAGE_FILE
 
@@ -78,7 +78,7 @@ def prepare(folder: Path, seed: int, console: Console, modes: Sequence[str]) -> 
     bag = folder / "bag"
     bag.mkdir(parents=True, exist_ok=True)
     with bars(console) as progress:
-        train_all(parts.train, seed, bag, shown(progress, "train "))
+        train_all(parts.train, seed, bag, bar_callback(progress, "train "))
     write_samples(data.samples(parts.calibration, SAMPLE_COPIES, seed), bag)
     repository = folder / "model_repository"
     names = bag_names(modes)
@@ -107,5 +107,5 @@ def _export(folder: Path, name: str, mode: str, console: Console) -> Path:
     write_bag_file(PLANS, bag_file, name, mode, baseline)
     repository = folder / f"model_repository_{mode}"
     with bars(console) as progress:
-        export_bag(bag_file, repository, force=True, progress=shown(progress, f"{mode}: "))
+        export_bag(bag_file, repository, force=True, progress=bar_callback(progress, f"{mode}: "))
     return repository

@@ -67,9 +67,9 @@ def run_closed_loop(
         first = turn % len(models)
         for model in (*models[first:], *models[:first]):
             begun_s = time.perf_counter()
-            found, errors = _turn(url, model, rows, callers, turn_s)
+            turn_latencies, errors = _turn(url, model, rows, callers, turn_s)
             spent_s[model] += time.perf_counter() - begun_s
-            latencies[model] += found
+            latencies[model] += turn_latencies
             failed[model] += errors
     return [
         ClosedLoop(

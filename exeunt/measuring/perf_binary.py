@@ -54,8 +54,8 @@ def find(folder: Path | None = None) -> PerfAnalyzer:
         ConfigError: there is none, or a shared library is missing; says what to install.
     """
     folder = folder or cache_folder()
-    named, found = os.environ.get(VARIABLE), shutil.which("perf_analyzer")
-    places = [Path(named)] if named else [folder / "perf_analyzer", *([Path(found)] if found else [])]
+    named, on_path = os.environ.get(VARIABLE), shutil.which("perf_analyzer")
+    places = [Path(named)] if named else [folder / "perf_analyzer", *([Path(on_path)] if on_path else [])]
     binary = next((place for place in places if place.is_file()), None)
     if binary is None:
         where = f"${VARIABLE} = {named}" if named else f"PATH or {folder}"

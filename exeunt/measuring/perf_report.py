@@ -30,7 +30,7 @@ def table(runs: Sequence[PerfRun]) -> Table:
         shares = ("" if early is None else f"{early:.1%}", "" if run.loss is None else f"{run.loss:.2%}")
         rows.append((run.model, f"{run.level:g} {_SHORT[run.kind]}", *_numbers(run), *shares, str(run.failed)))
     columns = ("model", "load", "req/s", "p50 ms", "p95 ms", "p99 ms", "early", "loss", "failed")
-    return table_of(columns, rows, left=("model", "load"))
+    return table_of(columns, rows, left_columns=("model", "load"))
 
 
 def _numbers(run: PerfRun) -> list[str]:
@@ -82,10 +82,10 @@ def draw(runs: Sequence[PerfRun], bag: str, path: Path) -> None:
     """Picture: latency against throughput for each model and kind of load, and the exits by level."""
     kinds = list(dict.fromkeys(run.kind for run in runs))
     figure, axes = new_figure(len(kinds), 2, (11, 3.8 * len(kinds)), squeeze=False)
-    for kind, (left, right) in zip(kinds, axes, strict=True):
+    for kind, (latency_axes, exits_axes) in zip(kinds, axes, strict=True):
         chosen = [run for run in runs if run.kind == kind]
-        _draw_latency(left, chosen, kind)
-        _draw_exits(right, [run for run in chosen if run.model == bag], kind)
+        _draw_latency(latency_axes, chosen, kind)
+        _draw_exits(exits_axes, [run for run in chosen if run.model == bag], kind)
     save_figure(figure, path)
 
 

@@ -50,12 +50,12 @@ class Course:
         )
         answers = [point.answers for point in answered if point.answers is not None]
         labels = np.concatenate([answer.labels for answer in answers])
-        wanted = np.concatenate([full[point.request * rows : (point.request + 1) * rows] for point in answered])
+        full_labels = np.concatenate([full[point.request * rows : (point.request + 1) * rows] for point in answered])
         return cls(
             stream_s=np.repeat([point.stream_s for point in answered], rows),
             exits=np.concatenate([answer.exits for answer in answers]),
             reasons=np.concatenate([answer.reasons for answer in answers]),
-            lost=labels != wanted,
+            lost=labels != full_labels,
         )
 
 
@@ -144,8 +144,8 @@ def draw_loss(axes: Axes, course: Course, max_loss: float | None, difficulty: np
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.1f} %")
     if difficulty is not None and len(difficulty) >= len(course.stream_s):
         beside = axes.twinx()
-        shown = difficulty[np.linspace(0, len(difficulty) - 1, len(course.stream_s)).astype(int)]
-        beside.fill_between(course.stream_s, shown, color="#999999", alpha=0.18, linewidth=0)
+        noise = difficulty[np.linspace(0, len(difficulty) - 1, len(course.stream_s)).astype(int)]
+        beside.fill_between(course.stream_s, noise, color="#999999", alpha=0.18, linewidth=0)
         beside.set(ylabel="noise (grey)", ylim=(0, 1.05 * float(difficulty.max())))
         beside.spines[["top"]].set_visible(False)
         axes.set_zorder(beside.get_zorder() + 1)

@@ -15,7 +15,7 @@ def bars(console: Console) -> Progress:
     )
 
 
-def shown(progress: Progress, prefix: str) -> Callable[[str, int, int], None]:
+def bar_callback(progress: Progress, prefix: str) -> Callable[[str, int, int], None]:
     """A callback (what, done, of how many) that gives each `what` a bar of its own."""
     tasks: dict[str, TaskID] = {}
 

@@ -68,7 +68,7 @@ def read_times(url: str) -> dict[str, ModelTimes]:
 
 def parse_times(payload: Mapping[str, Any]) -> dict[str, ModelTimes]:
     """Read a server's inference statistics, JSON of either protocol; versions of a model are added up."""
-    found: dict[str, ModelTimes] = {}
+    by_model: dict[str, ModelTimes] = {}
     for entry in payload.get("model_stats", []):
         stats = entry.get("inference_stats", {})
         us = {kind: int(stats.get(kind, {}).get("ns", 0)) / 1e3 for kind in _KINDS}
@@ -80,9 +80,9 @@ def parse_times(payload: Mapping[str, Any]) -> dict[str, ModelTimes]:
             copy_us=us["compute_input"] + us["compute_output"],
             infer_us=us["compute_infer"],
         )
-        before = found.get(entry["name"], NOTHING)
-        found[entry["name"]] = times - (NOTHING - before)
-    return found
+        before = by_model.get(entry["name"], NOTHING)
+        by_model[entry["name"]] = times - (NOTHING - before)
+    return by_model
 
 
 def spent(before: Mapping[str, ModelTimes], after: Mapping[str, ModelTimes]) -> dict[str, ModelTimes]:

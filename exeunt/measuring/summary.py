@@ -93,11 +93,11 @@ def summarise(
     )
 
 
-def percentiles(values: np.ndarray, wanted: Sequence[float]) -> list[float]:
+def percentiles(values: np.ndarray, percents: Sequence[float]) -> list[float]:
     """Percentiles of float [n] as values that really occurred (the next higher); NaN where n is 0."""
     if not len(values):
-        return [float("nan")] * len(wanted)
-    return [float(value) for value in np.percentile(values, wanted, method="higher")]
+        return [float("nan")] * len(percents)
+    return [float(value) for value in np.percentile(values, percents, method="higher")]
 
 
 def stream_labels(outcomes: Sequence[Outcome], rows: int = 1) -> np.ndarray:

@@ -30,11 +30,11 @@ def latency_table(summaries: Sequence[Summary]) -> Table:
 def exits_table(summaries: Mapping[str, Summary]) -> Table:
     """One column per summary of a model with exits, under its heading: share of answers by exit and by reason."""
     named = {heading: summary for heading, summary in summaries.items() if summary.exits}
-    shown = list(named.values())
-    exits = sorted({exit_ for summary in shown for exit_ in summary.exits})
-    reasons = sorted({reason for summary in shown for reason in summary.reasons})
-    rows = [(f"exit {exit_}", *(percent(summary.exits.get(exit_, 0.0)) for summary in shown)) for exit_ in exits]
-    rows += [(reason, *(percent(summary.reasons.get(reason, 0.0)) for summary in shown)) for reason in reasons]
+    columns = list(named.values())
+    exits = sorted({exit_ for summary in columns for exit_ in summary.exits})
+    reasons = sorted({reason for summary in columns for reason in summary.reasons})
+    rows = [(f"exit {exit_}", *(percent(summary.exits.get(exit_, 0.0)) for summary in columns)) for exit_ in exits]
+    rows += [(reason, *(percent(summary.reasons.get(reason, 0.0)) for summary in columns)) for reason in reasons]
     return table_of(("", *named), rows)
 
 

@@ -80,16 +80,16 @@ def gather(type_of: Mapping[str, str], labels: tuple[str, ...], seed: int) -> tu
     halves: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]] = ([], [])
     seen: set[bytes] = set()
     for number, paths in sorted(by_type.items()):
-        taken = 0
+        count = 0
         for place in rng.permutation(len(paths)):
             content = _content(paths[place])
             digest = hashlib.sha256(content).digest() if content else b""
             if not content or digest in seen:  # the same licence lies in many packages
                 continue
             seen.add(digest)
-            halves[taken % 2].append((number, content))
-            taken += 1
-            if taken == 2 * PER_TYPE:
+            halves[count % 2].append((number, content))
+            count += 1
+            if count == 2 * PER_TYPE:
                 break
     return _corpus(halves[0], rng), _corpus(halves[1], rng)
 

@@ -54,16 +54,16 @@ def _latencies(axis: Axes, measured: FileMeasured) -> None:
 def _departures(axis: Axes, measured: FileMeasured) -> None:
     last = len(measured.prepared.manifest.exits) - 1
     for place, part in enumerate(measured.parts):
-        left = 0.0
+        start = 0.0
         for exit_ in range(last + 1):
             share = part.summaries[0].exits.get(exit_, 0.0)
             shade = 0.25 + 0.6 * exit_ / max(last, 1)
             colour = COLOURS[1] if exit_ == last else (0.04 * shade, 0.43 * (1.3 - shade), 0.6 * (1.5 - shade) * 0.9)
-            axis.barh(place, share, 0.5, left=left, color=colour, edgecolor="white")
+            axis.barh(place, share, 0.5, left=start, color=colour, edgecolor="white")
             if share > 0.1:
                 text = f"exit {exit_}" if exit_ < last else "full"
                 axis.text(
-                    left + share / 2,
+                    start + share / 2,
                     place,
                     f"{text}\n{100 * share:.0f} %",
                     ha="center",
@@ -71,7 +71,7 @@ def _departures(axis: Axes, measured: FileMeasured) -> None:
                     color="w",
                     fontsize=8,
                 )
-            left += share
+            start += share
     axis.set_yticks(range(len(measured.parts)), [f"{100 * part.load:.0f} % load" for part in measured.parts])
     axis.set_xticks([])
     axis.set_title("where answers left", loc="left", fontsize=10)

@@ -111,9 +111,9 @@ def prepare(
     report = export_bag(bag / "BAG.toml", folder / "model_repository", force=True, progress=progress)
     part = stream_of(test, ACCURACY_ROWS, seed)
     progress("members alone", 0, 1)
-    found = accuracies(models.models, part.rows, part.truth)
+    by_member = accuracies(models.models, part.rows, part.truth)
     progress("members alone", 1, 1)
-    return Prepared(folder / "model_repository", report.manifest, test, types, found)
+    return Prepared(folder / "model_repository", report.manifest, test, types, by_member)
 
 
 def stream_of(test: Corpus, rows: int, seed: int) -> FileStream:
@@ -138,5 +138,5 @@ def sample_rows(samples: Corpus, seed: int) -> np.ndarray:
 
 
 def _truncated(content: bytes, rng: np.random.Generator) -> bytes:
-    kept = int(np.exp(rng.uniform(np.log(LEAST_KEPT_BYTES), np.log(MOST_KEPT_BYTES))))
-    return content[:kept]
+    size = int(np.exp(rng.uniform(np.log(LEAST_KEPT_BYTES), np.log(MOST_KEPT_BYTES))))
+    return content[:size]

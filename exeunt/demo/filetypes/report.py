@@ -59,11 +59,11 @@ def sentences(measured: FileMeasured) -> list[str]:
             f"from the full vote (promise: {percent(measured.prepared.manifest.settings.max_loss)} plus a constant)."
         )
     bag, full, member = measured.parts[-1].summaries
-    kept, plain, _ = (throughput.rate_per_s for throughput in measured.throughput)
-    if kept and plain:
+    bag_per_s, full_per_s, _ = (throughput.rate_per_s for throughput in measured.throughput)
+    if bag_per_s and full_per_s:
         lines.append(
-            f"With p99 below {measured.throughput[0].limit_ms:.0f} ms exeunt takes {kept:.0f} files/s and the plain "
-            f"ensemble {plain:.0f}: {kept / plain:.1f} times as many."
+            f"With p99 below {measured.throughput[0].limit_ms:.0f} ms exeunt takes {bag_per_s:.0f} files/s and the "
+            f"plain ensemble {full_per_s:.0f}: {bag_per_s / full_per_s:.1f} times as many."
         )
     best = best_member(measured.prepared.accuracies)
     lines.append(
@@ -126,22 +126,22 @@ def _closed_table(measured: FileMeasured) -> Table:
 def _throughput_table(measured: FileMeasured) -> Table:
     plain = measured.throughput[1].rate_per_s
     rows = []
-    for found in measured.throughput:
-        p99_ms = [f"{p99:.0f}" for _, p99 in found.tried]
-        kept = sum(rate <= found.rate_per_s for rate, _ in found.tried)
-        there, beyond = (p99_ms[place] if 0 <= place < len(p99_ms) else "-" for place in (kept - 1, kept))
-        ratio = f"{found.rate_per_s / plain:.1f}" if plain else "-"
-        rows.append((found.model, f"{found.rate_per_s:.1f}", ratio, there, beyond))
+    for throughput in measured.throughput:
+        p99_ms = [f"{p99:.0f}" for _, p99 in throughput.tried]
+        within = sum(rate <= throughput.rate_per_s for rate, _ in throughput.tried)
+        there, beyond = (p99_ms[place] if 0 <= place < len(p99_ms) else "-" for place in (within - 1, within))
+        ratio = f"{throughput.rate_per_s / plain:.1f}" if plain else "-"
+        rows.append((throughput.model, f"{throughput.rate_per_s:.1f}", ratio, there, beyond))
     return table_of(("model", "files/s", "ratio", "p99 ms", "p99 ms at the next"), rows)
 
 
 def _types_table(part: LoadPart, labels: tuple[str, ...]) -> Table:
     models = [summary.model for summary in part.summaries]
-    found = {model: stream_labels(part.run.outcomes[model]) for model in models}
+    answered = {model: stream_labels(part.run.outcomes[model]) for model in models}
     numbers, counts = np.unique(part.stream.truth, return_counts=True)
     rows = []
     for place in np.argsort(-counts, kind="stable")[:MOST_TYPES]:
         here = part.stream.truth == numbers[place]
-        shares = [percent(float((found[model][here] == numbers[place]).mean())) for model in models]
+        shares = [percent(float((answered[model][here] == numbers[place]).mean())) for model in models]
         rows.append((labels[numbers[place]], str(counts[place]), *shares))
     return table_of(("type", "files", *models), rows)

@@ -16,7 +16,7 @@ from exeunt.demo.filetypes.prepare import prepare, stream_of
 from exeunt.demo.filetypes.report import print_report, save
 from exeunt.demo.filetypes.wheels import FileModels
 from exeunt.demo.output import claim
-from exeunt.measuring.progress import bars, shown
+from exeunt.measuring.progress import bar_callback, bars
 from exeunt.serving.pip_server import serve
 
 TEST_ROWS = 1000
@@ -49,14 +49,14 @@ def run_file_demo(plan: FileDemoPlan, models: FileModels, console: Console) -> F
     begun_s = time.monotonic()
     claim(plan.folder)
     with bars(console) as progress:
-        prepared = prepare(plan.folder, models, plan.mode, plan.seed, shown(progress, "export: "))
+        prepared = prepare(plan.folder, models, plan.mode, plan.seed, bar_callback(progress, "export: "))
     prepared_s = time.monotonic() - begun_s
     stream = stream_of(prepared.test, TEST_ROWS, plan.seed + 2)
     np.save(plan.folder / "test.npy", stream.rows)
     np.save(plan.folder / "truth.npy", stream.truth)
     console.print(f"{len(prepared.test)} files of {prepared.types} types to ask about; start Triton")
     with serve(prepared.repository, log=plan.folder / "server.log") as server, bars(console) as progress:
-        measured = measure(prepared, f"grpc://{server.grpc_url}", plan.stream_s, plan.seed, shown(progress, ""))
+        measured = measure(prepared, f"grpc://{server.grpc_url}", plan.stream_s, plan.seed, bar_callback(progress, ""))
     print_report(measured, console)
     save(measured, plan.folder / "report.json")
     draw(measured, plan.folder / "picture.png")

