@@ -72,6 +72,6 @@ def read_inputs(path: Path, rows: int | None = None) -> np.ndarray | dict[str, n
 
 
 def named_inputs(path: Path, only: Callable[[], str]) -> Mapping[str, np.ndarray]:
-    """Public input -> rows, of such a file; `only` tells the name of the one input that a bare array is for."""
+    """Public input -> rows, of such a file; `only` gives the input's name for a file with a bare array."""
     loaded = read_inputs(path)
     return loaded if isinstance(loaded, dict) else {only(): loaded}

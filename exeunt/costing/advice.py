@@ -16,13 +16,13 @@ from exeunt.engine.sessions import workers_of
 from exeunt.serving.bags import ServedBag
 
 TRANSPORT_US = 2500.0  # from the caller to the members and back, with exits or without: 1.9 to 2.8 ms on two cores
-OWN_US = {"engine": 1000.0, "ensemble": 1500.0}  # what asking for exits adds to it, by mode: a traced request's
+OWN_US = {"engine": 1000.0, "ensemble": 1500.0}  # what exits add to it, by mode, as traced
 PAYS = 0.05  # least saving of the mean latency that is worth having exits for
 REQUESTS = 20_000  # simulated
-RANGE_STREAMS, RANGE_REQUESTS = 20, 4000  # likewise, for the interval of a forecast
-SIMULATED_WITHIN = 0.15  # of what was measured where the shares were known: tests/costing/test_measured_run.py
+RANGE_STREAMS, RANGE_REQUESTS = 20, 4000  # simulated for the interval of a forecast
+SIMULATED_WITHIN = 0.15  # of measured latencies: tests/costing/test_measured_run.py
 FEW_ROWS = 1000  # calibration rows below which shares and losses are guesses
-SEEN_ERRORS = 10  # rows that must have left wrongly for a loss to be known within a third
+SEEN_ERRORS = 10  # wrong early rows from which on a loss is known within a third
 
 Range = tuple[float, float]
 
@@ -172,7 +172,7 @@ def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], ma
 
 
 def _members_to_leave_out(report: Mapping[str, Any], max_loss: float) -> list[str]:
-    """Members that say what all say, and members without which all say the same, as far as the promise asks."""
+    """Hints at members that alone agree with the vote, and at members whose absence changes it, within the promise."""
     hints = []
     for member, agreement in report.get("member_agreement", {}).items():
         if agreement >= 1.0 - max_loss:
@@ -189,7 +189,7 @@ def _members_to_leave_out(report: Mapping[str, Any], max_loss: float) -> list[st
 
 
 def _looser(report: Mapping[str, Any], max_loss: float) -> str:
-    """What a looser promise would let leave, if that is much more."""
+    """A hint at a looser promise, if it would let many more rows leave."""
     looser = [point for point in report["expected"] if point["max_loss"] > max_loss]
     if not looser:
         return ""

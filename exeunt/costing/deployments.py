@@ -67,14 +67,14 @@ def autoscaled(mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng:
 
 
 def scaled_to_zero(mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator) -> Outcome:
-    """As autoscaled, but with no machine while nobody asks; who comes first then waits for one."""
+    """As autoscaled, but without a machine while no request comes; the first request then waits for one."""
     cores = prices.machine.cores
     replicas = _replicas(mix, load, cores, least=0)
     arrivals = load.arrivals_us(MOST_ARRIVALS, rng)
     steps_us, seconds = [], 0.0
     for own_us, count, before in zip(arrivals, replicas, _rates_before(load), strict=True):
         waits_us, on_s = _first_waits(own_us, cold.machine_s, warm=before * IDLE_S > 1.0)
-        always = count > 1 or len(own_us) == MOST_ARRIVALS  # then the simulated requests are the first of many
+        always = count > 1 or len(own_us) == MOST_ARRIVALS  # more requests follow those that are simulated
         seconds += count * load.step_s if always else min(load.step_s, on_s)
         steps_us.append(_shared_us(mix, own_us, max(1, count), cores, rng) + (0.0 if count > 1 else waits_us))
     usd = seconds / 3600.0 * prices.machine.usd_per_hour
@@ -165,12 +165,12 @@ def _shared_us(
 
 
 def _rates_before(load: Load) -> list[float]:
-    """Rate of the step before each; the load goes round."""
+    """Rate of the step before each; before the first comes the last."""
     return [float(rate) for rate in np.roll(load.rates_per_s, 1)]
 
 
 def _first_waits(arrivals_us: np.ndarray, cold_s: float, warm: bool) -> tuple[np.ndarray, float]:
-    """What requests wait for one replica that goes after IDLE_S, and the seconds that it is there.
+    """How long requests wait for one replica that is removed after IDLE_S without any, and the seconds that it exists.
 
     Args:
         arrivals_us: from the beginning of the step.
@@ -191,7 +191,7 @@ def _first_waits(arrivals_us: np.ndarray, cold_s: float, warm: bool) -> tuple[np
 
 
 def _cold_us(arrivals_us: np.ndarray, run_us: np.ndarray, cold_s: float, rate_before: float) -> np.ndarray:
-    """What calls wait for a new instance: none of those there is free, or all have been idle too long.
+    """How long calls wait for a new instance, where none is free or all were idle for too long.
 
     Args:
         arrivals_us: from the beginning of the step.

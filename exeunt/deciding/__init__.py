@@ -3,7 +3,7 @@
 controller.py     requests in, releases out; votes on what arrives
 admission.py      which requests become the next ticket, with which exits (gears.py, under load lean.py)
 decisions.py      the decision core: who leaves, accounts, learning; the replay drives it, too
-events.py         what else happens to decisions, numbered: what is changed in how they are made
+events.py         everything else that changes decisions, numbered so that it can be replayed
 batch.py          the rows of one ticket, what was decided about them, and the coins: which run on to the full vote
 ticket.py         a batch of whole client requests, the members' votes on it, its answers
 request.py        request options, requests, releases

@@ -16,11 +16,11 @@ from exeunt.deciding.request_queue import RequestQueue
 from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 
-# share of tickets that take the gear that the load does not ask for, at rest, where that costs little, and under load,
-# where full votes are few and work counts: the lean gear has to be known before it is needed
+# share of tickets that take the other gear than the load asks for, so that the tuner knows both gears before it needs
+# them: at rest, where that costs little, and under load, where work is scarce
 PROBES, PROBES_BEHIND = 1 / 8, 1 / 32
 LEAST_WAIT_US = 500_000.0  # the default of max_wait_ms, unless the bag is slow
-WAIT_IN_FULL_RUNS = 10.0  # and then in times of the full ensemble's latency, as its p99 under load is
+WAIT_IN_FULL_RUNS = 10.0  # of a slow bag: in latencies of the full ensemble, about its p99 under load
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Admission:
         return Admitted(requests, exits, gear, staged, lean)
 
     def _lean(self, unanswered: int) -> bool:
-        """Whether a ticket of a bag with two gears is lean: as the load asks, but for a few, so that both teach."""
+        """Whether a ticket of a bag with two gears is lean: as the load asks, a few otherwise, so that both teach."""
         if self._settings.gear != "auto":
             return self._settings.gear == "lean"
         lean = self.lean.choose(unanswered)

@@ -83,7 +83,7 @@ class Batch:
         self.open, self.finishes = blank["trues"].copy()
         self.waits_for_toss, self.non_finite = blank["falses"].copy()
         self.tossed_late = False
-        self.open_rows = rows  # sums of the first two, kept, since looking takes longer
+        self.open_rows = rows  # open_rows and all_finish sum up `open` and `finishes`: to look takes longer
         self.all_finish = True
         self.deepest = -1
         self.over = False
@@ -142,7 +142,7 @@ class Batch:
         return np.flatnonzero(self.waits_for_toss & self.finishes)
 
     def toss(self, rows: np.ndarray, q: np.ndarray | float, finishes: np.ndarray) -> None:
-        """Note the coins of `rows` (indices): each finishes with probability q, and this is what came out."""
+        """Note the coins of `rows` (indices): the probability q with which each finishes, and whether it does."""
         if self._left_out is None:
             self._left_out = np.zeros(self.rows, dtype=bool)
         self.q[rows] = q
@@ -207,7 +207,7 @@ class Batch:
 
 
 Toss = Callable[[Batch, np.ndarray, float], tuple[np.ndarray | float, np.ndarray] | None]
-"""(batch, rows, q wanted) -> (q of the rows, bool [rows]: which finish); None where all finish with q = 1."""
+"""(batch, rows, requested q) -> (q of the rows, bool [rows]: which finish); None where all finish with q = 1."""
 
 
 class Coins:

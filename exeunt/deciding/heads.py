@@ -37,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What the exits' ramps are run with in place of the exported heads; never changed.
+    """The heads that replace exported ones; never changed.
 
     Attributes:
         version: grows by one with every change; 0 = as exported.
@@ -63,14 +63,14 @@ EXPORTED = Heads()
 
 
 class HeadsInUse:
-    """The heads of new tickets, and since which version every exit says what it says.
+    """The heads of new tickets, and for every exit the version in which its vote last changed.
 
     Args:
         exits: number of exits.
 
     Attributes:
         heads: of tickets that are admitted now.
-        since: version from which on each exit says what it says now; of older tickets it is outdated.
+        since: per exit the version in which its vote last changed; votes of older tickets are outdated.
     """
 
     def __init__(self, exits: int) -> None:
@@ -82,7 +82,7 @@ class HeadsInUse:
         self.heads = heads
 
     def change(self, heads: Heads, changed: np.ndarray) -> None:
-        """From now on other heads, by which the exits in `changed` (bool [exits]) say something else."""
+        """Use other heads from now on; they change the votes of the exits in `changed` (bool [exits])."""
         self.heads = heads
         self.since = [heads.version if other else since for since, other in zip(self.since, changed, strict=True)]
 

@@ -18,7 +18,7 @@ from exeunt.deciding.request import Request
 from exeunt.errors import OverloadedError, RequestError
 
 IN_USE_US = 10_000_000  # a class without requests for so long keeps no room
-RATE_HALF_LIFE_US = 1_000_000.0  # of what is remembered of the service rate
+RATE_HALF_LIFE_US = 1_000_000.0  # of the service rate: older rows count less
 GIVE_UP = 1.8  # times max_wait_us, after which a request is given up: by default within a second
 NO_BOUND_US = 10**15
 
@@ -29,7 +29,7 @@ class ServiceRate:
     def __init__(self) -> None:
         self._rows = 0.0
         self._busy_us = 0.0
-        self._since_us: int | None = None  # rows have been waiting since; the last that were begun came before
+        self._since_us: int | None = None  # when rows began to wait, or were last begun while others waited
 
     def waiting(self, now_us: int) -> None:
         """Rows wait."""
@@ -77,7 +77,7 @@ class RequestQueue:
         self._classes: list[deque[Request]] = [deque() for _ in range(classes)]
         self._rows = [0] * classes  # waiting, by class
         self._served = [0] * classes  # rows served, by class, on the scale of `_turn`
-        self._turn = 0  # what the class that was served last had been served
+        self._turn = 0  # `_served` of the class that was served last, before that
         self._last_used_us = [-IN_USE_US - 1] * classes
         self._with_deadline = 0
         self._rate = ServiceRate()
@@ -103,7 +103,7 @@ class RequestQueue:
         self._check_room(number, request.rows, now_us)
         self._check_time(number, now_us)
         if not self._rows[number]:
-            self._served[number] = max(self._served[number], self._turn)  # who was away has saved nothing up
+            self._served[number] = max(self._served[number], self._turn)  # a class that was away has no credit
         request.arrived_us = now_us
         self._classes[number].append(request)
         self._count(request, 1)

@@ -76,7 +76,7 @@ class Engine:
         self._workers: list[threading.Thread] = []
 
     def attach(self, host: EngineHost) -> None:
-        """Say who is told of votes and failures, and start the workers."""
+        """Set the host that gets votes and failures, and start the workers."""
         host.thin_late()
         for number in range(self.threads):
             args = (host, home_cores(number, self.threads))
@@ -86,10 +86,10 @@ class Engine:
         self._packer.start()
 
     def learn_from(self, ramps: frozenset[tuple[int, int]], take: Callable[[Ticket, Votes], None]) -> None:
-        """Hand over what finished tickets have shown; said once, before the first.
+        """Hand over features and votes of finished tickets from now on; called once, before the first ticket.
 
         Args:
-            ramps: (member, depth) of every ramp whose features are wanted.
+            ramps: (member, depth) of every ramp that learns.
             take: gets the ticket, and features and final votes by (member, depth), [rows, ...]; must not block.
         """
         self._segments.learns = ramps
@@ -219,7 +219,7 @@ class Engine:
             self._tell(host, exit_, progresses)
 
     def _tossed(self, host: EngineHost, run: SegmentRun) -> SegmentRun:
-        """Toss the answered rows in a run that have not been; the run of those that are left, perhaps of nothing."""
+        """Toss the coins that are due of a run's answered rows; the run without rows that need not finish."""
         late = dict.fromkeys(piece.progress for piece in run.pieces if piece.progress.ticket.tossed_late)
         untossed = [progress for progress in late if progress.ticket.waits_for_toss.any()]
         if not untossed:
@@ -235,7 +235,7 @@ class Engine:
             for arrived in self._segments.votes(exit_, tickets):
                 ticket_id = arrived.progress.ticket.id
                 host.arrived(ticket_id, arrived.votes, arrived.rows)
-                if self._sampling.q < 1.0:  # under load what will not run is let go of at once
+                if self._sampling.q < 1.0:  # under load rows that will not run are dropped at once
                     host.thin(ticket_id, self._sampling.q)
         except Exception as error:  # as in `_run`
             for progress in tickets:

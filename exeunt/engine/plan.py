@@ -67,13 +67,13 @@ def _by_rows(profile: dict[int, float], most_rows: int) -> list[float]:
 
 
 class RunPlan:
-    """What a ticket's wanted exits need; the same for all tickets that want the same exits.
+    """What a ticket's requested exits need; tickets that request the same exits share it.
 
     Attributes:
-        exits: numbers of the wanted exits, ascending; the last is the full ensemble.
+        exits: numbers of the requested exits, ascending; the last is the full ensemble.
         depths: by place in `exits`, the members' depths.
-        pairs: (member, depth) whose votes some wanted exit takes.
-        plain: nothing but the full vote is wanted.
+        pairs: (member, depth) whose votes some requested exit takes.
+        plain: nothing but the full vote is requested.
     """
 
     def __init__(self, manifest: Manifest, costs: RunCosts, requested_exits: np.ndarray, workers: int) -> None:

@@ -99,9 +99,9 @@ class Progress:
     Attributes:
         ticket: the controller's; its `open`, `finishes` and `q` change under the controller's lock and are only read.
         inputs: public inputs by name, first axis = the ticket's rows.
-        plan: what its wanted exits need.
+        plan: what its requested exits need.
         order: in which it works towards them.
-        whole: nothing but the full vote of a few rows of a small bag is wanted: a member's segments run as one.
+        whole: only the full vote of a few rows of a small bag is requested: a member's segments run as one.
         in_series: its members run one after the other, so that one worker is woken; else side by side.
         number: order of arrival.
         pieces: by member.

@@ -1,4 +1,4 @@
-"""A bag's door: so many rows are with the server at once, everybody else waits here, where it is seen who has left.
+"""A bag's door: it bounds the rows in the server; all other requests wait here, where callers that leave are seen.
 
 The server does not see that a caller has given up, nor how long a request has waited in it before the controller took
 it. So its queue is kept short, and the waiting is done here, by the controller's own rules (RequestQueue): bounded in
@@ -54,7 +54,7 @@ class Door:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def enter(self, rows: int, options: ParsedOptions, leaves_us: int = 0) -> tuple[Request, int]:
-        """Wait for one's turn. Who is cancelled meanwhile has never been with the server.
+        """Wait for the request's turn; where it is cancelled before, the server has not seen it.
 
         Args:
             rows: that the caller says it brings; the server will count them.

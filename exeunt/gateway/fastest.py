@@ -1,6 +1,6 @@
-"""How quickly the server can answer at best, of late: whoever leaves before that is not worth beginning.
+"""The shortest time in which the server answered of late: a caller that leaves sooner is refused.
 
-Callers that give up within milliseconds would else have the server work for nobody. Pure: time is an argument.
+Else the server would work in vain for callers that give up within milliseconds. Pure: time is an argument.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 
 REMEMBERED_US = 1_000_000  # older answers say nothing
-TRIAL_EVERY_US = 100_000  # one call that seems hopeless is tried nevertheless: it may be of a quicker kind
-MARGIN = 0.5  # of the quickest answer: a call may be quicker than all others were
+TRIAL_EVERY_US = 100_000  # one call that seems hopeless is let in nevertheless: others may be quicker
+MARGIN = 0.5  # of the quickest answer: the next may be quicker still
 _MOST = 256  # answers remembered
 
 

@@ -38,7 +38,7 @@ def parameters_of(request: Any) -> dict[str, Any]:
 
 
 def set_parameters(request: Any, table: Mapping[str, Any]) -> None:
-    """Make a ModelInferRequest's parameters those of a table, as far as they are ours to change."""
+    """Make a ModelInferRequest's parameters those of a table, as far as the gateway may change them."""
     before = parameters_of(request)
     for key in OURS:
         if key not in table:
@@ -50,7 +50,7 @@ def set_parameters(request: Any, table: Mapping[str, Any]) -> None:
 
 
 def without_steps(content: bytes) -> bytes:
-    """A ModelConfigResponse without the internal models that the model calls: who asks for those is refused anyway."""
+    """A ModelConfigResponse without the names of internal models, which callers cannot reach."""
     response = pb.ModelConfigResponse.FromString(content)
     if response.config.HasField("ensemble_scheduling"):
         response.config.ensemble_scheduling.ClearField("step")  # the rest stays: perf_analyzer looks for it

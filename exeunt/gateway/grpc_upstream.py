@@ -11,13 +11,13 @@ import grpc
 from exeunt.gateway.refusals import NoServerError
 from exeunt.serving.launch import ADMIN_HEADER
 
-# set by gRPC for every hop; the key that opens what the server shuts is nobody's to send
+# gRPC sets the first three for every hop; no caller may send the key of the server's closed APIs
 _NOT_PASSED = ("user-agent", "content-type", "te", f"triton-grpc-protocol-{ADMIN_HEADER}")
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),  # a server that was started again is found soon
+    ("grpc.max_reconnect_backoff_ms", 1000),  # reconnect soon to a restarted server
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
@@ -34,7 +34,7 @@ class Upstream:
         self._unary: dict[str, Any] = {}
 
     async def call(self, method: str, content: bytes, context: Any) -> bytes:
-        """A call that is none of inference; as `infer`, also in that it ends in the server's time, whoever has left.
+        """A call other than inference. Like `infer` it runs to its end in the server, even if its caller has left.
 
         Raises:
             NoServerError: the server cannot be reached.

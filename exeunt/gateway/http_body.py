@@ -1,4 +1,4 @@
-"""The body of an inference request over HTTP: its JSON is read, what it claims is held against what came."""
+"""The body of an inference request over HTTP: its JSON is read, and its shapes are compared with the bytes sent."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _json(content: bytes) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A table; of a name that comes twice one reader takes the first and another the last."""
+    """A table in which no name comes twice: the server could read the first where the gateway reads the last."""
     table = dict(pairs)
     if len(table) < len(pairs):
         raise ValueError("a name comes twice")
@@ -94,7 +94,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check(table: Any, bytes_sent: int) -> None:
-    """Refuse what is not of the protocol's form as far as it is read here, and shapes of more than what came."""
+    """Refuse what breaks the protocol's form, as far as it is read here, and shapes that claim more than was sent."""
     if not isinstance(table, dict) or not isinstance(table.get("inputs"), list):
         raise RefusalError("Unable to parse 'inputs': the caller must send a list of tensors")
     if not isinstance(table.get("parameters", {}), dict):

@@ -99,7 +99,7 @@ class HttpSide:
 
 
 def _without_steps(answer: Answer) -> Answer:
-    """A model's config without the internal models that it calls: who asks for those is refused anyway."""
+    """A model's config without the names of internal models, which callers cannot reach."""
     if answer.status != HTTPStatus.OK:
         return answer
     table = json.loads(answer.content)

@@ -14,7 +14,7 @@ from exeunt.gateway.refusals import NoServerError
 from exeunt.serving.launch import ADMIN_HEADER
 
 CONNECT_S = 5.0
-# of one hop, written anew by whoever sends on; the key that opens what the server shuts is nobody's to send
+# headers of one hop are not passed on; no caller may send the key of the server's closed APIs
 _NOT_PASSED = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
     *("transfer-encoding", "upgrade", "host", "content-length", "expect", ADMIN_HEADER),

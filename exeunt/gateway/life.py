@@ -133,7 +133,7 @@ class _GrpcPort:
         """Nothing to do: the doors are closed, and say so."""
 
     async def close(self) -> None:
-        """Newcomers hear for a while that it leaves; a call that comes in its very last moment ends as CANCELLED."""
+        """Refuse newcomers for a while, then stop; a call that comes in the last moment ends as CANCELLED."""
         await asyncio.sleep(LINGER_S)
         await self._server.stop(LINGER_S)
         await self._upstream.close()
@@ -166,11 +166,11 @@ class _HttpPort:
         await web.SockSite(self._runner, listener).start()
 
     def turn_away(self) -> None:
-        """Who is answered from now on is told to close the connection."""
+        """Tell callers to close their connection, with every answer from now on."""
         self._side.leaving = True
 
     async def close(self) -> None:
-        """Stop to listen; who is connected is answered once more."""
+        """Stop listening; connected callers get one more answer."""
         for site in list(self._runner.sites):
             await site.stop()
         if self._listener is not None:

@@ -67,7 +67,7 @@ class SharedState:
         self._numbers = dict.fromkeys(("failed_calls", "losses_received", "losses_handed_over"), 0.0)
         self._numbers |= dict.fromkeys(("rows_learnt", "rows_taught", "bad_lessons", "savings_at_rest"), 0.0)
         self._handing_over = False
-        self.settled = True  # False while an account may be here and in the store; then nothing saved up may be kept
+        self.settled = True  # False while an account may be here and in the store: then files keep no savings
 
     def start(self, restored: bool) -> None:
         """Join: take debt and a share of the savings, and learn what the others know; before the first request.

@@ -26,7 +26,7 @@ from exeunt_client.errors import ClientError
 
 SERIES = "members in series"
 _WARM_UP = 5
-_SETTLE = 1.5  # of the plain ensemble's time: silence in which NAME finishes inputs that it has answered
+_SETTLE = 1.5  # pause in which NAME finishes answered inputs, in times of the plain ensemble
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from exeunt.manifest import Manifest
 from exeunt.measuring.server_times import NOTHING, ModelTimes, parse_times
 from exeunt_client.protocol import Address, translate
 
-ROUNDS = 3  # the lowest counts: other work on a host only ever adds
+ROUNDS = 3  # the lowest time counts, since other work on a host only adds
 REQUESTS = 5  # per model, batch size and round
 
 Times = dict[str, dict[int, float]]  # model -> batch size -> microseconds

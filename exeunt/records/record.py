@@ -166,7 +166,7 @@ def _joined(tables: list[pyarrow.Table], about: About) -> Record:
     joined = {name: values[first] for name, values in joined.items()}
     sequence, run, recorded, texts = (joined.pop(name) for name in _LINE_COLUMNS)
     events: list[Event] = []
-    moment = ticket = 0  # what puts each run's counts behind those of the run before
+    moment = ticket = 0  # added to a run's counts, so that they follow those of the run before
     for start in np.unique(run):
         here = run == start
         if moment:

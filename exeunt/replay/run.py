@@ -158,7 +158,7 @@ def losses_of(stream: VoteStream, run: ReplayRun) -> np.ndarray:
 
 
 def most_unconfirmed(decided: DecidedRows) -> int:
-    """Most early rows between their decision and the end of the wait for their full vote at once (P)."""
+    """Most early rows that awaited their full vote at the same time (P)."""
     early = np.flatnonzero((decided.rows.reason == Reason.EARLY) & decided.finishes)
     moments = np.concatenate([decided.decided[early], decided.ended[early]])
     steps = np.repeat([1, -1], len(early))

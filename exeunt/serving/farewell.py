@@ -27,7 +27,7 @@ from pathlib import Path
 
 _PIDFD_GETFD = 438  # number of the system call, the same on every architecture
 _ESTABLISHED, _CLOSE_WAIT, _LISTEN = "01", "08", "0A"
-QUIET_S, LONGEST_S = 0.2, 2.0  # a connection is given up when nobody has sent anything for so long; at the latest
+QUIET_S, LONGEST_S = 0.2, 2.0  # until a connection is closed: after its last byte, and at the latest
 _BODY = json.dumps({"error": "the server is stopping; come again"}).encode()
 REPLY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"

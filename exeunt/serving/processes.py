@@ -78,7 +78,7 @@ class Reaper:
         )
 
     def dismiss(self) -> None:
-        """The supervisor has done it all by itself."""
+        """End it without work: the supervisor has cleaned up."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:

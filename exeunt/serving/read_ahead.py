@@ -1,8 +1,8 @@
-"""Files that a start will need, read from disk beside what starts first.
+"""Read the weights from disk while the server's other parts start.
 
 On a host that has not served the bag before, weights come from disk when the exit controller asks for them, which is
 the last thing that a start does: Triton, Python and the packages come first, and the disk waits. So the system is asked
-for all of them at the beginning. Where the files are in memory already, this costs a millisecond.
+for all weights at the beginning. Where the files are in memory already, this costs a millisecond.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from exeunt.serving.leftovers import remove_leftovers
 from exeunt.serving.processes import kill_group, members
 
-PATIENCE_S = 5.0  # Triton gets SIGTERM when its supervisor ends; what it can still finish, it may
+PATIENCE_S = 5.0  # for Triton to finish its work: it got SIGTERM when its supervisor ended
 
 
 def main() -> None:

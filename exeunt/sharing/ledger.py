@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 DEAD_AFTER_S = 30.0  # of silence, by the ledger's clock
-MOST_GAP_S = 5.0  # by which that clock goes on between two messages: when nobody spoke, the store was away, not they
+MOST_GAP_S = 5.0  # that clock goes on by at most so much between two messages: longer, and the store was away
 KEEP_S = 86_400.0  # how long a life that is over is remembered
 MOST_OVER = 200  # lives that are over, remembered at most
 LEAST_SHARE = 1.0  # debt is not shared in parts smaller than one loss
@@ -135,7 +135,7 @@ def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tup
     lives, debt = _bury(ledger.lives, ledger.debt, clock_s, but=message.life)
 
     trusted = message.run_id == run_id and known is not None and not known.over
-    if known is not None and known.over:  # it lives: what it owed is with itself again
+    if known is not None and known.over:  # it is alive after all: it owes its debt itself again
         debt -= min(known.owed, debt)
     inherited = 0.0
     if message.was in lives and message.was != message.life:
@@ -162,7 +162,7 @@ def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tup
 
 
 def _bury(lives: dict[str, Record], debt: float, clock_s: float, but: str) -> tuple[dict[str, Record], float]:
-    """The lives of whom the silent ones are over, and the debt with what those owed; forgets the oldest that are."""
+    """Declare silent lives over, and add what they owed to the debt; forget the oldest that are over."""
     records: dict[str, Record] = {}
     for life, record in lives.items():
         silent_s = clock_s - record.seen_s

@@ -1,8 +1,8 @@
-"""Times that are counted instead of measured: the same on every machine, and however busy it is.
+"""Times that are counted instead of measured: the same on every machine, busy or not.
 
 A node counts its multiplications and the numbers that it makes, from the shapes that one profiled run tells. Counted
-times know nothing of caches and kernels, so they place cuts less well than measured ones; what they are for is an
-export that comes out the same each time (`[cuts] times = "counted"`).
+times know nothing of caches and kernels, so they place cuts less well than measured ones. They are for exports that
+must come out the same each time (`[cuts] times = "counted"`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 MEASURED, COUNTED = "measured", "counted"
-_OPERATIONS_PER_US = 5000.0  # of one core, about; only relations between times matter
-_RAMP_START = 500.0  # operations that starting the heads' graph stands for
+_OPERATIONS_PER_US = 5000.0  # of one core, about; only ratios of times matter
+_RAMP_START = 500.0  # in operations: the cost of starting the heads' graph
 
 
 def node_us(node: ir.Node, inputs: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]]) -> float:

@@ -120,20 +120,20 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _path(file: Path, folder: Path) -> str:
-    """As a bag file in `folder` names it: relative where it lies in or below it."""
+    """The path for a bag file in `folder`: relative to it where the file lies below it."""
     whole, base = Path(os.path.abspath(file)), Path(os.path.abspath(folder))
     return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)
 
 
 def _arrays(wish: Wish, public: dict[ImageInput, str]) -> dict[str, np.ndarray]:
-    """The samples, or one blank row of images: members are only held against their shapes here."""
+    """The samples, or one blank row of images: here they only give shapes to compare members with."""
     if public:
         return {name: np.zeros((1, *image.dims), image.dtype) for image, name in public.items()}
     return sampling.load(wish.samples, "--samples", _columns(wish))
 
 
 def _columns(wish: Wish) -> list[str]:
-    """Inputs that are columns of a table: those of members that take several."""
+    """Inputs that are columns of a table: there are some if members take several inputs."""
     if wish.samples.suffix.lower() not in tabular.SUFFIXES:
         return []
     names = dict.fromkeys(value.name or "" for file in wish.members for value in graph.read(file).graph.inputs)

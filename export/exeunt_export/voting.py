@@ -37,13 +37,13 @@ def vote(
 
 
 def few(rows: np.ndarray, most_rows: int, row_bytes: int, held_bytes: int = HELD_BYTES) -> np.ndarray:
-    """Of the rows as many, evenly spread, as may be held: at most `most_rows`, at least 100 where there are so many.
+    """Evenly spread rows, as many as memory allows: at most `most_rows`, and 100 or more where there are as many.
 
     Args:
         rows: row numbers.
         most_rows: whatever their size.
-        row_bytes: what all that is held of one row takes.
-        held_bytes: that may be held.
+        row_bytes: memory for one row.
+        held_bytes: memory for all.
     """
     count = min(len(rows), most_rows, max(_LEAST_ROWS, held_bytes // max(row_bytes, 1)))
     return rows if count == len(rows) else rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]

@@ -119,7 +119,7 @@ def _stream_problems(model: Model, models: Mapping[str, Model]) -> Iterator[Prob
 
 
 def _pruning_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
-    """An input whose users are all pruned makes Triton fail the call: each must feed the last tap of every stage."""
+    """Every input must feed the last tap of every stage: Triton fails a call that prunes all users of one."""
     stages = BagStages(manifest)
     for tap in dict.fromkeys((*(stages.taps[end] for end in stages.ends), stages.full)):
         fed = {tensor for step in needed_steps(model, tap.name) for tensor in step.input_map.values()}

@@ -70,8 +70,8 @@ class BudgetTuner(Tuner):
         self._knowledge = np.zeros(2)  # sums of the feedback's weights 1 / q and of their squares; fading
         self._last_risk: tuple[tuple[int, int, float, int], np.ndarray] = ((-1, -1, 0.0, -1), np.zeros(0))
         self._likely_lost = LikelyLost(len(self.budget.classes))
-        self._window_version = 0  # of what the window holds about the exits: jobs that began with another are void
-        self._choose_anew = False  # the exits to offer, as at the start
+        self._window_version = 0  # grows when rows about exits become void, and with them the jobs under way
+        self._choose_anew = False  # the next job chooses the exits to offer as at the start
         self._retuned = self._snapshot(prior(setup.exits), None, ExitChoice.all(setup.exits), True, False).run()
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:
@@ -135,7 +135,7 @@ class BudgetTuner(Tuner):
         self.budget.tossed(answered)
 
     def feedback_wanted(self) -> float:
-        """All of it until the risks are known and while losses run high; then what keeps the risks known."""
+        """1 until the risks are known and while losses run high; then the share that keeps the risks known."""
         if any(self.budget.most_loss(number) < np.inf for number in range(len(self.budget.classes))):
             return 1.0
         summed, squares = self._knowledge.tolist()
@@ -157,11 +157,11 @@ class BudgetTuner(Tuner):
             self.taught(feedback)
 
     def taught(self, feedback: Feedback, offered: np.ndarray | None = None) -> None:
-        """Keep rows for the next retuning; of a newcomer, retune at once."""
+        """Keep rows for the next retuning; with `offered`, what other replicas offer, retune at once."""
         if not feedback.of_full_votes_only:
             self._window.add(feedback)
             self._knowledge += (summed_weight(feedback.q), summed_weight(np.square(feedback.q)))
-            self._until_retune -= len(feedback)  # what teaches nothing about exits is no reason to think again
+            self._until_retune -= len(feedback)  # rows without exits are no reason to retune
             self._until_calibrate -= len(feedback)
         self._until_period -= len(feedback)
         if offered is not None:
@@ -179,7 +179,7 @@ class BudgetTuner(Tuner):
         self._window.add(seen)
         self._retuned = self._retuned.without(changed)
         self._until_retune = self._until_calibrate = self._until_period = 0
-        self._choose_anew = self._period_rows > 0 and len(seen) >= LEAST_ROWS  # exits of no use may be the best now
+        self._choose_anew = self._period_rows > 0 and len(seen) >= LEAST_ROWS  # exits that did not pay may pay now
         self._window_version += 1
         self.version += 1
 

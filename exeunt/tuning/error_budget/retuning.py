@@ -15,7 +15,7 @@ from exeunt.tuning.error_budget.rule import Calibration, ExitPath
 from exeunt.tuning.error_budget.spending import plan
 
 MOST_ROWS = 1024  # replayed, the latest
-REPLAY_HALF_LIFE_ROWS = 100.0  # what a risk is changes slowly, who comes changes fast; risks are smooth, few rows do
+REPLAY_HALF_LIFE_ROWS = 100.0  # shorter than that of the risks: the mix of rows changes faster, and few rows suffice
 LEAST_ROWS = 256  # rows that saw every active exit, to leave out those that did not
 EVERYTHING = slice(None)
 LATEST_ROWS = 512  # an active exit that none of the latest rows saw is not offered: an operator switched it off

@@ -13,12 +13,12 @@ import numpy as np
 
 LEAST = 1e-6  # probabilities are kept this far from 0 and 1
 PRICES = np.append(np.geomspace(1500.0, 0.5, 20), 0.0)  # in latencies of the full ensemble
-ALWAYS_LATE = 0.25  # losses that the plan does not mind: a few rows always await their full vote
+ALWAYS_LATE = 0.25  # losses that do not change the plan: a few rows always await their full vote
 RISK_MEMORY = 1 / 64  # weight of the newest row that leaves in the mean risk of those that do
 LEAST_WINDOW_ROWS = 1000.0  # of the window W of the loss-rate limit
 EXPECTED = 10.0  # losses expected in a window at the promised share, in the limit's unit: one loss, or more
 MOST_UNITS = 13.0  # losses in a window, in the same unit: 1.3 eps W
-LIMITED_SHARES = (0.02, 0.1, 0.3)  # of eps that may be spent while fewer than 1, 2, 3 units are left until then
+LIMITED_SHARES = (0.02, 0.1, 0.3)  # of eps, to spend while fewer than 1, 2, 3 of MOST_UNITS are left
 
 
 @dataclass(frozen=True, slots=True)

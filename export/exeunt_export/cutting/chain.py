@@ -75,7 +75,7 @@ class Chain:
         return files[:-1], files[-1]
 
     def walk(self, rows: Mapping[str, np.ndarray]) -> Iterator[tuple[dict[str, np.ndarray], float]]:
-        """Run segment by segment; what no later one reads is let go.
+        """Run segment by segment, and drop tensors that no later segment reads.
 
         Args:
             rows: public input -> [rows, ...].

@@ -24,7 +24,7 @@ from exeunt_export.readers import floats, integers
 from exeunt_export.readers.graph import MemberGraph
 
 _SHAPE_OPS = frozenset({"Shape", "Size"})
-# what turns an attention mask into what the layers add; a later segment repeats it for less than a copy would cost
+# operators that turn an attention mask into what layers add: a later segment repeats them more cheaply than it copies
 # fmt: off
 _MASK_OPS = frozenset((
     "Cast", "Sub", "Add", "Mul", "Div", "Neg", "Not", "Equal", "Less", "Greater", "LessOrEqual",
@@ -33,10 +33,10 @@ _MASK_OPS = frozenset((
     "ReduceSum", "ReduceMax", "ArgMax", "QuantizeLinear", "DequantizeLinear",
 ))
 # fmt: on
-_INDEXED = frozenset(("Gather", "GatherND", "GatherElements"))  # of a mask: cheap; of a table of weights: an embedding
+_INDEXED = frozenset(("Gather", "GatherND", "GatherElements"))  # cheap on a mask; on a table of weights an embedding
 _POOLED = ("float32", "float16", "float64")
 _CARRIED = (*_POOLED, "int64", "int32", "int16", "uint16", "int8", "uint8", "bool")
-_LEAST_SHARE = 0.02  # a cut with less work than this before or after it saves nobody time
+_LEAST_SHARE = 0.02  # a cut with less work than this before or after it saves no time
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _TOO_LATE = "nothing learnt comes after it"
 _KEPT = 8  # tensors of a boundary beyond this many are counted, not listed

@@ -9,8 +9,8 @@
 | any other rank             | means over all but the channel axis 1: c                                 |
 
 Where it counts that some position has much of a channel, and not how many have, the largest value says more than means:
-with pool "max" a tensor with positions gives the maximum over all of them in place of the means, c or 2 d. Which of the
-two a cut gets, rows that were held out say (exeunt_export.planning.pools); "both" gives the means, then the maxima.
+with pool "max" a tensor with positions gives the maximum over all of them in place of the means, c or 2 d. Held-out
+rows decide which of the two a cut gets (exeunt_export.planning.pools); "both" gives the means, then the maxima.
 
 Global 1 x 1 pooling is much weaker on early cuts (digits: 12 % against 91 % agreement with a 4 x 4 grid).
 """
@@ -28,7 +28,7 @@ from exeunt_export.readers.constants import appended, constant
 
 MAX_FEATURES = 4096  # of one cut
 MEAN, MAX, BOTH = "mean", "max", "both"
-_FAR = 1_000_000_000  # further below than any token that counts
+_FAR = 1_000_000_000  # subtracted from tokens that do not count, so that none is the maximum
 _MAX_WEIGHT_BYTES = 8 << 20  # of one ramp
 _NHWC_TO_NCHW, _NCHW_TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 # fmt: off
@@ -49,7 +49,7 @@ _LOOKED_AT = 64  # nodes that the search for a layout visits
 def layout_of(value: ir.Value, rank: int) -> str:
     """What the axes of a tensor mean: "channels_first", "channels_last" or "tokens".
 
-    Told by the nearest convolution, pooling or transposition among its producers, else among its consumers.
+    Found from the nearest convolution, pooling or transposition among its producers, else among its consumers.
 
     Args:
         value: the tensor.

@@ -20,9 +20,9 @@ from exeunt_export.cutting.yardstick import TIMES, SelfDifference, difference, m
 
 BATCHES = (1, 7)
 LEAST_LABELS = 0.98  # share of labels of a quantised member that must be the same
-RTOL, ATOL = 1e-4, 1e-5  # of a cut tensor ATOL times its largest number, where that is above 1: it may hold anything
+RTOL, ATOL = 1e-4, 1e-5  # ATOL times the largest number of a cut tensor, where that is above 1
 _LABELLED_ROWS, _SINGLE_ROWS = 128, 8
-_LEAST_MARGIN = 0.02  # of a quantised member's label: the last bit of a sum decides where a number is rounded to
+_LEAST_MARGIN = 0.02  # by which a quantised member's label must lead: the last bit of a sum may decide a rounding
 Tensors = Mapping[str, np.ndarray]
 
 

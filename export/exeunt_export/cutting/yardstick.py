@@ -21,7 +21,7 @@ from exeunt_export import onnxfiles
 
 TIMES = 4.0  # segments may differ from the member by so many times the difference of the member from itself
 _THREADS = 2
-_MOST_EXACT_BYTES = 1 << 28  # of a member that is tried in 64 bits, which doubles it
+_MOST_EXACT_BYTES = 1 << 28  # larger members are not tried in 64 bits, which doubles their size
 Tensors = Mapping[str, np.ndarray]
 
 

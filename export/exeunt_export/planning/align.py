@@ -12,8 +12,8 @@ from exeunt_export.cutting.cuts import Boundary
 
 _EARLY, _LATE = 0.5, 0.25  # how far from the wanted time a cut may lie, in steps between exits
 _WIDTH_PENALTY, _BYTES_PENALTY = 0.15, 0.03  # steps per tensor beyond the first, and per doubling of the bytes
-# steps per reader beyond the second, at most so many: runtimes keep tensors in blocks of channels, a cut's come in
-# rows, and where dense skips join one with theirs, each join rearranges (see benchmarks/results/cutting.md, DenseNet)
+# steps per reader beyond the second, up to so many readers: runtimes keep tensors in blocks of channels, but a cut
+# tensor comes in rows, and every reader that joins it with others rearranges it (benchmarks/results/cutting.md)
 _READER_PENALTY, _MOST_READERS = 0.02, 12
 
 

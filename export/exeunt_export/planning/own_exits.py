@@ -70,7 +70,7 @@ def _nodes_before(member: MemberGraph, value: str) -> set[str]:
 
 
 def _own_boundary(member: MemberGraph, costs: NodeCosts, number: int, share: float) -> Boundary:
-    """The place at which an exit has been computed and everything that later exits and the end need is alive."""
+    """The boundary at which an exit has been computed; its tensors are all that later exits and the end need."""
     model = member.model.clone()
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
     name = member.exits[number]
@@ -136,7 +136,7 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
 
 
 def _times(members: Sequence[Measured], exit_cuts: Sequence[tuple[Cut, ...]]) -> list[float]:
-    """When the bag votes: at every own exit, those of different members at about the same time together."""
+    """Times at which the bag votes: those of all own exits; close ones of different members count as one."""
     whole = max(member.costs.total_us for member in members)
     events = sorted(
         (cut.boundary.share * measured_.costs.total_us, number)
@@ -162,7 +162,7 @@ def _placed(measured: Measured, times: Sequence[float], wished: Cuts, classes: i
 
 
 def _trained_us(cuts: Sequence[Sequence[Cut]], prices: RampPrices) -> float:
-    """What the ramps add that the members did not have."""
+    """Time that trained ramps add; exits of the members' own cost nothing more."""
     trained = [cut for member_cuts in cuts for cut in member_cuts if not cut.own_exit]
     return sum(prices.pooling_us(cut) + prices.heads_us([cut]) for cut in trained)
 

@@ -1,8 +1,8 @@
 """Which pooling a cut's ramp gets: means or maxima (exeunt_export.cutting.pooling), whichever saves more time.
 
-Both are observed in one run of the samples, a ramp is trained on either, and rows that neither has seen say how many
-may leave early by it: what they save of their member's time, less what the ramp costs every row, decides. Agreement
-does not: a ramp is worth what its surest rows are worth. Means stay unless maxima save clearly more.
+One run of the samples gives both, and a ramp is trained on each. Rows that neither ramp has seen show how many may
+leave early by it. What decides is the time that these save, less what the ramp costs every row. Agreement does not
+decide: a ramp is as good as its surest rows. Means stay unless maxima save clearly more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.planning.pricing import RampPrices
 from exeunt_export.ramps.train import Key, train
 
-_SHARES_LOST = (0.005, 0.01, 0.02)  # a few losses at the edge are not to decide
+_SHARES_LOST = (0.005, 0.01, 0.02)  # several, so that a few losses at the edge of one do not decide
 _WORTH = 0.01  # of the member's time: what maxima must save beyond means
 _RESAMPLES = 64
 _COPIED_ROWS = 512  # at a time

@@ -21,7 +21,7 @@ from exeunt_export.planning.opening import Opened
 from exeunt_export.profile import latency
 from exeunt_export.profile.crowding import slowdown_of
 
-WORTH = 0.9  # of the time with fewer threads: what more of them must at least save
+WORTH = 0.9  # more threads must bring the time down to this share, at least
 
 
 def chosen(
@@ -30,8 +30,8 @@ def chosen(
     """The bag with `intra_op_threads` settled, and its segments ready to be timed with as many.
 
     Candidates are 1, 2, 4, ... up to the host's cores. Each is judged by the latency of the full ensemble for one row
-    on an idle machine, every segment timed with that many threads, on the workers that are left, as they slow each
-    other down.
+    on an idle machine: every segment timed with that many threads, on as many workers as cores are left for, and slowed
+    down by each other.
 
     Args:
         opened: the bag; a number in its settings stands, and outside engine mode on a CPU it is 1.
@@ -79,12 +79,12 @@ def fewest_worth(latency_us: dict[int, float]) -> int:
 
 
 def _workers(opened: Opened, threads: int) -> int:
-    """That are left with so many threads in each run."""
+    """Workers for which cores are left with so many threads in each run."""
     return workers_of(dataclasses.replace(opened.bag.settings, intra_op_threads=threads))
 
 
 def _slowdown(opened: Opened, cut: Sequence[CutMember], threads: int) -> tuple[float, ...]:
-    """Of the workers that are left, by the costliest member."""
+    """How much these workers slow each other down, measured with the costliest member."""
     if opened.bag.mode != "engine" or opened.bag.cuts.times == COUNTED:
         return ()
     costliest = max(range(len(cut)), key=lambda number: opened.members[number].costs.total_us)
@@ -94,7 +94,7 @@ def _slowdown(opened: Opened, cut: Sequence[CutMember], threads: int) -> tuple[f
 
 
 def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int, slowdown: tuple[float, ...]) -> float:
-    """Of the full ensemble for one row, alone on this machine."""
+    """Latency of the full ensemble for one row, alone on this machine."""
     segments_us = []
     for measured, member_cut in zip(opened.members, cut, strict=True):
         member_cut.chain.close()  # weights are large: a member's are in memory once

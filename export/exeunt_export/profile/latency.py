@@ -17,7 +17,7 @@ from exeunt_export.cutting.chain import Chain
 
 _TIMING_BUDGET_S = 0.02  # of one segment in one round
 _MOST_PASSES = 200
-_LONG_US = 30_000.0  # of a pass: two of them are enough, the first included
+_LONG_US = 30_000.0  # of passes that take longer two are enough, the first included
 ROUNDS = 3
 Advance = Callable[[], None]
 

@@ -2,7 +2,7 @@
 
 onnxruntime's CPU has no bfloat16 kernels, so such members become float32, which holds every bfloat16 exactly; they are
 then as large as float32 members. float16 stays: the CPU computes it in float32 and rounds only where a graph ends. A
-cut would so round what the unsplit member does not; its tensors cross as float32, and nothing is rounded.
+cut would add such an end; so cut tensors are float32, and nothing more is rounded.
 """
 
 from __future__ import annotations

@@ -76,14 +76,14 @@ def read(path: Path) -> ir.Model:
         passes.NameFixPass(),
     )
     tidy(model)
-    # IR 3 wants every initializer among the inputs, where none is left now; what follows writes the graph again
+    # IR 3 wants every initializer among the inputs, and none is there any more
     model.ir_version = max(model.ir_version or 0, LEAST_IR_VERSION)
     _free_negative_dims(model)
     onnxfiles.map_weights(model, str(path))
     floats.widen_bfloat16(model)
     floats.tell_types(model)
     for number, node in enumerate(model.graph):
-        node.name = f"exeunt_node_{number}"  # no body of an If has such a name: profiles tell nodes apart by it
+        node.name = f"exeunt_node_{number}"  # unlike any name in a body of an If, since profiles identify nodes by name
     return model
 
 

@@ -18,7 +18,7 @@ _THROUGH = ("Cast", "Transpose", "Identity")
 
 
 def normalisation_of(model: ir.Model, path: Path) -> dict[str, Any] | None:
-    """Keys of an [images.INPUT] table; None where nothing tells.
+    """Keys of an [images.INPUT] table; None where no source has them.
 
     Args:
         model: as read.
@@ -47,7 +47,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _from_config(table: dict[str, Any]) -> dict[str, Any] | None:
-    """From transformers' or timm's table; numbers that are not lists of three or one are nobody's."""
+    """Keys from transformers' or timm's table; None unless mean and deviation are lists of one or three numbers."""
     timm = table.get("pretrained_cfg", table)
     timm = timm if isinstance(timm, dict) else {}
     mean, std = table.get("image_mean", timm.get("mean")), table.get("image_std", timm.get("std"))
@@ -65,7 +65,7 @@ def _are_numbers(value: Any) -> TypeGuard[list[float]]:
 
 
 def _scales_pixels(value: ir.Value) -> bool:
-    """Whether the first thing that happens to an input is a scaling that only numbers up to 255 have need of."""
+    """Whether the first operator on an input scales it as only pixels up to 255 need."""
     uses = list(value.uses())
     while len(uses) == 1 and uses[0].node.op_type in _THROUGH:
         uses = list(uses[0].node.outputs[0].uses())

@@ -22,10 +22,10 @@ from exeunt_export import voting
 from exeunt_export.report.intervals import mean_range, share_range
 
 LOSSES = (0.005, 0.01, 0.02)
-_MOST_ROWS = (1000, 300)  # rows that thresholds are searched on: of bags of up to 5 exits, of others; seconds at most
+_MOST_ROWS = (1000, 300)  # that thresholds are searched on, by number of exits: seconds at most
 _FEW_EXITS = 5
 _MOST_NAMES = 6  # in one warning
-_TOO_WIDE = 2.0  # a loss's interval, in times of the loss aimed at, from which it says little
+_TOO_WIDE = 2.0  # the report warns of intervals wider than so many times the loss aimed at
 
 Known = Mapping[tuple[str, int], np.ndarray]  # (member, depth) -> probabilities on every sample
 

@@ -8,7 +8,7 @@ Z95 = 1.96  # standard deviations that hold 95 % of a normal distribution
 
 
 def share_range(hits: int, rows: int) -> tuple[float, float]:
-    """Between what values a share lies of which `hits` of `rows` were seen (Wilson, JASA 1927).
+    """The interval of a share that was seen on `hits` of `rows` rows (Wilson, JASA 1927).
 
     >>> [round(share, 3) for share in share_range(0, 100)]
     [0.0, 0.037]
@@ -20,6 +20,6 @@ def share_range(hits: int, rows: int) -> tuple[float, float]:
 
 
 def mean_range(values: np.ndarray) -> tuple[float, float]:
-    """Between what values the mean lies of which these were drawn; float64 [rows], two rows or more."""
+    """The interval of the mean of a population from which `values` were drawn; float64 [rows], two rows or more."""
     half = Z95 * float(values.std(ddof=1)) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-ROUNDS = 60  # of expectation maximisation; the likelihood is concave, so there is one summit
+ROUNDS = 60  # of expectation maximisation; the likelihood is concave, so there is one maximum
 LEAST_WEIGHT = 0.01  # so that no member is silenced for ever by a small calibration set
 
 
 def fitted_weights(ballots: Sequence[np.ndarray], bag: Sequence[float], full: np.ndarray) -> tuple[float, ...]:
-    """Weights under which the vote says most often what the full vote says.
+    """Weights under which the vote has the full vote's label most often.
 
     Candidates are the bag's weights, equal ones, and those of the likeliest mixture (expectation maximisation of
     sum_m w_m p_m[full label]); the best by agreement wins, by likelihood among equals, so the result is never worse

@@ -1,8 +1,8 @@
 """The lean gear: a second list of exits, for a machine that has more to do than it can.
 
-Near capacity the least work per answer counts, not the least latency of one alone; and once the error budget is spent
-rows leave by the stop that cannot be wrong only, which takes whole members. A cascade is best at both. Where it saves
-enough against the schedule that is best at rest, the bag gets its exits beside the others.
+Near capacity the least work per answer counts, not the least latency of one answer. And once the error budget is spent
+rows leave only where the label cannot change any more, which takes whole members. A cascade is best at both. Where it
+saves enough work against the schedule that is best at rest, the bag gets its exits beside the others.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from exeunt.engine.exit_times import Depths, slowed
 from exeunt_export.schedule.evaluate import ScheduleEvaluator
 
-LEAST_CORES = 2.0  # that the workers amount to: with less the two gears differ too little (benchmarks/results/gears.md)
+LEAST_CORES = 2.0  # of work at a time: with less the two gears differ too little (benchmarks/results/gears.md)
 LEAST_SAVED = 0.05  # of the work of an answer, within the promise or by certain stops only
-MOST_MORE = 0.1  # work that may be lost by the one to save it by the other
+MOST_MORE = 0.1  # work that it may cost more within the promise if it saves by certain stops, or the other way round
 
 
 def pays(evaluator: ScheduleEvaluator, at_rest: Sequence[Depths], cascade: Sequence[Depths]) -> bool:

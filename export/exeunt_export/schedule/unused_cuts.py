@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 def without_unused_cuts(plan: ExitPlan) -> ExitPlan:
-    """The plan with those cuts only at which some exit has a member vote; `plan` itself where that is all of them."""
+    """The plan without cuts at which no exit has a member vote; `plan` itself where there are none."""
     cuts, exits = [], [list(depths) for depths in plan.exits]
     for member, member_cuts in enumerate(plan.cuts):
         new_depth = {0: 0, **_renumbered(plan, member)}
@@ -26,12 +26,12 @@ def without_unused_cuts(plan: ExitPlan) -> ExitPlan:
 
 
 def renumbered(plan: ExitPlan, names: list[str], by_cut: Mapping[Key, Value]) -> dict[Key, Value]:
-    """What is known by (member, depth) of a plan, by the depths that `without_unused_cuts` leaves.
+    """A table by (member, depth), with the depths that `without_unused_cuts` gives.
 
     Args:
         plan: as it was.
         names: of the members.
-        by_cut: (member, depth) -> anything; what belongs to a cut that is taken back is left out.
+        by_cut: (member, depth) -> anything; entries of removed cuts are left out.
     """
     return {
         (name, new): by_cut[name, old]
@@ -42,6 +42,6 @@ def renumbered(plan: ExitPlan, names: list[str], by_cut: Mapping[Key, Value]) ->
 
 
 def _renumbered(plan: ExitPlan, member: int) -> dict[int, int]:
-    """Depth as planned -> depth as it is left, of one member; the whole member is always left."""
+    """Planned depth -> new depth of one member; the whole member always stays."""
     used = sorted({depths[member] for depths in plan.exits} - {0} | {len(plan.cuts[member]) + 1})
     return {old: new for new, old in enumerate(used, start=1)}

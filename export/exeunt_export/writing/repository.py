@@ -190,7 +190,7 @@ def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
 
 
 def _add_heads(ensemble: configs.Ensemble, manifest: Manifest, number: int, exit_: Exit) -> dict[str, str]:
-    """The heads of one exit; vote -> name in the ensemble, where a tensor is written once, so theirs carry the exit's.
+    """Add the heads of one exit; vote -> its name in the ensemble, which differs from exit to exit.
 
     Returns:
         nothing where every voting member has finished, or where the controller holds the heads.
