@@ -83,14 +83,14 @@ def run_parts(manifest: Manifest, rows: Tensors, run: Callable[[Part, Tensors], 
         at_hand = features if part.is_heads else by_member[part.number]
         if not all(tensor.name in at_hand for tensor in part.inputs):
             continue
-        made = dict(run(part, {tensor.name: at_hand[tensor.name] for tensor in part.inputs}))
+        outputs = dict(run(part, {tensor.name: at_hand[tensor.name] for tensor in part.inputs}))
         if part.is_heads:
-            votes |= made
+            votes |= outputs
             continue
         name = manifest.members[part.number].name
-        if FEATURES in made:
-            features[features_name(name, part.depth)] = made.pop(FEATURES)
-        if PROBABILITIES in made:
-            votes[votes_name(name, part.depth)] = made[PROBABILITIES]
-        at_hand |= made
+        if FEATURES in outputs:
+            features[features_name(name, part.depth)] = outputs.pop(FEATURES)
+        if PROBABILITIES in outputs:
+            votes[votes_name(name, part.depth)] = outputs[PROBABILITIES]
+        at_hand |= outputs
     return votes

@@ -121,9 +121,9 @@ def tap_tensors(manifest: Manifest) -> dict[Pair, Tensor]:
     for member, depth in sorted(voting):
         name = manifest.members[member].name
         tensors[member, depth] = Tensor(votes_name(name, depth), "float32", (manifest.classes,))
-        made = manifest.members[member].segments[depth - 1].features
-        if (member, depth) in features and made is not None:
-            tensors[member, depth] = Tensor(features_name(name, depth), made.dtype, made.dims)
+        pooled = manifest.members[member].segments[depth - 1].features
+        if (member, depth) in features and pooled is not None:
+            tensors[member, depth] = Tensor(features_name(name, depth), pooled.dtype, pooled.dims)
     return tensors
 
 

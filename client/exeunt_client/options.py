@@ -42,13 +42,13 @@ class RequestOptions:
 
     def parameters(self) -> dict[str, str | float]:
         """The options as KServe v2 request parameters, without those not made."""
-        made: dict[str, str | float | None] = {
+        parameters: dict[str, str | float | None] = {
             PARAMETER_EXIT: self.exit,
             PARAMETER_DEADLINE_MS: None if self.deadline_ms is None else float(self.deadline_ms),
             PARAMETER_MAX_RISK: None if self.max_risk is None else float(self.max_risk),
             PARAMETER_SERVICE_CLASS: self.service_class,
         }
-        return {name: value for name, value in made.items() if value is not None}
+        return {name: value for name, value in parameters.items() if value is not None}
 
 
 NO_OPTIONS = RequestOptions()

@@ -228,8 +228,10 @@ class Controller:
             finished = [ticket.probabilities[pair][rows] for pair in voters.finished]
             return votes.cannot_change(finished, voters.finished_weights, voters.missing, self.manifest.vote)
 
-        said = votes.ExitVotes(votes.labels(vote), self._score(vote), non_finite, certain if voters.finished else None)
-        decided = self.decisions.complete(ticket, exit_, said)
+        exit_votes = votes.ExitVotes(
+            votes.labels(vote), self._score(vote), non_finite, certain if voters.finished else None
+        )
+        decided = self.decisions.complete(ticket, exit_, exit_votes)
         if ticket.deepest == exit_:
             ticket.best = vote
         ticket.answer_with(vote, decided)

@@ -201,8 +201,8 @@ class Progress:
         if len(parts) == 1 and parts[0][0] is None:
             return parts[0][1] if rows is None else parts[0][1][rows]
         whole = np.zeros((self.ticket.rows, *parts[0][1].shape[1:]), dtype=parts[0][1].dtype)
-        for given, array in parts:
-            whole[slice(None) if given is None else given] = array
+        for part_rows, array in parts:
+            whole[slice(None) if part_rows is None else part_rows] = array
         return whole if rows is None else whole[rows]
 
 

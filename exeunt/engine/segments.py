@@ -124,8 +124,8 @@ class Segments:
         for piece in pieces:
             rows = slice(first, first + len(piece))
             first = rows.stop
-            given = outputs if len(pieces) == 1 else {name: array[rows] for name, array in outputs.items()}
-            self._hand_out(step, piece, (run.member, run.end), given)
+            piece_outputs = outputs if len(pieces) == 1 else {name: array[rows] for name, array in outputs.items()}
+            self._hand_out(step, piece, (run.member, run.end), piece_outputs)
 
     def _hand_out(self, step: Step, piece: WorkItem, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
         if step.tells and (pair in piece.progress.plan.pairs or pair in self.learns):

@@ -215,8 +215,8 @@ def _analyze(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, rep
     done = subprocess.run(command, env=analyzer.environment, capture_output=True, text=True, check=False)
     stem.with_suffix(".log").write_text(done.stdout + done.stderr, encoding="utf-8")
     if done.returncode or not stem.with_suffix(".csv").exists():
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise ServingError(f"perf_analyzer on {model} at {load.kind} {load.level:g}, status {done.returncode}:\n{said}")
+        text = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+        raise ServingError(f"perf_analyzer on {model} at {load.kind} {load.level:g}, status {done.returncode}:\n{text}")
     return command
 
 

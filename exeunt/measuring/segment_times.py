@@ -81,8 +81,8 @@ def _one_round(
         if not part.in_triton:
             return {}
         outputs = [] if part.is_heads else [tensor.name for tensor in part.outputs]
-        times_us[part.model], made = _timed(client, part.model, inputs, outputs)
-        return made
+        times_us[part.model], tensors = _timed(client, part.model, inputs, outputs)
+        return tensors
 
     run_parts(manifest, rows, run)
     return times_us

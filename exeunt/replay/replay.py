@@ -136,8 +136,8 @@ class _Replay:
         """Ramps changed: what the exits say now is in the recorded votes; what was known of them is in the event."""
         version, exits, labels, confidence, q = value
         shape = (len(q), self._stream.exits)
-        said = np.array(labels, dtype=np.int32).reshape(shape), np.array(confidence, dtype=np.float32).reshape(shape)
-        seen = dataclasses.replace(Feedback.observed(*said), q=np.array(q, dtype=np.float32))
+        votes = np.array(labels, dtype=np.int32).reshape(shape), np.array(confidence, dtype=np.float32).reshape(shape)
+        seen = dataclasses.replace(Feedback.observed(*votes), q=np.array(q, dtype=np.float32))
         self.decisions.changes.set_heads(Heads(int(version)), np.isin(np.arange(self._stream.exits), exits), seen)
 
     def _batch(self, ticket: int) -> Batch:

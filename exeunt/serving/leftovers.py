@@ -38,11 +38,11 @@ def abandoned(folder: Path, servers_since_s: Sequence[float]) -> list[Path]:
     """
     oldest_s = min(servers_since_s, default=float("inf"))
     folders = []
-    for made in folder.glob(ENVIRONMENTS):
+    for environment in folder.glob(ENVIRONMENTS):
         with contextlib.suppress(OSError):
-            about = made.stat()
-            if about.st_uid == os.geteuid() and about.st_mtime + CLOCK_S < oldest_s and not any(made.iterdir()):
-                folders.append(made)
+            about = environment.stat()
+            if about.st_uid == os.geteuid() and about.st_mtime + CLOCK_S < oldest_s and not any(environment.iterdir()):
+                folders.append(environment)
     return folders
 
 

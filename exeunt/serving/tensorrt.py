@@ -143,8 +143,8 @@ def _trtexec(trtexec: Path, line: Sequence[str], recipe: Recipe) -> None:
     except OSError as error:
         raise ConfigError(f"{trtexec}: {error.strerror}; run this inside Triton's image") from None
     if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
-        raise ServingError(f"{recipe.folder}: trtexec failed, status {done.returncode}:\n{said}")
+        lines = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
+        raise ServingError(f"{recipe.folder}: trtexec failed, status {done.returncode}:\n{lines}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,8 +25,8 @@ def node_us(node: ir.Node, inputs: Sequence[Sequence[int]], outputs: Sequence[Se
         inputs: shapes of what it reads.
         outputs: shapes of what it makes.
     """
-    made = sum(map(math.prod, outputs))
-    return operations_us(made * (1 + _multiplications(node, inputs)))
+    elements = sum(map(math.prod, outputs))
+    return operations_us(elements * (1 + _multiplications(node, inputs)))
 
 
 def operations_us(operations: float) -> float:

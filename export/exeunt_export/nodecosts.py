@@ -113,8 +113,8 @@ def _tensors(model: ir.Model, events: list[list[dict[str, Any]]]) -> dict[str, T
     one, three = ({event["name"]: event["args"]["output_type_shape"] for event in event_} for event_ in events)
     tensors = {}
     for node in model.graph:
-        made = [value for value in node.outputs if value.name]
-        shapes = zip(made, one.get(node.name or "", ()), three.get(node.name or "", ()), strict=False)
+        values = [value for value in node.outputs if value.name]
+        shapes = zip(values, one.get(node.name or "", ()), three.get(node.name or "", ()), strict=False)
         for value, at_one, at_three in shapes:
             (kind, small), large = next(iter(at_one.items())), next(iter(at_three.values()))
             if small and large and (small[0], large[0]) == (1, 3) and small[1:] == large[1:]:

@@ -108,8 +108,8 @@ def _download(wheels: list[Wheel], cache: Path) -> None:
         except subprocess.TimeoutExpired:
             raise ConfigError(f"pip did not get {requirement} within {DOWNLOAD_S:g} s") from None
         if ended.returncode or not (cache / wheel.file).is_file():
-            said = ended.stderr.strip().splitlines()[-1:] or ["no word of pip's"]
-            raise ConfigError(f"pip cannot get {requirement}: {said[0][:200]}")
+            lines = ended.stderr.strip().splitlines()[-1:] or ["no word of pip's"]
+            raise ConfigError(f"pip cannot get {requirement}: {lines[0][:200]}")
         if not _is_whole(cache / wheel.file, wheel):
             (cache / wheel.file).unlink()
             raise ConfigError(f"{wheel.file}: not the file that is pinned (SHA-256); it was removed")

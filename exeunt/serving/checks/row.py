@@ -32,14 +32,14 @@ def row_problems(bag: ServedBag, repository: Path) -> list[Problem]:
         key = f"exit {part.number}" if part.is_heads else ""
         config = config_of(part.model, manifest.max_batch_size, part.inputs, part.outputs)
         try:
-            made = OnnxModel(path, config).run(inputs, [tensor.name for tensor in part.outputs])
+            outputs = OnnxModel(path, config).run(inputs, [tensor.name for tensor in part.outputs])
         except ExeuntError as error:
             problems.append(Problem(_place(path, repository), key, str(error), AGAIN))
             return {}
-        for name, output in made.items():
+        for name, output in outputs.items():
             if part.is_heads or name == contract.PROBABILITIES:
                 problems.extend(_probability_problems(path, repository, name, output))
-        return made
+        return outputs
 
     votes = run_parts(manifest, row, run)
     for member in manifest.members:

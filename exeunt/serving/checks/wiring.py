@@ -108,11 +108,11 @@ def _steps(model: Model) -> list[Any]:
     return list(model.message.ensemble_scheduling.step)
 
 
-def _mismatch(key: str, port: TensorPort, tensor: str, made: TensorPort) -> Iterator[tuple[str, str]]:
-    if port.type != made.type:
-        yield key, f"is {port.type}, tensor {tensor!r} is {made.type}"
-    same = len(port.dims) == len(made.dims) and all(
-        -1 in pair or pair[0] == pair[1] for pair in zip(port.dims, made.dims, strict=True)
+def _mismatch(key: str, port: TensorPort, tensor: str, source: TensorPort) -> Iterator[tuple[str, str]]:
+    if port.type != source.type:
+        yield key, f"is {port.type}, tensor {tensor!r} is {source.type}"
+    same = len(port.dims) == len(source.dims) and all(
+        -1 in pair or pair[0] == pair[1] for pair in zip(port.dims, source.dims, strict=True)
     )
     if not same:
-        yield key, f"has dims {list(port.dims)}, tensor {tensor!r} has {list(made.dims)}"
+        yield key, f"has dims {list(port.dims)}, tensor {tensor!r} has {list(source.dims)}"

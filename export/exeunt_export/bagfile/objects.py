@@ -54,7 +54,7 @@ def read_objects(file: IO[bytes], path: Path, where: str) -> np.ndarray:
             f"{where}: {path}: Python objects that are no numbers ({error}); save numbers: array.astype(numpy.float32)"
         ) from None
     columns = array.reshape(len(array), -1) if array.ndim > 1 else array[:, None] if array.ndim else array.reshape(1, 1)
-    made = np.empty(columns.shape)
+    numbers = np.empty(columns.shape)
     for column in range(columns.shape[1]):
         for row, value in enumerate(columns[:, column]):
             if not isinstance(value, int | float | np.number | np.bool_):
@@ -62,5 +62,5 @@ def read_objects(file: IO[bytes], path: Path, where: str) -> np.ndarray:
                     f"{where}: {path}: column {column}, row {row}: {value!r:.40} is no number; encode the column as "
                     "the members were trained on it, or leave it out"
                 )
-            made[row, column] = value
-    return made.reshape(array.shape)
+            numbers[row, column] = value
+    return numbers.reshape(array.shape)

@@ -48,7 +48,7 @@ class Chain:
 
     def run(self, rows: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         """The outputs of each segment on `rows` (public input -> [rows, ...])."""
-        return [made for made, _ in self.walk(rows)]
+        return [outputs for outputs, _ in self.walk(rows)]
 
     def observe(self, rows: Mapping[str, np.ndarray], batch: int, folder: Path) -> tuple[list[np.ndarray], np.ndarray]:
         """Run all rows, `batch` at a time, segment by segment: of the cut tensors only a batch's are held.
@@ -67,10 +67,10 @@ class Chain:
         files: list[np.ndarray] = []
         for part in chunks(count, batch):
             steps = self.walk({name: row[part] for name, row in rows.items()})
-            for depth, ((made, _), name) in enumerate(zip(steps, names, strict=True)):
+            for depth, ((outputs, _), name) in enumerate(zip(steps, names, strict=True)):
                 if depth == len(files):
-                    files.append(create(folder / f"{self.name}_{depth + 1}.npy", count, made[name].shape[1]))
-                files[depth][part] = made[name]
+                    files.append(create(folder / f"{self.name}_{depth + 1}.npy", count, outputs[name].shape[1]))
+                files[depth][part] = outputs[name]
             let_go(*rows.values(), *files)
         return files[:-1], files[-1]
 
@@ -87,9 +87,9 @@ class Chain:
         read = [{input_.name for input_ in session.get_inputs()} for session in self.sessions]
         for depth, session in enumerate(self.sessions):
             start_ns = time.perf_counter_ns()
-            made = onnxfiles.run(session, at_hand, f"{self.name}, segment {depth + 1}")
+            outputs = onnxfiles.run(session, at_hand, f"{self.name}, segment {depth + 1}")
             took_us = (time.perf_counter_ns() - start_ns) / 1e3
             later = set().union(*read[depth + 1 :])
-            at_hand = {name: array for name, array in (at_hand | made).items() if name in later}
-            yield made, took_us
-            del made
+            at_hand = {name: array for name, array in (at_hand | outputs).items() if name in later}
+            yield outputs, took_us
+            del outputs

@@ -93,8 +93,8 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
                 live[value] = None
                 bytes_per_row += _bytes(value, costs)
         share += costs.share.get(node.name or "", 0.0)
-        made = _boundary(node, live, uses, bytes_per_row, share, costs)
-        places.append(made if number < learnt or made.usable else replace(made, tensors=(), usable=_TOO_LATE))
+        place = _boundary(node, live, uses, bytes_per_row, share, costs)
+        places.append(place if number < learnt or place.usable else replace(place, tensors=(), usable=_TOO_LATE))
     return places[:-1]
 
 

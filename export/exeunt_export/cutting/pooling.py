@@ -191,8 +191,8 @@ class _Appender:
         far = self.node("Cast", [self.constant([_FAR])], to=ir.DataType.FLOAT.value)
         away = self.node("Mul", [self.node("Sub", [line, one]), far])  # 0 for tokens that count
         largest = self.node("Flatten", [self.node("GlobalMaxPool", [self.node("Add", [turned, away])])], axis=1)
-        some = self.node("Flatten", [self.node("GlobalMaxPool", [line])], axis=1)
-        return [self.node("Mul", [largest, some])]
+        any_token = self.node("Flatten", [self.node("GlobalMaxPool", [line])], axis=1)
+        return [self.node("Mul", [largest, any_token])]
 
     def _counts(self, mask: ir.Value) -> ir.Value:
         """1 for tokens that count, 0 for the others; float32 [rows, 1, tokens]."""

@@ -114,13 +114,13 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
     graph = model.graph
     tensors = _rename_cut_tensors(model, cuts)
     values = ir.convenience.create_value_mapping(graph, include_subgraphs=False)
-    made: set[str] = set()
+    names: set[str] = set()
     pieces: list[SegmentGraph] = []
     known = {tensor.name: tensor for tensor in (*member.inputs, *(cut_ for cut in tensors for cut_ in cut))}
     before: tuple[Tensor, ...] = ()
     for cut, live in zip(cuts, tensors, strict=True):
-        new = tuple(tensor_ for tensor_ in live if tensor_.name not in made)
-        made.update(tensor_.name for tensor_ in new)
+        new = tuple(tensor_ for tensor_ in live if tensor_.name not in names)
+        names.update(tensor_.name for tensor_ in new)
         name = f"{FEATURES}_{len(pieces) + 1}"
         if cut.own_exit:
             features = _own_features(graph, values[cut.own_exit], name)
@@ -136,7 +136,7 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
         before = live
     last = (Tensor(PROBABILITIES, "float32", (member.classes,)),)
     pieces.append(_piece(model, before, last, None, 0, known))
-    return Split(tuple(pieces), _reference(model, sorted(made)))
+    return Split(tuple(pieces), _reference(model, sorted(names)))
 
 
 def _own_features(graph: ir.Graph, exit_: ir.Value, name: str) -> ir.Value:

@@ -42,9 +42,9 @@ def verify(chain: Chain, reference: Path, rows: Tensors) -> float:
     """
     feeds = [{name: np.resize(row[:batch], (batch, *row.shape[1:])) for name, row in rows.items()} for batch in BATCHES]
     whole = _unsplit(chain, reference, feeds)
-    made = [chain.run(fed) for fed in feeds]
+    split = [chain.run(fed) for fed in feeds]
     yardstick: SelfDifference | None = None
-    for batch, outputs, expected in zip(BATCHES, made, whole, strict=True):
+    for batch, outputs, expected in zip(BATCHES, split, whole, strict=True):
         for depth, name, array in _tensors(outputs):
             atol = ATOL * _scale(expected[name])
             if np.allclose(array, expected[name], rtol=RTOL, atol=atol, equal_nan=True):
@@ -60,13 +60,13 @@ def verify(chain: Chain, reference: Path, rows: Tensors) -> float:
                     f"itself by {yardstick.apart[name]:.3g}); lower [cuts] exits or max_cut_width"
                 )
     if yardstick is not None:
-        _check_labels(chain.name, [outputs[-1] for outputs in made], whole, TIMES * yardstick.apart[PROBABILITIES])
-    return max(difference(o[-1][PROBABILITIES], e[PROBABILITIES]) for o, e in zip(made, whole, strict=True))
+        _check_labels(chain.name, [outputs[-1] for outputs in split], whole, TIMES * yardstick.apart[PROBABILITIES])
+    return max(difference(o[-1][PROBABILITIES], e[PROBABILITIES]) for o, e in zip(split, whole, strict=True))
 
 
-def _check_labels(member: str, made: Sequence[Tensors], whole: Sequence[Tensors], least_margin: float) -> None:
+def _check_labels(member: str, split: Sequence[Tensors], whole: Sequence[Tensors], least_margin: float) -> None:
     """Refuse another label where the member's own leads by more than the yardstick."""
-    for outputs, expected in zip(made, whole, strict=True):
+    for outputs, expected in zip(split, whole, strict=True):
         lost = other_label(outputs, expected) & (margins(expected[PROBABILITIES]) > max(least_margin, ATOL))
         if lost.any():
             raise ServingError(
@@ -100,8 +100,8 @@ def verify_labels(chain: Chain, reference: Path, rows: Tensors) -> float:
         size = BATCHES[0] if start < _SINGLE_ROWS else BATCHES[-1]
         feeds.append({name: row[start : start + size] for name, row in rows.items()})
     whole = _unsplit(chain, reference, feeds, (PROBABILITIES,))
-    made = [chain.run(fed)[-1] for fed in feeds]
-    changed = np.concatenate([other_label(*pair) for pair in zip(made, whole, strict=True)])
+    split = [chain.run(fed)[-1] for fed in feeds]
+    changed = np.concatenate([other_label(*pair) for pair in zip(split, whole, strict=True)])
     if changed.any():
         chain.close()
         yardstick = self_difference(reference, feeds, whole)
@@ -115,15 +115,15 @@ def verify_labels(chain: Chain, reference: Path, rows: Tensors) -> float:
                 f"margin above {least:.2g}; the largest here is {margin[changed].max():.2g}); lower [cuts] exits or "
                 "max_cut_width"
             )
-    return max(difference(o[PROBABILITIES], e[PROBABILITIES]) for o, e in zip(made, whole, strict=True))
+    return max(difference(o[PROBABILITIES], e[PROBABILITIES]) for o, e in zip(split, whole, strict=True))
 
 
 def _tensors(outputs: Sequence[Tensors]) -> list[tuple[int, str, np.ndarray]]:
     """(segment counted from 1, name, array) of everything but the ramps' features."""
     return [
         (depth, name, array)
-        for depth, made in enumerate(outputs, start=1)
-        for name, array in made.items()
+        for depth, tensors in enumerate(outputs, start=1)
+        for name, array in tensors.items()
         if name != FEATURES
     ]
 

@@ -82,7 +82,7 @@ def _in_other_ways(reference: Path, feeds: Sequence[Tensors]) -> Iterator[list[d
     where = str(reference)
     session = onnxfiles.open_session(reference, arena=False)
     alone = [[onnxfiles.run(session, row, where) for row in _single_rows(fed)] for fed in feeds]
-    yield [{name: np.concatenate([made[name] for made in rows]) for name in rows[0]} for rows in alone]
+    yield [{name: np.concatenate([outputs[name] for outputs in rows]) for name in rows[0]} for rows in alone]
     for threads, optimised in ((_THREADS, True), (1, False)):
         session = onnxfiles.open_session(reference, threads=threads, optimised=optimised, arena=False)
         yield [onnxfiles.run(session, fed, where) for fed in feeds]

@@ -96,8 +96,10 @@ def chosen(
         pools = [one.pool if (name, depth) in ramps[MAX] else MEAN for depth, one in enumerate(member_cuts, start=1)]
         heads |= {(name, d): ramps[pool][name, d] for d, pool in enumerate(pools, start=1) if (name, d) in ramps[pool]}
         if member_cuts != plan.cuts[number]:
-            some = [features[pool].get((name, d), cut[number].features[d - 1]) for d, pool in enumerate(pools, start=1)]
-            members[number] = _recut(opened, final, number, cut[number], some)
+            kept_features = [
+                features[pool].get((name, d), cut[number].features[d - 1]) for d, pool in enumerate(pools, start=1)
+            ]
+            members[number] = _recut(opened, final, number, cut[number], kept_features)
     return final, members, heads
 
 
@@ -109,8 +111,8 @@ def _by_pool(
     for name, member_cuts, member in zip(names, plan.cuts, cut, strict=True):
         for depth, (one, seen) in enumerate(zip(member_cuts, member.features, strict=True), start=1):
             if _has_choice(one):
-                for pool, some in features.items():
-                    some[name, depth] = _columns(seen, one.columns(pool), work / f"{name}_{depth}_{pool}.npy")
+                for pool, of_pool in features.items():
+                    of_pool[name, depth] = _columns(seen, one.columns(pool), work / f"{name}_{depth}_{pool}.npy")
             elif not one.own_exit:
                 features[MEAN][name, depth] = seen
     return features
@@ -125,23 +127,23 @@ def _train(
     """Pool -> (member, depth) -> ramp."""
     rows, total, done = opened.parts.ramps, sum(map(len, features.values())), 0
     ramps: dict[str, dict[Key, Head]] = {}
-    for pool, some in features.items():
+    for pool, of_pool in features.items():
 
         def advance(count: int, _: int, before: int = done) -> None:
             progress(before + count, total)
 
-        ramps[pool] = train(some, vote[rows], opened.bag.seed, advance, rows=rows)
-        done += len(some)
+        ramps[pool] = train(of_pool, vote[rows], opened.bag.seed, advance, rows=rows)
+        done += len(of_pool)
     return ramps
 
 
 def _columns(features: np.ndarray, columns: np.ndarray, path: Path) -> np.ndarray:
     """Some columns of features, float32 [rows, columns], in a file that is mapped."""
-    made = create(path, len(features), len(columns))
+    copied = create(path, len(features), len(columns))
     for part in chunks(len(features), _COPIED_ROWS):
-        made[part] = features[part][:, columns]
-    let_go(features, made)
-    return made
+        copied[part] = features[part][:, columns]
+    let_go(features, copied)
+    return copied
 
 
 def _leave(ramp: Head, features: np.ndarray, vote: np.ndarray, opened: Opened) -> np.ndarray:

@@ -78,9 +78,9 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
             onnxfiles.weight_bytes(measured.member.model),
             measured.costs.total_us,
         )
-        made = quantised(measured.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
+        int8_member = quantised(measured.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
         times = opened.bag.cuts.times
-        members[number] = Measured.of(made, nodecosts.measure(made.model, rows, made.where, times))
+        members[number] = Measured.of(int8_member, nodecosts.measure(int8_member.model, rows, int8_member.where, times))
         stages.at("quantize", done, len(numbers))
     return dataclasses.replace(opened, members=tuple(members)), before
 
@@ -108,7 +108,7 @@ def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGrap
             "the file itself and leave quantize out for it"
         )
     with tempfile.TemporaryDirectory() as folder:
-        plain, prepared, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "made"))
+        plain, prepared, output_path = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "made"))
         onnxfiles.save(member.model, plain)
         try:
             with warnings.catch_warnings():
@@ -116,7 +116,7 @@ def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGrap
                 quant_pre_process(plain, prepared, skip_symbolic_shape=True)
                 quantize_static(
                     prepared,
-                    made,
+                    output_path,
                     _Rows(rows),
                     quant_format=QuantFormat.QDQ,
                     per_channel=True,
@@ -130,7 +130,7 @@ def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGrap
             raise ConfigError(
                 f"{member.where}: onnxruntime cannot quantise this member: {message}; leave quantize out for it"
             ) from error
-        model = graph.read(made)
+        model = graph.read(output_path)
         _load_weights(model)
     (output,) = model.graph.outputs
     output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", member.classes])

@@ -209,10 +209,10 @@ def _repeat_constants(graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
         if value is None or axis == 0 or len(shape) < 3 or shape[0] != 1:
             continue
         prefix = f"{node.name}_{number}"
-        made = shape_with_rows(source, [1] * (len(shape) - 1), prefix, graph)
-        repeated = ir.node("Expand", [value, made[-1].outputs[0]], name=f"{prefix}_repeated")
+        shape_nodes = shape_with_rows(source, [1] * (len(shape) - 1), prefix, graph)
+        repeated = ir.node("Expand", [value, shape_nodes[-1].outputs[0]], name=f"{prefix}_repeated")
         repeated.outputs[0].name = f"{repeated.name}_value"
-        graph.insert_before(node, [*made, repeated])
+        graph.insert_before(node, [*shape_nodes, repeated])
         node.replace_input_with(number, repeated.outputs[0])
 
 

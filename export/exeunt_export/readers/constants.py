@@ -40,6 +40,6 @@ def shape_with_rows(source: ir.Value, dims: Sequence[int], prefix: str, graph: i
     shape = ir.node("Shape", [source], name=f"{prefix}_source")
     rows = ir.node("Slice", [shape.outputs[0], ends[0], ends[1], ends[0]], name=f"{prefix}_rows")
     joined = ir.node("Concat", [rows.outputs[0], rest], attributes={"axis": 0}, name=f"{prefix}_shape")
-    for node in (made := [shape, rows, joined]):
+    for node in (nodes := [shape, rows, joined]):
         node.outputs[0].name = f"{node.name}_value"
-    return made
+    return nodes

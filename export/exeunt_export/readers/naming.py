@@ -86,9 +86,9 @@ def as_declared(model: ir.Model, samples: Mapping[str, np.ndarray]) -> tuple[dic
         if rows is None or value.dtype is None or value.dtype == ir.DataType.STRING:
             continue
         declared = np.dtype(value.dtype.numpy())
-        made = _cast(rows, declared) if rows.dtype != declared else None
-        if made is not None:
-            cast[value.name or ""] = made
+        samples_cast = _cast(rows, declared) if rows.dtype != declared else None
+        if samples_cast is not None:
+            cast[value.name or ""] = samples_cast
             notes.append(f"samples of input {value.name!r} were {rows.dtype}; they are taken as {declared}")
     return cast, notes
 
@@ -97,13 +97,13 @@ def _cast(rows: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray | None:
     """The same numbers in another type, in a mapped file; None where they would be others."""
     if rows.dtype == np.uint8 or dtype.kind not in "fiu":
         return None
-    made = unnamed(rows.shape, dtype)
+    samples_cast = unnamed(rows.shape, dtype)
     for part in chunks(len(rows), _CAST_ROWS):
         with np.errstate(invalid="ignore", over="ignore"):
-            made[part] = rows[part].astype(dtype)
-        if dtype.kind in "iu" and not np.array_equal(made[part], rows[part]):
+            samples_cast[part] = rows[part].astype(dtype)
+        if dtype.kind in "iu" and not np.array_equal(samples_cast[part], rows[part]):
             return None
-    return made
+    return samples_cast
 
 
 def as_columns(samples: Mapping[str, np.ndarray], inputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -38,13 +38,13 @@ def merge(model: ir.Model, before: ir.Model, path: Path, where: str) -> None:
         node.name = f"{_PREFIX}{node.name}"
         for value in node.outputs:
             value.name = f"{_PREFIX}{value.name}" if value.name else value.name
-    for made, input_ in pairs:
-        if made.dtype is not None and input_.dtype is not None and made.dtype != input_.dtype:
+    for output, input_ in pairs:
+        if output.dtype is not None and input_.dtype is not None and output.dtype != input_.dtype:
             raise ConfigError(
-                f"{path}: output {made.name!r} is {made.dtype.name.lower()}, input {input_.name!r} of {where} is "
+                f"{path}: output {output.name!r} is {output.dtype.name.lower()}, input {input_.name!r} of {where} is "
                 f"{input_.dtype.name.lower()}; end the preprocessing with a Cast"
             )
-        _replace(input_, made)
+        _replace(input_, output)
         model.graph.inputs.remove(input_)
         del member_inputs[input_.name]
     for value in list(before.graph.inputs):
@@ -60,18 +60,18 @@ def _replace(old: ir.Value, new: ir.Value) -> None:
     ir.convenience.replace_all_uses_with(old, new)
 
 
-def _meeting(graph: ir.Graph, made: Sequence[ir.Value], path: Path, where: str) -> list[tuple[ir.Value, ir.Value]]:
+def _meeting(graph: ir.Graph, outputs: Sequence[ir.Value], path: Path, where: str) -> list[tuple[ir.Value, ir.Value]]:
     """(output of the preprocessing, input of the member)."""
     inputs = {value.name: value for value in graph.inputs}
-    if len(made) == 1 and len(inputs) == 1:
-        return [(made[0], next(iter(inputs.values())))]
-    for value in made:
+    if len(outputs) == 1 and len(inputs) == 1:
+        return [(outputs[0], next(iter(inputs.values())))]
+    for value in outputs:
         if value.name not in inputs:
             names = ", ".join(repr(name) for name in inputs)
             raise ConfigError(
                 f"{path}: output {value.name!r} is no input of {where}; allowed: {names}, or one output for one input"
             )
-    return [(value, inputs[value.name]) for value in made]
+    return [(value, inputs[value.name]) for value in outputs]
 
 
 def _at_opset(before: ir.Model, model: ir.Model, path: Path, where: str) -> ir.Model:

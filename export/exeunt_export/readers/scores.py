@@ -60,8 +60,8 @@ def to_probabilities(model: ir.Model, rows: Mapping[str, np.ndarray], where: str
     if kind == "auto" and any(range_.size == len(range_) or _in_unit(range_) for range_ in measured):
         measured = _scores_of(model, rows, where, (_MANY,))  # whether scores are probabilities shows on many rows
     ends = list(model.graph.outputs)
-    made = [append_probabilities(model, *end, where, kind) for end in zip(ends, measured, strict=True)]
-    (value, classes), exits = made[0], made[1:]
+    probabilities = [append_probabilities(model, *end, where, kind) for end in zip(ends, measured, strict=True)]
+    (value, classes), exits = probabilities[0], probabilities[1:]
     for number, (exit_, exit_classes) in enumerate(exits, start=1):
         if exit_classes != classes:
             raise ConfigError(f"{where}: exits: number {number} has {exit_classes} classes, the last output {classes}")

@@ -51,10 +51,10 @@ def _replace(graph: ir.Graph, node: ir.Node, dims: tuple[int, ...]) -> None:
     if first >= last:
         return
     if first > 0:
-        made = constant(np.array(dims[first - 1 : last - 1], np.int64), f"{node.name}_constant", graph)
+        new_shape = constant(np.array(dims[first - 1 : last - 1], np.int64), f"{node.name}_constant", graph)
     else:
         nodes = shape_with_rows(graph.inputs[0], dims[: last - 1], node.name or "", graph)
         graph.insert_before(node, nodes)
-        made = nodes[-1].outputs[0]
-    ir.convenience.replace_all_uses_with(node.outputs[0], made)
+        new_shape = nodes[-1].outputs[0]
+    ir.convenience.replace_all_uses_with(node.outputs[0], new_shape)
     graph.remove(node, safe=True)

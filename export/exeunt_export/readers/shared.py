@@ -63,14 +63,14 @@ def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: s
             )
     input_rows = {name: samples[name] for name in names}
     rows = len(next(iter(input_rows.values())))
-    made: dict[str, list[np.ndarray]] = {}
+    parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, rows, _BATCH):
         part = {name: item[start : start + _BATCH] for name, item in input_rows.items()}
         for name, item in onnxfiles.run(session, part, f"{where}: {path}").items():
             if not item.ndim or len(item) != len(next(iter(part.values()))):
                 raise ConfigError(f"{where}: {path}: output {name!r} has no row for each row in; {CURE_BATCH}")
-            made.setdefault(name, []).append(item)
-    joined = {name: np.concatenate(item) for name, item in made.items()}
+            parts.setdefault(name, []).append(item)
+    joined = {name: np.concatenate(item) for name, item in parts.items()}
     inputs = tuple(_tensor(value, samples[value.name or ""]) for value in model.graph.inputs)
     outputs = tuple(_tensor(value, joined[value.name or ""]) for value in model.graph.outputs)
     passed = {name: sample for name, sample in samples.items() if name not in input_rows and name not in joined}

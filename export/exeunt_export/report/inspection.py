@@ -86,6 +86,6 @@ def _random_rows(model: ir.Model, path: Path) -> Mapping[str, np.ndarray]:
         dims = [size for size in value.shape[1:] if isinstance(size, int)] if value.shape is not None else []
         if value.dtype is None or value.shape is None or len(dims) != len(value.shape) - 1:
             raise ConfigError(f"{path}: input {value.name!r} has free dimensions; give real inputs with --samples")
-        made = rng.normal(size=(_ROWS, *dims))
-        rows[value.name or ""] = np.abs(made).astype(value.dtype.numpy())
+        normal = rng.normal(size=(_ROWS, *dims))
+        rows[value.name or ""] = np.abs(normal).astype(value.dtype.numpy())
     return rows

@@ -28,11 +28,11 @@ def oddities(
     silent, constant = [], []
     for name, votes in finished.items():
         lost = int((~np.isfinite(votes).all(axis=1)).sum())
-        said = votes[np.isfinite(votes).all(axis=1)]
+        finite = votes[np.isfinite(votes).all(axis=1)]
         if lost:
             silent.append(f"{name} on {lost} of {len(votes)}")
-        if len(said) > 1 and float(np.ptp(said, axis=0).max()) < _LEAST_APART:
-            constant.append(f"{name} ({labels[int(said[0].argmax())]!r} on all {len(said)})")
+        if len(finite) > 1 and float(np.ptp(finite, axis=0).max()) < _LEAST_APART:
+            constant.append(f"{name} ({labels[int(finite[0].argmax())]!r} on all {len(finite)})")
     if silent:
         warnings.append(
             f"no finite probabilities on sample rows: {', '.join(silent)}; there the other members vote alone. Look "

@@ -193,8 +193,8 @@ class ScheduleEvaluator:
         if len(finished) == len(inputs.full) or not finished:
             return np.full(len(self.full), len(finished) > 0)
         weights = [float(inputs.weights[member] / sum(inputs.weights)) for member in finished]
-        said = [inputs.probabilities[member, inputs.full[member]] for member in finished]
-        return votes.cannot_change(said, weights, 1.0 - sum(weights), inputs.vote)
+        final_votes = [inputs.probabilities[member, inputs.full[member]] for member in finished]
+        return votes.cannot_change(final_votes, weights, 1.0 - sum(weights), inputs.vote)
 
     def _fitted(self, depths: Depths, rows: np.ndarray) -> list[float]:
         """Weights of the voting members, fitted on some rows."""

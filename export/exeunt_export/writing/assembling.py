@@ -36,11 +36,11 @@ def votes_of_samples(
     votes = {}
     for member, member_cut in zip(opened.bag.members, cut, strict=True):
         for depth, features in enumerate(member_cut.features, start=1):
-            made = create(work / f"{member.name}_{depth}.npy", len(features), len(opened.labels))
+            probabilities = create(work / f"{member.name}_{depth}.npy", len(features), len(opened.labels))
             for part in chunks(len(features), CHUNK_ROWS):
-                made[part] = ramps[member.name, depth].probabilities(features[part])
-            let_go(features, made)
-            votes[member.name, depth] = made
+                probabilities[part] = ramps[member.name, depth].probabilities(features[part])
+            let_go(features, probabilities)
+            votes[member.name, depth] = probabilities
         votes[member.name, len(member_cut.pieces)] = member_cut.probabilities
     return votes
 

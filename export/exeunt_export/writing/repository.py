@@ -175,11 +175,11 @@ def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
 
     for member in manifest.members:
         for depth, segment in enumerate(member.segments, start=1):
-            made = [*segment.outputs, *([segment.features] if segment.features else [])]
+            outputs = [*segment.outputs, *([segment.features] if segment.features else [])]
             ensemble.step(
                 segment.model,
                 {input_.name: within(member.name, input_.name, depth) for input_ in segment.inputs},
-                {model.name: within(member.name, model.name, depth) for model in made},
+                {model.name: within(member.name, model.name, depth) for model in outputs},
             )
     for number, (exit_, tap) in enumerate(zip(manifest.exits, stages.taps, strict=True)):
         heads_votes = _add_heads(ensemble, manifest, number, exit_)
@@ -199,9 +199,9 @@ def _add_heads(ensemble: configs.Ensemble, manifest: Manifest, number: int, exit
         return {}
     ramps = manifest.ramps(number)
     features = [features_name(manifest.members[m].name, d) for m, d in ramps]
-    made = {name: f"e{number}.{name}" for name in (votes_name(manifest.members[m].name, d) for m, d in ramps)}
-    ensemble.step(exit_.heads, {feature: feature for feature in features}, made)
-    return made
+    votes = {name: f"e{number}.{name}" for name in (votes_name(manifest.members[m].name, d) for m, d in ramps)}
+    ensemble.step(exit_.heads, {feature: feature for feature in features}, votes)
+    return votes
 
 
 def _add_tap(ensemble: configs.Ensemble, manifest: Manifest, tap: Tap, heads_votes: dict[str, str]) -> None:
