@@ -69,6 +69,7 @@ class Engine:
         self._scheduler = Scheduler(manifest, self.threads)
         least = least_finish_probability or settings.least_finish_probability
         self._sampling = FinishProbability(backlog_bound(settings.max_unconfirmed_rows), least)
+        self._anywhere = allowed_cores()
         self._changed = threading.Condition()
         self._idle = 0
         self._closing = False
@@ -175,12 +176,11 @@ class Engine:
 
     def _wait_at(self, home: set[int]) -> SegmentRun | None:
         """Wait for the next run on these cores; it may run on any. To move may take a while: never under the lock."""
-        anywhere = allowed_cores()
         _move_to(home)
         try:
             return self._next(waits=True)
         finally:
-            _move_to(anywhere)
+            _move_to(self._anywhere)
 
     def _next(self, *, waits: bool) -> SegmentRun | None:
         """The next run; None where there is none and the worker does not wait, or when the engine closes."""
