@@ -85,7 +85,7 @@ class Serving:
             controller.offer(Request(self._served, 1), self._served)
             ticket = controller.next_ticket(now_us=self._served)
             assert ticket is not None
-            for exit_ in np.flatnonzero(ticket.wanted).tolist():
+            for exit_ in np.flatnonzero(ticket.requested_exits).tolist():
                 controller.arrived(ticket.id, arrivals[exit_], self._served)
             spent_s += time.thread_time() - start
             if (job := controller.decisions.changes.retune()) is not None:

@@ -48,7 +48,7 @@ class Taps:
 
     def start(self, ticket: Ticket, inputs: Inputs) -> None:
         """See Runner; every tap at once."""
-        (taps,) = self._stages.calls(ticket.wanted, staged=False)
+        (taps,) = self._stages.calls(ticket.requested_exits, staged=False)
         secret = self._calls.open(ticket.rows, frozenset().union(*(tap.pairs for tap in taps)), ticket)
         shape = (ticket.rows, self._classes)
         for tap in taps:

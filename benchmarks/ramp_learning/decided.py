@@ -75,7 +75,7 @@ class _Run:
         self._learner.frozen = not cpu_share
         self._certain = self._first_certain()
         self._said_from = 0
-        self._labels, self._confidence = self._shape.said(rows, self._exported)
+        self._labels, self._confidence = self._shape.exit_votes(rows, self._exported)
 
     def _first_certain(self) -> np.ndarray:
         """First exit at which the lossless stop holds, the last where none does before; int64 [rows]."""
@@ -126,7 +126,7 @@ class _Run:
         self._decisions.changes.set_heads(change.heads, changed, seen)
         self._said_from = first
         left = self._rows.rows(slice(first, None))
-        self._labels, self._confidence = self._shape.said(left, self._exported | dict(change.heads.table))
+        self._labels, self._confidence = self._shape.exit_votes(left, self._exported | dict(change.heads.table))
 
     @property
     def heads(self) -> Heads:

@@ -68,7 +68,7 @@ def served_rows(manifest: Manifest, repository: Path, ramps: list[Pair], inputs:
 
 def shares(manifest: Manifest, rows: ServedRows, heads: Mapping[Pair, Head], eps: float) -> ExitShares:
     """What the exits are worth with these heads, on rows that no head was fitted to."""
-    labels, confidence = Shape.of(manifest).said(rows, heads)
+    labels, confidence = Shape.of(manifest).exit_votes(rows, heads)
     ones = np.ones((1, len(rows)))
     right = labels == labels[:, -1:]
     leave = [

@@ -139,7 +139,9 @@ class Controller:
                 ticket.keep(member, depth, array, rows)
                 touched.update(self._exits_of.get((member, depth), ()))
         for exit_ in sorted(touched):
-            if ticket.wanted[exit_] and all(pair in ticket.probabilities for pair in self._voters[exit_].pairs):
+            if ticket.requested_exits[exit_] and all(
+                pair in ticket.probabilities for pair in self._voters[exit_].pairs
+            ):
                 self._complete(ticket, exit_)
             if ticket.over:
                 break

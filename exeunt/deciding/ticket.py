@@ -50,7 +50,7 @@ class Ticket(Batch):
         )
         self.heads = heads
         self.requests = requests
-        self.wanted = requested_exits
+        self.requested_exits = requested_exits
         self.gear = admitted.gear
         self.staged = admitted.staged
         self.lean = admitted.lean

@@ -80,7 +80,7 @@ class Scheduler:
             inputs: by name, first axis = the ticket's rows.
             idle_workers: workers that have nothing to do; with none to share it, a short plain ticket is one worker's.
         """
-        plan = self.orders.plan(ticket.wanted)
+        plan = self.orders.plan(ticket.requested_exits)
         order = self.orders.of(ticket, plan, not self.open_tickets)
         in_series = (whole := plan.plain and ticket.rows <= self.rows_whole) and not idle_workers
         progress = Progress(ticket, inputs, plan, order, len(self.member_depths), whole, in_series)

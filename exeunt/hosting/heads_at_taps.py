@@ -49,7 +49,7 @@ class HeadsAtTaps:
         self._guard = guard
         self._ramps = ramp_pairs(manifest)
         self._ramps_at = [frozenset(manifest.ramps(number)) for number in range(len(manifest.exits))]
-        self._asked: dict[bytes, frozenset[Pair]] = {}
+        self._requested_ramps: dict[bytes, frozenset[Pair]] = {}
         self._pool = ThreadPoolExecutor(min(MOST_THREADS, usable_cores()), "exeunt-heads")
         brought = tap_tensors(manifest)
         for pair in sorted(self._ramps - self._exported.keys()):
@@ -76,13 +76,13 @@ class HeadsAtTaps:
         assert call.ticket is not None
         hand_on = partial(self._hand_on, call, brought, arrived)
         passing = [earlier for earlier in call.passing if not earlier.done()]
-        if passing or self._asked_of(call.ticket) & brought.keys():
+        if passing or self._requested(call.ticket) & brought.keys():
             call.passing = [*passing, self._pool.submit(self._in_turn, passing, hand_on)]
         else:
             hand_on()
 
     def votes(self, ticket: Ticket, brought: Brought) -> Brought:
-        """The votes that a ticket asks for, of what was brought: its heads are applied to the features.
+        """The votes that a ticket requests, made of what its taps brought by its heads.
 
         Args:
             ticket: whose exits and heads count.
@@ -91,15 +91,15 @@ class HeadsAtTaps:
         Returns:
             (member, depth) -> float32 [rows, classes]; NaN where features are not finite.
         """
-        asked, heads = self._asked_of(ticket), ticket.heads.table
-        found = {}
+        requested, heads = self._requested(ticket), ticket.heads.table
+        votes = {}
         for pair, array in brought.items():
             if pair not in self._ramps:
-                found[pair] = array
-            elif pair in asked:
+                votes[pair] = array
+            elif pair in requested:
                 head = heads.get(pair) or self._exported.get(pair)
-                found[pair] = array if head is None else _probabilities(head, array)
-        return found
+                votes[pair] = array if head is None else _probabilities(head, array)
+        return votes
 
     def full_vote(self, brought: Brought) -> Brought:
         """The finished members' votes alone."""
@@ -109,13 +109,13 @@ class HeadsAtTaps:
         """Stop the threads when they have done what is left."""
         self._pool.shutdown()
 
-    def _asked_of(self, ticket: Ticket) -> frozenset[Pair]:
+    def _requested(self, ticket: Ticket) -> frozenset[Pair]:
         """Ramps whose votes a ticket asks for."""
-        key = ticket.wanted.tobytes()
-        if key not in self._asked:
-            wanted = (self._ramps_at[number] for number in np.flatnonzero(ticket.wanted))
-            self._asked[key] = frozenset[Pair]().union(*wanted)
-        return self._asked[key]
+        key = ticket.requested_exits.tobytes()
+        if key not in self._requested_ramps:
+            ramps = (self._ramps_at[number] for number in np.flatnonzero(ticket.requested_exits))
+            self._requested_ramps[key] = frozenset[Pair]().union(*ramps)
+        return self._requested_ramps[key]
 
     def _in_turn(self, before: list[Future[None]], hand_on: Callable[[], None]) -> None:
         wait(before)  # they were begun earlier, so somebody is at work on the first

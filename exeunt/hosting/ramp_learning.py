@@ -43,7 +43,7 @@ _KEEP_EVERY_S = 300.0
 
 @runtime_checkable
 class LearningRunner(Protocol):
-    """A runner that can hand over what finished tickets have shown."""
+    """A runner that can hand over features and votes of finished tickets."""
 
     def learn_from(self, ramps: frozenset[Pair], take: Callable[[Ticket, dict[Pair, np.ndarray]], None]) -> None:
         """Hand over features of `ramps` and final votes, ticket by ticket; said once, before the first."""
@@ -129,7 +129,7 @@ class RampLearning:
                 if control.ramps_number <= self._command or not control.ramps:
                     return
                 self._command = control.ramps_number  # once, also where it cannot be done
-                change = self._learner.replace(self._asked_for(control.ramps).table)
+                change = self._learner.replace(self._heads_for(control.ramps).table)
             self._serve_with(change)
 
     def metrics(self) -> dict[str, float]:
@@ -137,7 +137,7 @@ class RampLearning:
         with self._lock:
             return self._learner.metrics() | {"left_out_rows_total": float(self.finished.left_out_rows)}
 
-    def _asked_for(self, command: str) -> Heads:
+    def _heads_for(self, command: str) -> Heads:
         if command == "exported":
             return Heads()
         if command == "previous":
@@ -145,12 +145,12 @@ class RampLearning:
                 raise ConfigError("ramps: there are no heads before those in use; allowed now: exported, apply")
             return self._learner.previous
         path = self._path(APPLY_SUFFIX)
-        found = load_heads(path, self._manifest)
-        if found is None:
+        stored = load_heads(path, self._manifest)
+        if stored is None:
             raise ConfigError(f"{path}: no such file; `exeunt control NAME --apply-ramps FILE` puts it there")
-        if strange := found.heads.table.keys() - self.ramps:
+        if strange := stored.heads.table.keys() - self.ramps:
             raise ConfigError(f"{path}: holds a head of (member, depth) {min(strange)}, which cannot learn in this bag")
-        return found.heads
+        return stored.heads
 
     def _path(self, suffix: str) -> Path:
         if self._dir is None:

@@ -30,8 +30,8 @@ class TicketWork:
         begun: some call was made.
         backlog: answered rows that wait for their full vote, each counted 1 / q, as last looked up.
         lost: a call of it was never answered.
-        shown: see ShownRows: (member, depth) -> votes or features, [rows of the ticket, ...], NaN where a row did not
-            run.
+        tap_outputs: for TapOutputs: (member, depth) -> votes or features, [rows of the ticket, ...], NaN where a row
+            did not run.
     """
 
     ticket: Ticket
@@ -40,7 +40,7 @@ class TicketWork:
     begun: bool = False
     backlog: float = 0.0
     lost: bool = False
-    shown: dict[Pair, np.ndarray] = field(default_factory=dict)
+    tap_outputs: dict[Pair, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)

@@ -60,8 +60,8 @@ class Examples:
             rest = self._rest(part)
             peak = np.maximum(scores.max(axis=1), rest)
             summed = np.exp(scores - peak[:, None]).sum(axis=1) + np.exp(rest - peak)
-            left = np.maximum(1.0 - goal.sum(axis=1), 0.0)  # what the full vote gives scores that stay
-            hit = (goal * scores).sum(axis=1) + left * np.where(np.isfinite(rest), rest, 0.0)
+            staying = np.maximum(1.0 - goal.sum(axis=1), 0.0)  # share of the full vote for scores that stay
+            hit = (goal * scores).sum(axis=1) + staying * np.where(np.isfinite(rest), rest, 0.0)
             total += float((np.log(summed) + peak - hit) @ self.weights[part])
         return total
 
@@ -138,7 +138,7 @@ def descend(
     """
     descent = _Descent(examples, width, limits.ridge, start)
     before = best = (held or examples).loss(descent.chunk_rows)
-    kept, steps, idle, slow = descent.change.copy(), 0, 0, 0
+    best_change, steps, idle, slow = descent.change.copy(), 0, 0, 0
     while steps < limits.most_steps and idle < limits.patience and slow < _SLOW_STEPS and go_on():
         step = descent.step()
         if step is None:
@@ -151,10 +151,10 @@ def descend(
         loss = held.loss(descent.chunk_rows)
         idle = 0 if loss < best - limits.least_gain else idle + 1
         if loss < best:
-            best, kept = loss, descent.change.copy()
+            best, best_change = loss, descent.change.copy()
     if held is None:
-        best, kept = examples.loss(descent.chunk_rows), descent.change
-    return Fit(kept, descent.change, before, best, steps)
+        best, best_change = examples.loss(descent.chunk_rows), descent.change
+    return Fit(best_change, descent.change, before, best, steps)
 
 
 class _Descent:
@@ -194,12 +194,12 @@ class _Descent:
         length = np.float32(self._length())
         if not length > 0.0:
             return None
-        made = np.asarray(length * direction)
-        self.gain = -0.5 * float(np.vdot(made, gradient))  # as if the loss were a parabola along the line
-        self.change += made
+        step = np.asarray(length * direction)
+        self.gain = -0.5 * float(np.vdot(step, gradient))  # as if the loss were a parabola along the line
+        self.change += step
         self._moved *= length
         self._examples.scores[:] += self._moved
-        return made
+        return step
 
     def _slope(self) -> np.ndarray:
         """Gradient of the penalised cross-entropy, float32 [f + 1, columns]."""

@@ -201,8 +201,8 @@ def check_heads(table: Mapping[Pair, Head], manifest: Manifest, where: str) -> N
         if features is None:
             raise ConfigError(f"{where}: a head of member {member} at depth {depth}, where the bag has no ramp")
         name = features_name(manifest.members[member].name, depth)
-        wanted = (int(np.prod(features.dims)), manifest.classes)
-        if head.weight.shape != wanted or head.bias.shape != wanted[1:]:
-            raise ConfigError(f"{where}: head of {name} is {list(head.weight.shape)}; allowed: {list(wanted)}")
+        shape = (int(np.prod(features.dims)), manifest.classes)
+        if head.weight.shape != shape or head.bias.shape != shape[1:]:
+            raise ConfigError(f"{where}: head of {name} is {list(head.weight.shape)}; allowed: {list(shape)}")
         if not (np.isfinite(head.weight).all() and np.isfinite(head.bias).all()):
             raise ConfigError(f"{where}: head of {name} holds numbers that are not finite")

@@ -119,16 +119,16 @@ def _fit(job: Job, clock_s: Callable[[], float]) -> Outcome:
     target = job.shape.full_vote(job.rows)
     order = np.random.default_rng(job.seed).permutation(len(job.now))  # none is always the last
     pairs = [sorted(job.now)[number] for number in order]
-    found, notes = {}, []
+    heads, notes = {}, []
     for number, pair in enumerate(pairs):
         left_s = job.cpu_s - clock_s()
         until_s = clock_s() + left_s / (len(pairs) - number)
-        made = refit(job.now[pair], job.rows.features[pair], target, job.weights, clock_s=clock_s, until_s=until_s)
-        if made.head is not None:
-            found[pair] = made.head
-        notes.append(f"{pair[0]}.{pair[1]} {made.before:.3f}->{made.after:.3f} in {made.steps}")
+        fit = refit(job.now[pair], job.rows.features[pair], target, job.weights, clock_s=clock_s, until_s=until_s)
+        if fit.head is not None:
+            heads[pair] = fit.head
+        notes.append(f"{pair[0]}.{pair[1]} {fit.before:.3f}->{fit.after:.3f} in {fit.steps}")
     note = f"fitted to {len(job.rows)} rows (cross-entropy, steps): {', '.join(sorted(notes))}"
-    return Outcome(heads=found, cpu_s=clock_s(), note=note)
+    return Outcome(heads=heads, cpu_s=clock_s(), note=note)
 
 
 def _judge(job: Job, candidate: Mapping[Pair, Head], clock_s: Callable[[], float]) -> Outcome:
@@ -136,7 +136,7 @@ def _judge(job: Job, candidate: Mapping[Pair, Head], clock_s: Callable[[], float
     verdict: Verdict = judge(job.shape, job.rows, job.now, candidate, job.eps, rng)
     heads = {pair: candidate[pair] for pair in verdict.pairs}
     latest = job.rows.rows(slice(-SEEN_ROWS, None))
-    labels, confidence = job.shape.said(latest, {**job.now, **heads})
+    labels, confidence = job.shape.exit_votes(latest, {**job.now, **heads})
     return Outcome(
         heads=heads,
         judged_rows=len(job.rows),

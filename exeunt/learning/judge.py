@@ -84,11 +84,13 @@ def judge(
     weights = 1.0 / rows.q.astype(np.float64)
     samples = np.concatenate([np.ones((1, len(rows))), rng.poisson(1.0, (RESAMPLES, len(rows)))]) * weights
     samples = samples[samples.sum(axis=1) > 0]
-    before = shape.said(rows, now)
-    agreement = np.stack([_agreement(before, weights), _agreement(shape.said(rows, {**now, **new}), weights)], axis=1)
+    before = shape.exit_votes(rows, now)
+    agreement = np.stack(
+        [_agreement(before, weights), _agreement(shape.exit_votes(rows, {**now, **new}), weights)], axis=1
+    )
     pairs = tuple(sorted(new))
     while pairs:
-        after = shape.said(rows, {**now, **{pair: new[pair] for pair in pairs}})
+        after = shape.exit_votes(rows, {**now, **{pair: new[pair] for pair in pairs}})
         gains, errors = _gains(shape, before, after, pairs, samples, max(eps, LEAST_EPS))
         worse = [exit_ for exit_, gain in enumerate(gains) if gain < -HARM]
         if not worse:
@@ -113,16 +115,16 @@ def _gains(
     for exit_ in range(exits - 1):
         if not any(pair in pairs for pair in shape.midway(exit_)):
             continue
-        found = np.zeros(len(samples))
+        gain = np.zeros(len(samples))
         for share in SHARES_OF_EPS:
             for sign, (labels, confidence) in ((1.0, after), (-1.0, before)):
                 wrong = labels[:, exit_] != labels[:, -1]
                 sure = np.where(np.isfinite(confidence[:, exit_]), confidence[:, exit_], -1.0)
-                found += sign * may_leave(sure, wrong, samples, share * eps) / len(SHARES_OF_EPS)
-        gains[exit_], errors[exit_] = found[0], found[1:].std()
+                gain += sign * may_leave(sure, wrong, samples, share * eps) / len(SHARES_OF_EPS)
+        gains[exit_], errors[exit_] = gain[0], gain[1:].std()
     return gains, errors
 
 
-def _agreement(said: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
-    labels = said[0]
+def _agreement(exit_votes: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
+    labels = exit_votes[0]
     return np.asarray(np.average(labels == labels[:, -1:], axis=0, weights=weights))

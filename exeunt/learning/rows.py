@@ -79,8 +79,8 @@ def half(array: np.ndarray) -> np.ndarray:
 
 def logs_of(probabilities: np.ndarray) -> np.ndarray:
     """Logarithms of probabilities in half precision; a copy."""
-    kept = np.maximum(probabilities, np.float32(np.exp(LEAST_LOG)))
-    return np.log(kept, dtype=np.float32).astype(np.float16)
+    clipped = np.maximum(probabilities, np.float32(np.exp(LEAST_LOG)))
+    return np.log(clipped, dtype=np.float32).astype(np.float16)
 
 
 class RowTable:

@@ -68,8 +68,8 @@ class Shape:
         final = _probabilities(rows)
         return votes.vote([final[:, member] for member in range(final.shape[1])], self.weights, self.vote)
 
-    def said(self, rows: ServedRows, heads: Mapping[Pair, Head]) -> tuple[np.ndarray, np.ndarray]:
-        """What every exit would say of rows with some heads.
+    def exit_votes(self, rows: ServedRows, heads: Mapping[Pair, Head]) -> tuple[np.ndarray, np.ndarray]:
+        """The votes that every exit would give on rows with some heads.
 
         Args:
             rows: with features of every ramp in `heads`.

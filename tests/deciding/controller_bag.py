@@ -123,10 +123,10 @@ def admit(of: Controller, rows: int = 1, now_us: int = 0, key: object = "a", **o
 
 
 def ticket_of(
-    bag: Manifest, rows: int = 1, id_: int = 1, wanted: np.ndarray | None = None, heads: Heads = EXPORTED
+    bag: Manifest, rows: int = 1, id_: int = 1, requested_exits: np.ndarray | None = None, heads: Heads = EXPORTED
 ) -> Ticket:
-    """A ticket of one request; `wanted`: bool [exits], all by default."""
-    exits = np.ones(len(bag.exits), dtype=bool) if wanted is None else wanted
+    """A ticket of one request; `requested_exits`: bool [exits], all by default."""
+    exits = np.ones(len(bag.exits), dtype=bool) if requested_exits is None else requested_exits
     admitted = Admitted((Request(id_, rows, ParsedOptions()),), exits, None, True)
     return Ticket(id_, admitted, bag.classes, heads=heads)
 

@@ -93,7 +93,7 @@ def test_an_inactive_exit_is_not_asked_for_and_nobody_leaves_there():
     of = controller(bag, EVERYBODY, active=[False, True, True])
     of.offer(Request("a", 1), 0)
     ticket = of.next_ticket()
-    assert ticket.wanted.tolist() == [False, True, True]
+    assert ticket.requested_exits.tolist() == [False, True, True]
     assert of.arrived(ticket.id, at_exit(bag, 0, votes_of(bag, 1)), 1) == []
 
 

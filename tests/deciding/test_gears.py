@@ -153,7 +153,7 @@ EVERYBODY, NOBODY = [1.1, 1.1, 0.0], [0.0, 0.0, 0.0]
 
 def wanted(of):
     (ticket,) = of.tickets.values()
-    return ticket.wanted.tolist()
+    return ticket.requested_exits.tolist()
 
 
 @pytest.mark.parametrize(("gear", "asked"), [("plain", [False, False, True]), ("exits", [True, True, True])])

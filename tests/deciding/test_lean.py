@@ -28,7 +28,7 @@ def chosen(of, unanswered, tickets):
 
 
 def wanted(of):
-    return np.flatnonzero(list(of.tickets.values())[-1].wanted).tolist()
+    return np.flatnonzero(list(of.tickets.values())[-1].requested_exits).tolist()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])

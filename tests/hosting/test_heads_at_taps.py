@@ -109,7 +109,7 @@ def test_each_ticket_has_the_heads_that_it_was_admitted_with(heads):
 
 
 def test_features_at_exits_that_a_ticket_does_not_ask_for_make_no_votes(heads):
-    ticket = ticket_of(BAG, ROWS, wanted=np.array([False, True, True]))
+    ticket = ticket_of(BAG, ROWS, requested_exits=np.array([False, True, True]))
     brought = {(0, 1): features(), (1, 1): features(), (0, 2): final()}
     assert set(heads.votes(ticket, brought)) == {(1, 1), (0, 2)}
 
@@ -137,7 +137,10 @@ def test_votes_of_features_come_from_a_thread_of_the_pool(heads):
 
 
 def test_finished_members_votes_are_handed_on_at_once(heads):
-    controller, call = Controller(), BagCall(ROWS, set(), ticket_of(BAG, ROWS, wanted=np.array([False, False, True])))
+    controller, call = (
+        Controller(),
+        BagCall(ROWS, set(), ticket_of(BAG, ROWS, requested_exits=np.array([False, False, True]))),
+    )
     heads.pass_on(call, {(0, 1): features(), (0, 2): final(), (1, 2): final()}, controller.arrived)
     ((_, pairs, _, thread),) = controller.came
     assert pairs == {(0, 2), (1, 2)} and thread == threading.current_thread().name

@@ -50,8 +50,8 @@ def test_heads_get_better_while_rows_come() -> None:
     changes = run_stream(of, 3000)
     assert changes and of.heads.version == len(changes)
     rows = served(2000, seed=4242)
-    before, _ = SHAPE.said(rows, exported())
-    after, _ = SHAPE.said(rows, {**exported(), **of.heads.table})
+    before, _ = SHAPE.exit_votes(rows, exported())
+    after, _ = SHAPE.exit_votes(rows, {**exported(), **of.heads.table})
     better = (after == rows.labels[:, None]).mean(axis=0) - (before == rows.labels[:, None]).mean(axis=0)
     assert better[0] > 0.1 and better[1] > 0.1
 

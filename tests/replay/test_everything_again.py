@@ -122,7 +122,7 @@ class EnsembleLife:
     def admit(self) -> None:
         if (ticket := self.controller.next_ticket()) is not None:
             votes = with_nans(votes_of(self.bag, ticket.rows, int(self.rng.integers(2**31))), self.rng)
-            self.pending[ticket.id] = votes, self.rng.permutation(np.flatnonzero(ticket.wanted)).tolist()
+            self.pending[ticket.id] = votes, self.rng.permutation(np.flatnonzero(ticket.requested_exits)).tolist()
 
     def go_on(self, id_: int, now_us: int) -> None:
         if id_ not in self.controller.tickets:

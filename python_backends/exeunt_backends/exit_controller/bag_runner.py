@@ -12,8 +12,8 @@ from exeunt.contract import EARLY, bag_model
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.errors import ServingError
 from exeunt.hosting.call_watch import CallWatch, patience_us
-from exeunt.hosting.shown_rows import ShownRows
 from exeunt.hosting.stage_queue import StageQueue, TicketWork
+from exeunt.hosting.tap_outputs import TapOutputs
 from exeunt_backends.exit_controller.bls import execute
 from exeunt_backends.exit_controller.release import is_since
 
@@ -25,7 +25,7 @@ WAITS_FOR_SIBLINGS = (26, 2)  # from this Triton on, a step that fails ends its 
 
 
 class LostCallError(Exception):
-    """A call has returned after it was taken for lost: what it brings is nobody's any more."""
+    """A call has returned after it was taken for lost: nobody waits for its outputs any more."""
 
 
 class BagRunner:
@@ -42,7 +42,7 @@ class BagRunner:
         self._stages = BagStages(manifest)
         self._calls = calls
         self._heads = heads  # None: NAME_bag has them
-        self._shown = ShownRows(manifest)
+        self._tap_outputs = TapOutputs(manifest)
         self._guard = guard
         self._queue = StageQueue(manifest.max_batch_size, URGENT_SHARE * settings.max_unconfirmed_rows)
         self._sampling = FinishProbability(
@@ -79,7 +79,7 @@ class BagRunner:
 
     def learn_from(self, ramps, take):
         """See exeunt.hosting.ramp_learning.LearningRunner."""
-        self._shown.learn_from(ramps, take)
+        self._tap_outputs.learn_from(ramps, take)
 
     def _thread(self):
         return threading.Thread(target=self._serve, name="exeunt-bag", daemon=True)
@@ -97,9 +97,9 @@ class BagRunner:
         Triton before 26.02 may answer a call twice if a step fails while a tap is under way, and end of it.
         """
         if not self._may_answer_twice or self._host.now_us() >= self._careful_until_us:
-            return self._stages.calls(ticket.wanted, ticket.staged)
+            return self._stages.calls(ticket.requested_exits, ticket.staged)
         any_vote_helps = self._falls_back or ticket.has_deadline
-        return self._stages.one_by_one(ticket.wanted) if any_vote_helps else [[self._stages.full]]
+        return self._stages.one_by_one(ticket.requested_exits) if any_vote_helps else [[self._stages.full]]
 
     def close(self):
         """See exeunt.hosting.host.Runner. A call that Triton has lost holds nobody up for longer than END_S."""
@@ -194,7 +194,7 @@ class BagRunner:
         inputs = work.inputs if everything else {name: array[rows] for name, array in work.inputs.items()}
         call, problem = self._call(len(rows), inputs, taps, ticket, None if everything else rows)
         if not call.expected:
-            self._shown.add(work, call.brought, rows)
+            self._tap_outputs.add(work, call.brought, rows)
         if not call.expected or not self._host.awaited(ticket.id):
             if self._sampling.q < 1.0:  # under load what will not run is let go of at once
                 self._host.thin(ticket.id, self._sampling.q)
@@ -220,10 +220,10 @@ class BagRunner:
             return
         ends = np.cumsum(counts)
         for (work, rows), end in zip(parts, ends, strict=True):
-            own = {pair: array[end - len(rows) : end] for pair, array in call.brought.items()}
-            votes = own if self._heads is None else self._heads.votes(work.ticket, own)
+            brought = {pair: array[end - len(rows) : end] for pair, array in call.brought.items()}
+            votes = brought if self._heads is None else self._heads.votes(work.ticket, brought)
             self._host.arrived(work.ticket.id, votes, rows)
-            self._shown.add(work, own, rows)
+            self._tap_outputs.add(work, brought, rows)
 
     def _again(self, work, problem):
         """Full votes, request by request; only rows whose own call fails are failed."""
@@ -234,10 +234,10 @@ class BagRunner:
             rows = request.row_indices
             if not ticket.running[rows].any():
                 continue
-            own = {name: array[rows] for name, array in inputs.items()}
-            call, found = self._call(request.rows, own, [self._stages.full])
+            request_inputs = {name: array[rows] for name, array in inputs.items()}
+            call, request_problem = self._call(request.rows, request_inputs, [self._stages.full])
             if call.expected:
-                problem = found or problem
+                problem = request_problem or problem
                 bad.append(rows)
                 continue
             good.append(rows)
@@ -249,7 +249,7 @@ class BagRunner:
             joined, rows = {pair: np.concatenate(parts) for pair, parts in brought.items()}, np.concatenate(good)
             full = joined if self._heads is None else self._heads.full_vote(joined)
             self._host.arrived(ticket.id, full, rows)
-            self._shown.add(work, joined, rows)
+            self._tap_outputs.add(work, joined, rows)
 
     def _call(self, rows, inputs, taps, ticket=None, ticket_rows=None):
         """Make a call; without a ticket its votes are not passed on. The call, and what Triton said went wrong."""

@@ -1,1 +1,1 @@
-"""The vote of the baseline NAME_full."""
+"""NAME_stream: answers in parts."""

@@ -86,9 +86,9 @@ class TritonPythonModel:
 
     def _stream(self, sender, inputs, parameters, timeout_us, since_ns):
         if self._preprocess:
-            taken = {name: inputs[name] for name in self._preprocess["inputs"]}
-            made = self._call(self._preprocess["model"], taken, self._preprocess["outputs"], {})
-            inputs = {name: (inputs | made)[name] for name in self._controller_inputs}
+            preprocess_inputs = {name: inputs[name] for name in self._preprocess["inputs"]}
+            preprocessed = self._call(self._preprocess["model"], preprocess_inputs, self._preprocess["outputs"], {})
+            inputs = {name: (inputs | preprocessed)[name] for name in self._controller_inputs}
         rows = len(next(iter(inputs.values())))
         inputs[STREAM] = np.full((rows, 1), NOTHING_LEFT, dtype=np.int64)
         # what was waited for here, and before in a gateway, counts against the caller's deadline
@@ -96,10 +96,10 @@ class TritonPythonModel:
         before_us = max(0, before_us) if isinstance(before_us, int) else 0
         parameters[PARAMETER_WAITED_US] = max(1, before_us + (time.monotonic_ns() - since_ns) // 1000)
         while not sender.is_cancelled():
-            found = self._call(self._controller, inputs, [*self._outputs, REST], parameters, timeout_us)
-            rest = int(found.pop(REST)[0, 0])
+            answer = self._call(self._controller, inputs, [*self._outputs, REST], parameters, timeout_us)
+            rest = int(answer.pop(REST)[0, 0])
             last = rest == NOTHING_LEFT
-            response = pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in found.items()])
+            response = pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in answer.items()])
             sender.send(response, flags=FINAL if last else 0)
             if last:
                 return
@@ -137,8 +137,8 @@ class CallError(Exception):
 
 def _parameters(request):
     """A request's parameters, as a call of another model takes them: it knows no floating numbers."""
-    found = read_parameters(request.parameters)
-    return {key: str(value) if isinstance(value, float) else value for key, value in found.items()}
+    parameters = read_parameters(request.parameters)
+    return {key: str(value) if isinstance(value, float) else value for key, value in parameters.items()}
 
 
 def _send_error(sender, error):

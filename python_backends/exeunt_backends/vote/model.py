@@ -25,6 +25,8 @@ class TritonPythonModel:
 
     def _answer(self, request):
         names = self._vote.inputs
-        found = self._vote({name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in names})
-        wanted = request.requested_output_names()
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, found[name]) for name in found if name in wanted])
+        outputs = self._vote({name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in names})
+        requested = request.requested_output_names()
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, array) for name, array in outputs.items() if name in requested]
+        )

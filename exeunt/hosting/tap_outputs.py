@@ -1,4 +1,4 @@
-"""Ensemble mode: what the calls of a ticket have shown, gathered until ramps can learn from it."""
+"""Ensemble mode: features and final votes that taps bring, gathered by ticket until ramps can learn from them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from exeunt.hosting.stage_queue import TicketWork
 from exeunt.manifest import Manifest
 
 
-class ShownRows:
-    """Hands over tickets that have shown all that ramps learn from; nothing where nobody learns.
+class TapOutputs:
+    """Hands over tickets whose taps have brought all that ramps learn from; nothing where no ramp learns.
 
     Args:
         manifest: of the bag.
@@ -35,9 +35,9 @@ class ShownRows:
             return
         for pair, array in brought.items():
             if len(rows) == work.ticket.rows:
-                work.shown[pair] = array
-            elif pair not in work.shown:  # else an earlier call brought it, of these rows and more
-                work.shown[pair] = np.full((work.ticket.rows, array.shape[1]), np.nan, dtype=array.dtype)
-                work.shown[pair][rows] = array
-        if self._pairs <= work.shown.keys():
-            self._take(work.ticket, work.shown)
+                work.tap_outputs[pair] = array
+            elif pair not in work.tap_outputs:  # else an earlier call brought it, of these rows and more
+                work.tap_outputs[pair] = np.full((work.ticket.rows, array.shape[1]), np.nan, dtype=array.dtype)
+                work.tap_outputs[pair][rows] = array
+        if self._pairs <= work.tap_outputs.keys():
+            self._take(work.ticket, work.tap_outputs)

@@ -1,11 +1,11 @@
-"""What a ticket's calls have shown: handed over once, when all is there."""
+"""What the taps of a ticket have brought: handed over once, when all is there."""
 
 import numpy as np
 import pytest
 
 from exeunt.bag_stages import BagStages
-from exeunt.hosting.shown_rows import ShownRows
 from exeunt.hosting.stage_queue import TicketWork
+from exeunt.hosting.tap_outputs import TapOutputs
 from tests.deciding.controller_bag import CLASSES, FEATURES, learning_manifest, ticket_of
 
 BAG = learning_manifest(depths=((1, 0), (2, 0), (2, 2)))  # a stage ends at exit 1; the one ramp is (0, 1)
@@ -19,16 +19,16 @@ def taken():
 
 
 @pytest.fixture
-def shown(taken):
-    found = ShownRows(BAG)
-    found.learn_from(RAMPS, lambda ticket, brought: taken.append((ticket, dict(brought))))
-    return found
+def outputs(taken):
+    gathering = TapOutputs(BAG)
+    gathering.learn_from(RAMPS, lambda ticket, brought: taken.append((ticket, dict(brought))))
+    return gathering
 
 
 @pytest.fixture
 def work():
     ticket = ticket_of(BAG, len(ALL))
-    return TicketWork(ticket, {}, BagStages(BAG).calls(ticket.wanted, True))
+    return TicketWork(ticket, {}, BagStages(BAG).calls(ticket.requested_exits, True))
 
 
 def brought(*pairs, rows=ALL):
@@ -38,29 +38,29 @@ def brought(*pairs, rows=ALL):
     }
 
 
-def test_a_ticket_is_handed_over_when_every_member_has_finished(shown, taken, work):
-    shown.add(work, brought((0, 1), (0, 2)), ALL)
+def test_a_ticket_is_handed_over_when_every_member_has_finished(outputs, taken, work):
+    outputs.add(work, brought((0, 1), (0, 2)), ALL)
     assert not taken
-    shown.add(work, brought((1, 2)), ALL)
+    outputs.add(work, brought((1, 2)), ALL)
     ((ticket, found),) = taken
     assert ticket is work.ticket and set(found) == {(0, 1), (0, 2), (1, 2)}
 
 
-def test_rows_that_did_not_run_in_a_later_stage_are_no_numbers(shown, taken, work):
-    shown.add(work, brought((0, 1), (0, 2)), ALL)
-    shown.add(work, brought((1, 2), rows=(1, 3)), np.array([1, 3]))
+def test_rows_that_did_not_run_in_a_later_stage_are_no_numbers(outputs, taken, work):
+    outputs.add(work, brought((0, 1), (0, 2)), ALL)
+    outputs.add(work, brought((1, 2), rows=(1, 3)), np.array([1, 3]))
     ((_, found),) = taken
     assert found[0, 1][:, 0].tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(found[1, 2][:, 0], [np.nan, 1, np.nan, 3])
 
 
-def test_a_stage_that_is_run_again_for_fewer_rows_takes_back_nothing(shown, taken, work):
-    shown.add(work, brought((0, 1), (0, 2)), ALL)
-    shown.add(work, brought((0, 1), (0, 2), (1, 2), rows=(2,)), np.array([2]))
+def test_a_stage_that_is_run_again_for_fewer_rows_takes_back_nothing(outputs, taken, work):
+    outputs.add(work, brought((0, 1), (0, 2)), ALL)
+    outputs.add(work, brought((0, 1), (0, 2), (1, 2), rows=(2,)), np.array([2]))
     ((_, found),) = taken
     assert found[0, 1][:, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_where_nobody_learns_nothing_is_kept(work):
-    ShownRows(BAG).add(work, brought((0, 1), (0, 2), (1, 2)), ALL)
-    assert not work.shown
+    TapOutputs(BAG).add(work, brought((0, 1), (0, 2), (1, 2)), ALL)
+    assert not work.tap_outputs
