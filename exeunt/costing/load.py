@@ -39,10 +39,8 @@ class Load:
     def arrivals_us(self, most: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Poisson arrivals of every step from its beginning, at most so many of each; float64 [arrivals], ascending."""
         counts = [min(most, int(rng.poisson(rate * self.step_s))) for rate in self.rates_per_s]
-        gaps = [
-            rng.exponential(1e6 / max(rate, 1e-12), count) for rate, count in zip(self.rates_per_s, counts, strict=True)
-        ]
-        return [np.cumsum(gaps_us) for gaps_us in gaps]
+        steps = zip(self.rates_per_s, counts, strict=True)
+        return [np.cumsum(rng.exponential(1e6 / max(rate, 1e-12), count)) for rate, count in steps]
 
 
 def constant(rate_per_s: float, hours: float = 24.0) -> Load:

@@ -157,8 +157,5 @@ def read_config(path: Path) -> Message:
 
 def _parameters(config: Message) -> dict[str, str]:
     """`parameters { key: "k" value { string_value: "v" } }`, of which there may be several."""
-    parameters = {}
-    for entry in config.get("parameters", []):
-        key, value = entry.get("key", [""])[0], entry.get("value", [{}])[0]
-        parameters[str(key)] = str(value.get("string_value", [""])[0])
-    return parameters
+    pairs = ((entry.get("key", [""])[0], entry.get("value", [{}])[0]) for entry in config.get("parameters", []))
+    return {str(key): str(value.get("string_value", [""])[0]) for key, value in pairs}

@@ -89,12 +89,9 @@ def _sockets(pid: int, port: int) -> Iterator[tuple[socket.socket, str]]:
 
 def _states(port: int) -> dict[str, str]:
     """Inode -> state of every TCP socket of a local port."""
-    states = {}
-    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        words = line.split()
-        if int(words[1].rsplit(":", 1)[1], 16) == port and words[3] in (_ESTABLISHED, _CLOSE_WAIT, _LISTEN):
-            states[words[9]] = words[3]
-    return states
+    lines = map(str.split, Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
+    states = {words[9]: words[3] for words in lines if int(words[1].rsplit(":", 1)[1], 16) == port}
+    return {inode: state for inode, state in states.items() if state in (_ESTABLISHED, _CLOSE_WAIT, _LISTEN)}
 
 
 def _copy(pidfd: int, descriptor: int) -> int:

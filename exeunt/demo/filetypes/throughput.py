@@ -61,11 +61,8 @@ def throughput_at(
         progress("throughput at equal p99", number if contenders else len(STEPS), len(STEPS))
         if not contenders:
             break
-    throughputs = []
-    for model, steps in tried.items():
-        rates = [rate for rate, p99_ms in steps if p99_ms <= limit_ms]
-        throughputs.append(Throughput(model, limit_ms, max(rates, default=0.0), tuple(steps)))
-    return throughputs
+    rates = {model: [rate for rate, p99_ms in steps if p99_ms <= limit_ms] for model, steps in tried.items()}
+    return [Throughput(model, limit_ms, max(rates[model], default=0.0), tuple(tried[model])) for model in models]
 
 
 def _p99_ms(prepared: Prepared, url: str, models: Sequence[str], rate_per_s: float, seed: int) -> dict[str, float]:

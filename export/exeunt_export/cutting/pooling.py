@@ -217,12 +217,8 @@ def _windows(spatial: Sequence[int], grid: int) -> list[tuple[int, int, int]]:
     """(kernel, stride, cells) per axis: windows that cover it all; overlapping where its length is no multiple."""
     if any(length < 1 for length in spatial) or len(spatial) > 2:
         return [(1, 1, 1)] * len(spatial)  # free lengths: global means
-    windows = []
-    for length in spatial:
-        cells = min(grid, length)
-        stride = length // cells
-        windows.append((length - (cells - 1) * stride, stride, cells))
-    return windows
+    axes = [(length, length // min(grid, length), min(grid, length)) for length in spatial]
+    return [(length - (cells - 1) * stride, stride, cells) for length, stride, cells in axes]
 
 
 def _channels_and_spatial(dims: Sequence[int], layout: str) -> tuple[int, Sequence[int]]:

@@ -141,11 +141,8 @@ def _unsplit(
     """
     chain.close()
     session = onnxfiles.open_session(reference, arena=False)
-    outputs = []
-    for fed in feeds:
-        result = onnxfiles.run(session, fed, f"{chain.name}, unsplit")
-        outputs.append({name: array for name, array in result.items() if name in names or not names})
-    return outputs
+    runs = (onnxfiles.run(session, fed, f"{chain.name}, unsplit") for fed in feeds)
+    return [{name: array for name, array in run.items() if name in names or not names} for run in runs]
 
 
 def _scale(expected: np.ndarray) -> float:

@@ -229,10 +229,9 @@ def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray]
     """Where the freed model, run on 1 row and on many, differs from the file run on `batch` rows; "" if nowhere."""
     count = -(-_ROWS // batch) * batch + batch
     rows = _resized(samples, count)
-    parts = []
+    batches = [{n: row[start : start + batch] for n, row in rows.items()} for start in range(0, count, batch)]
     session = onnxfiles.open_in_memory(model, where)
-    for start in range(0, count, batch):
-        parts.append(onnxfiles.run(session, {n: row[start : start + batch] for n, row in rows.items()}, where))
+    parts = [onnxfiles.run(session, fed, where) for fed in batches]
     try:
         session = onnxfiles.open_in_memory(freed, where)
         one, many = (onnxfiles.run(session, {n: row[:rows_] for n, row in rows.items()}, where) for rows_ in (1, count))
