@@ -11,12 +11,13 @@ import numpy as np
 from exeunt.costing.answers import AnswerMix, answer_mix
 from exeunt.costing.deployments import carried_per_s
 from exeunt.costing.shares import expected_shares, read_report
-from exeunt.costing.waiting import latencies_us
+from exeunt.costing.waiting import Way, latencies_us
 from exeunt.engine.sessions import workers_of
 from exeunt.serving.bags import ServedBag
 
-TRANSPORT_US = 2500.0  # from the caller to the members and back, with exits or without: 1.9 to 2.8 ms on two cores
-OWN_US = {"engine": 1000.0, "ensemble": 1500.0}  # what exits add to it, by mode, as traced
+# without exits, and by mode with them: requests to Magika's bag, traced on two cores of a virtual machine
+PLAIN_WAY = Way(rest_us=2500.0, busy_us=3000.0)
+WAYS = {"engine": Way(rest_us=3500.0, busy_us=3000.0), "ensemble": Way(rest_us=4000.0, busy_us=3000.0)}
 PAYS = 0.05  # least saving of the mean latency that is worth having exits for
 REQUESTS = 20_000  # simulated
 RANGE_STREAMS, RANGE_REQUESTS = 20, 4000  # simulated for the interval of a forecast
@@ -122,8 +123,8 @@ def advise(
 def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> Forecast:
     rng = np.random.default_rng(0)
     arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, REQUESTS))
-    exits_us = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1)) + TRANSPORT_US + OWN_US[mode]
-    plain_us = latencies_us(mix.plain(), arrivals_us, cores, np.random.default_rng(1)) + TRANSPORT_US
+    exits_us = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1), WAYS[mode])
+    plain_us = latencies_us(mix.plain(), arrivals_us, cores, np.random.default_rng(1), PLAIN_WAY)
     beyond = rate_per_s > carried_per_s(mix.plain(), cores)
     p50, p99 = np.quantile(exits_us, [0.5, 0.99]) / 1000.0
     plain_p50, plain_p99 = (np.inf, np.inf) if beyond else np.quantile(plain_us, [0.5, 0.99]) / 1000.0
@@ -139,7 +140,7 @@ def _ranges_ms(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: i
     for _ in range(RANGE_STREAMS):
         drawn = replace(mix, shares=rng.multinomial(rows, mix.shares) / rows) if rows else mix
         arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, RANGE_REQUESTS))
-        latency_us = latencies_us(drawn, arrivals_us, cores, rng) + TRANSPORT_US + OWN_US[mode]
+        latency_us = latencies_us(drawn, arrivals_us, cores, rng, WAYS[mode])
         quantiles.append(np.quantile(latency_us, [0.5, 0.99]) / 1000.0)
     low, high = np.quantile(quantiles, [0.05, 0.95], axis=0)
     ends = zip(low * (1.0 - SIMULATED_WITHIN), high * (1.0 + SIMULATED_WITHIN), strict=True)

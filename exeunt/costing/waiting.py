@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from exeunt.costing.answers import AnswerMix
 
 
-def latencies_us(mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.random.Generator) -> np.ndarray:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way from a caller to the members and back: processes that wake each other.
+
+    Attributes:
+        rest_us: how long it takes while nothing else runs.
+        busy_us: how much longer where members run meanwhile: who is woken then waits for a core.
+    """
+
+    rest_us: float
+    busy_us: float
+
+
+NO_WAY = Way(0.0, 0.0)
+
+
+def latencies_us(
+    mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.random.Generator, way: Way = NO_WAY
+) -> np.ndarray:
     """Latency of every request, float64 [requests].
 
     The engine's order of work, simplified: the unanswered work in front of a request is shared by all cores and comes
@@ -19,6 +39,7 @@ def latencies_us(mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.ra
         arrivals_us: ascending.
         cores: of the machine.
         rng: for exits and feedback.
+        way: from the caller to the members and back.
     """
     exits = mix.drawn(len(arrivals_us), rng)
     finishes = rng.random(len(exits)) < mix.feedback
@@ -38,7 +59,8 @@ def latencies_us(mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.ra
         if later_us > 0.0 and urgent_us == 0.0:
             wait_us += delays[number]
         exit_ = exits[number]
-        latency_us[number] = wait_us + mix.latency_us[exit_]
+        busy = urgent_us > 0.0 or later_us > 0.0
+        latency_us[number] = wait_us + mix.latency_us[exit_] + way.rest_us + busy * way.busy_us
         urgent_us += float(mix.work_us[exit_])
         later_us += float(rests_us[number])
     return latency_us
