@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -26,12 +27,13 @@ from exeunt.serving.launch import Ports, RunningServer, check_shared_memory, cho
 from exeunt.serving.processes import Reaper, tied_to_us
 from exeunt.serving.read_ahead import read_ahead
 from exeunt.serving.repository import model_folders
-from exeunt.serving.server_log import error_lines
+from exeunt.serving.server_log import ABORTED, error_lines
 from exeunt.serving.supervisor import Patience, Supervisor
 
 START_DEADLINE_S = 180.0  # a bag of three members is twenty stubs, each of which imports onnxruntime
-_TRIES = 3  # a free port may be taken by somebody else before Triton listens on it
-_TAKEN = "already in use"
+_TRIES = 3  # of a start that chance may spoil
+# somebody else took a free port before Triton listened on it; a busy host kept a backend process from running
+_CHANCE = ("already in use", ABORTED)
 PATIENCE = Patience(probe_every_s=5.0, probe_timeout_s=10.0, probe_failures=2)  # who hangs is found in half a minute
 
 
@@ -180,7 +182,7 @@ def _start_ready(
     deadline_s: float,
     folder: Path,
 ) -> Server:
-    """Start a server and wait until it is ready; once more if somebody else took one of the free ports meanwhile."""
+    """Start a server and wait until it is ready; again where chance spoilt it, at most _TRIES times in all."""
     for tries_left in reversed(range(_TRIES)):
         ports = choose_ports(*fixed_ports)
         name = f"exeunt-{os.getpid()}-{secrets.token_hex(4)}"
@@ -192,8 +194,10 @@ def _start_ready(
             return server
         except BaseException as error:
             server.kill()
-            if not (tries_left and isinstance(error, ServingError) and _TAKEN in str(error)):
+            reasons = [reason for reason in _CHANCE if isinstance(error, ServingError) and reason in str(error)]
+            if not (tries_left and reasons):
                 raise
+            logging.getLogger(__name__).warning("the start failed (%s), and is made again", reasons[0])
     raise AssertionError("the last try returns or raises")
 
 

@@ -9,7 +9,7 @@ _ERROR = re.compile(r"^[EF]\d{4} ")  # glog: severity, month and day
 _ANY = re.compile(r"^[IWEF]\d{4} ")
 _MOST_LINES = 40
 # said by Boost, which Triton's Python backend is made with; Triton itself says nothing
-_ABORTED = "boost::interprocess::lock_exception"
+ABORTED = "boost::interprocess::lock_exception"
 _STARVED = (
     "While it loads, Triton before 25.08 gives up a backend process that does not run for a second, and often ends so: "
     "is this host too busy, or short of memory? Start again when it is less so"
@@ -38,7 +38,7 @@ def error_lines(log: Path) -> list[str]:
         if inside and line.strip() and line.strip() not in errors and not line.startswith(_NOISE):
             errors.append(line.strip())
     lines = (errors or rows or text.splitlines()[-5:])[:_MOST_LINES]
-    return [*lines, _STARVED] if _ABORTED in text else lines
+    return [*lines, _STARVED] if ABORTED in text else lines
 
 
 def _message(line: str) -> str:
