@@ -27,7 +27,7 @@ from benchmarks.stress.mixed import Stretch, Tally, mixed_calls, p99s_ms
 from exeunt.serving.pip_server import Server, serve
 from exeunt.tables import markdown_table
 from tests.triton.calls import await_idle
-from tests.triton.qa.metrics import value_of
+from tests.triton.qa.metrics import read_samples, value_of
 
 RESULTS = Path(__file__).parent / "results"
 MODES = ("ensemble", "engine")
@@ -35,14 +35,15 @@ LOAD, QUIET_LOAD = 2.0, 0.2
 CALM_S, WINDOW_S = 20.0, 5.0  # before and after the load; in windows
 WARM_UP = 0.3  # share of the time that memory may grow in
 FLAT = 1.02
+LOST_CALLS = "exeunt_runner", (("bag", "tiny"), ("name", "lost_calls_total"))
 
 
-def soak(mode: str, minutes: float, seed: int) -> Stretch:
-    """One stretch."""
+def soak(mode: str, minutes: float, seed: int, log: Path | None = None) -> Stretch:
+    """One stretch; the server's output goes to `log`."""
     with tempfile.TemporaryDirectory() as folder:
         repository = export_stress_bag(Path(folder), mode)
         votes = Votes(repository)
-        with serve(repository, state_dir=Path(folder) / "state") as server:
+        with serve(repository, state_dir=Path(folder) / "state", log=log) as server:
             plain = [call.content for call in mixed_calls(votes, 100.0, 2.0, seed=0)]
             able_per_s = closed_loop(server.grpc_url, plain, 16, 10.0)
             return _stretch(server, votes, able_per_s, minutes, seed)
@@ -62,7 +63,13 @@ def _stretch(server: Server, votes: Votes, able_per_s: float, minutes: float, se
                     _play(caller, calls, tally, starts_s)
             else:
                 _play(caller, calls, tally, starts_s)
-    await_idle(server)
+    try:
+        await_idle(server)
+    except AssertionError as error:  # what was measured is kept: it tells what was lost
+        tally.odd[str(error)] += 1
+    lost_calls = read_samples(server).get(LOST_CALLS, 0.0)
+    if lost_calls:
+        tally.odd[f"{lost_calls:g} calls of the members were never answered by Triton, and made once more"] += 1
     doubled = value_of(server, "exeunt_answers_total") - answered_before - tally.rows_answered - tally.rows_cancelled
     windows = int(CALM_S / WINDOW_S)
     return Stretch(
@@ -117,13 +124,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0, help="of load, in each mode (60)")
     parser.add_argument("--mode", choices=MODES, help="only this one")
+    parser.add_argument("--log", type=Path, help="file of the servers' output; without it, it goes with the server")
     args = parser.parse_args(argv)
     file = RESULTS / "soak.json"
     kept = json.loads(file.read_text()) if file.exists() else {"modes": {mode: [] for mode in MODES}}
     for mode in [args.mode] if args.mode else MODES:
         kept["machine"] = machine()
         stretches = kept["modes"][mode]
-        stretches.append(soak(mode, args.minutes, seed=len(stretches)).to_mapping())
+        stretches.append(soak(mode, args.minutes, len(stretches), args.log).to_mapping())
         file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         (RESULTS / "soak.md").write_text(markdown(kept["modes"], kept["machine"]), encoding="utf-8")
     print(markdown(kept["modes"], kept["machine"]))
