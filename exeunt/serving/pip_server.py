@@ -194,10 +194,10 @@ def _start_ready(
             return server
         except BaseException as error:
             server.kill()
-            reasons = [reason for reason in _CHANCE if isinstance(error, ServingError) and reason in str(error)]
-            if not (tries_left and reasons):
+            reason = next((reason for reason in _CHANCE if reason in str(error)), None)
+            if reason is None or not tries_left or not isinstance(error, ServingError):
                 raise
-            logging.getLogger(__name__).warning("the start failed (%s), and is made again", reasons[0])
+            logging.getLogger(__name__).warning("the start failed (%s), and is made again", reason)
     raise AssertionError("the last try returns or raises")
 
 

@@ -19,7 +19,7 @@ from tests.containers.engine import Docker, UnavailableError, why_not
 from tests.containers.stand_ins import CERTIFICATES, IMAGES, PYTHON_TAG, TAGS
 
 PLATFORM = "linux/arm64"
-WANTED = "EXEUNT_TEST_ARM64"
+VARIABLE = "EXEUNT_TEST_ARM64"
 REGISTERED = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 PACKAGES = "base-files,bash,ca-certificates,coreutils,dash,findutils,libstdc++6,python3,python3-pip"
 TARGETS = "server", "perf", "export"
@@ -32,8 +32,8 @@ ELF, MACHINE, AARCH64 = b"\x7fELF", slice(18, 20), (183).to_bytes(2, "little")
 
 def why_not_here() -> str:
     """Why nothing is built for arm64 here; "" where it is."""
-    if os.environ.get(WANTED) != "1":
-        return f"takes some ten minutes: {WANTED}=1 asks for it"
+    if os.environ.get(VARIABLE) != "1":
+        return f"takes some ten minutes: {VARIABLE}=1 asks for it"
     if why_not():
         return why_not()
     if not REGISTERED.exists():
@@ -91,8 +91,8 @@ def foreign_binaries(docker: Docker, target: str, folder: Path) -> tuple[int, li
         docker("export", "-o", str(folder / "image.tar"), name)
     finally:
         docker("rm", name)
-    found = list(_elf_headers(folder / "image.tar"))
-    return len(found), [path for path, head in found if head[MACHINE] != AARCH64]
+    headers = list(_elf_headers(folder / "image.tar"))
+    return len(headers), [path for path, head in headers if head[MACHINE] != AARCH64]
 
 
 def _elf_headers(tar: Path) -> Iterator[tuple[str, bytes]]:

@@ -26,5 +26,5 @@ def rights(container: Container) -> dict[str, Any]:
 def granted(service: dict[str, Any]) -> dict[str, Any]:
     """What a service of the compose files says, all of it hardened."""
     hardened = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "read_only": True}
-    own = {name: service[name] for name in ("user", "pids_limit")}
-    return own | hardened | {"cap_add": [], "devices": [], "privileged": False}
+    by_service = {name: service[name] for name in ("user", "pids_limit")}
+    return by_service | hardened | {"cap_add": [], "devices": [], "privileged": False}

@@ -36,8 +36,8 @@ def engine(checkout, tmp_path_factory):
 
 @pytest.mark.parametrize("target", arm64.TARGETS)
 def test_an_image_is_for_arm64(engine, target):
-    said = engine("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", arm64.tag(target))
-    assert said == arm64.PLATFORM
+    platform = engine("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", arm64.tag(target))
+    assert platform == arm64.PLATFORM
 
 
 @pytest.mark.parametrize("target", arm64.TARGETS)
