@@ -1,10 +1,11 @@
 """What clients see when a process of a serving machine is killed, or stopped for five seconds, under load.
 
-    python -m benchmarks.kills [--times 20]
+    python -m benchmarks.kills [--times 20] [--again ensemble tiny_exit paused]
 
-starts `exeunt serve` over a small bag in both modes, asks it from four callers all the time, and does it so many times
-to each kind of process. Writes benchmarks/results/kills.md and .json after each, and goes on where an earlier run was
-ended; without those files it begins anew. Twenty times take about an hour and a half.
+starts `exeunt serve` over a small bag in both modes, asks it from four callers all the time, every call with rows of
+its own, and does it so many times to each kind of process. Callers ask the bag; the plain ensemble, where only that
+needs the process. Writes benchmarks/results/kills.md and .json after each, and goes on where an earlier run was ended;
+without those files it begins anew. Twenty times take about an hour and a half.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.machine import machine
-from benchmarks.stress.served import Load, Serving, until
+from benchmarks.stress.served import NAME, Load, Serving, until
+from exeunt.contract import full_model
 from exeunt.tables import markdown_table
 from exeunt_export.export_bag import export_bag
 from tests.export.tiny import tiny_bag
@@ -50,7 +52,7 @@ class Trial:
         action: "killed" or "paused".
         longest_wait_s: of any caller, for an answer or an error.
         whole_after_s: until good answers came again; infinity: not within WHOLE_WITHIN_S.
-        wrong: how many answers were not the full vote.
+        wrong: how many answers were not the full votes of their own rows.
         named: whether the message named the victim; a pause needs none.
         left_behind: processes and regions of shared memory that were there after the end.
         wrong_answers: what they were.
@@ -76,7 +78,7 @@ class Trial:
 def trial(repository: Path, mode: str, victim: str, action: str) -> Trial:
     """Start a server, do it, look, stop."""
     with tempfile.TemporaryDirectory() as folder, Serving(repository, Path(folder)) as serving:
-        with Load(serving.ready["grpc"]) as load:
+        with Load(serving.ready["grpc"], asked_model(mode, victim)) as load:
             whole_after_s = _whole_after_s(strike(serving.pids(victim), action), load)
         longest_s = max(load.waits_s)  # every call has returned: one that hung counts
         wrong = tuple(json.dumps(outputs) for outputs in load.wrong)
@@ -85,6 +87,12 @@ def trial(repository: Path, mode: str, victim: str, action: str) -> Trial:
         serving.process.wait(timeout=120)
         left = _left_behind(f"exeunt-{serving.process.pid}-")
     return Trial(mode, victim, action, longest_s, whole_after_s, len(wrong), named, left, wrong)
+
+
+def asked_model(mode: str, victim: str) -> str:
+    """The model that callers ask: one that needs the process."""
+    only_plain = victim == "tiny_vote/" or (mode == "engine" and victim == "/tiny_a")
+    return full_model(NAME) if only_plain else NAME
 
 
 def strike(pids: Sequence[int], action: str) -> float:
@@ -121,6 +129,15 @@ def _left_behind(name: str) -> int:
     return left
 
 
+def process_name(victim: str) -> str:
+    """What the table calls a process.
+
+    Args:
+        victim: part of its command line.
+    """
+    return victim.strip("/").removeprefix("bin/")
+
+
 def markdown(trials: Sequence[Trial], about: dict[str, Any]) -> str:
     """The table, with the machine."""
     head = (
@@ -135,14 +152,14 @@ def markdown(trials: Sequence[Trial], about: dict[str, Any]) -> str:
         "as promised",
     )
     lines = []
-    groups: dict[tuple[str, str, str], list[Trial]] = {}
-    for one in trials:
-        groups.setdefault((one.mode, one.victim, one.action), []).append(one)
-    for (mode, victim, action), same in groups.items():
+    for mode, victim, action in product(MODES, VICTIMS, ACTIONS):
+        same = [one for one in trials if (one.mode, one.victim, one.action) == (mode, victim, action)]
+        if not same:
+            continue
         longest, whole = max(one.longest_wait_s for one in same), max(one.whole_after_s for one in same)
         wrong, left = sum(one.wrong for one in same), sum(one.left_behind for one in same)
         good = sum(one.good for one in same)
-        who = (mode, victim.strip("/").removeprefix("bin/"), action, str(len(same)))
+        who = (mode, process_name(victim), action, str(len(same)))
         lines.append((*who, f"{longest:.1f} s", f"{whole:.1f} s", str(wrong), str(left), f"{good} of {len(same)}"))
     where = ", ".join(f"{key} {value}" for key, value in about.items())
     wrong = [f"Wrong: {one.mode}, {one.victim} {one.action}: {text}" for one in trials for text in one.wrong_answers]
@@ -173,8 +190,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what is left of it, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=20, help="each process and action, earlier runs included (20)")
+    again = "forget earlier runs of one kind, as the table names it, and make that alone"
+    parser.add_argument("--again", nargs=3, metavar=("MODE", "PROCESS", "ACTION"), help=again)
     args = parser.parse_args(argv)
     about, trials = machine(), last_trials()
+    if args.again:
+        trials = [one for one in trials if [one.mode, process_name(one.victim), one.action] != args.again]
     with tempfile.TemporaryDirectory() as folder:
         repositories = {}
         for mode in MODES:
@@ -183,6 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             bag = tiny_bag(own, mode=mode, members=2, exit_table='tuner = "static"')
             repositories[mode] = export_bag(bag, own / "repository").output
         left = left_to_do(trials, args.times)
+        if args.again:
+            left = [one for one in left if [one[0], process_name(one[1]), one[2]] == args.again]
         for number, (mode, victim, action) in enumerate(left, start=1):
             trials.append(trial(repositories[mode], mode, victim, action))
             print(f"{number} of {len(left)}: {trials[-1]}", flush=True)

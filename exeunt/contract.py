@@ -37,6 +37,7 @@ PARAMETER_DEADLINE_MS = "deadline_ms"
 PARAMETER_MAX_RISK = "max_risk"
 PARAMETER_SERVICE_CLASS = "service_class"
 PARAMETER_WAITED_US = "waited_us"  # NAME_stream and the gateway say how long a request has waited there
+PARAMETER_IN_STEP = "in_step"  # a model asks itself through Triton: see exeunt.hosting.in_step
 
 MANIFEST_FILE = "manifest.json"
 CALIBRATION_FILE = "calibration.npz"

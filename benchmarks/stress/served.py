@@ -12,13 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tritonclient import grpc
 
 from exeunt.serving.processes import members
 from tests.export.graphs import noise_rows
 
-ROWS = noise_rows(2, 5, 16)
-Outputs = dict[str, list[int] | None]  # by name
+NAME = "tiny"
+POOL = noise_rows(64, 5, 16)  # rows that calls are made of
+ROWS = POOL[:2]
+OUTPUTS = ("PROBABILITIES", "LABEL", "EXIT", "REASON")  # a plain ensemble has the first two
+Outputs = dict[str, Any]  # name -> array [rows, ...], None where it is missing
 
 
 class Serving:
@@ -50,12 +54,7 @@ class Serving:
 
     def pids(self, command: str) -> list[int]:
         """Processes of the server whose command line holds a text."""
-        found = []
-        for pid in members(self.ready["pid"]):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
-            if command in words.split("--id=")[0]:
-                found.append(pid)
-        return found
+        return pids_of(self.ready["pid"], command)
 
     def region_name(self) -> str:
         """What its shared memory is called."""
@@ -77,40 +76,70 @@ class Serving:
         self._errors.close()
 
 
+def pids_of(group: int, command: str) -> list[int]:
+    """Processes of a server's group whose command line holds a text, before its options."""
+    found = []
+    for pid in members(group):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
+        if command in words.split("--id=")[0]:
+            found.append(pid)
+    return found
+
+
 class Load:
-    """Callers who ask all the time.
+    """Callers who ask all the time for full votes, every call with rows of its own.
+
+    Where everybody sent the same rows, nobody would notice an answer that belongs to another.
+
+    Args:
+        url: "HOST:PORT" for gRPC.
+        model: the bag, or its plain ensemble.
+        callers: how many.
 
     Attributes:
         waits_s: how long each call waited for an answer or an error.
-        wrong: answers that were not the full vote.
+        errors: how many calls got one.
+        wrong: answers that were not the full votes of the call's rows, and what was expected.
         last_good_s: when the last good answer came, monotonic.
     """
 
-    def __init__(self, url: str, callers: int = 4) -> None:
+    def __init__(self, url: str, model: str = NAME, callers: int = 4) -> None:
         self.waits_s: list[float] = []
-        self.wrong: list[Outputs] = []
+        self.errors = 0
+        self.wrong: list[dict[str, Any]] = []
         self.last_good_s = 0.0
         self._stop = threading.Event()
-        self._url = url
-        self._expected: Outputs = {}
-        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
+        self._url, self._model = url, model
+        self._votes = np.zeros(0)
+        self._threads = [threading.Thread(target=self._call, args=(seed,)) for seed in range(callers)]
 
-    def _call(self) -> None:
+    def _call(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
         while not self._stop.is_set():
+            chosen = rng.choice(len(POOL), size=2, replace=False)
             start_s = time.monotonic()
             outputs = None
             try:
-                outputs = ask(self._url)
+                outputs = ask(self._url, POOL[chosen], self._model)
             except grpc.InferenceServerException:
+                self.errors += 1
                 time.sleep(0.05)
             self.waits_s.append(time.monotonic() - start_s)
-            if outputs is not None:
-                if outputs["LABEL"] != self._expected["LABEL"]:
-                    self.wrong.append(outputs)
+            if outputs is None:
+                continue
+            if is_vote(outputs, self._votes[chosen]):
                 self.last_good_s = time.monotonic()
+            else:
+                self.wrong.append(in_words(outputs) | {"rows": chosen.tolist(), "of_rows": self._rows_of(outputs)})
+
+    def _rows_of(self, outputs: Outputs) -> list[list[int]]:
+        """Of which rows of the pool the votes of an answer are."""
+        votes = outputs["PROBABILITIES"]
+        return [] if votes is None else [np.flatnonzero(_same(self._votes, vote)).tolist() for vote in votes]
 
     def __enter__(self) -> Load:
-        self._expected = ask(self._url)
+        parts = [ask(self._url, POOL[start : start + 8], self._model) for start in range(0, len(POOL), 8)]
+        self._votes = np.concatenate([part["PROBABILITIES"] for part in parts])
         for thread in self._threads:
             thread.start()
         until(lambda: len(self.waits_s) > 20, 60)
@@ -122,14 +151,37 @@ class Load:
             thread.join(60)
 
 
-def ask(url: str) -> Outputs:
-    """The full votes of ROWS: LABEL, EXIT and REASON; None for one that is missing in the answer."""
+def ask(url: str, rows: np.ndarray = ROWS, model: str = NAME) -> Outputs:
+    """The full votes of rows; None for an output that is missing in the answer."""
     with grpc.InferenceServerClient(url) as client:
-        image = grpc.InferInput("IMAGE", list(ROWS.shape), "FP32")
-        image.set_data_from_numpy(ROWS)
-        result = client.infer("tiny", [image], parameters={"exit": "never"}, client_timeout=40)
-        arrays = {name: result.as_numpy(name) for name in ("LABEL", "EXIT", "REASON")}
-        return {name: None if array is None else array.ravel().tolist() for name, array in arrays.items()}
+        image = grpc.InferInput("IMAGE", list(rows.shape), "FP32")
+        image.set_data_from_numpy(rows)
+        wishes = {"exit": "never"} if model == NAME else None
+        result = client.infer(model, [image], parameters=wishes, client_timeout=40)
+        return {name: result.as_numpy(name) for name in OUTPUTS[: None if model == NAME else 2]}
+
+
+def is_vote(outputs: Outputs, votes: np.ndarray) -> bool:
+    """Whether an answer has all its outputs, and says what it should.
+
+    Args:
+        outputs: of the answer.
+        votes: float32 [rows, classes], of its rows.
+    """
+    if any(output is None or len(output) != len(votes) for output in outputs.values()):
+        return False
+    is_full = "REASON" not in outputs or not outputs["REASON"].any()
+    labels_fit = (outputs["LABEL"].ravel() == votes.argmax(axis=1)).all()
+    return bool(is_full and labels_fit and _same(outputs["PROBABILITIES"], votes).all())
+
+
+def in_words(outputs: Outputs) -> dict[str, Any]:
+    """An answer for people and JSON."""
+    return {name: None if output is None else output.round(4).tolist() for name, output in outputs.items()}
+
+
+def _same(votes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return np.isclose(votes, others, rtol=1e-3, atol=1e-5).all(axis=1)
 
 
 def until(happened: Callable[[], bool], within_s: float) -> None:

@@ -48,7 +48,7 @@ def probe(address: str, bag: str, timeout_s: float = 5.0) -> str:
         what it found, for people.
 
     Raises:
-        ServingError: the server, the exit controller or a member does not answer.
+        ServingError: the server, the exit controller or a member does not answer, or not with what was asked for.
     """
     for path in ("/v2/health/ready", f"/v2/models/{exit_model(bag)}/ready"):
         _call(address, "GET", path, timeout_s)
@@ -57,8 +57,11 @@ def probe(address: str, bag: str, timeout_s: float = 5.0) -> str:
     status, answer = _call(address, "POST", f"/v2/models/{bag}/infer", timeout_s, head, body)
     if status == _BUSY:
         return f"{bag}: alive, and refuses newcomers for now: {answer.decode(errors='replace')[:200]}"
-    label = json.loads(answer)["outputs"][0]["data"]
-    return f"{bag}: alive, label {label[0]}"
+    try:
+        label = json.loads(answer)["outputs"][0]["data"][0]
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise ServingError(f"{bag}: an answer without {LABEL}: {answer.decode(errors='replace')[:200]}") from None
+    return f"{bag}: alive, label {label}"
 
 
 def _row_of_zeros(model: dict[str, Any]) -> tuple[bytes, bytes]:

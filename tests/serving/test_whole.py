@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import ANSWERED_WITHIN_S, VICTIMS, WHOLE_WITHIN_S, strike
+from benchmarks.kills import ANSWERED_WITHIN_S, VICTIMS, WHOLE_WITHIN_S, asked_model, strike
 from benchmarks.stress.served import ROWS, Load, Serving, until
 from exeunt.serving.processes import members
 from exeunt_export.export_bag import export_bag
@@ -17,16 +17,21 @@ pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=["ensemble", "engine"])
-def repository(request, tmp_path_factory):
+def mode(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def repository(mode, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    export_bag(tiny_bag(folder, mode=request.param, members=2, exit_table='tuner = "static"'), folder / "repository")
+    export_bag(tiny_bag(folder, mode=mode, members=2, exit_table='tuner = "static"'), folder / "repository")
     return folder / "repository"
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_a_killed_process_is_named_and_the_server_is_whole_again_on_the_same_ports(repository, tmp_path, victim):
+def test_a_killed_process_is_named_and_the_server_is_whole_again_on_the_same_ports(repository, mode, tmp_path, victim):
     with Serving(repository, tmp_path) as serving:
-        with Load(serving.ready["grpc"]) as load:
+        with Load(serving.ready["grpc"], asked_model(mode, victim)) as load:
             killed_s = strike(serving.pids(victim), "killed")
             again = serving.next_line()
             assert again["status"] == "ready" and again["grpc"] == serving.ready["grpc"]
@@ -39,9 +44,9 @@ def test_a_killed_process_is_named_and_the_server_is_whole_again_on_the_same_por
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_a_process_paused_for_five_seconds_costs_nobody_more_than_a_wait(repository, tmp_path, victim):
+def test_a_process_paused_for_five_seconds_costs_nobody_more_than_a_wait(repository, mode, tmp_path, victim):
     with Serving(repository, tmp_path) as serving:
-        with Load(serving.ready["grpc"]) as load:
+        with Load(serving.ready["grpc"], asked_model(mode, victim)) as load:
             strike(serving.pids(victim), "paused")
             went_on_s = time.monotonic()
             # Triton may give the paused process up: then the server is started again

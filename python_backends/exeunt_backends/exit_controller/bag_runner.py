@@ -36,7 +36,7 @@ class BagRunner:
     are run once more, by another thread.
     """
 
-    def __init__(self, manifest, calls, heads, guard):
+    def __init__(self, manifest, calls, heads, guard, end):
         settings = manifest.settings
         self._model = bag_model(manifest.bag)
         self._stages = BagStages(manifest)
@@ -44,6 +44,7 @@ class BagRunner:
         self._heads = heads  # None: NAME_bag has them
         self._tap_outputs = TapOutputs(manifest)
         self._guard = guard
+        self._end = end  # ends the process
         self._queue = StageQueue(manifest.max_batch_size, URGENT_SHARE * settings.max_unconfirmed_rows)
         self._sampling = FinishProbability(
             backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability
@@ -260,7 +261,7 @@ class BagRunner:
         with self._changed:
             self._watch.begin(thread, secret, self._host.now_us())
         try:
-            problem = execute(self._model, secret, rows, inputs, [tap.name for tap in taps])
+            problem = execute(self._model, secret, rows, inputs, [tap.name for tap in taps], self._end)
         finally:
             with self._changed:
                 is_ours = self._watch.end(thread)

@@ -6,7 +6,7 @@ import triton_python_backend_utils as pb_utils
 from exeunt.contract import TICKET
 
 
-def execute(model, secret, rows, inputs, taps):
+def execute(model, secret, rows, inputs, taps, end):
     """Have Triton run the steps that some taps need; waits for all of them.
 
     Args:
@@ -15,6 +15,7 @@ def execute(model, secret, rows, inputs, taps):
         rows: of `inputs`.
         inputs: bag input -> [rows, ...].
         taps: names of the outputs that are asked for.
+        end: ends this process: where a tap is answered with another's answer, anybody may be; exeunt.hosting.in_step.
 
     Returns:
         what Triton says went wrong; None if nothing did.
@@ -26,4 +27,8 @@ def execute(model, secret, rows, inputs, taps):
         response = call.exec()
     except pb_utils.TritonModelException as error:
         return str(error)
-    return response.error().message() if response.has_error() else None
+    if response.has_error():
+        return response.error().message()
+    if any((tapped.as_numpy() != secret).any() for tapped in response.output_tensors()):
+        end("Triton is out of step with this process: it answered one tap with the answer to another")
+    return None

@@ -23,6 +23,7 @@ from exeunt.hosting.start_times import StartTimes
 from exeunt.hosting.streams import NOTHING_LEFT, Stream, Streams
 from exeunt_backends.exit_controller.bag_runner import BagRunner
 from exeunt_backends.exit_controller.release import is_since
+from exeunt_backends.self_calls import FINAL, SelfCalls
 
 # before it, gRPC's part of Triton crashes where an answer meets its caller's cancellation: the quicker, the more often
 BEARS_QUICK_REFUSALS = (25, 5)
@@ -41,6 +42,7 @@ class TritonPythonModel:
         overrides = {key: value["string_value"] for key, value in config["parameters"].items()}
         name = args["model_name"]
         self._guard = Guard(lambda line: pb_utils.Logger.log_error(f"{name}: {line}"))
+        self._self_calls = SelfCalls(name, config, self._guard)
         self._keys = count()
         self._senders = {}
         self._streams = Streams(self._reply_part, draw_secret, monotonic_us)
@@ -53,7 +55,7 @@ class TritonPythonModel:
             self._calls = BagCalls(manifest)
             self._heads = assembly.make_heads(manifest, folder, self._guard)
             if manifest.mode == "ensemble":
-                runner = BagRunner(manifest, self._calls, self._heads, self._guard)
+                runner = BagRunner(manifest, self._calls, self._heads, self._guard, self._self_calls.end)
             else:
                 runner = _engine(manifest, folder)
             times.done("members")
@@ -82,11 +84,12 @@ class TritonPythonModel:
         Nothing may be raised here: Triton would end every request of the call, taps of other tickets among them. No
         answer is returned here: where the process stops meanwhile, Triton 24.10 makes answers without outputs of them.
         """
-        return [self._take(request) for request in requests]
+        return self._self_calls.execute(requests, lambda requests: [self._take(request) for request in requests])
 
     def finalize(self):
         """Answer what is left, save what was learnt, stop the threads."""
         self._bag.stop(drain_s=0.0)
+        self._self_calls.close()
         if self._heads is not None:
             self._heads.close()
         self._refusals.shutdown()
@@ -194,7 +197,8 @@ class TritonPythonModel:
         self._respond(key, _error_response(error, in_stream))
 
     def _respond(self, key, response):
-        self._senders.pop(key).send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        sender = self._senders.pop(key)
+        self._self_calls.send(lambda: sender.send(response, flags=FINAL))
 
 
 class Metrics:

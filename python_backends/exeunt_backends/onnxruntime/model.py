@@ -11,6 +11,7 @@ import triton_python_backend_utils as pb_utils
 from exeunt.errors import ExeuntError
 from exeunt.serving.checks.onnx_contract import ModelConfig
 from exeunt.serving.onnx_model import OnnxModel
+from exeunt_backends.self_calls import SelfCalls
 
 
 class TritonPythonModel:
@@ -20,6 +21,7 @@ class TritonPythonModel:
         """Load the file and check it against the config."""
         table = json.loads(args["model_config"])
         file = table.get("default_model_filename") or "model.onnx"
+        self._calls = SelfCalls(args["model_name"], table)
         path = Path(args["model_repository"]) / args["model_version"] / file
         device_id = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         try:
@@ -32,6 +34,13 @@ class TritonPythonModel:
 
     def execute(self, requests):
         """Answer the requests of one dynamic batch with one run of the model."""
+        return self._calls.execute(requests, self._take)
+
+    def finalize(self):
+        """Stop the thread."""
+        self._calls.close()
+
+    def _take(self, requests):
         items = [(self._inputs(request), list(request.requested_output_names())) for request in requests]
         return [self._response(outputs) for outputs in self._model.run_many(items)]
 
