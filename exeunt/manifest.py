@@ -21,6 +21,7 @@ from exeunt.exit_costs import gear_masks
 from exeunt.manifest_check import check_manifest
 from exeunt.reading import from_plain, read_json_table, reading
 from exeunt.settings import Settings
+from exeunt.whole_files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,9 +198,10 @@ class Manifest:
         )
 
     def save(self, path: Path) -> None:
-        """Write the manifest as JSON, readable by people."""
+        """Replace a file by the manifest as JSON, readable by people."""
         table = {"schema_version": SCHEMA_VERSION, "content_hash": self.content_hash, **_plain(self)}
-        path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        with replacing(path) as file:
+            file.write(json.dumps(table, indent=1).encode() + b"\n")
 
     @classmethod
     def load(cls, path: Path) -> Manifest:

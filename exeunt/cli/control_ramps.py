@@ -55,8 +55,9 @@ def changed(args: argparse.Namespace, control: Control, status: Status, state_di
 
 
 def _export(path: Path, status: Status, state_dir: Path) -> None:
+    from exeunt.array_files import write_private
     from exeunt.hosting.ramp_learning import HEADS_SUFFIX
-    from exeunt.learning.files import read_arrays, write_private
+    from exeunt.learning.files import read_arrays
 
     held = state_dir / f"{status.content_hash}{HEADS_SUFFIX}"
     if not held.exists():
@@ -71,8 +72,9 @@ def _export(path: Path, status: Status, state_dir: Path) -> None:
 
 def _bring(path: Path, status: Status, state_dir: Path) -> None:
     """Put heads where the server looks for them; it checks them again."""
+    from exeunt.array_files import write_private
     from exeunt.hosting.ramp_learning import APPLY_SUFFIX
-    from exeunt.learning.files import read_arrays, write_private
+    from exeunt.learning.files import read_arrays
 
     head, arrays = read_arrays(path, "file of heads")
     if head.get("content_hash") != status.content_hash:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +50,7 @@ def run(args: argparse.Namespace) -> int:
     with console.status(f"profile {before.bag}"):
         after = retimed(before, measure(args.url, before, inputs))
     if not args.dry_run:
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        after.save(fresh)
-        fresh.replace(path)
+        after.save(path)
         console.print(f"{path}: times written; the server reads them at its next start", markup=False)
     if args.json:
         print(json.dumps(_times(after)))

@@ -7,7 +7,6 @@ on its own account, says so, and asks again later.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from exeunt.sharing.lesson import Lessons, from_bytes, to_bytes
 from exeunt.sharing.life import Life
 from exeunt.sharing.store import Store, StoreError
 from exeunt.tuning.error_budget.class_budget import ClassBudget
+from exeunt.whole_files import replacing
 
 BEAT_S = 5.0
 LEARN_S = 15.0
@@ -221,13 +221,8 @@ class SharedState:
     def _write_life(self) -> None:
         if self._file is None:
             return
-        fresh = self._file.with_suffix(f".{os.getpid()}.tmp")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("w", encoding="ascii") as file:
-                file.write(self._id)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._file)
+            with replacing(self._file, durably=True) as file:
+                file.write(self._id.encode("ascii"))
         except OSError as error:
             self._log(f"this life's id cannot be written, after a crash its debt may be counted twice: {error}")

@@ -9,20 +9,17 @@ What was saved up by an orderly stop may be spent once. So before the first answ
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import json
-import os
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from exeunt.array_files import load_arrays, write_private
 from exeunt.errors import ConfigError
 from exeunt.reading import reading
 
 SCHEMA_VERSION = 2
-PRIVATE = 0o600  # the window holds what callers' inputs were answered with
 
 
 class StateFile:
@@ -75,21 +72,9 @@ class StateFile:
             OSError: disk full, folder not writable; the old file is still there.
         """
         arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
-        rest = {key: value for key, value in state.items() if key not in arrays}
+        others = {key: value for key, value in state.items() if key not in arrays}
         head = {"schema_version": SCHEMA_VERSION, "content_hash": self._hash, "tuner": tuner, "clean": clean}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
-                np.savez(file, _=np.array(json.dumps(head | {"state": rest})), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
-            _sync_folder(self.path.parent)  # or the old file may be back after a power failure
-        except OSError:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
-            raise
+        write_private(self.path, head | {"state": others}, arrays)
 
     def load(self, tuner: str) -> tuple[dict[str, Any], bool] | None:
         """The saved state and whether it was saved by an orderly stop; None where there is none for this tuner.
@@ -100,9 +85,8 @@ class StateFile:
         if not self.path.exists():
             return None
         with reading(self.path, "state file"):
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                head = json.loads(str(stored["_"]))
-                arrays = {name: stored[name] for name in stored.files if name != "_"}
+            with self.path.open("rb") as file:
+                head, arrays = load_arrays(file)
             if head["schema_version"] != SCHEMA_VERSION or head["content_hash"] != self._hash:
                 raise ConfigError(f"{self.path}: written by another version of exeunt, or for another bag")
             if head["tuner"] != tuner:
@@ -120,11 +104,3 @@ class StateFile:
             OSError: it could not be written; then nothing that was saved up may be spent.
         """
         self.save(state, tuner=tuner, clean=False)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

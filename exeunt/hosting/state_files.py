@@ -1,7 +1,4 @@
-"""The small JSON files in a server's `state_dir`: where they are, and how they are read and written.
-
-They are replaced whole, never changed in place, so a reader sees the old one or the new one.
-"""
+"""The small JSON files in a server's `state_dir`: where they are, and how they are read and written."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from typing import Any
 
 from exeunt.errors import ConfigError, unknown
 from exeunt.reading import read_json_table
+from exeunt.whole_files import replacing
 
 SCHEMA_VERSION = 1
 STATE_DIR_VARIABLE = "EXEUNT_STATE_DIR"
@@ -41,14 +39,9 @@ def read_fields(path: Path, kind: type) -> dict[str, Any]:
 
 def write_fields(path: Path, content: Any) -> None:
     """Replace a file by the fields of a dataclass; makes the folder where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(content)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # not mkstemp: the file keeps the folder's usual rights
-    try:
-        temporary.write_text(json.dumps(table, indent=1, allow_nan=False, default=_number) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(json.dumps(table, indent=1, allow_nan=False, default=_number).encode() + b"\n")
 
 
 def _number(value: Any) -> Any:

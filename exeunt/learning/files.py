@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from exeunt.array_files import load_arrays, save_arrays, write_private
 from exeunt.contract import features_name
 from exeunt.deciding.heads import Head, Heads, Pair
 from exeunt.errors import ConfigError
@@ -19,7 +17,6 @@ from exeunt.manifest import Manifest
 from exeunt.reading import reading
 
 SCHEMA_VERSION = 1
-PRIVATE = 0o600
 MOST_CHANGES = 2**62  # what an int64 can count
 HEADS_FILE = "heads.npz"  # beside the manifest: the exported heads of the ramps that can learn
 
@@ -62,47 +59,6 @@ def heads_of(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[Pair, Head]:
             weight, bias = arrays[name], arrays[f"{stem}.bias"]
             table[int(member), int(depth)] = Head(weight.astype(np.float32), bias.astype(np.float32))
     return table
-
-
-def save_arrays(file: IO[bytes] | Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays with a header as .npz."""
-    np.savez(file, _=np.array(json.dumps(dict(head))), **arrays)
-
-
-def load_arrays(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays that `save_arrays` wrote.
-
-    Raises:
-        ValueError, KeyError, OSError, zipfile.BadZipFile: it is not whole.
-    """
-    with np.load(file, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    return json.loads(str(arrays.pop("_"))), arrays
-
-
-def write_private(path: Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Replace an .npz file durably, readable by its owner only.
-
-    Raises:
-        OSError: it could not be written; the old file is still there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
-            save_arrays(file, head, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise
 
 
 def read_arrays(path: Path, what: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

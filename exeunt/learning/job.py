@@ -8,8 +8,9 @@ from typing import IO
 
 import numpy as np
 
+from exeunt.array_files import load_arrays, save_arrays
 from exeunt.deciding.heads import Head, Pair
-from exeunt.learning.files import heads_of, load_arrays, named_heads, save_arrays
+from exeunt.learning.files import heads_of, named_heads
 from exeunt.learning.judge import Verdict, judge
 from exeunt.learning.refit import refit
 from exeunt.learning.rows import ServedRows

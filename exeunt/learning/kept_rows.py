@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from exeunt.array_files import write_private
 from exeunt.deciding.heads import Pair
 from exeunt.errors import ConfigError
-from exeunt.learning.files import SCHEMA_VERSION, read_arrays, write_private
+from exeunt.learning.files import SCHEMA_VERSION, read_arrays
 from exeunt.learning.rows import ServedRows
 from exeunt.manifest import Manifest
 from exeunt.reading import reading

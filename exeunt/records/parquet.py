@@ -2,13 +2,12 @@
 
     add -> waiting rows (bounded) -> every flush_s one small complete file -> merged -> full files, the oldest removed
 
-Every file appears whole (written aside, then renamed), so a crash costs at most the rows of one flush interval.
+Every file appears whole, so a crash costs at most the rows of one flush interval.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from exeunt.errors import ConfigError
 from exeunt.records.decided import DecidedRows, Event
 from exeunt.records.record import About, record_files, record_name, table_of
+from exeunt.whole_files import replacing
 
 if TYPE_CHECKING:
     import pyarrow
@@ -193,7 +193,7 @@ class _Files:
 
     def add(self, table: pyarrow.Table, first_sequence: int) -> None:
         path = self._folder / record_name(self._content_hash, first_sequence)
-        _write_whole(path, table)
+        _write(path, table)
         self._parts.append((path, len(table)))
         rows = sum(count for _, count in self._parts)
         if rows >= self._max_file_rows or len(self._parts) >= MOST_PARTS:
@@ -208,7 +208,7 @@ class _Files:
 
         if len(self._parts) > 1:
             merged = pa.concat_tables([pq.ParquetFile(path).read() for path, _ in self._parts])
-            _write_whole(self._parts[0][0], merged)
+            _write(self._parts[0][0], merged)
             for path, _ in self._parts[1:]:
                 path.unlink(missing_ok=True)
         path = self._parts[0][0]
@@ -234,16 +234,11 @@ def _claim(folder: Path, content_hash: str) -> IO[str]:
     return lock
 
 
-def _write_whole(path: Path, table: pyarrow.Table) -> None:
-    """Write aside, then rename: the file is there complete or not at all."""
+def _write(path: Path, table: pyarrow.Table) -> None:
     import pyarrow.parquet as pq
 
-    aside = path.with_name(f".{path.name}")
-    with aside.open("wb") as file:
+    with replacing(path, durably=True) as file:
         pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def _rows(path: Path) -> int | None:

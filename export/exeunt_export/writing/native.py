@@ -6,7 +6,6 @@ those of Triton's onnxruntime backend (its README and src/onnxruntime.cc) and of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from exeunt.bag_parts import parts_of
 from exeunt.errors import ConfigError, check_known
 from exeunt.manifest import Manifest
 from exeunt.serving.launch import SLOT
+from exeunt.whole_files import replacing
 
 FORMATS = ("onnx", "tensorrt")
 ACCELERATORS = ("none", "tensorrt")
@@ -94,7 +94,8 @@ def adapt(repository: Path, manifest: Manifest, native: Native) -> list[str]:
         if native.rank_segments and depth:
             _rank(config, depth)
         if config.SerializeToString(deterministic=True) != before:
-            _write(path, config)
+            with replacing(path) as file:
+                file.write(text_format.MessageToString(config).encode())
             changed.append(model)
     return changed
 
@@ -145,9 +146,3 @@ def _rank(config: pb.ModelConfig, depth: int) -> None:
         resource = group.rate_limiter.resources.add(name=SLOT, count=1)
         setattr(resource, "global", True)  # a keyword of Python: one pool for all models and devices
         group.rate_limiter.priority = RANK_STEP ** (depth - 1)
-
-
-def _write(path: Path, config: pb.ModelConfig) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text_format.MessageToString(config), encoding="utf-8")
-    fresh.replace(path)
