@@ -15,7 +15,7 @@ from benchmarks.comparison.plots import plot_prices
 from benchmarks.comparison.run import BEST_FIXED, PAPER, POLICIES, ComparedStream, ComparisonPlan, drawn_runs
 from exeunt.replay.plots import plot_course
 from exeunt.replay.replay import RETUNE_LAG_ROWS
-from exeunt.replay.run import ReplayResult, plain
+from exeunt.replay.run import ReplayResult
 from exeunt.tables import markdown_table
 
 DRAWN_SCENARIO = "abrupt shifts"
@@ -100,10 +100,7 @@ def write_report(plan: ComparisonPlan, judged: Sequence[ComparedStream], path: P
 
 def as_json(plan: ComparisonPlan, judged: Sequence[ComparedStream]) -> dict[str, Any]:
     """Everything as a table for JSON."""
-    lines = [
-        dataclasses.asdict(run) | {"results": {name: plain(result) for name, result in run.results.items()}}
-        for run in judged
-    ]
+    lines = [dataclasses.asdict(run) for run in judged]
     kept = [dataclasses.asdict(target) for target in targets(judged)]
     return {"plan": dataclasses.asdict(plan) | {"work": str(plan.work)}, "targets": kept, "streams": lines}
 

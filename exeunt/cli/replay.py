@@ -9,6 +9,7 @@ Example: exeunt replay records --tuner hill_climb,budget,static --max-loss 0.01 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -155,12 +156,10 @@ def _agreement(runs: Sequence[ReplayRun]) -> list[float]:
 def _as_json(
     record: Record, max_loss: float, results: Sequence[ReplayResult], runs: Sequence[ReplayRun]
 ) -> dict[str, Any]:
-    from exeunt.replay.run import plain
-
     about = {"bag": record.about.bag, "content_hash": record.about.content_hash, "max_loss": max_loss}
     agreement = dict(zip([run_.policy for run_ in runs], _agreement(runs), strict=True))
     table = {"missing_rows": record.missing_rows, "as_recorded": agreement}
-    return about | table | {"results": [plain(result) for result in results]}
+    return about | table | {"results": [dataclasses.asdict(result) for result in results]}
 
 
 def _show(record: Record, max_loss: float, results: Sequence[ReplayResult], runs: Sequence[ReplayRun]) -> None:

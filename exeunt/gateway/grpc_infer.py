@@ -9,11 +9,12 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
+from exeunt.deciding.request import parse_options
 from exeunt.errors import ExeuntError, OverloadedError
 from exeunt.gateway.door import Door
 from exeunt.gateway.grpc_messages import parameters_of, parsed, rows_of, set_parameters, stream_error
 from exeunt.gateway.grpc_upstream import Upstream, metadata_of
-from exeunt.gateway.parameters import ClassRule, after_waiting, options_of, passed_on
+from exeunt.gateway.parameters import ClassRule, after_waiting, passed_on
 from exeunt.gateway.public import PublicModels
 
 SERVICE = "/inference.GRPCInferenceService/"
@@ -120,7 +121,7 @@ class _Call:
         service_class = class_rule.of(dict(metadata))
         self._request = request
         self._table, self.leaves_us = passed_on(parameters_of(request), service_class, remaining_s)
-        self.options = options_of(self._table, self.leaves_us, door.settings)
+        self.options = parse_options(self._table, door.settings, self.leaves_us)  # as the controller will
 
     def content(self, waited_us: int) -> bytes:
         """The message for the server: what was parsed, with what the gateway sets."""

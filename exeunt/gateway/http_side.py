@@ -11,11 +11,12 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict
 
+from exeunt.deciding.request import parse_options
 from exeunt.errors import ExeuntError
 from exeunt.gateway.http_body import HEADER_LENGTH, Body, read_body
 from exeunt.gateway.http_paths import Target, target_of
 from exeunt.gateway.http_upstream import Answer, HttpUpstream
-from exeunt.gateway.parameters import ClassRule, after_waiting, options_of, passed_on
+from exeunt.gateway.parameters import ClassRule, after_waiting, passed_on
 from exeunt.gateway.public import PublicModels
 from exeunt.gateway.refusals import TooLargeError, http_status
 
@@ -75,7 +76,7 @@ class HttpSide:
         body = read_body(await self._read(request), request.headers.get(HEADER_LENGTH), self._most_json_bytes)
         headers = {key.lower(): value for key, value in request.headers.items()}
         table, timeout_us = passed_on(body.parameters, self._class_rule.of(headers), None)
-        options = options_of(table, timeout_us, door.settings)
+        options = parse_options(table, door.settings, timeout_us)  # as the controller will
         turn, waited_us = await door.enter(body.rows, options, timeout_us)
         parameters = after_waiting(table, options, waited_us)
         work = self._send(target.path, body, parameters, request.headers)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exeunt.contract import PARAMETER_SERVICE_CLASS, PARAMETER_WAITED_US
-from exeunt.deciding.request import ParsedOptions, parse_options
-from exeunt.settings import Settings
+from exeunt.deciding.request import ParsedOptions
 
 TIMEOUT = "timeout"  # KServe's: microseconds after which the caller is gone
 OURS = (PARAMETER_SERVICE_CLASS, TIMEOUT, PARAMETER_WAITED_US)  # what may be changed on the way
@@ -56,15 +55,6 @@ def passed_on(
         left_us = max(1, int(remaining_s * 1e6))
         table[TIMEOUT] = timeout_us = min(left_us, timeout_us or left_us)
     return table, timeout_us
-
-
-def options_of(table: Mapping[str, Any], timeout_us: int, settings: Settings) -> ParsedOptions:
-    """What the controller will read from the parameters.
-
-    Raises:
-        RequestError: a value that is not allowed, with what is.
-    """
-    return parse_options(table, settings, timeout_us)
 
 
 def after_waiting(table: dict[str, Any], options: ParsedOptions, waited_us: int) -> dict[str, Any]:

@@ -58,9 +58,9 @@ class DecidedRows:
         """The rows that taught the tuner."""
         return self.rows.rows(self.taught)
 
-    def chosen(self, which: np.ndarray | slice) -> DecidedRows:
-        """The chosen rows (mask, indices or slice)."""
-        return DecidedRows(self.rows.rows(which), *(getattr(self, name)[which] for name in OWN_COLUMNS))
+    def part(self, rows: np.ndarray | slice) -> DecidedRows:
+        """Some rows (mask, indices or slice)."""
+        return DecidedRows(self.rows.rows(rows), *(getattr(self, name)[rows] for name in OWN_COLUMNS))
 
     @classmethod
     def joined(cls, parts: Sequence[DecidedRows]) -> DecidedRows:

@@ -11,7 +11,7 @@ from typing import Any
 from exeunt.errors import ConfigError, check_known
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
-from exeunt.replay.replay import RETUNE_LAG_ROWS, replay
+from exeunt.replay.replay import replay
 from exeunt.replay.run import ReplayRun
 from exeunt.replay.stream import VoteStream
 from exeunt.settings import Settings
@@ -74,7 +74,6 @@ def run_policy(
     calibration: Feedback,
     *,
     seed: int = 0,
-    retune_lag_rows: int = RETUNE_LAG_ROWS,
 ) -> ReplayRun:
     """Replay a stream with a fresh tuner.
 
@@ -85,10 +84,9 @@ def run_policy(
         settings: promise, lossless stop, shadow share.
         calibration: what the tuner starts from; may be empty.
         seed: of the tuner's chance and the shadow coins.
-        retune_lag_rows: rows learnt between the start of a job and its adoption.
     """
     tuner = make_tuner(Setup(costs, settings, calibration, seed))
-    return replay(stream, tuner, costs, settings, seed=seed, retune_lag_rows=retune_lag_rows, policy=policy.label)
+    return replay(stream, tuner, costs, settings, seed=seed, policy=policy.label)
 
 
 def _value(text: str) -> Any:

@@ -91,7 +91,7 @@ class _Replay:
         self._requested_exits: dict[int, np.ndarray] = {}  # of made streams: exits that a ticket asks for, bool [exits]
         self._decided: dict[int, DecidedRows] = {}  # of tickets that are over
         self._sampled = bool((stream.rows.q < 1.0).any())
-        self._non_finite = stream.non_finite if stream.non_finite.any() else None
+        self._non_finite = stream.decided.non_finite if stream.decided.non_finite.any() else None
         self.decisions = Decisions(settings, stream.exits, tuner, self._toss)
         self.decisions.on_over.append(self._keep)
         self.decisions.on_feedback.append(self._learnt)
@@ -122,7 +122,7 @@ class _Replay:
             labels=self._stream.rows.labels[rows, exit_],
             confidence=self._stream.rows.confidence[rows, exit_],
             non_finite=None if self._non_finite is None else self._non_finite[rows, exit_],
-            certain=lambda chosen: self._stream.certain[rows[chosen]] <= exit_,
+            certain=lambda places: self._stream.certain[rows[places]] <= exit_,
         )
         self.decisions.complete(batch, exit_, votes)
 
@@ -149,7 +149,7 @@ class _Replay:
                 recorded.never[rows],
                 recorded.max_risk[rows],
                 recorded.service_class[rows],
-                heads_version=int(self._stream.heads_version[rows[0]]),
+                heads_version=int(self._stream.decided.heads_version[rows[0]]),
             )
         return self._batches[ticket]
 
@@ -164,8 +164,8 @@ class _Replay:
         """The recorded coins: fresh ones would ask for full votes that nobody computed."""
         if not self._sampled:
             return None
-        chosen = self._rows[batch.id][rows]
-        return self._stream.rows.q[chosen], self._stream.finishes[chosen]
+        stream_rows = self._rows[batch.id][rows]
+        return self._stream.rows.q[stream_rows], self._stream.decided.finishes[stream_rows]
 
     def _keep(self, decided: DecidedRows, events: list[Event]) -> None:
         self._decided[int(decided.ticket[0])] = decided
@@ -180,7 +180,7 @@ class _Replay:
                 batch = self._batch(ticket)
                 self._decided[ticket] = batch.record(np.zeros(batch.rows, dtype=bool))
         decided = DecidedRows.joined([self._decided[ticket] for ticket in self._rows])
-        decided = decided.chosen(np.argsort(np.concatenate(list(self._rows.values()))))
+        decided = decided.part(np.argsort(np.concatenate(list(self._rows.values()))))
         return dataclasses.replace(
             ReplayRun.of(policy, decided, self._latency_us(decided)),
             serving_s=self._stopwatch.serving_s,

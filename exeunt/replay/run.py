@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -120,7 +119,7 @@ def result_of(
         service_class: judge the rows of this class alone, since each class has a promise of its own; None = all rows.
         label: the policy in the result; the run's where empty.
     """
-    counted = promise_counts(stream.rows.never, stream.non_finite.any(axis=1), run.reason)
+    counted = promise_counts(stream.rows.never, stream.decided.non_finite.any(axis=1), run.reason)
     counted &= (run.exit >= 0) & stream.finished
     if service_class is not None:
         counted &= stream.rows.service_class == service_class
@@ -179,10 +178,3 @@ def worst_window(lost: np.ndarray, window_rows: int = WINDOW_ROWS) -> float:
 def excess(lost: np.ndarray, max_loss: float) -> np.ndarray:
     """Losses above max_loss * T after each number T = 1.. of answers, in the order of decisions; float64 [rows]."""
     return np.cumsum(lost) - max_loss * np.arange(1, len(lost) + 1)
-
-
-def plain(result: ReplayResult) -> dict[str, Any]:
-    """The result as a table for JSON."""
-    import dataclasses
-
-    return dataclasses.asdict(result)

@@ -25,31 +25,29 @@ class VoteStream:
 
     Attributes:
         name: for tables.
-        rows: the votes and options; what was answered before is ignored, but for the coins (`q`).
+        decided: the rows; of what was decided before only the coins count (`q`, `finishes`). The votes of a ticket come
+            together.
         certain: int32 [rows], first exit at which the lossless stop holds; the last where it never does before.
-        ticket: int64 [rows], number of the row's ticket; its votes come together.
-        finishes: bool [rows], outcome of the row's coin.
-        non_finite: bool [rows, exits], see DecidedRows.
-        heads_version: int64 [rows], see DecidedRows.
         events: what happened beside completed exits.
         recorded: exits not seen were not offered, and no shadow coins are tossed.
         settings: of the server that recorded it; None of a made stream.
     """
 
     name: str
-    rows: Feedback
+    decided: DecidedRows
     certain: np.ndarray
-    ticket: np.ndarray
-    finishes: np.ndarray
-    non_finite: np.ndarray
-    heads_version: np.ndarray
     events: tuple[Event, ...] = ()
     recorded: bool = False
     settings: Settings | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(self.rows)
+        return len(self.decided)
+
+    @property
+    def rows(self) -> Feedback:
+        """The votes and options."""
+        return self.decided.rows
 
     @property
     def exits(self) -> int:
@@ -69,7 +67,7 @@ class VoteStream:
     @property
     def offered(self) -> np.ndarray:
         """Exits whose votes came for the row or others of its ticket; bool [rows, exits]."""
-        tickets, which = np.unique(self.ticket, return_inverse=True)
+        tickets, which = np.unique(self.decided.ticket, return_inverse=True)
         seen = np.zeros((len(tickets), self.exits), dtype=bool)
         np.logical_or.at(seen, which, self.rows.order != NEVER_SEEN)
         return seen[which]
@@ -79,22 +77,14 @@ class VoteStream:
         if self.settings is None:
             return False
         ours, theirs = (
-            (chosen.tuner, chosen.tuner_options, chosen.max_loss, chosen.service_classes)
-            for chosen in (self.settings, settings)
+            (either.tuner, either.tuner_options, either.max_loss, either.service_classes)
+            for either in (self.settings, settings)
         )
         return ours == theirs
 
-    def part(self, chosen: np.ndarray | slice) -> VoteStream:
+    def part(self, rows: np.ndarray | slice) -> VoteStream:
         """Some rows of a stream (mask, indices or slice), whole tickets."""
-        return dataclasses.replace(
-            self,
-            rows=self.rows.rows(chosen),
-            certain=self.certain[chosen],
-            ticket=self.ticket[chosen],
-            finishes=self.finishes[chosen],
-            non_finite=self.non_finite[chosen],
-            heads_version=self.heads_version[chosen],
-        )
+        return dataclasses.replace(self, decided=self.decided.part(rows), certain=self.certain[rows])
 
 
 def recorded_stream(record: Record, name: str) -> VoteStream:
@@ -102,35 +92,14 @@ def recorded_stream(record: Record, name: str) -> VoteStream:
 
     A lossless stop is known where it answered; a row that had left before counts as never certain.
     """
-    decided = record.decided
-    rows = decided.rows
+    rows = record.decided.rows
     certain = np.where(rows.reason == Reason.LOSSLESS, rows.exit, np.int32(rows.exits - 1))
-    return VoteStream(
-        name=name,
-        rows=rows,
-        certain=certain,
-        ticket=decided.ticket,
-        finishes=decided.finishes,
-        non_finite=decided.non_finite,
-        heads_version=decided.heads_version,
-        events=record.events,
-        recorded=True,
-        settings=record.about.settings,
-    )
+    return VoteStream(name, record.decided, certain, record.events, recorded=True, settings=record.about.settings)
 
 
 def stream_of(name: str, rows: Feedback, certain: np.ndarray) -> VoteStream:
     """Finished rows as a stream; those with the same last moment share a ticket."""
-    decided = DecidedRows.of(rows)
-    return VoteStream(
-        name,
-        rows,
-        certain.astype(np.int32),
-        decided.ticket,
-        decided.finishes,
-        decided.non_finite,
-        decided.heads_version,
-    )
+    return VoteStream(name, DecidedRows.of(rows), certain.astype(np.int32))
 
 
 class CompletedExit(NamedTuple):
@@ -143,9 +112,10 @@ class CompletedExit(NamedTuple):
 
 def tickets_of(stream: VoteStream) -> dict[int, np.ndarray]:
     """Row numbers (int64) by ticket, in the order of the tickets' first rows."""
-    by_ticket = np.argsort(stream.ticket, kind="stable")
-    parts = np.split(by_ticket, np.flatnonzero(np.diff(stream.ticket[by_ticket])) + 1) if len(stream) else []
-    return {int(stream.ticket[rows[0]]): rows for rows in sorted(parts, key=lambda rows: int(rows[0]))}
+    numbers = stream.decided.ticket
+    by_ticket = np.argsort(numbers, kind="stable")
+    parts = np.split(by_ticket, np.flatnonzero(np.diff(numbers[by_ticket])) + 1) if len(stream) else []
+    return {int(numbers[rows[0]]): rows for rows in sorted(parts, key=lambda rows: int(rows[0]))}
 
 
 def completed_exits(stream: VoteStream) -> list[CompletedExit]:

@@ -1,8 +1,8 @@
 import pytest
 
-from exeunt.deciding.request import ParsedOptions
+from exeunt.deciding.request import ParsedOptions, parse_options
 from exeunt.gateway.grpc_messages import parameters_of, set_parameters
-from exeunt.gateway.parameters import ClassRule, after_waiting, options_of, passed_on
+from exeunt.gateway.parameters import ClassRule, after_waiting, passed_on
 from exeunt.settings import Settings
 
 pb = pytest.importorskip("tritonclient.grpc", reason="pip install 'exeunt[gateway]'").service_pb2
@@ -42,9 +42,9 @@ def test_without_a_deadline_nothing_is_added():
 
 def test_the_time_waited_here_counts_against_the_deadline():
     table, timeout_us = passed_on({"deadline_ms": 50}, None, None)
-    options = options_of(table, timeout_us, Settings())
+    options = parse_options(table, Settings(), timeout_us)
     assert options.deadline_us == 50_000
-    later = options_of(after_waiting(table, options, 20_000), timeout_us, Settings())
+    later = parse_options(after_waiting(table, options, 20_000), Settings(), timeout_us)
     assert later.deadline_us == 30_000
 
 

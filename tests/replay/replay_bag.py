@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,11 @@ def votes_of(bag: Manifest, rows: int, seed: int) -> Votes:
 
 def feedback_of(bag: Manifest, bag_votes: Votes) -> Feedback:
     return exits_of({votes_name(bag.members[m].name, d): votes_ for (m, d), votes_ in bag_votes.items()}, bag)
+
+
+def with_rows(stream: VoteStream, rows: Feedback) -> VoteStream:
+    """The stream with other votes and options of its rows."""
+    return dataclasses.replace(stream, decided=dataclasses.replace(stream.decided, rows=rows))
 
 
 def certain_from(bag: Manifest, bag_votes: Votes) -> np.ndarray:

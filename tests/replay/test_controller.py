@@ -18,7 +18,7 @@ from exeunt.replay.replay import replay
 from exeunt.replay.run import ReplayRun
 from exeunt.replay.stream import VoteStream, recorded_stream, tickets_of
 from exeunt.tuning.registry import TUNERS
-from tests.replay.replay_bag import Live, by_row, manifest, stream_of, tuner_of, votes_of
+from tests.replay.replay_bag import Live, by_row, manifest, stream_of, tuner_of, votes_of, with_rows
 
 ROWS = 1500
 SAME = ("exit", "reason", "tuner_version")
@@ -52,7 +52,7 @@ def test_replay_respects_wishes_as_the_controller_does() -> None:
     live.serve(stream, found, lambda ticket: kinds[ticket % 3])
     wished = {item: by_row(stream, live.learnt, item) for item in ("never", "max_risk")}
     run = replay(
-        dataclasses.replace(stream, rows=dataclasses.replace(stream.rows, **wished)),
+        with_rows(stream, dataclasses.replace(stream.rows, **wished)),
         tuner_of(bag),
         bag.costs(),
         bag.settings,
@@ -91,7 +91,7 @@ def test_another_tuner_sees_only_the_exits_that_were_offered(tmp_path: Path) -> 
     stream, learnt = recorded(tmp_path, 4, tuner="static", shadow_share=0.0, max_loss=0.03)
     hidden = dataclasses.replace(stream.rows, order=learnt.order.copy())
     hidden.order[:, 0] = -1
-    stream = dataclasses.replace(stream, rows=hidden)
+    stream = with_rows(stream, hidden)
     bag = manifest(tuner="patience", tuner_options={"patience": 1}, lossless=False)
     run = replay(stream, tuner_of(bag), bag.costs(), bag.settings)
     assert set(run.exit.tolist()) == {1}

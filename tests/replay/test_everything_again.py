@@ -193,8 +193,8 @@ def test_a_live_run_in_ensemble_mode_is_decided_again(tmp_path: Path, tuner: str
     assert {"expired", "failed", "given_up", "exits_off", "class_losses", "finish_probability", "heads"} <= {
         name for _, name, _ in stream.events
     }
-    assert (~stream.finishes).any() and stream.non_finite.any() and (stream.rows.exit < 0).any()
-    assert len(np.unique(stream.heads_version)) > 3
+    assert (~stream.decided.finishes).any() and stream.decided.non_finite.any() and (stream.rows.exit < 0).any()
+    assert len(np.unique(stream.decided.heads_version)) > 3
     assert recorded.controller.counters.shadow_tickets and recorded.controller.counters.abandoned_rows
 
 
@@ -222,7 +222,7 @@ def test_a_live_run_in_engine_mode_is_decided_again(
     assert (0 < counters.lean_tickets < counters.tickets) == bool(gears)
     assert set(stream.rows.reason.tolist()) >= {Reason.FULL, Reason.EARLY, Reason.LOSSLESS, Reason.DEADLINE}
     assert {"expired", "failed", "finish_probability"} <= {name for _, name, _ in stream.events}
-    assert (~stream.finishes).any() and stream.non_finite.any() and (stream.rows.exit < 0).any()
+    assert (~stream.decided.finishes).any() and stream.decided.non_finite.any() and (stream.rows.exit < 0).any()
 
 
 def test_two_lives_of_a_server_follow_each_other_in_one_record(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_tables_and_averages_are_made_from_any_result() -> None:
 def test_rows_outside_the_promise_are_not_judged() -> None:
     bag = replay_bag.manifest(tuner="static", tuner_options={"thresholds": [1.0]}, shadow_share=0.0, lossless=False)
     stream = replay_bag.stream_of(bag, replay_bag.votes_of(bag, 100, seed=7))
-    never = dataclasses.replace(stream, rows=dataclasses.replace(stream.rows, never=np.arange(100) < 60))
+    never = replay_bag.with_rows(stream, dataclasses.replace(stream.rows, never=np.arange(100) < 60))
     run = replay(never, replay_bag.tuner_of(bag), bag.costs(), bag.settings)
     assert set(run.exit[:60].tolist()) == {3}
     assert result_of(never, run, bag.costs(), 0.01).rows == 40
