@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from exeunt.tuning.tuner import Answered
 LATENCY_BOUNDS_US = ([m * 10**e for e in range(2, 7) for m in (1, 2, 5)] + [10_000_000])[2:]
 
 
+@dataclass(slots=True)
 class ClassCounters:
     """What one class of service may lose and has lost since start, counted apart from any tuner's own books.
 
@@ -27,16 +29,13 @@ class ClassCounters:
         lowest_q: lowest probability with which an early row was chosen to finish.
     """
 
-    __slots__ = ("losses", "lowest_q", "most_unconfirmed", "promised_losses", "received", "rows", "unconfirmed")
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.promised_losses = 0.0
-        self.received = 0.0
-        self.losses = 0.0
-        self.unconfirmed = 0.0
-        self.most_unconfirmed = 0.0
-        self.lowest_q = 1.0
+    rows: int = 0
+    promised_losses: float = 0.0
+    received: float = 0.0
+    losses: float = 0.0
+    unconfirmed: float = 0.0
+    most_unconfirmed: float = 0.0
+    lowest_q: float = 1.0
 
     def waits(self, weight: float, q: np.ndarray) -> None:
         """Early rows that finish with probabilities `q` (float32 [rows]) add `weight` to what is awaited."""

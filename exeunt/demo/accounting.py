@@ -35,21 +35,20 @@ class Line:
     copy_ms: float
 
 
-def account(manifest: Manifest, times: Mapping[str, ModelTimes], rows: int = 1) -> list[Line]:
+def account(manifest: Manifest, times: Mapping[str, ModelTimes]) -> list[Line]:
     """Account for the work behind NAME and NAME_full.
 
     Members run side by side, so the sums exceed what a request waited for; and NAME's segments run on after its answer.
 
     Args:
         manifest: of the bag.
-        times: what each model did, from `exeunt.measuring.server_times.spent`.
-        rows: rows per request, which chooses the profile.
+        times: what each model did on requests of one row, from `exeunt.measuring.server_times.spent`.
     """
     bag = manifest.bag
-    segments = {s.model: _nearest(s.cost_us, rows) for member in manifest.members for s in member.segments}
-    heads = {exit_.heads: _nearest(exit_.head_us, rows) for exit_ in manifest.exits if exit_.heads}
+    segments = {s.model: _one_row_us(s.cost_us) for member in manifest.members for s in member.segments}
+    heads = {exit_.heads: _one_row_us(exit_.head_us) for exit_ in manifest.exits if exit_.heads}
     members = {
-        member.model: sum(_nearest(s.cost_us, rows) for s in member.segments)
+        member.model: sum(_one_row_us(s.cost_us) for s in member.segments)
         for member in manifest.members
         if member.model is not None
     }
@@ -89,6 +88,6 @@ def _line(
     )
 
 
-def _nearest(by_batch: Mapping[int, float], rows: int) -> float:
-    """The value at the profiled batch size nearest to `rows`; 0 where nothing was profiled."""
-    return by_batch[min(by_batch, key=lambda size: abs(size - rows))] if by_batch else 0.0
+def _one_row_us(by_batch: Mapping[int, float]) -> float:
+    """The time at the smallest profiled batch size; 0 where nothing was profiled."""
+    return by_batch[min(by_batch)] if by_batch else 0.0

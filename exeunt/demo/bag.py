@@ -20,7 +20,7 @@ samples = "samples.npy"
 {members}
 [cuts]
 exits = 3
-ramp_budget = {ramp_budget}  # members this small cannot keep the usual 2 %: their whole work is a few milliseconds
+ramp_budget = 0.3  # members this small cannot keep the usual 2 %: their whole work is a few milliseconds
 
 [serving]
 baseline = {baseline}  # the plain ensemble {name}_full, to compare with
@@ -43,9 +43,7 @@ def write_samples(samples: np.ndarray, folder: Path) -> None:
     (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 
 
-def write_bag_file(
-    members: Iterable[str], path: Path, name: str, mode: str, baseline: bool, ramp_budget: float = 0.3
-) -> None:
+def write_bag_file(members: Iterable[str], path: Path, name: str, mode: str, baseline: bool) -> None:
     """Write a bag file over the material in its folder.
 
     Args:
@@ -54,13 +52,11 @@ def write_bag_file(
         name: of the bag.
         mode: how its members run.
         baseline: also export the plain ensemble.
-        ramp_budget: share of the bag's work that ramps may add.
     """
     text = BAG_FILE.format(
         name=name,
         mode=mode,
         members="".join(MEMBER.format(name=member) for member in members),
-        ramp_budget=ramp_budget,
         baseline=str(baseline).lower(),
     )
     path.write_text(text, encoding="utf-8")

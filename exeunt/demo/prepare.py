@@ -20,6 +20,7 @@ from exeunt.serving.bags import bag_of
 from exeunt_export.writing.readme import PAGE_FILE
 
 SAMPLE_COPIES = 6  # noisy copies of each calibration image among the sample inputs
+TEST_ROWS = 2000
 GPU_DEVICE = Path("/dev/nvidiactl")  # there wherever NVIDIA's driver is
 
 
@@ -91,9 +92,9 @@ def prepare(folder: Path, seed: int, console: Console, modes: Sequence[str]) -> 
     return Prepared(repository, tuple(bag_of(repository, name).manifest for name in exported), parts)
 
 
-def write_test(prepared: Prepared, folder: Path, rows: int = 2000) -> None:
+def write_test(prepared: Prepared, folder: Path) -> None:
     """Write noisy test images and their labels, `test.npy` and `truth.npy`, for `exeunt infer` and `exeunt bench`."""
-    stream = data.drifting_stream(prepared.parts.test, rows, seed=1)
+    stream = data.drifting_stream(prepared.parts.test, TEST_ROWS, seed=1)
     np.save(folder / "test.npy", stream.images)
     np.save(folder / "truth.npy", stream.labels)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import exeunt
 from exeunt.demo.accounting import SEGMENTS, Line
+from exeunt.demo.output import measured_here
 from exeunt.manifest import Manifest
 from exeunt.measuring.load import LoadRun
 from exeunt.measuring.plots import Course, run_picture
@@ -78,8 +76,7 @@ class Measured:
             "load_generator_cpu_share": self.cpu_share,
             "prepared_s": self.prepared_s,
             "total_s": self.total_s,
-            "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
-            "exeunt": exeunt.__version__,
+            **measured_here(),
         }
 
 
@@ -100,11 +97,6 @@ def print_report(measured: Measured, console: Console) -> None:
         if summary.failed:
             line = f"{summary.failed} requests to {summary.model} failed, the first: {summary.first_error}"
             console.print(line, markup=False)
-
-
-def save(measured: Measured, path: Path) -> None:
-    """Write the numbers as JSON."""
-    path.write_text(json.dumps(measured.to_mapping(), indent=1) + "\n", encoding="utf-8")
 
 
 def draw(measured: Measured, path: Path) -> None:

@@ -13,9 +13,9 @@ from exeunt.contract import full_model
 from exeunt.demo.accounting import account, wall_ms
 from exeunt.demo.accuracies import accuracies
 from exeunt.demo.data import drifting_stream
-from exeunt.demo.output import claim
+from exeunt.demo.output import claim, save_report
 from exeunt.demo.prepare import Prepared, prepare, write_test
-from exeunt.demo.report import Measured, draw, print_report, save
+from exeunt.demo.report import Measured, draw, print_report
 from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.load import Traffic, run_load
 from exeunt.measuring.progress import bars
@@ -72,7 +72,7 @@ def run_demo(plan: DemoPlan, console: Console) -> Measured:
         measured = _measure(plan, prepared, url, console)
     measured.prepared_s, measured.total_s = prepared_s, time.monotonic() - began_s
     print_report(measured, console)
-    save(measured, plan.folder / "report.json")
+    save_report(measured.to_mapping(), plan.folder)
     draw(measured, plan.folder / "picture.png")
     console.print(f"wrote report.json and picture.png to {plan.folder}", soft_wrap=True, markup=False)
     return measured

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -164,10 +164,5 @@ def _joined(parts: list[Release]) -> AnswerArrays:
     answers = [part.answer for part in parts if part.answer is not None]
     if len(answers) == 1:
         return answers[0]
-    return AnswerArrays(
-        probabilities=np.concatenate([answer.probabilities for answer in answers]),
-        label=np.concatenate([answer.label for answer in answers]),
-        exit=np.concatenate([answer.exit for answer in answers]),
-        reason=np.concatenate([answer.reason for answer in answers]),
-        risk=np.concatenate([answer.risk for answer in answers]),
-    )
+    names = (column.name for column in fields(AnswerArrays))
+    return AnswerArrays(*(np.concatenate([getattr(answer, name) for answer in answers]) for name in names))

@@ -19,34 +19,26 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _KINDS = {"concurrency": "requests in flight", "rate": "requests/s sent"}
-_SHORT = {"concurrency": "in flight", "rate": "/s sent"}
+_COLUMNS = ("model", "load", "requests/s", "p50 ms", "p95 ms", "p99 ms", "exits 0, 1, ...", "loss", "failed")
 
 
 def table(runs: Sequence[PerfRun]) -> Table:
-    """One line per run."""
-    rows = []
-    for run in runs:
-        early = _early(run)
-        shares = ("" if early is None else f"{early:.1%}", "" if run.loss is None else f"{run.loss:.2%}")
-        rows.append((run.model, f"{run.level:g} {_SHORT[run.kind]}", *_numbers(run), *shares, str(run.failed)))
-    columns = ("model", "load", "req/s", "p50 ms", "p95 ms", "p99 ms", "early", "loss", "failed")
-    return table_of(columns, rows, left_columns=("model", "load"))
-
-
-def _numbers(run: PerfRun) -> list[str]:
-    """Throughput and latency."""
-    return [f"{number:.1f}" for number in (run.throughput, *(run.latency_ms[name] for name in ("p50", "p95", "p99")))]
+    """One line per run, for the terminal."""
+    return table_of(_COLUMNS, map(_cells, runs), left_columns=("model", "load"))
 
 
 def markdown(runs: Sequence[PerfRun]) -> str:
-    """The table for a document."""
-    head = ["model", "load", "requests/s", "p50 ms", "p95 ms", "p99 ms", "exits 0, 1, ...", "loss", "failed"]
-    lines = []
-    for run in runs:
-        exits = " / ".join(f"{share:.0%}" for share in run.exits.values())
-        loss = "" if run.loss is None else f"{run.loss:.2%}"
-        lines.append([run.model, f"{run.level:g} {_KINDS[run.kind]}", *_numbers(run), exits, loss, str(run.failed)])
-    return markdown_table(head, lines) + "\n"
+    """The same for a document."""
+    return markdown_table(_COLUMNS, list(map(_cells, runs))) + "\n"
+
+
+def _cells(run: PerfRun) -> list[str]:
+    numbers = [
+        f"{number:.1f}" for number in (run.throughput, *(run.latency_ms[name] for name in ("p50", "p95", "p99")))
+    ]
+    exits = " / ".join(f"{share:.0%}" for share in run.exits.values())
+    loss = "" if run.loss is None else f"{run.loss:.2%}"
+    return [run.model, f"{run.level:g} {_KINDS[run.kind]}", *numbers, exits, loss, str(run.failed)]
 
 
 def save(plan: PerfPlan, runs: Sequence[PerfRun], folder: Path, analyzer: str) -> dict[str, Any]:
@@ -124,11 +116,3 @@ def _draw_exits(axes: Axes, runs: Sequence[PerfRun], kind: str) -> None:
     axes.set_xlabel(_KINDS[kind])
     axes.set_ylabel("share of rows")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _early(run: PerfRun) -> float | None:
-    """Share of rows that left before the last exit; None for models without exits."""
-    if not run.exits:
-        return None
-    last = max(map(int, run.exits))
-    return sum(share for exit_, share in run.exits.items() if int(exit_) != last)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from exeunt.serving.bags import ServedBag, named_state_dir, served_bags
 from exeunt.serving.checks.response_cache import refuse_response_caches
 from exeunt.serving.drain import Drain, hold
 from exeunt.serving.launch import Ports, RunningServer, check_shared_memory, choose_ports, command
+from exeunt.serving.probe import call
 from exeunt.serving.processes import Reaper, tied_to_us
 from exeunt.serving.read_ahead import read_ahead
 from exeunt.serving.repository import model_folders
@@ -88,10 +88,11 @@ class Server(RunningServer):
 
     def is_ready(self) -> bool:
         """True if this very server, by its name, says that all its models are ready."""
-        if _get(self.http_url, "GET", "/v2/health/ready") is None:
+        try:
+            call(self.http_url, "GET", "/v2/health/ready")
+            return bool(json.loads(call(self.http_url, "GET", "/v2")[1])["name"] == self.name)
+        except ServingError:
             return False
-        table = json.loads(_get(self.http_url, "GET", "/v2") or b"{}")
-        return bool(table.get("name") == self.name)
 
     def await_ready(self, deadline_s: float) -> None:
         """Block until the server is ready.
@@ -106,7 +107,7 @@ class Server(RunningServer):
             if time.monotonic() > end:
                 raise self.failure(f"tritonserver was not ready after {deadline_s:g} s")
             time.sleep(0.05)
-        index = json.loads(_get(self.http_url, "POST", "/v2/repository/index") or b"[]")
+        index = json.loads(call(self.http_url, "POST", "/v2/repository/index")[1])
         self.models = sorted(model["name"] for model in index if model.get("state") == "READY")
 
 
@@ -212,17 +213,3 @@ def _with_log_kept(error: ServingError, output: Path) -> ServingError:
 def _drain(bag: ServedBag, state_dir: Path) -> Drain:
     folder = Path(bag.settings.state_dir) if bag.pinned else state_dir
     return Drain(folder, bag.manifest.content_hash, bag.settings.drain_s)
-
-
-def _get(url: str, method: str, path: str) -> bytes | None:
-    """Body of a 200 answer, else None."""
-    connection = http.client.HTTPConnection(url, timeout=5)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        body = response.read()
-        return body if response.status == 200 else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()

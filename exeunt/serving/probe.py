@@ -51,10 +51,10 @@ def probe(address: str, bag: str, timeout_s: float = 5.0) -> str:
         ServingError: the server, the exit controller or a member does not answer, or not with what was asked for.
     """
     for path in ("/v2/health/ready", f"/v2/models/{exit_model(bag)}/ready"):
-        _call(address, "GET", path, timeout_s)
-    model = json.loads(_call(address, "GET", f"/v2/models/{bag}", timeout_s)[1])
+        call(address, "GET", path, timeout_s)
+    model = json.loads(call(address, "GET", f"/v2/models/{bag}", timeout_s)[1])
     head, body = _row_of_zeros(model)
-    status, answer = _call(address, "POST", f"/v2/models/{bag}/infer", timeout_s, head, body)
+    status, answer = call(address, "POST", f"/v2/models/{bag}/infer", timeout_s, head, body)
     if status == _BUSY:
         return f"{bag}: alive, and refuses newcomers for now: {answer.decode(errors='replace')[:200]}"
     try:
@@ -79,9 +79,14 @@ def _row_of_zeros(model: dict[str, Any]) -> tuple[bytes, bytes]:
     return json.dumps(request).encode(), body
 
 
-def _call(
-    address: str, method: str, path: str, timeout_s: float, head: bytes = b"", body: bytes = b""
+def call(
+    address: str, method: str, path: str, timeout_s: float = 5.0, head: bytes = b"", body: bytes = b""
 ) -> tuple[int, bytes]:
+    """One call of Triton's HTTP endpoint: status and content; `head` is the JSON of an inference, `body` its tensors.
+
+    Raises:
+        ServingError: nobody answers, or the status is neither 200 nor, of an inference, that the server is busy.
+    """
     import http.client  # here: the supervisor imports this file before it starts the server
 
     headers = {"Inference-Header-Content-Length": str(len(head))} if head else {}

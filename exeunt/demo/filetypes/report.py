@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import exeunt
 from exeunt.demo.accuracies import best_member
 from exeunt.demo.filetypes.measure import FileMeasured, LoadPart
+from exeunt.demo.output import measured_here
 from exeunt.measuring.summary import stream_labels
 from exeunt.measuring.tables import accuracy_table, exits_table, latency_table, percent
 from exeunt.tables import table_of
@@ -104,14 +100,8 @@ def to_mapping(measured: FileMeasured) -> dict[str, Any]:
             for throughput in measured.throughput
         ],
         "accuracy": measured.prepared.accuracies,
-        "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
-        "exeunt": exeunt.__version__,
+        **measured_here(),
     }
-
-
-def save(measured: FileMeasured, path: Path) -> None:
-    """Write the numbers as JSON."""
-    path.write_text(json.dumps(to_mapping(measured), indent=1) + "\n", encoding="utf-8")
 
 
 def _closed_table(measured: FileMeasured) -> Table:

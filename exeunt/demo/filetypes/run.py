@@ -13,9 +13,9 @@ from rich.markup import escape
 from exeunt.demo.filetypes.measure import FileMeasured, measure
 from exeunt.demo.filetypes.picture import draw
 from exeunt.demo.filetypes.prepare import prepare, stream_of
-from exeunt.demo.filetypes.report import print_report, save
+from exeunt.demo.filetypes.report import print_report, to_mapping
 from exeunt.demo.filetypes.wheels import FileModels
-from exeunt.demo.output import claim
+from exeunt.demo.output import claim, save_report
 from exeunt.measuring.progress import bar_callback, bars
 from exeunt.serving.pip_server import serve
 
@@ -58,7 +58,7 @@ def run_file_demo(plan: FileDemoPlan, models: FileModels, console: Console) -> F
     with serve(prepared.repository, log=plan.folder / "server.log") as server, bars(console) as progress:
         measured = measure(prepared, f"grpc://{server.grpc_url}", plan.stream_s, plan.seed, bar_callback(progress, ""))
     print_report(measured, console)
-    save(measured, plan.folder / "report.json")
+    save_report(to_mapping(measured), plan.folder)
     draw(measured, plan.folder / "picture.png")
     total_s = time.monotonic() - begun_s
     folder = escape(str(plan.folder))
