@@ -8,6 +8,7 @@ handed in as the taps do; Triton's part and the backend's own file (`exit_contro
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
 import time
@@ -69,7 +70,8 @@ class Taps:
 def traced(repository: Path, options: ParsedOptions) -> tuple[str, int, set[str], set[tuple[str, str]]]:
     """Mode, exit that answered, files and (file, function) of one request."""
     bag = bag_of(repository)
-    manifest, files, functions = bag.manifest, set[str](), set[tuple[str, str]]()
+    manifest = dataclasses.replace(bag.manifest, settings=dataclasses.replace(bag.settings, workers=1))
+    files, functions = set[str](), set[tuple[str, str]]()
     counting = threading.Event()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
@@ -83,7 +85,7 @@ def traced(repository: Path, options: ParsedOptions) -> tuple[str, int, set[str]
     if manifest.mode == "engine":
         from exeunt.engine.engine import Engine
 
-        runner = Engine(manifest, bag.folder, threads=1)
+        runner = Engine(manifest, bag.folder)
     else:
         runner = Taps(manifest)
     replies: list[Release] = []

@@ -31,10 +31,11 @@ def load_arrays(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def write_private(path: Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Replace such a file durably, readable by its owner only.
+    """Replace such a file durably, readable by its owner only; its folder is made.
 
     Raises:
         OSError: it could not be written; the old file is still there.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durably=True, mode=PRIVATE) as file:
         save_arrays(file, head, arrays)

@@ -12,7 +12,7 @@ from typing import IO
 
 @contextmanager
 def replacing(path: Path, *, durably: bool = False, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """A file to write, which takes the place of `path` when the block ends well; its folder is made.
+    """A file to write, which takes the place of `path` when the block ends well.
 
     Args:
         path: of the file.
@@ -22,7 +22,6 @@ def replacing(path: Path, *, durably: bool = False, mode: int = 0o666) -> Iterat
     Raises:
         OSError: it could not be written; the old file is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:

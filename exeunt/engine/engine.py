@@ -6,10 +6,9 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -35,10 +34,6 @@ class Engine:
     Args:
         manifest: the bag.
         folder: holds one `<model>.onnx` per segment and heads model.
-        threads: workers; None = as the settings say.
-        intra_op_threads: threads within one run; None = as the settings say.
-        providers: onnxruntime's execution providers, best first; None = as the settings say.
-        least_finish_probability: q never falls below; None = as the settings say.
         sessions: by model, in place of those that `folder` holds.
 
     Raises:
@@ -46,44 +41,34 @@ class Engine:
         ServingError: a model cannot be loaded.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        folder: Path,
-        *,
-        threads: int | None = None,
-        intra_op_threads: int | None = None,
-        providers: Sequence[Any] | None = None,
-        least_finish_probability: float | None = None,
-        sessions: Mapping[str, Session] | None = None,
-    ) -> None:
+    def __init__(self, manifest: Manifest, folder: Path, *, sessions: Mapping[str, Session] | None = None) -> None:
         settings = manifest.settings
-        intra_op_threads = intra_op_threads or settings.intra_op_threads or 1
-        providers = providers or [provider.strip() for provider in settings.providers.split(",")]
-        self.threads = self.workers = threads or workers_of(settings)
+        self.workers = workers_of(settings)
         if sessions is None:
-            sessions = sessions_of(manifest, Path(folder), intra_op_threads, providers, self.threads)
+            providers = [provider.strip() for provider in settings.providers.split(",")]
+            sessions = sessions_of(manifest, folder, settings.intra_op_threads or 1, providers, self.workers)
         self._manifest = manifest
         self._segments = Segments(manifest, sessions)
         self._packer = Packer(sessions.values())
-        self._scheduler = Scheduler(manifest, self.threads)
-        least = least_finish_probability or settings.least_finish_probability
-        self._sampling = FinishProbability(backlog_bound(settings.max_unconfirmed_rows), least)
+        self._scheduler = Scheduler(manifest, self.workers)
+        self._sampling = FinishProbability(
+            backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability
+        )
         self._anywhere = allowed_cores()
         self._changed = threading.Condition()
         self._idle = 0
         self._closing = False
         self._take: Callable[[Ticket, Votes], None] | None = None
-        self._workers: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
 
     def attach(self, host: EngineHost) -> None:
         """Set the host that gets votes and failures, and start the workers."""
         host.thin_late()
-        for number in range(self.threads):
-            args = (host, home_cores(number, self.threads))
-            worker = threading.Thread(target=self._serve, args=args, name=f"exeunt-worker-{number}", daemon=True)
-            self._workers.append(worker)
-            worker.start()
+        for number in range(self.workers):
+            args = (host, home_cores(number, self.workers))
+            thread = threading.Thread(target=self._serve, args=args, name=f"exeunt-worker-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
         self._packer.start()
 
     def learn_from(self, ramps: frozenset[tuple[int, int]], take: Callable[[Ticket, Votes], None]) -> None:
@@ -116,15 +101,15 @@ class Engine:
     def plain_tickets(self) -> PlainTickets | None:
         """See exeunt.hosting.host.Runner: short ones go one to a worker, and share what handling a request costs."""
         rows = self._scheduler.rows_whole
-        return PlainTickets(self.threads, rows) if rows > 1 else None
+        return PlainTickets(self.workers, rows) if rows > 1 else None
 
     def close(self) -> None:
         """Let the workers end after their present runs and join them; tickets that are left are forgotten."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        for worker in self._workers:
-            worker.join()
+        for thread in self._threads:
+            thread.join()
         self._packer.close()
 
     def metrics(self) -> dict[str, float]:
@@ -169,7 +154,7 @@ class Engine:
                 progress.over = True  # runs under way come to nothing
             counters = self._scheduler.counters
             counters.faults += 1
-            self._scheduler = Scheduler(self._manifest, self.threads)
+            self._scheduler = Scheduler(self._manifest, self.workers)
             self._scheduler.counters = counters
         for progress in tickets:
             host.failed(progress.ticket.id, ServingError(f"the engine failed: {error!r}"))

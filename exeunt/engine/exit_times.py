@@ -52,7 +52,7 @@ def exit_times(
         aim = next(aim_ for aim_ in aims if aim_ >= len(reached))
         needed = exits[-1] if works_ahead else exits[aim]
         ready = [m for m in range(len(segments_us)) if m not in ends_us and depths[m] < needed[m]]
-        ready.sort(key=lambda member: _urgency(segments_us, exits, aims, aim, member, depths[member]))
+        ready.sort(key=lambda member: (*urgency(segments_us[member], exits, aims, aim, member, depths[member]), member))
         begun = ready[: workers - len(ends_us)]
         before, pace = pace, slowed(slowdown, len(ends_us) + len(begun))
         if pace != before:
@@ -66,13 +66,21 @@ def exit_times(
     return reached
 
 
-def _urgency(
-    segments_us: Sequence[Sequence[float]],
-    exits: Sequence[Depths],
-    aims: Sequence[int],
-    aim: int,
-    member: int,
-    depth: int,
-) -> tuple[int, float, int]:
-    needs = next(aim_ for aim_ in aims if aim_ >= aim and exits[aim_][member] > depth)
-    return needs, -sum(segments_us[member][depth : exits[needs][member]]), member
+def urgency(
+    times_us: Sequence[float], exits: Sequence[Depths], targets: Sequence[int], aim: int, member: int, depth: int
+) -> tuple[int, float]:
+    """How urgent a member's next segment is, the least first.
+
+    Args:
+        times_us: of the member's segments.
+        exits: see `exit_times`; so for `targets`.
+        targets: see `exits`.
+        aim: target that the ticket works towards now.
+        member: its number.
+        depth: segments of it that have run.
+
+    Returns:
+        the target that first needs the segment, and minus the time from there to that target.
+    """
+    needed_at = next(target for target in targets if target >= aim and exits[target][member] > depth)
+    return needed_at, -sum(times_us[depth : exits[needed_at][member]])

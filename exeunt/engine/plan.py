@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from exeunt.deciding.ticket import Ticket
-from exeunt.engine.exit_times import exit_times, slowed
+from exeunt.engine.exit_times import exit_times, slowed, urgency
 from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 
@@ -160,24 +160,17 @@ class RunOrder:
         self.targets = targets
         self.works_ahead = works_ahead
         self._aim = [next(target for target in targets if target >= place) for place in range(len(depths))]
-        # [member][depth][place of the exit that is due] -> (target that first needs the segment, -time up to there)
-        self._urgency = [
-            [[self._first(aim, member, depth, depths, times_us) for aim in self._aim] for depth in range(len(times_us))]
-            for member, times_us in enumerate(segments_us)
+        self._urgency = [  # [member][depth][place of the exit that is due]
+            [[urgency(us, depths, targets, aim, member, depth) for aim in self._aim] for depth in range(len(us))]
+            for member, us in enumerate(segments_us)
         ]
-
-    def _first(
-        self, aim: int, member: int, depth: int, depths: Sequence[tuple[int, ...]], times_us: Sequence[float]
-    ) -> tuple[int, float]:
-        needs = next(target for target in self.targets if target >= aim and depths[target][member] > depth)
-        return needs, -sum(times_us[depth : depths[needs][member]])
 
     def aim(self, due: int) -> int:
         """Place of the exit that is worked towards when the exit at place `due` is the next."""
         return self._aim[due]
 
     def urgency(self, member: int, depth: int, due: int) -> tuple[int, float]:
-        """(place of the target that needs the segment at `depth`, minus the time from there to that target)."""
+        """See exit_times.urgency: of the segment at `depth`, when the exit at place `due` is the next."""
         return self._urgency[member][depth][due]
 
 

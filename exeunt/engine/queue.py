@@ -84,10 +84,6 @@ class WorkQueue:
         fitting = [piece for piece in others if piece in ready and self._look(piece) == kind]
         return [piece for piece in fitting if piece in ready]
 
-    def entries(self) -> int:
-        """Entries in all heaps, those that no longer hold included."""
-        return sum(len(heap) for heap in self._heaps)
-
 
 def _holds(entry: _Entry) -> bool:
     return entry[-1].stamp == entry[-2]

@@ -98,10 +98,6 @@ class Segments:
         finished = [pair for pair in voting if pair[1] == manifest.members[pair[0]].depth]
         return finished, [pair for pair in voting if pair not in finished]
 
-    def model(self, run: SegmentRun) -> str:
-        """Name of the model that a run needs."""
-        return self._steps[run.member][run.depth].session.model
-
     def run(self, run: SegmentRun) -> None:
         """Run a segment, or the rest of a member, for its pieces; keep what they and their exits need of its outputs.
 

@@ -222,6 +222,7 @@ class SharedState:
         if self._file is None:
             return
         try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._file, durably=True) as file:
                 file.write(self._id.encode("ascii"))
         except OSError as error:

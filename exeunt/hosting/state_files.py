@@ -40,6 +40,7 @@ def read_fields(path: Path, kind: type) -> dict[str, Any]:
 def write_fields(path: Path, content: Any) -> None:
     """Replace a file by the fields of a dataclass; makes the folder where it is missing."""
     table = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(content)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(json.dumps(table, indent=1, allow_nan=False, default=_number).encode() + b"\n")
 

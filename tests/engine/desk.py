@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from tests.deciding.controller_bag import FixedThresholds
 class Desk:
     """Ask, then look at `answers`; ends in order."""
 
-    def __init__(self, bag: Manifest, folder: Path, thresholds: list[float], **options: Any) -> None:
-        self.engine = Engine(bag, folder, **{"threads": 2, **options})
+    def __init__(self, bag: Manifest, folder: Path, thresholds: list[float], **settings: Any) -> None:
+        bag = dataclasses.replace(bag, settings=dataclasses.replace(bag.settings, **{"workers": 2, **settings}))
+        self.engine = Engine(bag, folder)
         self.input = bag.inputs[0].name
         self.tuner = FixedThresholds(bag, thresholds)
         self.controller = Controller(bag, self.tuner, np.random.default_rng(0))

@@ -91,8 +91,8 @@ def test_answers_equal_the_chain_computed_offline_in_any_merge(bag, folder):
 
 
 def test_lanes_with_sessions_of_their_own_answer_the_same(bag, folder):
-    not_cpu_alone = ["AzureExecutionProvider", "CPUExecutionProvider"]  # what every onnxruntime has; as with a GPU
-    with Desk(bag, folder, OFF, threads=3, providers=not_cpu_alone) as desk:
+    not_cpu_alone = "AzureExecutionProvider, CPUExecutionProvider"  # what every onnxruntime has; as with a GPU
+    with Desk(bag, folder, OFF, workers=3, providers=not_cpu_alone) as desk:
         table = {key: rows(2, key) for key in range(60)}
         for key, x in table.items():
             desk.ask(key, x)
@@ -151,7 +151,7 @@ def test_a_large_batch_is_split_over_idle_lanes_and_put_together_again(tmp_path)
     bag = written(folder, ((1,),), seed=3)
     slow = dataclasses.replace(bag.members[0].segments[0], cost_us={1: 1000.0, 16: 16000.0})
     bag = dataclasses.replace(bag, members=(dataclasses.replace(bag.members[0], segments=(slow,)),))
-    with Desk(bag, folder, [0.0], threads=3) as desk:
+    with Desk(bag, folder, [0.0], workers=3) as desk:
         x = rows(16, 4)
         while desk.engine.metrics()["idle_workers"] != 3:
             pass
@@ -172,7 +172,7 @@ def test_a_failing_segment_names_its_model_and_the_engine_goes_on(bag, folder):
 
 
 def test_one_bad_ticket_in_a_merged_run_fails_alone(bag, folder):
-    with Desk(bag, folder, OFF, threads=1) as desk:
+    with Desk(bag, folder, OFF, workers=1) as desk:
         for key in range(40):
             desk.ask(key, np.zeros((1, WIDTH + (key % 10 == 3)), dtype=np.float32))
         replies = desk.answers(40)
@@ -194,7 +194,7 @@ def test_a_file_that_is_no_model_is_named(bag, folder, tmp_path):
 
 def test_a_provider_that_is_not_built_in_is_refused(bag, folder):
     with pytest.raises(ConfigError, match="providers: 'NoSuchProvider'"):
-        Engine(bag, folder, providers=["NoSuchProvider"])
+        Desk(bag, folder, OFF, providers="NoSuchProvider")
 
 
 def test_tensors_that_differ_from_the_manifest_are_named(bag, folder):
@@ -206,7 +206,7 @@ def test_tensors_that_differ_from_the_manifest_are_named(bag, folder):
 
 def test_close_ends_every_worker(bag, folder):
     with Desk(bag, folder, OFF) as desk:
-        workers = list(desk.engine._workers)
+        workers = list(desk.engine._threads)
         assert len(workers) == 2 and all(worker.is_alive() for worker in workers)
     assert not any(worker.is_alive() for worker in workers)
 
@@ -247,7 +247,7 @@ def test_a_worker_whose_home_was_taken_away_goes_on(bag, folder, monkeypatch):
 
 
 def test_a_fault_of_the_scheduler_fails_its_tickets_and_the_workers_go_on(bag, folder, monkeypatch):
-    with Desk(bag, folder, OFF, threads=1) as desk:
+    with Desk(bag, folder, OFF, workers=1) as desk:
         scheduler = desk.engine._scheduler
 
         def fail(idle_workers):

@@ -43,14 +43,14 @@ class Server:
 
     def __init__(self, folder: Path, state_dir: Path | None, **settings: Any) -> None:
         manifest = assembly.read_manifest(folder, {})
-        kept = dataclasses.replace(manifest.settings, state_dir=str(state_dir or ""), **settings)
+        kept = dataclasses.replace(manifest.settings, state_dir=str(state_dir or ""), workers=2, **settings)
         self.manifest: Manifest = dataclasses.replace(manifest, settings=kept)
         self.lines: list[str] = []
         self.guard = Guard(self.lines.append)
         self.replies: dict[int, Release] = {}
         self.samples: dict[str, float] = {}
         self._came = threading.Condition()
-        engine = Engine(self.manifest, folder, threads=2)
+        engine = Engine(self.manifest, folder)
         self.controller = assembly.make_controller(self.manifest, folder)
         self.learning: RampLearning | None = assembly.make_learning(self.manifest, folder, engine, self.lines.append)
         self.hosted = assembly.HostedBag(

@@ -55,10 +55,6 @@ class ErrorBudget:
         """True if somebody may leave: some class has lambda < 1."""
         return any(account.may_leave for account in self.classes)
 
-    def may_leave(self) -> np.ndarray:
-        """Classes with lambda < 1; bool [classes of service]."""
-        return np.array([account.may_leave for account in self.classes])
-
     def room_rows(self, q: float, number: int = 0) -> int:
         """Rows of a class that may leave now before the cap is reached, if each then counts 1 / q."""
         room = self._cap - self.classes[number].unconfirmed
