@@ -64,9 +64,10 @@ class Member:
         """Number of segments; at this depth the member has finished."""
         return len(self.segments)
 
-    def total_us(self, batch: int = 1) -> float:
-        """Time of all its segments at a profiled batch size."""
-        return sum(segment.cost_us[batch] for segment in self.segments)
+    @property
+    def total_us(self) -> float:
+        """Time of all its segments for one row."""
+        return sum(segment.cost_us[1] for segment in self.segments)
 
     def reached_us(self, batch: int = 1) -> list[float]:
         """When each of its segments has run, alone and from the start, at a profiled batch size."""

@@ -67,7 +67,6 @@ class ControllerHost:
         runner: runs the members.
         reply: takes every Release exactly once; called from any thread, never under the lock.
         guard: of the threads and replies.
-        now_us: the clock.
     """
 
     def __init__(
@@ -76,11 +75,10 @@ class ControllerHost:
         runner: Runner,
         reply: Callable[[Release], None],
         guard: Guard | None = None,
-        now_us: Callable[[], int] = monotonic_us,
     ) -> None:
         self.controller = controller
         self.lock = threading.Lock()
-        self.now_us = now_us
+        self.now_us = monotonic_us
         self.guard = guard or Guard()
         self._runner = runner
         self._reply = reply

@@ -62,14 +62,14 @@ class Exits:
         )
 
 
-def scrape(url: str, timeout_s: float = 5.0) -> str:
+def scrape(url: str) -> str:
     """Text of a metrics endpoint.
 
     Raises:
         ServingError: it does not answer.
     """
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as response:
+        with urllib.request.urlopen(url, timeout=5.0) as response:
             return str(response.read().decode())
     except (urllib.error.URLError, OSError) as error:
         raise ServingError(f"{url}: {error}") from None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MOST_PARTS = 32  # flushed files before they are merged
+FLUSH_TIMEOUT_S = 10.0
 
 
 class FeedbackLog:
@@ -104,13 +105,13 @@ class FeedbackLog:
         """Rows taken, dropped and failed so far, by name."""
         return {"rows": self.rows, "dropped_rows": self.dropped_rows, "failed_rows": self.failed_rows}
 
-    def flush(self, timeout_s: float = 10.0) -> bool:
+    def flush(self) -> bool:
         """Wait until everything added before is on disk (or has failed); False if it took too long."""
         with self._wake:
             self._flush_wanted += 1
             mine = self._flush_wanted
             self._wake.notify_all()
-            return self._wake.wait_for(lambda: self._flush_done >= mine, timeout_s)
+            return self._wake.wait_for(lambda: self._flush_done >= mine, FLUSH_TIMEOUT_S)
 
     def close(self) -> None:
         """Write what waits and stop; later rows are dropped."""

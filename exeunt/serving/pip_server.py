@@ -121,7 +121,6 @@ def serve(
     log: Path | None = None,
     state_dir: Path | None = None,
     deadline_s: float = START_DEADLINE_S,
-    backends: dict[str, Path] | None = None,
     rate_slots: int = 0,
 ) -> Iterator[Server]:
     """A real tritonserver on the loopback interface, ready, until the block ends.
@@ -138,7 +137,6 @@ def serve(
         log: file of the server's output; None for one that goes when the block ends, unless the server failed.
         state_dir: folder of learnt state; None for the one that the bags' settings name, else for one that goes too.
         deadline_s: how long the models may take to load.
-        backends: name -> folder of more python-based backends, or of others in place of ours.
         rate_slots: ranked segments (`exeunt export --rank-segments`) that run at once, early ones first; 0 = any.
 
     Raises:
@@ -157,7 +155,7 @@ def serve(
         hold(drains, stack)
         env[STATE_DIR_VARIABLE] = str(state.resolve())
         options = {"binary": wheel.binary, "repository": repository.resolve(), "rate_slots": rate_slots}
-        options["backends"] = assemble(folder / "backends", wheel, backends)
+        options["backends"] = assemble(folder / "backends", wheel)
         options["max_tickets"] = max((bag.settings.max_tickets for bag in bags), default=1)
         output = log or folder / "server.log"
         try:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+KILL_S = 5.0  # for the kernel to end processes
 MOST_OPEN_FILES = 65536  # a few for every connection; some programs close every file they might have
 
 
@@ -38,17 +39,9 @@ def members(group: int) -> list[int]:
     return pids
 
 
-def kill_group(group: int, patience_s: float = 5.0) -> list[int]:
-    """Kill a process group and wait until it is gone.
-
-    Args:
-        group: its id.
-        patience_s: how long to wait for the kernel.
-
-    Returns:
-        the processes that are still there, hopefully none.
-    """
-    end = time.monotonic() + patience_s
+def kill_group(group: int) -> list[int]:
+    """Kill a process group (its id) and wait until it is gone; the processes that are still there after 5 s."""
+    end = time.monotonic() + KILL_S
     while (remaining := members(group)) and time.monotonic() < end:
         try:
             os.killpg(group, signal.SIGKILL)

@@ -179,7 +179,7 @@ def _idle_members(manifest: Manifest, known: Known, rows: np.ndarray) -> list[st
     items = [known[member.name, member.depth] for member in manifest.members]
     weights = [member.weight for member in manifest.members]
     full = votes.labels(voting.vote(items, weights, manifest.vote, rows))
-    work_us = [member.total_us() for member in manifest.members]
+    work_us = [member.total_us for member in manifest.members]
     idle = []
     for number in range(len(items)):
         others = [n for n in range(len(items)) if n != number]

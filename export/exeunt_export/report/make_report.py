@@ -110,7 +110,7 @@ def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float], manifest:
 
 def _reached(member: Member) -> list[float]:
     """Share of a member's measured time after each of its segments: that of the strip, not of the plan."""
-    return [us / member.total_us() for us in member.reached_us()]
+    return [us / member.total_us for us in member.reached_us()]
 
 
 def _quantised(
@@ -140,7 +140,7 @@ def _quantised(
                 bytes_before=before[name].weight_bytes,
                 bytes_after=onnxfiles.weight_bytes(measured.member.model),
                 us_before=before[name].total_us,
-                us_after=exported.total_us(),
+                us_after=exported.total_us,
             )
         )
     return tuple(reports)

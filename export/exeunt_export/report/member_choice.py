@@ -113,7 +113,7 @@ def member_choice(
     """
     names = [member.name for member in manifest.members]
     ballots = _Ballots(manifest, known, calibration, report)
-    work_us = [member.total_us() for member in manifest.members]
+    work_us = [member.total_us for member in manifest.members]
     without = []
     for left_out, name in enumerate(names) if len(names) > 1 else ():
         others = [m for m in range(len(names)) if m != left_out]

@@ -45,7 +45,7 @@ def page(report: ExportReport) -> str:
 def _members(report: ExportReport) -> list[dict[str, Any]]:
     """What the page says of every member."""
     manifest = report.manifest
-    slowest_us = max(member.total_us() for member in manifest.members)
+    slowest_us = max(member.total_us for member in manifest.members)
     members = []
     for member, weight in zip(manifest.members, manifest.weights, strict=True):
         cuts = [cut for cut in report.cuts if cut.member == member.name]
