@@ -49,10 +49,10 @@ class Taps:
 
     def start(self, ticket: Ticket, inputs: Inputs) -> None:
         """See Runner; every tap at once."""
-        (taps,) = self._stages.calls(ticket.requested_exits, staged=False)
-        secret = self._calls.open(ticket.rows, frozenset().union(*(tap.pairs for tap in taps)), ticket)
+        (call,) = self._stages.calls(ticket.requested_exits, staged=False)
+        secret = self._calls.open(ticket.rows, call.pairs, ticket)
         shape = (ticket.rows, self._classes)
-        for tap in taps:
+        for tap in call.taps:
             votes = {pair: np.full(shape, 1.0 / shape[1], dtype=np.float32) for pair in tap.pairs}
             _, fresh = self._calls.take(np.full((ticket.rows, 1), secret, dtype=np.int64), votes)
             if fresh:

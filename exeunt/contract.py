@@ -71,6 +71,11 @@ def bag_model(bag: str) -> str:
     return f"{bag}_bag"
 
 
+def stage_model(bag: str, start: int | None, end: int | None) -> str:
+    """Triton ensemble of a stage that begins or ends at an exit inside members; None: it does not."""
+    return f"{bag}_{'' if start is None else f'from{start}'}{'' if end is None else f'to{end}'}"
+
+
 def preprocess_model(bag: str) -> str:
     """Triton model of the preprocessing that the members share."""
     return f"{bag}_preprocess"

@@ -123,6 +123,8 @@ class Manifest:
     # rest, the second does the least work; empty: there is one gear, with all exits
     gears: tuple[tuple[int, ...], ...] = ()
     controller_heads: bool = False  # ensemble: taps bring features, and the exit controller applies the ramps' heads
+    # ensemble: numbers of the early exits inside members at which a stage ends, ascending; see exeunt.crossing
+    inner_stages: tuple[int, ...] = ()
 
     @property
     def answers(self) -> tuple[Tensor, ...]:
@@ -174,7 +176,8 @@ class Manifest:
         """Key of everything learnt about this bag: 16 hexadecimal digits."""
         table = _plain(self)
         table["settings"] = {}
-        del table["top"], table["slowdown"]  # learning does not depend on `top`; the slowdown is measured, like times
+        # learning depends neither on `top` nor on stages; the slowdown is measured, like times
+        del table["top"], table["slowdown"], table["inner_stages"]
         for later in ("gears", "controller_heads", "preprocess"):
             if not table[later]:  # a bag without it has the key that it had before the field existed
                 del table[later]

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from exeunt.crossing import can_cross
 from exeunt.errors import ConfigError
 from exeunt.reading import unprintable
 
@@ -31,6 +32,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
     _check_numbers(manifest, where)
     _check_exits(manifest, where)
     _check_gears(manifest, where)
+    _check_inner_stages(manifest, where)
     manifest.settings.check(where)
 
 
@@ -85,6 +87,18 @@ def _check_gears(manifest: Manifest, where: str) -> None:
             )
     if manifest.gears and (len(manifest.gears) > 2 or set().union(*manifest.gears) != set(range(count))):
         raise ConfigError(f"{where}: gears {manifest.gears}; allowed: none, one or two that hold all {count} exits")
+
+
+def _check_inner_stages(manifest: Manifest, where: str) -> None:
+    """Stages end inside members only where what goes on from there is all read by the next stage."""
+    inner = manifest.inner_stages
+    if not inner:
+        return
+    depths = [exit_.depths for exit_ in manifest.exits]
+    whole_numbers = all(isinstance(number, int) for number in inner)
+    fits = whole_numbers and list(inner) == sorted(set(inner)) and manifest.mode == "ensemble"
+    if not fits or not can_cross(manifest.inputs, manifest.members, depths, inner):
+        raise ConfigError(f"{where}: inner_stages = {list(inner)}: no stage can end there; export again")
 
 
 def _weights_fit(exit_: Exit, last: bool) -> bool:

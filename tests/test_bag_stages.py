@@ -48,7 +48,7 @@ def test_members_side_by_side_are_one_stage():
 
 def test_a_ticket_by_stages_makes_one_call_for_each():
     calls = staged(CASCADE).calls(np.ones(5, dtype=bool), staged=True)
-    assert [[tap.name for tap in taps] for taps in calls] == [["TAP_0", "TAP_1"], ["TAP_2", "TAP_3"], ["TAP_4"]]
+    assert [call.tap_names for call in calls] == [["TAP_0", "TAP_1"], ["TAP_2", "TAP_3"], ["TAP_4"]]
 
 
 def test_a_stage_at_whose_end_nobody_may_leave_shares_the_next_call():
@@ -57,14 +57,14 @@ def test_a_stage_at_whose_end_nobody_may_leave_shares_the_next_call():
 
 
 def test_a_ticket_that_wants_the_full_vote_only_asks_one_tap():
-    (taps,) = staged(CASCADE).calls(np.array([False] * 4 + [True]), staged=True)
-    assert [tap.name for tap in taps] == [TAP_FULL]
+    (call,) = staged(CASCADE).calls(np.array([False] * 4 + [True]), staged=True)
+    assert call.tap_names == [TAP_FULL]
 
 
 def test_the_work_of_a_call_is_that_of_the_segments_it_needs():
     stages = staged(CASCADE)
     calls = stages.calls(np.ones(5, dtype=bool), staged=True)
-    assert [stages.work_us(taps) for taps in calls] == [20.0, 30.0, 20.0]
+    assert [stages.work_us(call) for call in calls] == [20.0, 30.0, 20.0]
     assert stages.full_work_us == 70.0
 
 
@@ -85,9 +85,9 @@ def test_every_vote_of_a_wanted_exit_has_come_when_its_call_has_ended(exits, dat
     wanted = np.array([*data.draw(st.lists(st.booleans(), min_size=len(exits) - 1, max_size=len(exits) - 1)), True])
     come: set = set()
     asked: set = set()
-    for taps in stages.calls(wanted, data.draw(st.booleans())):
-        come |= {pair for tap in taps for pair in tap.pairs}
-        asked |= {tap.name for tap in taps}
+    for call in stages.calls(wanted, data.draw(st.booleans())):
+        come |= call.pairs
+        asked |= set(call.tap_names)
         for number, depths in enumerate(exits):
             if wanted[number] and f"TAP_{number}" in asked:
                 assert pairs_of(depths) <= come
@@ -98,19 +98,19 @@ def test_every_vote_of_a_wanted_exit_has_come_when_its_call_has_ended(exits, dat
 def test_by_stages_no_segment_runs_twice(exits):
     stages = staged(exits)
     calls = stages.calls(np.ones(len(exits), dtype=bool), staged=True)
-    assert sum(stages.work_us(taps) for taps in calls) == stages.full_work_us
+    assert sum(stages.work_us(call) for call in calls) == stages.full_work_us
 
 
 def test_one_by_one_a_call_has_one_tap_and_all_votes_come_in_the_end():
     stages = staged(CASCADE)
     calls = stages.one_by_one(np.array([True, False, True, False, True]))
-    assert [[tap.name for tap in taps] for taps in calls] == [["TAP_0"], ["TAP_1"], ["TAP_2"], ["TAP_3"], ["TAP_4"]]
-    assert pairs_of(CASCADE[-1]) <= {pair for (tap,) in calls for pair in tap.pairs}
+    assert [call.tap_names for call in calls] == [["TAP_0"], ["TAP_1"], ["TAP_2"], ["TAP_3"], ["TAP_4"]]
+    assert pairs_of(CASCADE[-1]) <= {pair for call in calls for pair in call.pairs}
 
 
 def test_one_by_one_exits_that_nobody_wants_are_not_asked_for():
     calls = staged(PARALLEL).one_by_one(np.array([False, True, True]))
-    assert [[tap.name for tap in taps] for taps in calls] == [["TAP_1"], ["TAP_2"]]
+    assert [call.tap_names for call in calls] == [["TAP_1"], ["TAP_2"]]
 
 
 @given(any_exits(), st.data())
@@ -121,14 +121,14 @@ def test_where_ramps_learn_a_finished_ticket_has_brought_the_features_at_every_r
     calls = data.draw(
         st.sampled_from([stages.calls(wanted, True), stages.calls(wanted, False), stages.one_by_one(wanted)])
     )
-    assert ramp_pairs(bag) <= {pair for taps in calls for tap in taps for pair in tap.pairs}
+    assert ramp_pairs(bag) <= {pair for call in calls for pair in call.pairs}
 
 
 def test_where_ramps_learn_each_call_runs_the_segments_it_would_run_anyway():
     learns, other = BagStages(learning_manifest(CASCADE)), staged(CASCADE)
     wanted = np.ones(5, dtype=bool)
-    work = [[stages.work_us(taps) for taps in stages.calls(wanted, True)] for stages in (learns, other)]
-    assert work[0] == work[1] and learns.work_us([learns.full]) == other.full_work_us
+    work = [[stages.work_us(call) for call in stages.calls(wanted, True)] for stages in (learns, other)]
+    assert work[0] == work[1] and learns.work_us(learns.full_call()) == other.full_work_us
 
 
 def test_taps_bring_features_at_ramps_and_votes_of_finished_members():

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from exeunt.bag_stages import Pair, Tap
+from exeunt.bag_stages import Pair, PlannedCall, first_run
 from exeunt.deciding.ticket import Ticket
+from exeunt.hosting.cut_rows import CutRows
 
 
 @dataclass(eq=False, slots=True)
@@ -26,7 +27,8 @@ class TicketWork:
     Attributes:
         ticket: the controller's.
         inputs: bag input -> [rows of the ticket, ...].
-        calls: taps of the calls to make, the next first.
+        calls: to make, the next first.
+        cuts: what the call before has brought back for the next; None where that begins with the bag's inputs.
         begun: some call was made.
         backlog: answered rows that wait for their full vote, each counted 1 / q, as last looked up.
         lost: a call of it was never answered.
@@ -36,7 +38,8 @@ class TicketWork:
 
     ticket: Ticket
     inputs: Mapping[str, np.ndarray]
-    calls: list[list[Tap]]
+    calls: list[PlannedCall]
+    cuts: CutRows | None = None
     begun: bool = False
     backlog: float = 0.0
     lost: bool = False
@@ -45,10 +48,10 @@ class TicketWork:
 
 @dataclass(eq=False, slots=True)
 class StageCall:
-    """One call of NAME_bag to make: of one ticket, or feedback of several that need the same taps."""
+    """One call to make: of one ticket, or feedback of several that need the same."""
 
     works: list[TicketWork]
-    taps: list[Tap]
+    planned: PlannedCall
     feedback: bool
 
 
@@ -108,7 +111,10 @@ class StageQueue:
         if overdue or (self._feedback and not self.urgent_running and not self.feedback_running):
             self.feedback_running += 1
             works = self._together()
-            return StageCall(works, [tap for taps in works[0].calls for tap in taps], feedback=True)
+            planned, count = first_run(works[0].calls)
+            for work in works:
+                del work.calls[:count]
+            return StageCall(works, planned, feedback=True)
         return None
 
     def ended(self, call: StageCall) -> None:
@@ -126,7 +132,7 @@ class StageQueue:
         work.backlog = 0.0
 
     def _together(self) -> list[TicketWork]:
-        """The oldest feedback, with what may share its call: the same taps, inputs of the same shape."""
+        """The oldest feedback, with what may share its call: the same calls left, inputs of the same shape."""
         first = self._feedback.popleft()
         works, rows, others = [first], _running(first), deque[TicketWork]()
         while self._feedback:
@@ -145,4 +151,5 @@ def _running(work: TicketWork) -> int:
 
 
 def _dims(work: TicketWork) -> list[tuple[int, ...]]:
-    return [array.shape[1:] for array in work.inputs.values()]
+    arrays = [*work.inputs.values(), *(work.cuts.arrays.values() if work.cuts else ())]
+    return [array.shape[1:] for array in arrays]

@@ -27,6 +27,7 @@ from exeunt_export.report.export_report import ExportReport
 from exeunt_export.report.make_report import make_report
 from exeunt_export.report.page import save_page
 from exeunt_export.schedule import schedule_bag
+from exeunt_export.schedule.inner_stages import inner_stages
 from exeunt_export.schedule.unused_cuts import renumbered, without_unused_cuts
 from exeunt_export.writing import assembling, repository
 
@@ -128,6 +129,7 @@ def _write(
         slowdown=plan.slowdown,
         gears=plan.gears,
         controller_heads=bag.mode == "ensemble" and bag.settings.learn_ramps,
+        inner_stages=inner_stages(opened, plan, members, known),
     )
     manifest.check(bag.where)
     files = repository.Written(parts, _save_whole(opened, root / "work"), before_files)

@@ -61,7 +61,7 @@ def test_feedback_of_several_tickets_shares_one_call(queue):
     after_first_call(queue, work(1), work(2), work(3))
     call = queue.next()
     assert [one.ticket.id for one in call.works] == [1, 2, 3]
-    assert [tap.name for tap in call.taps] == ["TAP_1", "TAP_2"]
+    assert call.planned.tap_names == ["TAP_1", "TAP_2"]
 
 
 def test_feedback_of_other_shapes_does_not_share_a_call(queue):

@@ -55,12 +55,15 @@ def slow_and_brittle():
     return nn.Sequential(*layers, Brittle(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * 48, 8)).eval()
 
 
-@pytest.fixture(scope="module", params=["ensemble", "engine", "heads at the taps"])
+@pytest.fixture(scope="module", params=["ensemble", "engine", "heads at the taps", "stages inside members"])
 def repository(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    at_taps = request.param == "heads at the taps"
+    at_taps, inside = request.param == "heads at the taps", request.param == "stages inside members"
     table = "learn_ramps = true" if at_taps else OPTIONS
-    path = tiny_bag(folder, mode="ensemble" if at_taps else request.param, members=2, exit_table=table)
+    how = {"exit_table": table, "mode": "engine" if request.param == "engine" else "ensemble"}
+    if inside:
+        how |= {"exit_table": table + '\ngear = "stages"', "schedule": "cascade", "cuts": 'stages = "exits"'}
+    path = tiny_bag(folder, members=2, **how)
     path.write_text(path.read_text().replace("max_batch_size = 16", "max_batch_size = 4"))
     np.save(folder / "samples.npy", noise_rows(60, 0, 16))
     save_module(slow_and_brittle(), {"IMAGE": ROWS}, folder / "b.onnx")
@@ -126,7 +129,9 @@ def test_a_deadline_before_any_vote_is_unavailable(server):
 
 
 def test_tritons_statistics_show_early_answers_below_the_time_of_the_members(server, repository):
-    whole = "tiny_bag" if manifest_of(repository).mode == "ensemble" else "tiny_full"
+    manifest = manifest_of(repository)
+    in_one_call = manifest.mode == "ensemble" and not manifest.inner_stages
+    whole = "tiny_bag" if in_one_call else "tiny_full"
     await_idle(server)
     first = last = read_times(f"http://{server.http_url}")
     early_us: list[float] = []

@@ -23,12 +23,15 @@ pytestmark = pytest.mark.triton
 ROWS = stream(16, 7777)
 
 
-@pytest.fixture(scope="module", params=["parallel", "cascade"])
+@pytest.fixture(scope="module", params=["parallel", "cascade", "inside"])
 def folder(request, triton, tmp_path_factory):
     """A repository, and the state and record of a server of it that has learnt and stopped in order."""
     folder = tmp_path_factory.mktemp(request.param)
+    inside = request.param == "inside"  # stages that end inside members
+    schedule, cuts = ("cascade", 'stages = "exits"') if inside else (request.param, "")
     table = f"{SETTINGS}\nshadow_share = 0.2\nrecords_dir = {json.dumps(str(folder / 'records'))}\n"
-    export_bag(tiny_bag(folder, members=2, exit_table=table, schedule=request.param), folder / "repository")
+    table += 'gear = "stages"\n' if inside else ""
+    export_bag(tiny_bag(folder, members=2, exit_table=table, schedule=schedule, cuts=cuts), folder / "repository")
     with serve(folder / "repository", state_dir=folder / "state") as server:
         end_s, number = time.monotonic() + 120, 0
         while not metric(folder / "state", "version"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from exeunt import contract
 from exeunt.bag_parts import parts_of
-from exeunt.bag_stages import BagStages
+from exeunt.bag_stages import BagStages, PlannedCall
 from exeunt.deciding.calibration import load_calibration
 from exeunt.errors import ConfigError
 from exeunt.hosting.assembly import make_controller, make_heads
@@ -31,8 +31,8 @@ def bag_problems(bag: ServedBag, models: Mapping[str, Model]) -> Iterator[Proble
             yield from _ports_problems(models[name], inputs, outputs)
     if contract.exit_model(manifest.bag) in models:
         yield from _controller_problems(models[contract.exit_model(manifest.bag)], manifest)
-    if contract.bag_model(manifest.bag) in models:
-        yield from _pruning_problems(models[contract.bag_model(manifest.bag)], manifest)
+    if manifest.mode == "ensemble":
+        yield from _pruning_problems(models, manifest)
     if contract.stream_model(manifest.bag) in models:
         yield from _stream_problems(models[contract.stream_model(manifest.bag)], models)
     if manifest.bag in models:
@@ -46,7 +46,8 @@ def expected_models(manifest: Manifest) -> list[str]:
     if manifest.preprocess is not None:
         names.append(manifest.preprocess.model)
     if manifest.mode == "ensemble":
-        names.append(contract.bag_model(manifest.bag))
+        stages = BagStages(manifest)
+        names += [stages.model(PlannedCall([], start, end)) for start, end in stages.spans()]
         names += [part.model for part in parts_of(manifest) if part.in_triton]
     whole = [member.model for member in manifest.members if member.model]
     if whole:
@@ -118,10 +119,18 @@ def _stream_problems(model: Model, models: Mapping[str, Model]) -> Iterator[Prob
         yield Problem(where, "parameters: controller", what, AGAIN)
 
 
-def _pruning_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
+def _pruning_problems(models: Mapping[str, Model], manifest: Manifest) -> Iterator[Problem]:
     """Every input must feed the last tap of every stage: Triton fails a call that prunes all users of one."""
     stages = BagStages(manifest)
-    for tap in dict.fromkeys((*(stages.taps[end] for end in stages.ends), stages.full)):
+    starts = [None, *(end if end in stages.inner else None for end in stages.ends[:-1])]
+    calls = [
+        PlannedCall([stages.taps[end]], start, end if end in stages.inner else None)
+        for start, end in zip(starts, stages.ends, strict=True)
+    ]
+    for call in (*calls, stages.full_call()):
+        model, (tap,) = models.get(stages.model(call)), call.taps
+        if model is None:
+            continue
         fed = {tensor for step in needed_steps(model, tap.name) for tensor in step.input_map.values()}
         for port in model.config.inputs:
             if port.name not in fed:

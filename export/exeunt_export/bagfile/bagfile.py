@@ -44,7 +44,7 @@ __all__ = ["SCHEDULES", "BagFile", "BagMember", "Cuts", "Serving"]
 
 SCHEDULES = ("parallel", "cascade", "auto")
 _TAKEN = re.compile(
-    r"exit|bag|full|vote|preprocess|stream|heads_e\d+|.*_s\d+"
+    r"exit|bag|full|vote|preprocess|stream|from\d+|(from\d+)?to\d+|heads_e\d+|.*_s\d+"
 )  # endings of the names of the bag's own models
 
 

@@ -64,6 +64,9 @@ class BagMember:
             raise ConfigError(f'{where}: inputs = {dict(self.inputs)!r}; allowed: its own name = "public name"')
 
 
+STAGES = ("auto", "members", "exits")
+
+
 @dataclass(frozen=True, slots=True)
 class Cuts:
     """The `[cuts]` table.
@@ -74,6 +77,8 @@ class Cuts:
         ramp_budget: share of the bag's work that all ramps together may add.
         grid: side lengths of the pooling grid that may be chosen.
         times: where cuts are placed by: times "measured" on this machine, or operations "counted", the same everywhere.
+        stages: of ensemble mode: they end after whole "members", inside members at all "exits" that allow it, or at
+            those of them that pay ("auto").
     """
 
     exits: int = 3
@@ -81,6 +86,7 @@ class Cuts:
     ramp_budget: float = 0.02
     grid: tuple[int, ...] = (4, 2, 1)
     times: str = MEASURED
+    stages: str = "auto"
 
     def check(self, where: str) -> None:
         """Raise ConfigError, naming `where`, unless every value is allowed."""
@@ -91,6 +97,7 @@ class Cuts:
         if not self.grid or any(side not in GRIDS for side in self.grid):
             raise ConfigError(f"{where}: grid = {list(self.grid)!r}; allowed: a list of some of {GRIDS}")
         check_known("times", self.times, (MEASURED, COUNTED), where)
+        check_known("stages", self.stages, STAGES, where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class ScheduleEvaluator:
         done = [sum(sum(us[:d]) for us, d in zip(inputs.segments_us, depths, strict=True)) for depths in exits]
         spent_us = np.array(done) + inputs.exit_us * np.arange(len(exits))
         if not certain:
-            return latency_at_best_limit(*self._risks(exits), spent_us, inputs.max_loss)[0]
+            return latency_at_best_limit(*self.risks(exits), spent_us, inputs.max_loss)[0]
         sure = np.stack([self._certain(depths) for depths in exits], axis=1)
         return float(spent_us[sure.argmax(axis=1)].mean())
 
@@ -142,7 +142,7 @@ class ScheduleEvaluator:
         return self._best_order(exits, [(*choice, last) for choice in target_choices(last)])
 
     def _best_order(self, exits: Sequence[Depths], targets: Sequence[tuple[int, ...]]) -> Schedule:
-        risk, wrong = self._risks(exits)
+        risk, wrong = self.risks(exits)
         inputs = self.inputs
         crowded = slowed(inputs.slowdown, inputs.workers) > 1.0
         schedules = []
@@ -179,7 +179,7 @@ class ScheduleEvaluator:
         shorter = (self.schedule(exits[:place] + exits[place + 1 :]) for place in places)
         return min(shorter, key=lambda schedule_: schedule_.latency_us, default=None)
 
-    def _risks(self, exits: Sequence[Depths]) -> tuple[np.ndarray, np.ndarray]:
+    def risks(self, exits: Sequence[Depths]) -> tuple[np.ndarray, np.ndarray]:
         """(risk, wrong), both [rows, exits]; -1 and False at the last exit."""
         early = [self.state(depths) for depths in exits[:-1]]
         risk = np.stack([*(risk for risk, _ in early), np.full(len(self.full), -1.0)], axis=1)

@@ -14,13 +14,14 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt import contract
 from exeunt.bag_parts import parts_of
-from exeunt.bag_stages import BagStages, Tap, tap_tensors
-from exeunt.contract import FEATURES, PROBABILITIES, TAPPED, TICKET, features_name, votes_name
+from exeunt.bag_stages import tap_tensors
+from exeunt.contract import PROBABILITIES, votes_name
 from exeunt.errors import ConfigError
-from exeunt.manifest import Exit, Manifest, Tensor
+from exeunt.manifest import Manifest, Tensor
 from exeunt_export import onnxfiles
 from exeunt_export.bagfile.bagfile import Serving
 from exeunt_export.writing import configs, readme
+from exeunt_export.writing.bag_ensembles import bag_ensembles
 
 _OURS = {readme.README_FILE, readme.PAGE_FILE}  # beside the models, where Triton looks at folders only
 _HARMLESS = _OURS | {".gitkeep", ".gitignore"}
@@ -123,7 +124,8 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: Writte
             configs.write(configs.onnx_model(serving, part.inputs, part.outputs), root / part.model)
         move(files.parts[part.model], part.file(root, manifest.bag))
     if manifest.mode == "ensemble":
-        _bag(root, manifest, serving)
+        for name, ensemble in bag_ensembles(manifest, serving):
+            _write_ensemble(root, name, ensemble, None)
     if manifest.preprocess is not None:
         config = configs.onnx_model(serving, manifest.preprocess.inputs, manifest.preprocess.outputs)
         _onnx(root, manifest.preprocess.model, config, files.before[manifest.preprocess.model])
@@ -155,60 +157,6 @@ def _exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
     folder = root / contract.exit_model(manifest.bag)
     configs.write(configs.exit_controller(serving, manifest.inputs, manifest.answers, taps), folder)
     return folder / "1"
-
-
-def _bag(root: Path, manifest: Manifest, serving: Serving) -> None:
-    inputs = [*manifest.inputs, Tensor(TICKET, "int64", (1,))]
-    stages = BagStages(manifest)
-    extra = [stages.full] if stages.full not in stages.taps else []
-    taps = [Tensor(tap.name, "int64", (1,)) for tap in (*stages.taps, *extra)]
-    ensemble = configs.Ensemble(serving, inputs, taps)
-    public = {input_.name for input_ in manifest.inputs}
-
-    def within(member: str, tensor: str, depth: int) -> str:
-        """Name in the ensemble of a member's tensor: the public inputs are shared, all else is the member's own."""
-        if tensor in public:
-            return tensor
-        if tensor == FEATURES:
-            return features_name(member, depth)
-        return votes_name(member, depth) if tensor == PROBABILITIES else f"{member}.{tensor}"
-
-    for member in manifest.members:
-        for depth, segment in enumerate(member.segments, start=1):
-            outputs = [*segment.outputs, *([segment.features] if segment.features else [])]
-            ensemble.step(
-                segment.model,
-                {input_.name: within(member.name, input_.name, depth) for input_ in segment.inputs},
-                {model.name: within(member.name, model.name, depth) for model in outputs},
-            )
-    for number, (exit_, tap) in enumerate(zip(manifest.exits, stages.taps, strict=True)):
-        heads_votes = _add_heads(ensemble, manifest, number, exit_)
-        _add_tap(ensemble, manifest, tap, heads_votes)
-    for tap in extra:
-        _add_tap(ensemble, manifest, tap, {})
-    _write_ensemble(root, contract.bag_model(manifest.bag), ensemble, None)
-
-
-def _add_heads(ensemble: configs.Ensemble, manifest: Manifest, number: int, exit_: Exit) -> dict[str, str]:
-    """Add the heads of one exit; vote -> its name in the ensemble, which differs from exit to exit.
-
-    Returns:
-        nothing where every voting member has finished, or where the controller holds the heads.
-    """
-    if exit_.heads is None or manifest.controller_heads:
-        return {}
-    ramps = manifest.ramps(number)
-    features = [features_name(manifest.members[m].name, d) for m, d in ramps]
-    votes = {name: f"e{number}.{name}" for name in (votes_name(manifest.members[m].name, d) for m, d in ramps)}
-    ensemble.step(exit_.heads, {feature: feature for feature in features}, votes)
-    return votes
-
-
-def _add_tap(ensemble: configs.Ensemble, manifest: Manifest, tap: Tap, heads_votes: dict[str, str]) -> None:
-    tensors = tap_tensors(manifest)
-    names = [tensors[pair].name for pair in sorted(tap.pairs)]
-    inputs = {TICKET: TICKET, **{name: heads_votes.get(name, name) for name in names}}
-    ensemble.step(contract.exit_model(manifest.bag), inputs, {TAPPED: tap.name})
 
 
 def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) -> None:

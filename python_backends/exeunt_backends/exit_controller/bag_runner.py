@@ -11,6 +11,7 @@ from exeunt.bag_stages import BagStages
 from exeunt.contract import EARLY, bag_model
 from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.errors import ServingError
+from exeunt.hosting.call_inputs import CallInputs, places_that_run
 from exeunt.hosting.call_watch import CallWatch, patience_us
 from exeunt.hosting.stage_queue import StageQueue, TicketWork
 from exeunt.hosting.tap_outputs import TapOutputs
@@ -40,11 +41,10 @@ class BagRunner:
         settings = manifest.settings
         self._model = bag_model(manifest.bag)
         self._stages = BagStages(manifest)
-        self._calls = calls
-        self._heads = heads  # None: NAME_bag has them
+        self._inputs = CallInputs(self._stages)
+        self._calls, self._guard, self._heads = calls, guard, heads  # without heads NAME_bag has them
         self._tap_outputs = TapOutputs(manifest)
-        self._guard = guard
-        self._end = end  # ends the process
+        self._execute = partial(execute, end=end)
         self._queue = StageQueue(manifest.max_batch_size, URGENT_SHARE * settings.max_unconfirmed_rows)
         self._sampling = FinishProbability(
             backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability
@@ -59,7 +59,7 @@ class BagRunner:
         self._careful_until_us = 0
         self._work_us = self._full_work_us = 0.0
         # each call blocks one thread of ours and one of Triton's pool until its last tap
-        self._threads = [self._thread() for _ in range(settings.max_tickets)]
+        self._threads = [self._new_thread() for _ in range(settings.max_tickets)]
         self._watcher = threading.Thread(target=self._look_for_lost_calls, name="exeunt-bag-watch", daemon=True)
 
     @property
@@ -82,9 +82,6 @@ class BagRunner:
         """See exeunt.hosting.ramp_learning.LearningRunner."""
         self._tap_outputs.learn_from(ramps, take)
 
-    def _thread(self):
-        return threading.Thread(target=self._serve, name="exeunt-bag", daemon=True)
-
     def start(self, ticket, inputs):
         """See exeunt.hosting.host.Runner."""
         work = TicketWork(ticket, inputs, self._calls_of(ticket))
@@ -99,8 +96,9 @@ class BagRunner:
         """
         if not self._may_answer_twice or self._host.now_us() >= self._careful_until_us:
             return self._stages.calls(ticket.requested_exits, ticket.staged)
-        any_vote_helps = self._falls_back or ticket.has_deadline
-        return self._stages.one_by_one(ticket.requested_exits) if any_vote_helps else [[self._stages.full]]
+        if self._falls_back or ticket.has_deadline:  # any vote helps
+            return self._stages.one_by_one(ticket.requested_exits)
+        return [self._stages.full_call()]
 
     def close(self):
         """See exeunt.hosting.host.Runner. A call that Triton has lost holds nobody up for longer than END_S."""
@@ -108,9 +106,8 @@ class BagRunner:
             self._closing.set()
             self._changed.notify_all()
         ends_us = self._host.now_us() + int(END_S * 1e6)
-        for thread in (*self._threads, self._watcher):
-            if thread.is_alive():
-                thread.join(max(0.0, (ends_us - self._host.now_us()) / 1e6))
+        for thread in filter(threading.Thread.is_alive, (*self._threads, self._watcher)):
+            thread.join(max(0.0, (ends_us - self._host.now_us()) / 1e6))
 
     def metrics(self):
         """Numbers for operators; Triton's own statistics cover the segments."""
@@ -167,15 +164,13 @@ class BagRunner:
     def _make(self, call):
         """All that a call needs; what is left of its tickets goes back into the queue."""
         parts = [(work, rows) for work in call.works if len(rows := self._rows_of(work))]
-        if not parts:
-            return
         if call.feedback and len(parts) > 1:
-            self._share(parts, call.taps)
+            self._share(parts, call.planned)
         else:
             for work, rows in parts:
-                self._single(work, rows, call.taps)
+                self._single(work, rows, call.planned)
         for work, _ in parts:
-            if not call.feedback and work.calls and self._host.awaited(work.ticket.id):
+            if work.calls and self._host.awaited(work.ticket.id):
                 with self._changed:
                     self._add(work)
 
@@ -188,15 +183,17 @@ class BagRunner:
         work.begun = True
         return np.flatnonzero(work.ticket.running)
 
-    def _single(self, work, rows, taps):
+    def _single(self, work, rows, planned):
         """One ticket's call; its votes go to the host as they come."""
         ticket = work.ticket
-        everything = len(rows) == ticket.rows
-        inputs = work.inputs if everything else {name: array[rows] for name, array in work.inputs.items()}
-        call, problem = self._call(len(rows), inputs, taps, ticket, None if everything else rows)
-        if not call.expected:
+        inputs, some = self._inputs.of(work, rows, planned), None if len(rows) == ticket.rows else rows
+        call, problem = self._call(len(rows), inputs, planned, ticket, some)
+        came = not call.expected
+        if came:
             self._tap_outputs.add(work, call.brought, rows)
-        if not call.expected or not self._host.awaited(ticket.id):
+            lacks = self._inputs.keep(work, rows, planned, call)
+            came, problem = lacks is None, problem or lacks
+        if came or not self._host.awaited(ticket.id):
             if self._sampling.q < 1.0:  # under load what will not run is let go of at once
                 self._host.thin(ticket.id, self._sampling.q)
             return
@@ -209,15 +206,13 @@ class BagRunner:
         else:
             self._host.failed(ticket.id, ServingError(f"{self._model}: {problem}"))
 
-    def _share(self, parts, taps):
+    def _share(self, parts, planned):
         """Feedback of several tickets in one call."""
-        names = parts[0][0].inputs
-        inputs = {name: np.concatenate([work.inputs[name][rows] for work, rows in parts]) for name in names}
         counts = [len(rows) for _, rows in parts]
-        call, _ = self._call(sum(counts), inputs, taps)
+        call, _ = self._call(sum(counts), self._inputs.joined(parts, planned), planned)
         if call.expected:  # find out whose rows are bad
             for work, rows in parts:
-                self._single(work, rows, taps)
+                self._single(work, rows, planned)
             return
         ends = np.cumsum(counts)
         for (work, rows), end in zip(parts, ends, strict=True):
@@ -236,7 +231,7 @@ class BagRunner:
             if not ticket.running[rows].any():
                 continue
             request_inputs = {name: array[rows] for name, array in inputs.items()}
-            call, request_problem = self._call(request.rows, request_inputs, [self._stages.full])
+            call, request_problem = self._call(request.rows, request_inputs, self._stages.full_call())
             if call.expected:
                 problem = request_problem or problem
                 bad.append(rows)
@@ -252,24 +247,29 @@ class BagRunner:
             self._host.arrived(ticket.id, full, rows)
             self._tap_outputs.add(work, joined, rows)
 
-    def _call(self, rows, inputs, taps, ticket=None, ticket_rows=None):
+    def _call(self, rows, inputs, planned, ticket=None, ticket_rows=None):
         """Make a call; without a ticket its votes are not passed on. The call, and what Triton said went wrong."""
-        pairs = frozenset().union(*(tap.pairs for tap in taps))
+        secret, thread = self._calls.open(rows, planned.pairs, ticket, ticket_rows), threading.current_thread()
         with self._changed:
-            self._work_us += self._stages.work_us(taps) * rows
-        secret, thread = self._calls.open(rows, pairs, ticket, ticket_rows), threading.current_thread()
-        with self._changed:
+            self._work_us += self._stages.work_us(planned) * rows
             self._watch.begin(thread, secret, self._host.now_us())
+        # heads may have yet to say who leaves
+        still_run = partial(np.arange, rows) if self._heads else partial(places_that_run, ticket, ticket_rows)
+        names = planned.tap_names, self._inputs.cut_names(planned)
         try:
-            problem = execute(self._model, secret, rows, inputs, [tap.name for tap in taps], self._end)
+            problem, kept, cuts = self._execute(self._stages.model(planned), secret, rows, inputs, *names, still_run)
         finally:
             with self._changed:
                 is_ours = self._watch.end(thread)
             call = self._calls.close(secret) if is_ours else None
         if call is None:
             raise LostCallError
+        call.kept, call.cuts = kept, cuts
         wait(call.passing)  # the next stage takes only rows that are left
         return call, problem
+
+    def _new_thread(self):
+        return threading.Thread(target=self._serve, name="exeunt-bag", daemon=True)
 
     def _look_for_lost_calls(self):
         while not self._closing.wait(LOOK_EVERY_S):
@@ -285,17 +285,16 @@ class BagRunner:
             call = self._at_work.pop(thread)
             self._ended(call)
             self._threads.remove(thread)
-            self._threads.append(self._thread())
+            self._threads.append(self._new_thread())
             self._threads[-1].start()
         self._careful_until_us = self._host.now_us() + CAREFUL_US
-        patience_s = self._watch.patience_us / 1e6
-        pb_utils.Logger.log_error(f"{self._model}: Triton has not answered a call within {patience_s:g} s: given up")
+        within = f"within {self._watch.patience_us / 1e6:g} s"
+        pb_utils.Logger.log_error(f"{self._model}: Triton has not answered a call {within}: given up")
         for work in call.works:
             if work.lost:
-                problem = f"{self._model}: not answered within {patience_s:g} s, twice"
-                self._host.failed(work.ticket.id, ServingError(problem))
+                self._host.failed(work.ticket.id, ServingError(f"{self._model}: not answered {within}, twice"))
             elif self._host.awaited(work.ticket.id):
-                work.lost, work.calls = True, [[self._stages.full]]
+                work.lost, work.cuts, work.calls = True, None, [self._stages.full_call()]
                 with self._changed:
                     self._add(work)
         self._host.work_ended()

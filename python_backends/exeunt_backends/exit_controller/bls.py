@@ -1,4 +1,4 @@
-"""One call of NAME_bag, from inside Triton (business logic scripting)."""
+"""One call of an ensemble of the bag, from inside Triton (business logic scripting)."""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -6,29 +6,38 @@ import triton_python_backend_utils as pb_utils
 from exeunt.contract import TICKET
 
 
-def execute(model, secret, rows, inputs, taps, end):
+def execute(model, secret, rows, inputs, taps, cuts, still_run, end):
     """Have Triton run the steps that some taps need; waits for all of them.
 
     Args:
-        model: NAME_bag.
+        model: NAME_bag, or an ensemble that goes on from an exit inside members.
         secret: of the call.
         rows: of `inputs`.
-        inputs: bag input -> [rows, ...].
+        inputs: input -> [rows, ...].
         taps: names of the outputs that are asked for.
+        cuts: names of the cut tensors that are asked for.
+        still_run: gives the rows (indices) whose cut tensors are kept, once the taps have been answered.
         end: ends this process: where a tap is answered with another's answer, anybody may be; exeunt.hosting.in_step.
 
     Returns:
-        what Triton says went wrong; None if nothing did.
+        what Triton says went wrong (None if nothing did); the rows that were kept, and their cut tensors by name.
     """
     tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()]
     tensors.append(pb_utils.Tensor(TICKET, np.full((rows, 1), secret, dtype=np.int64)))
+    options = {}
+    if cuts:  # they go through numpy, whatever device made them
+        options["preferred_memory"] = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
     try:
-        call = pb_utils.InferenceRequest(model_name=model, inputs=tensors, requested_output_names=taps)
+        call = pb_utils.InferenceRequest(
+            model_name=model, inputs=tensors, requested_output_names=[*taps, *cuts], **options
+        )
         response = call.exec()
+        if response.has_error():
+            return response.error().message(), None, {}
+        found = {tensor.name(): tensor for tensor in response.output_tensors()}
+        if any((found[tap].as_numpy() != secret).any() for tap in taps if tap in found):
+            end("Triton is out of step with this process: it answered one tap with the answer to another")
+        kept = still_run() if cuts else None
+        return None, kept, {name: found[name].as_numpy()[kept] for name in cuts if name in found}
     except pb_utils.TritonModelException as error:
-        return str(error)
-    if response.has_error():
-        return response.error().message()
-    if any((tapped.as_numpy() != secret).any() for tapped in response.output_tensors()):
-        end("Triton is out of step with this process: it answered one tap with the answer to another")
-    return None
+        return str(error), None, {}
