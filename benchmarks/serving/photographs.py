@@ -33,6 +33,11 @@ def photographs(cache: Path, say: Say) -> list[np.ndarray]:
     Raises:
         ConfigError: no apt-get here, or it does not get the package.
     """
+    return [picture for _, picture in with_kinds(cache, say)]
+
+
+def with_kinds(cache: Path, say: Say) -> list[tuple[str, np.ndarray]]:
+    """All photographs with what they show: "animals", "food", "plants" or "vehicles"; see `photographs`."""
     package = fetch_debian(cache, PACKAGE, say)
     unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True).stdout
     pictures = []
@@ -46,7 +51,8 @@ def photographs(cache: Path, say: Say) -> list[np.ndarray]:
             file = archive.extractfile(entry)
             picture = _on_white(file.read()) if file is not None else None
             if picture is not None:
-                pictures.append(picture)
+                kind = next(folder for folder in _FOLDERS if folder in entry.name)
+                pictures.append((kind.strip("/"), picture))
     return pictures
 
 
