@@ -120,8 +120,8 @@ def start(repository: Path, kind: tuple[str, int, bool, str], folder: Path) -> S
         process = subprocess.Popen(line, env=os.environ | environment(wheel), stdout=output, stderr=output)
     try:
         seen_s = _first_seen(process.pid, ports.http, begun_s)
-        cpu_s = sum(cpu_time_s(pid) for pid in _below(process.pid))
-        read_mb = sum(_read_bytes(pid) for pid in _below(process.pid)) / 1e6
+        cpu_s = sum(cpu_time_s(pid) for pid in descendants(process.pid))
+        read_mb = sum(_read_bytes(pid) for pid in descendants(process.pid)) / 1e6
     finally:
         process.terminate()
         process.wait(60)
@@ -146,14 +146,14 @@ def _first_seen(supervisor: int, port: int, begun_s: float) -> dict[str, float]:
     while "answer" not in seen_s:
         now_s = time.monotonic() - begun_s
         assert now_s < _PATIENCE_S, seen_s
-        for pid in _below(supervisor):
+        for pid in descendants(supervisor):
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_text()
                 if "triton_python_backend_stub" in words and f"{BAG}_exit" in words:
                     seen_s.setdefault("stub", now_s)
                 elif words.split("\0")[0].endswith("bin/tritonserver"):
                     seen_s.setdefault("tritonserver", now_s)
-        if "stub" in seen_s and _listens(port):
+        if "stub" in seen_s and is_ready(port):
             with contextlib.suppress(ServingError):
                 probe(f"127.0.0.1:{port}", BAG, 60.0)
                 seen_s["answer"] = time.monotonic() - begun_s
@@ -161,7 +161,8 @@ def _first_seen(supervisor: int, port: int, begun_s: float) -> dict[str, float]:
     return seen_s
 
 
-def _listens(port: int) -> bool:
+def is_ready(port: int) -> bool:
+    """True if the server at a port of the loopback interface says that all its models are ready."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/v2/health/ready")
@@ -172,7 +173,19 @@ def _listens(port: int) -> bool:
         connection.close()
 
 
-def _below(pid: int) -> list[int]:
+def post(port: int, model: str, body: bytes) -> bool:
+    """Ask a model by HTTP; True if it answers with status 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("POST", f"/v2/models/{model}/infer", body)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def descendants(pid: int) -> list[int]:
     """A process and all that it has started, directly or not."""
     found = [pid]
     for parent in found:
