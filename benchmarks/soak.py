@@ -3,7 +3,7 @@
     python -m benchmarks.soak [--minutes 60] [--mode engine]
 
 Mixed batches, deadlines, two classes of service, a twentieth of the calls given up. Looks at: calls lost, rows answered
-twice, answers that are not the vote offline, memory of every process after the warm-up, and how soon p99 is what it was
+twice, answers that are not the vote offline, memory of every process minute by minute, and how soon p99 is what it was
 once the load falls. A run adds a stretch to benchmarks/results/soak.json and writes soak.md anew: what is cut off costs
 its own stretch alone.
 """
@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ RESULTS = Path(__file__).parent / "results"
 MODES = ("ensemble", "engine")
 LOAD, QUIET_LOAD = 2.0, 0.2
 CALM_S, WINDOW_S = 20.0, 5.0  # before and after the load; in windows
-WARM_UP = 0.3  # share of the time that memory may grow in
-FLAT = 1.02
+WARM_UP, HALF_WAY = 0.3, 0.65  # shares of the time
+FLAT = 1.02  # from half way to the end: malloc's arenas grow in rare steps, and ever rarer
 LOST_CALLS = "exeunt_runner", (("bag", "tiny"), ("name", "lost_calls_total"))
 
 
@@ -85,7 +86,8 @@ def _stretch(server: Server, votes: Votes, able_per_s: float, minutes: float, se
         dict(tally.odd),
         float(np.nanmax(p99s_ms(tally.times, 0.0, windows, WINDOW_S))),
         p99s_ms(tally.times, falls_s, windows, WINDOW_S),
-        memory.growth(WARM_UP),
+        memory.growth((WARM_UP, HALF_WAY, 1.0)),
+        memory.by_minute(),
     )
 
 
@@ -108,12 +110,14 @@ def markdown(stretches: dict[str, list[dict[str, Any]]], about: dict[str, Any]) 
             lines.append([mode, f"{one['minutes']:g}", f"{one['able_per_s']:.0f}", *map(str, counts)])
             lines[-1] += [str(one["wrong_rows"]), str(sum(one["odd"].values()))]
             lines[-1] += [f"{one['p99_before_ms']:.0f}", after]
-            for called, (begun, ended) in sorted(one["memory_mb"].items()):
-                memory.append([mode, called, f"{begun:.1f}", f"{ended:.1f}", f"{ended / max(begun, 1e-9) - 1:+.1%}"])
+            for called, sizes in sorted(one["memory_mb"].items()):
+                steps = [f"{later / max(size, 1e-9) - 1:+.1%}" for size, later in pairwise(sizes)]
+                half_way = f"{sizes[1]:.1f}" if len(sizes) == 3 else ""  # older stretches do not have it
+                memory.append([mode, called, f"{sizes[0]:.1f}", half_way, f"{sizes[-1]:.1f}", ", then ".join(steps)])
     header = ["mode", "minutes", "able calls/s", "sent", "answered", "refused", "cancelled", "lost", "rows twice"]
     header += ["rows wrong", "odd errors", "p99 before ms", "p99 after, by 5 s, ms"]
     where = ", ".join(f"{key} {value}" for key, value in about.items())
-    held = markdown_table(["mode", "process", "MB after warm-up", "MB at the end", ""], memory)
+    held = markdown_table(["mode", "process", "MB after warm-up", "half way", "at the end", ""], memory)
     table = markdown_table(header, lines)
     text = ["# At twice what the server can do", "", table, "", "Memory of its own, by process:", "", held, ""]
     return "\n".join([*text, f"Machine: {where}.", ""])
@@ -140,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _good(one: dict[str, Any]) -> bool:
     clean = not (one["lost"] or one["doubled_rows"] or one["wrong_rows"] or one["odd"])
-    flat = all(ended <= FLAT * begun for begun, ended in one["memory_mb"].values())
+    flat = all(sizes[-1] <= FLAT * sizes[-2] for sizes in one["memory_mb"].values())
     return clean and flat and one["p99_after_ms"][1] <= one["p99_before_ms"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,15 +83,23 @@ class MemoryWatch:
         """The most that each held."""
         return {called: max(sizes) for called, sizes in self.megabytes.items()}
 
-    def growth(self, warm_up: float) -> dict[str, tuple[float, float]]:
-        """Megabytes after the warm-up and at the end, by process: medians of a fifth of the looks each.
+    def growth(self, shares: Sequence[float]) -> dict[str, list[float]]:
+        """Megabytes at some times, by process: medians of a seventh of the looks each.
 
         Args:
-            warm_up: share of the looks that are left out.
+            shares: of the looks, 0..1, at which each median begins; the last looks where too few follow.
         """
         found = {}
         for called, sizes in self.megabytes.items():
-            kept = sizes[int(warm_up * len(sizes)) :]
-            part = max(1, len(kept) // 5)
-            found[called] = float(np.median(kept[:part])), float(np.median(kept[-part:]))
+            part = max(1, len(sizes) // 7)
+            begins = [min(int(share * len(sizes)), len(sizes) - part) for share in shares]
+            found[called] = [float(np.median(sizes[begin : begin + part])) for begin in begins]
         return found
+
+    def by_minute(self) -> dict[str, list[float]]:
+        """Median megabytes of every minute, by process."""
+        looks = round(60.0 / EVERY_S)
+        return {
+            called: [round(float(np.median(sizes[begin : begin + looks])), 2) for begin in range(0, len(sizes), looks)]
+            for called, sizes in self.megabytes.items()
+        }

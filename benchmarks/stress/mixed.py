@@ -103,7 +103,8 @@ class Stretch:
         odd: errors that nobody expects, with how often.
         p99_before_ms: at a fifth of what the server can do, before; the worst of its windows.
         p99_after_ms: window by window, after the load fell to a fifth.
-        memory_mb: by process: after the warm-up, and at the end.
+        memory_mb: by process: after the warm-up, half way from there, and at the end.
+        memory_by_minute_mb: by process, medians of every minute.
     """
 
     minutes: float
@@ -118,7 +119,8 @@ class Stretch:
     odd: dict[str, int]
     p99_before_ms: float
     p99_after_ms: list[float]
-    memory_mb: dict[str, tuple[float, float]]
+    memory_mb: dict[str, list[float]]
+    memory_by_minute_mb: dict[str, list[float]]
 
     def to_mapping(self) -> dict[str, object]:
         """As a table."""

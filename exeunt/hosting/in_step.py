@@ -23,7 +23,7 @@ BEAT_S = 0.2
 # a second without a sign of life is too long for Triton, and the last one may be 0.3 s old when a process stops
 DOUBT_S = 0.6
 SEEN_WITHIN_S = 15.0  # the question, among other requests
-ANSWERED_WITHIN_S = 3.0  # from then on
+ANSWERED_WITHIN_S = 2.0  # from then on; held callers wait for it, and for a new server
 LOOK_S = 0.01
 
 Clocks = tuple[float, float]  # monotonic and of the calendar, seconds: Triton waits by the second, which may jump

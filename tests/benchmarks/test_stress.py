@@ -109,9 +109,14 @@ def test_p99_is_told_by_window():
     assert (first, second, np.isnan(third)) == (pytest.approx(19.9), pytest.approx(500.0), True)
 
 
-def test_growth_leaves_the_warm_up_out():
-    watch = MemoryWatch(0, "", megabytes={"a": [1.0, 50.0, 99.0, *[100.0] * 5, *[102.0] * 2]})
-    assert watch.growth(0.3) == {"a": (100.0, 102.0)}
+def test_growth_is_told_after_the_warm_up_half_way_and_at_the_end():
+    watch = MemoryWatch(0, "", megabytes={"a": [1.0, 50.0, 99.0, *[100.0] * 4, *[101.0] * 5, *[102.0] * 2]})
+    assert watch.growth((0.3, 0.65, 1.0)) == {"a": [100.0, 101.0, 102.0]}
+
+
+def test_memory_is_kept_minute_by_minute():
+    watch = MemoryWatch(0, "", megabytes={"a": [*[100.0] * 30, *[101.0] * 30, 103.0]})
+    assert watch.by_minute() == {"a": [100.0, 101.0, 103.0]}
 
 
 def test_what_is_left_of_the_kills_evens_out_what_was_made():
@@ -126,12 +131,11 @@ def test_what_is_left_of_the_kills_evens_out_what_was_made():
 def test_the_report_of_a_soak_tells_what_was_lost_and_how_memory_grew(votes):
     tally = Tally(votes, sent=2)
     tally.add(answered(votes, [3], [0]))
-    memory = {"tiny_exit": (100.0, 103.0)}
-    stretch = Stretch(1.0, 50.0, tally.sent, 1, 0, 0, tally.lost, 0, 0, {}, 20.0, [30.0, 20.0], memory)
+    memory = {"tiny_exit": [100.0, 103.0, 103.0]}
+    stretch = Stretch(1.0, 50.0, tally.sent, 1, 0, 0, tally.lost, 0, 0, {}, 20.0, [30.0, 20.0], memory, {})
     text = soak.markdown({"engine": [stretch.to_mapping()]}, {"cores": 2})
-    assert (
-        "| engine | 1 | 50 | 2 | 1 | 0 | 0 | 1 |" in text and "| engine | tiny_exit | 100.0 | 103.0 | +3.0% |" in text
-    )
+    assert "| engine | 1 | 50 | 2 | 1 | 0 | 0 | 1 |" in text
+    assert "| engine | tiny_exit | 100.0 | 103.0 | 103.0 | +3.0%, then +0.0% |" in text
 
 
 def test_a_polite_callers_wait_counts_whether_it_was_answered_or_refused():
