@@ -24,6 +24,7 @@ BEAT_S = 0.2
 DOUBT_S = 0.6
 SEEN_WITHIN_S = 15.0  # the question, among other requests
 ANSWERED_WITHIN_S = 2.0  # from then on; held callers wait for it, and for a new server
+REFUSED_S = 1.0  # answered and not seen for so long: refused
 LOOK_S = 0.01
 
 Clocks = tuple[float, float]  # monotonic and of the calendar, seconds: Triton waits by the second, which may jump
@@ -147,13 +148,14 @@ class InStep:
         return pause_s
 
     def _problem(self) -> str | None:
-        """Ask, and say what is wrong with the answer: "" = nothing; None = ask again.
+        """Ask, and say what is wrong with the answer: "" = nothing; None = it stood still meanwhile: ask again.
 
-        That is where the process stood still meanwhile, and where Triton refused to pass the question on.
+        A question that Triton refuses to pass on proves nothing, and holds nothing up: while a model loads, what is
+        held back is the reply to its warm-up, and when a server ends there is nobody else to be taken for.
         """
         question = self._question = Question(str(draw_secret()))
         threading.Thread(target=self._put, args=(question,), name="exeunt-question", daemon=True).start()
-        unseen_s = unanswered_s = 0.0  # while awake
+        unseen_s = unanswered_s = refused_s = 0.0  # while awake
         while not self._stop.wait(LOOK_S):
             if self._take_beat() > DOUBT_S:
                 return None
@@ -166,10 +168,13 @@ class InStep:
                 unanswered_s += LOOK_S
             else:
                 unseen_s += LOOK_S
+                refused_s += LOOK_S * answered
+            if refused_s > REFUSED_S:
+                return ""
             if unanswered_s > ANSWERED_WITHIN_S:
                 return "it did not pass an answer on"
             if unseen_s > SEEN_WITHIN_S:
-                return None if answered else "it did not pass a question on"
+                return "it did not pass a question on"
         return None
 
     def _put(self, question: Question) -> None:

@@ -99,7 +99,10 @@ class SelfCalls:
             requested_output_names=[self._output],
             parameters={PARAMETER_IN_STEP: word},
         )
-        response = call.exec()
+        try:
+            response = call.exec()
+        except pb_utils.TritonModelException as error:  # the model is not ready yet, or no more
+            return str(error)
         return response.error().message() if response.has_error() else ""
 
 
