@@ -8,14 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.load import Point
-from exeunt.costing.advice import advise_bag
+from exeunt.costing.advice import MEASURE_S, calibration_rows, timed_here
+from exeunt.costing.forecast import CALLERS, forecast, most_per_s
+from exeunt.costing.path_costs import TRACED
+from exeunt.costing.shares import read_report
 from exeunt.serving.bags import bag_of
 
 WITHIN = 0.2  # of the measured value: what a forecast is meant to reach
 MOST_LOAD = 0.8  # beyond, latency is what queues are, and nobody plans for it
 
 
-def forecasts(repository: Path, bags: Sequence[str], loads: Sequence[float], capacity_per_s: float) -> dict[str, Any]:
+def forecasts(
+    repository: Path,
+    bags: Sequence[str],
+    loads: Sequence[float],
+    capacity_per_s: float,
+    seconds: float = MEASURE_S,
+) -> dict[str, Any]:
     """Forecasts by bag and load, as `exeunt advise --rate` makes them.
 
     Args:
@@ -23,13 +32,22 @@ def forecasts(repository: Path, bags: Sequence[str], loads: Sequence[float], cap
         bags: contenders with exits.
         loads: shares of the plain ensemble's capacity.
         capacity_per_s: the plain ensemble's, as measured.
+        seconds: see exeunt.costing.advice.advise_bag.
+
+    Returns:
+        bag -> load -> a forecast, and answers per second under "most_per_s" and "plain_most_per_s".
     """
     found = {}
     for name in bags:
         bag = bag_of(repository, name)
         if len(bag.manifest.exits) > 1:  # else there is nothing to forecast: everybody waits for the full vote
+            timed, _ = timed_here(bag, bag.settings.max_loss, None, seconds)
             rates = {f"{load:g}": load * capacity_per_s for load in loads if load <= MOST_LOAD}
-            found[name] = {load: asdict(advise_bag(bag, rate).forecasts[0]) for load, rate in rates.items()}
+            rows = calibration_rows(read_report(bag.folder))
+            made: dict[str, Any] = {load: asdict(forecast(timed, rate, rows, TRACED)) for load, rate in rates.items()}
+            made["most_per_s"] = most_per_s(timed, TRACED, plain=False)
+            made["plain_most_per_s"] = most_per_s(timed, TRACED, plain=True)
+            found[name] = made
     return found
 
 
@@ -42,23 +60,46 @@ def table(found: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
     """
     if "forecasts" not in found:
         return []
-    lines = ["## What `exeunt advise` says of it", "", "Forecasts from the export's own times and shares, made without "
-             "serving, with their intervals; the last number is forecast by measurement.", ""]  # fmt: skip
-    lines += ["| load | contender | p50 ms: forecast, measured, ratio | p99 ms: forecast, measured, ratio |"]
-    lines += ["|---|---|---|---|"]
+    lines = ["## What `exeunt advise` says of it", "", "Made without serving; with intervals. The last number of a "
+             "cell is forecast by measurement, `p99 to plain` the ratio to the plain ensemble's.", ""]  # fmt: skip
+    lines += ["| load | contender | p50 ms: forecast, measured, ratio | p99 ms: forecast, measured, ratio "
+              "| p99 to plain: forecast, measured |", "|---|---|---|---|---|"]  # fmt: skip
+    plain = {f"{point.load:g}": point for point in points if point.model == found["plain"]}
     ratios, held = [], 0
     for point in points:
-        forecast = found["forecasts"].get(point.model, {}).get(f"{point.load:g}")
-        if forecast is None:
+        load = f"{point.load:g}"
+        if (made := found["forecasts"].get(point.model, {}).get(load)) is None:
             continue
         cells = []
         for name in ("p50_ms", "p99_ms"):
-            said, (low, high) = forecast[name], forecast[name.replace("_ms", "_range_ms")]
-            seen = getattr(point, name)
-            ratios.append(said / seen)
+            (low, high), seen = made[name.replace("_ms", "_range_ms")], getattr(point, name)
+            ratios.append(made[name] / seen)
             held += low <= seen <= high
-            cells.append(f"{said:.1f} ({low:.0f} to {high:.0f}), {seen:.1f}, {said / seen:.2f}")
-        lines.append(f"| {point.load:.0%} | {point.model} | {cells[0]} | {cells[1]} |")
+            cells.append(f"{made[name]:.1f} ({low:.0f} to {high:.0f}), {seen:.1f}, {made[name] / seen:.2f}")
+        if load in plain:
+            cells.append(f"{made['p99_ms'] / made['plain_p99_ms']:.2f}, {point.p99_ms / plain[load].p99_ms:.2f}")
+        lines.append(f"| {point.load:.0%} | {point.model} | {' | '.join(cells)} |")
+    for load, point in plain.items():
+        if made := next((by_load[load] for by_load in found["forecasts"].values() if load in by_load), None):
+            pairs = [(made[f"plain_{name}"], getattr(point, name)) for name in ("p50_ms", "p99_ms")]
+            ratios += [forecast_ms / seen for forecast_ms, seen in pairs]
+            cells = [f"{forecast_ms:.1f}, {seen:.1f}, {forecast_ms / seen:.2f}" for forecast_ms, seen in pairs]
+            lines.append(f"| {point.load:.0%} | {point.model} | {' | '.join(cells)} | |")
     close = sum(1 - WITHIN <= ratio <= 1 + WITHIN for ratio in ratios)
     counts = f"Within {WITHIN:.0%}: {close} of {len(ratios)}; within the stated interval: {held}."
-    return [*lines, "", counts, ""]
+    return [*lines, "", counts, "", *_most(found)]
+
+
+def _most(found: Mapping[str, Any]) -> list[str]:
+    """Answers per second to callers who never pause."""
+    seen = {loop["model"]: loop["rows_per_s"] for loop in found.get("closed_loop", ()) if loop["callers"] == CALLERS}
+    pairs = [(name, made.get("most_per_s"), seen.get(name)) for name, made in found["forecasts"].items()]
+    first = next(iter(found["forecasts"].values()), {})
+    pairs.append((found["plain"], first.get("plain_most_per_s"), seen.get(found["plain"])))
+    cells = [f"{name} {most:.1f}, {per_s:.1f}, {most / per_s:.2f}" for name, most, per_s in pairs if most and per_s]
+    if not cells:
+        return []
+    return [
+        f"Answers per second to {CALLERS} callers who never pause (forecast, measured, ratio): {'; '.join(cells)}.",
+        "",
+    ]

@@ -1,8 +1,8 @@
 """`exeunt advise`: whether exits pay for a bag on this host, before anything is served.
 
-Say whether to use exits, what latency to expect beside the plain ensemble, and what would help, from the times that the
-export measured on this host and the shares that it expected to leave. A simulation: see docs/cost.md for what it leaves
-out.
+Say whether to use exits, what latency to expect beside the plain ensemble, and what would help. Runs the members for
+some seconds on this host, then simulates the server with the shares that the export expected to leave; docs/cost.md
+says what that leaves out.
 
 Example: exeunt advise model_repository --rate 20
 """
@@ -13,9 +13,10 @@ import argparse
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exeunt.cli.arguments import add_bag
+from exeunt.cli.arguments import add_bag, named_inputs
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_bag(parser)
     parser.add_argument("--rate", type=float, help="requests per second that are expected (default: 30 %% of capacity)")
     parser.add_argument("--max-loss", type=float, help="promised loss (default: the bag's)")
+    parser.add_argument("--input", type=Path, help=".npy or .npz of real rows to measure with (default: zeros)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="to measure; 0: take the export's times (5)")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
 
@@ -42,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
     bag = bag_of(args.repository, args.bag)
     if args.rate is not None and not 0 < args.rate < 1e6:
         raise ConfigError(f"--rate {args.rate:g}; allowed: a number above 0 and below 1000000")
-    advice = advise_bag(bag, args.rate, args.max_loss)
+    if not 0 <= args.seconds <= 3600:
+        raise ConfigError(f"--seconds {args.seconds:g}; allowed: a number from 0 to 3600")
+    inputs = named_inputs(args.input, lambda: bag.manifest.inputs[0].name) if args.input else None
+    advice = advise_bag(bag, args.rate, args.max_loss, inputs, args.seconds)
     if args.json:
         table = dataclasses.asdict(advice)
         for forecast in table["forecasts"]:
@@ -74,8 +80,9 @@ def _show(advice: Advice, bag: str) -> None:
         rows.append((f"{forecast.rate_per_s:.1f}", *cells, f"{forecast.saving:.0%}"))
     console.print(table_of(("requests/s", "p50", "p99", "plain p50", "plain p99", "mean saved"), rows))
     console.print(
-        f"carries {advice.carried_per_s:.0f}/s; with a tenth of the feedback {advice.carried_sampled_per_s:.0f}/s, at "
-        f"{advice.work_per_answer:.2f} of the full ensemble's work per answer",
+        f"answers at most {advice.most_per_s:.0f}/s, the plain ensemble {advice.plain_most_per_s:.0f}/s; finishes "
+        f"every answered input up to {advice.carried_per_s:.0f}/s; with a tenth of the feedback an answer takes "
+        f"{advice.work_per_answer:.2f} of the full ensemble's work",
         markup=False,
         soft_wrap=True,
     )

@@ -6,51 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from exeunt.costing.answers import AnswerMix, answer_mix
-from exeunt.costing.deployments import carried_per_s
+from exeunt.costing.forecast import Forecast, forecast, most_per_s
+from exeunt.costing.host_times import HostTimes, measure
+from exeunt.costing.path_costs import TRACED, PathCosts
 from exeunt.costing.shares import expected_shares, read_report
-from exeunt.costing.waiting import Way, latencies_us
-from exeunt.engine.sessions import workers_of
+from exeunt.costing.timed_bag import TimedBag, timed_bag
+from exeunt.engine.sessions import CPU, workers_of
+from exeunt.errors import ServingError
 from exeunt.serving.bags import ServedBag
 
-# without exits, and by mode with them: requests to Magika's bag, traced on two cores of a virtual machine
-PLAIN_WAY = Way(rest_us=2500.0, busy_us=3000.0)
-WAYS = {"engine": Way(rest_us=3500.0, busy_us=3000.0), "ensemble": Way(rest_us=4000.0, busy_us=3000.0)}
 PAYS = 0.05  # least saving of the mean latency that is worth having exits for
-REQUESTS = 20_000  # simulated
-RANGE_STREAMS, RANGE_REQUESTS = 20, 4000  # simulated for the interval of a forecast
-SIMULATED_WITHIN = 0.15  # of measured latencies: tests/costing/test_measured_run.py
+MEASURE_S = 5.0  # of runs of the members on this host
 FEW_ROWS = 1000  # calibration rows below which shares and losses are guesses
 SEEN_ERRORS = 10  # wrong early rows from which on a loss is known within a third
-
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What clients would see at one rate.
-
-    Attributes:
-        rate_per_s: requests per second.
-        p50_ms: median latency with exits.
-        p99_ms: 99th percentile.
-        p50_range_ms: nine in ten times within, for the shares that leave were seen on few rows and a simulation errs.
-        p99_range_ms: likewise.
-        plain_p50_ms: of the plain ensemble.
-        plain_p99_ms: likewise; infinity beyond what it carries.
-        saving: of the mean latency, 0..1; negative where exits are slower.
-    """
-
-    rate_per_s: float
-    p50_ms: float
-    p99_ms: float
-    p50_range_ms: Range
-    p99_range_ms: Range
-    plain_p50_ms: float
-    plain_p99_ms: float
-    saving: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,99 +29,111 @@ class Advice:
         pays: whether to use exits.
         forecasts: by rate; the asked one first.
         work_per_answer: with a tenth of the feedback, in times of the full ensemble's.
-        carried_per_s: highest rate that the host carries with full feedback; the plain ensemble's is the same.
-        carried_sampled_per_s: with a tenth of the feedback.
+        plain_most_per_s: answers per second of the plain ensemble, to callers who never pause.
+        most_per_s: with exits, likewise; feedback is then sampled as far as the settings allow.
+        carried_per_s: highest rate at which the host still finishes every answered input.
         hints: what would help or should be known, in words.
     """
 
     pays: bool
     forecasts: tuple[Forecast, ...]
     work_per_answer: float
+    plain_most_per_s: float
+    most_per_s: float
     carried_per_s: float
-    carried_sampled_per_s: float
     hints: tuple[str, ...]
 
 
-def advise_bag(bag: ServedBag, rate_per_s: float | None = None, max_loss: float | None = None) -> Advice:
+def advise_bag(
+    bag: ServedBag,
+    rate_per_s: float | None = None,
+    max_loss: float | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    seconds: float = MEASURE_S,
+) -> Advice:
     """Say whether exits pay for an exported bag on this host.
 
     Args:
         bag: opened.
         rate_per_s: that is expected; None: 30 % of what the plain ensemble carries.
         max_loss: the promise; None: the bag's own.
+        inputs: see exeunt.costing.host_times.measure.
+        seconds: for which the members are measured on this host; 0: take the export's times, which vary by nothing.
 
     Raises:
-        ConfigError: no report of the export, or none for so small a loss.
+        ConfigError: no report of the export, or none for so small a loss; a file or an input is missing.
     """
     loss = bag.settings.max_loss if max_loss is None else max_loss
-    cores = workers_of(bag.settings)
-    mix = answer_mix(bag.manifest, expected_shares(bag.folder, loss), cores)
-    rate = 0.3 * carried_per_s(mix.plain(), cores) if rate_per_s is None else rate_per_s
-    return advise(mix, bag.manifest.mode, cores, rate, read_report(bag.folder), loss)
+    timed, problem = timed_here(bag, loss, inputs, seconds)
+    advice = advise(timed, rate_per_s, read_report(bag.folder), loss)
+    return replace(advice, hints=(*advice.hints, problem)) if problem else advice
+
+
+def timed_here(
+    bag: ServedBag, max_loss: float, inputs: Mapping[str, Any] | None, seconds: float
+) -> tuple[TimedBag, str]:
+    """A bag on this host, and why nothing was measured, if it was not; arguments as for `advise_bag`."""
+    times, problem = _times(bag, inputs, seconds)
+    return timed_bag(bag.manifest, expected_shares(bag.folder, max_loss), workers_of(bag.settings), times), problem
+
+
+def calibration_rows(report: Mapping[str, Any]) -> int:
+    """Rows on which an export saw where answers leave."""
+    return max((point["rows"] for point in report["expected"]), default=0)
+
+
+def _times(bag: ServedBag, inputs: Mapping[str, Any] | None, seconds: float) -> tuple[HostTimes | None, str]:
+    """What this host measures now, and why it measures nothing."""
+    if not seconds:
+        return None, ""
+    if not bag.settings.providers.startswith(CPU):
+        return None, "times are the export's: on a GPU, `exeunt profile` takes the server's own"
+    try:
+        return measure(bag.manifest, bag.folder, workers_of(bag.settings), seconds, inputs), ""
+    except ServingError as error:
+        return None, f"times are the export's, and vary by nothing ({error}); --input takes real rows"
 
 
 def advise(
-    mix: AnswerMix, mode: str, cores: int, rate_per_s: float, report: Mapping[str, Any], max_loss: float
+    bag: TimedBag,
+    rate_per_s: float | None,
+    report: Mapping[str, Any],
+    max_loss: float,
+    costs: PathCosts = TRACED,
 ) -> Advice:
     """Say whether exits pay for a bag at this rate, and what would help.
 
     Args:
-        mix: its answers, as its export expected them, on this host.
-        mode: "engine" or "ensemble".
-        cores: of this host.
-        rate_per_s: that is expected.
+        bag: on this host, leaving as its export expects.
+        rate_per_s: that is expected; None: 30 % of what the plain ensemble carries.
         report: the export's report.json.
         max_loss: the promise.
+        costs: of the way to the members.
     """
-    room = carried_per_s(mix.plain(), cores)
-    sampled = replace(mix, feedback=0.1)
-    rates = dict.fromkeys([rate_per_s, 0.3 * room, 0.8 * room])
-    rows = max((point["rows"] for point in report["expected"]), default=0)
-    forecasts = tuple(_forecast(mix, mode, cores, rate, rows) for rate in rates)
+    mix = bag.mix
+    room = bag.plain_room_per_s(costs)
+    rates = dict.fromkeys([rate_per_s or 0.3 * room, 0.3 * room, 0.8 * room])
+    rows = calibration_rows(report)
+    forecasts = tuple(forecast(bag, rate, rows, costs) for rate in rates)
     return Advice(
         pays=forecasts[0].saving >= PAYS,
         forecasts=forecasts,
-        work_per_answer=sampled.mean_work_us / sampled.full_work_us,
-        carried_per_s=room,
-        carried_sampled_per_s=carried_per_s(sampled, cores),
-        hints=tuple(_hints(mix, mode, rate_per_s / room, report, max_loss, rows)),
+        work_per_answer=replace(mix, feedback=0.1).mean_work_us / mix.full_work_us,
+        plain_most_per_s=most_per_s(bag, costs, plain=True),
+        most_per_s=most_per_s(bag, costs, plain=False),
+        carried_per_s=bag.room_per_s(costs),
+        hints=tuple(_hints(bag, next(iter(rates)) / room, report, max_loss, rows)),
     )
 
 
-def _forecast(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> Forecast:
-    rng = np.random.default_rng(0)
-    arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, REQUESTS))
-    exits_us = latencies_us(mix, arrivals_us, cores, np.random.default_rng(1), WAYS[mode])
-    plain_us = latencies_us(mix.plain(), arrivals_us, cores, np.random.default_rng(1), PLAIN_WAY)
-    beyond = rate_per_s > carried_per_s(mix.plain(), cores)
-    p50, p99 = np.quantile(exits_us, [0.5, 0.99]) / 1000.0
-    plain_p50, plain_p99 = (np.inf, np.inf) if beyond else np.quantile(plain_us, [0.5, 0.99]) / 1000.0
-    saving = 1.0 - float(exits_us.mean() / plain_us.mean())
-    p50_ms, p99_ms = _ranges_ms(mix, mode, cores, rate_per_s, rows)
-    return Forecast(rate_per_s, float(p50), float(p99), p50_ms, p99_ms, float(plain_p50), float(plain_p99), saving)
-
-
-def _ranges_ms(mix: AnswerMix, mode: str, cores: int, rate_per_s: float, rows: int) -> list[Range]:
-    """Intervals of p50 and p99: the shares are drawn again as so many calibration rows might have had them."""
-    rng = np.random.default_rng(2)
-    quantiles = []
-    for _ in range(RANGE_STREAMS):
-        drawn = replace(mix, shares=rng.multinomial(rows, mix.shares) / rows) if rows else mix
-        arrivals_us = np.cumsum(rng.exponential(1e6 / rate_per_s, RANGE_REQUESTS))
-        latency_us = latencies_us(drawn, arrivals_us, cores, rng, WAYS[mode])
-        quantiles.append(np.quantile(latency_us, [0.5, 0.99]) / 1000.0)
-    low, high = np.quantile(quantiles, [0.05, 0.95], axis=0)
-    ends = zip(low * (1.0 - SIMULATED_WITHIN), high * (1.0 + SIMULATED_WITHIN), strict=True)
-    return [(float(first), float(last)) for first, last in ends]
-
-
-def _hints(mix: AnswerMix, mode: str, load: float, report: Mapping[str, Any], max_loss: float, rows: int) -> list[str]:
+def _hints(bag: TimedBag, load: float, report: Mapping[str, Any], max_loss: float, rows: int) -> list[str]:
+    mix = bag.mix
     hints = _members_to_leave_out(report, max_loss)
     if mix.full_work_us < 3000.0:
         hints.append(
             f"a full vote takes {mix.full_work_us / 1000:.1f} ms of one core: asking for exits costs about as much"
         )
-    if mode == "ensemble" and mix.full_latency_us < 10_000.0:
+    if bag.mode == "ensemble" and mix.full_latency_us < 10_000.0:
         hints.append(
             'mode = "engine" would save the hops between Triton\'s processes, a large share of the time of such a bag'
         )

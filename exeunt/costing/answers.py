@@ -81,7 +81,7 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
     segments_us = [[segment.cost_us[1] for segment in member.segments] for member in manifest.members]
     depths = [exit_.depths for exit_ in manifest.exits]
     plan = RunPlan(manifest, RunCosts(manifest), manifest.gear_masks[0], cores)
-    order = plan.best(_leaving(by_exit), cores)
+    order = plan.best(leaving_of(by_exit), cores)
     times = exit_times(segments_us, plan.depths, cores, order.targets, manifest.slowdown, order.works_ahead)
     times_us = dict(zip(plan.exits, times, strict=True))
     for gear in manifest.gears[1:]:
@@ -101,7 +101,7 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
     )
 
 
-def _leaving(shares: np.ndarray) -> list[float]:
+def leaving_of(shares: np.ndarray) -> list[float]:
     """By exit, the share of the rows that come to it and leave there."""
     coming = 1.0 - np.append(0.0, np.cumsum(shares)[:-1])
     return [float(share / arriving) if arriving > 1e-9 else 0.0 for share, arriving in zip(shares, coming, strict=True)]

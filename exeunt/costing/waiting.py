@@ -1,33 +1,13 @@
-"""How long requests wait on one machine, in simulated time."""
+"""How long requests wait on one machine, in simulated time: a formula, quick enough for a day of load."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from exeunt.costing.answers import AnswerMix
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """The way from a caller to the members and back: processes that wake each other.
-
-    Attributes:
-        rest_us: how long it takes while nothing else runs.
-        busy_us: how much longer where members run meanwhile: who is woken then waits for a core.
-    """
-
-    rest_us: float
-    busy_us: float
-
-
-NO_WAY = Way(0.0, 0.0)
-
-
-def latencies_us(
-    mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.random.Generator, way: Way = NO_WAY
-) -> np.ndarray:
+def latencies_us(mix: AnswerMix, arrivals_us: np.ndarray, cores: int, rng: np.random.Generator) -> np.ndarray:
     """Latency of every request, float64 [requests].
 
     The engine's order of work, simplified: the unanswered work in front of a request is shared by all cores and comes
@@ -39,7 +19,6 @@ def latencies_us(
         arrivals_us: ascending.
         cores: of the machine.
         rng: for exits and feedback.
-        way: from the caller to the members and back.
     """
     exits = mix.drawn(len(arrivals_us), rng)
     finishes = rng.random(len(exits)) < mix.feedback
@@ -59,8 +38,7 @@ def latencies_us(
         if later_us > 0.0 and urgent_us == 0.0:
             wait_us += delays[number]
         exit_ = exits[number]
-        busy = urgent_us > 0.0 or later_us > 0.0
-        latency_us[number] = wait_us + mix.latency_us[exit_] + way.rest_us + busy * way.busy_us
+        latency_us[number] = wait_us + mix.latency_us[exit_]
         urgent_us += float(mix.work_us[exit_])
         later_us += float(rests_us[number])
     return latency_us

@@ -122,16 +122,18 @@ def test_throughput_is_not_compared_where_the_plain_ensemble_was_never_seen_to_g
 def test_forecasts_stand_beside_the_measurement_and_those_that_come_close_are_counted() -> None:
     more = found()
     said = {"p50_ms": 9.0, "p50_range_ms": (7, 11), "p99_ms": 32.0, "p99_range_ms": (20, 40)}
+    said |= {"plain_p50_ms": 20.0, "plain_p99_ms": 64.0}
     more["forecasts"] = {"toy_auto": {"0.3": said}}
     text = markdown(more)
     assert "| 30% | toy_auto | 9.0 (7 to 11), 8.0, 1.12 | 32.0 (20 to 40), 16.0, 2.00 |" in text
-    assert "Within 20%: 1 of 2; within the stated interval: 1." in text
+    assert "| 30% | toy_full | 20.0, 20.0, 1.00 | 64.0, 40.0, 1.60 | |" in text
+    assert "Within 20%: 2 of 4; within the stated interval: 1." in text
 
 
 def test_forecasts_are_those_of_the_command_line_and_end_where_only_queues_are_left(
     tiny_exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = forecasts(tiny_exported, ["tiny"], (0.3, 0.8, 1.3), 100.0)["tiny"]
-    assert set(made) == {"0.3", "0.8"}
-    assert main(["advise", str(tiny_exported), "--rate", "80", "--json"]) == 0
+    made = forecasts(tiny_exported, ["tiny"], (0.3, 0.8, 1.3), 100.0, seconds=0)["tiny"]
+    assert set(made) == {"0.3", "0.8", "most_per_s", "plain_most_per_s"}
+    assert main(["advise", str(tiny_exported), "--rate", "80", "--seconds", "0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["forecasts"][0]["p99_ms"] == pytest.approx(made["0.8"]["p99_ms"])

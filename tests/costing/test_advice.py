@@ -11,54 +11,53 @@ import numpy as np
 import pytest
 
 from exeunt.cli.main import main
+from exeunt.costing import forecast
 from exeunt.costing.advice import advise
-from exeunt.costing.answers import AnswerMix
+from exeunt.costing.timed_bag import TimedBag, timed_bag
+from tests.engine.scenes import engine_bag
 
-MIX = AnswerMix(
-    shares=np.array([0.6, 0.4]),
-    latency_us=np.array([10_000.0, 20_000.0]),
-    work_us=np.array([10_000.0, 40_000.0]),
-    full_latency_us=20_000.0,
-    member_us=(20_000.0, 20_000.0),
-    segment_us=10_000.0,
-)
+
+@pytest.fixture(autouse=True)
+def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "REQUESTS", 200)
+
+
+BAG = timed_bag(engine_bag([[10_000, 10_000], [20_000]], ((1, 0), (2, 1))), (0.6, 0.4), 2)
 POINT = {"max_loss": 0.01, "leaves": [0.6, 0.4], "rows": 5000, "unseen_loss": 0.01}
 REPORT: dict[str, Any] = {"member_agreement": {"a": 0.9, "b": 0.95}, "expected": [POINT]}
 
 
-def small(mix: AnswerMix) -> AnswerMix:
+def small(bag: TimedBag) -> TimedBag:
     """The same bag with members that take a fiftieth of the time."""
-    return dataclasses.replace(
-        mix, latency_us=mix.latency_us / 50, work_us=mix.work_us / 50, full_latency_us=mix.full_latency_us / 50
-    )
+    mix = dataclasses.replace(bag.mix, work_us=bag.mix.work_us / 50)
+    return dataclasses.replace(bag, mix=mix, passes_us=tuple(passes_us / 50 for passes_us in bag.passes_us))
 
 
 def test_exits_that_save_time_are_advised_without_a_word_more() -> None:
-    advice = advise(MIX, "engine", 2, 10.0, REPORT, 0.01)
+    advice = advise(BAG, 10.0, REPORT, 0.01)
     assert advice.pays and advice.forecasts[0].saving > 0.2 and not advice.hints
 
 
 def test_a_forecast_has_an_interval_that_narrows_with_the_rows_it_was_made_from() -> None:
     few, many = (
-        advise(MIX, "engine", 2, 10.0, REPORT | {"expected": [POINT | {"rows": rows}]}, 0.01).forecasts[0]
-        for rows in (20, 20_000)
+        advise(BAG, 10.0, REPORT | {"expected": [POINT | {"rows": rows}]}, 0.01).forecasts[0] for rows in (20, 20_000)
     )
-    for forecast in (few, many):
-        assert forecast.p50_range_ms[0] < forecast.p50_ms < forecast.p50_range_ms[1]
-        assert forecast.p99_range_ms[0] < forecast.p99_ms < forecast.p99_range_ms[1]
-    widths = [forecast.p50_range_ms[1] - forecast.p50_range_ms[0] for forecast in (few, many)]
+    for made in (few, many):
+        assert made.p50_range_ms[0] < made.p50_ms < made.p50_range_ms[1]
+        assert made.p99_range_ms[0] < made.p99_ms < made.p99_range_ms[1]
+    widths = [made.p50_range_ms[1] - made.p50_range_ms[0] for made in (few, many)]
     assert widths[0] > widths[1]
 
 
 def test_small_bags_are_told_not_to() -> None:
-    advice = advise(small(MIX), "engine", 2, 10.0, REPORT, 0.01)
+    advice = advise(small(BAG), 10.0, REPORT, 0.01)
     assert not advice.pays and advice.forecasts[0].saving < 0
     assert any("asking for exits costs about as much" in hint for hint in advice.hints)
 
 
 def test_bags_where_nobody_leaves_are_told_not_to_and_what_a_looser_promise_would_do() -> None:
     looser = POINT | {"max_loss": 0.02, "leaves": [0.7, 0.3]}
-    advice = advise(MIX.plain(), "engine", 2, 10.0, REPORT | {"expected": [POINT, looser]}, 0.01)
+    advice = advise(BAG.with_shares(np.array([0.0, 1.0])), 10.0, REPORT | {"expected": [POINT, looser]}, 0.01)
     assert not advice.pays
     assert any("only 0% leave early; at a promised loss of 2.0% it would be 70%" in hint for hint in advice.hints)
 
@@ -72,23 +71,23 @@ def test_bags_where_nobody_leaves_are_told_not_to_and_what_a_looser_promise_woul
     ],
 )
 def test_what_should_be_known_is_said(report: dict[str, Any], hint: str) -> None:
-    assert any(hint in line for line in advise(MIX, "engine", 2, 10.0, REPORT | report, 0.01).hints)
+    assert any(hint in line for line in advise(BAG, 10.0, REPORT | report, 0.01).hints)
 
 
 def test_near_capacity_less_feedback_is_advised_and_beyond_it_the_plain_ensemble_is_overloaded() -> None:
-    near = advise(MIX, "engine", 2, 45.0, REPORT, 0.01)  # 2 cores, 40 ms: 50 a second
+    near = advise(BAG, 45.0, REPORT, 0.01)  # 2 cores, 40 ms: 50 a second
     assert any("--feedback 0.1" in hint for hint in near.hints)
-    assert advise(MIX, "engine", 2, 60.0, REPORT, 0.01).forecasts[0].plain_p50_ms == np.inf
+    assert advise(BAG, 60.0, REPORT, 0.01).forecasts[0].plain_p50_ms == np.inf
 
 
 def test_the_verb_prints_a_verdict_and_json(tiny_exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["advise", str(tiny_exported)]) == 0
+    assert main(["advise", str(tiny_exported), "--seconds", "0.1"]) == 0
     assert "do not use exits here" in capsys.readouterr().out
-    assert main(["advise", str(tiny_exported), "--rate", "5", "--json"]) == 0
+    assert main(["advise", str(tiny_exported), "--rate", "5", "--seconds", "0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pays"] is False
 
 
-@pytest.mark.parametrize("extra", [["--rate", "0"], ["--bag", "other"]])
+@pytest.mark.parametrize("extra", [["--rate", "0"], ["--bag", "other"], ["--seconds", "-1"], ["--input", "none.npy"]])
 def test_what_cannot_be_advised_is_said(
     tiny_exported: Path, extra: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

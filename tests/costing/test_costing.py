@@ -27,7 +27,7 @@ from exeunt.costing.deployments import (
 )
 from exeunt.costing.load import Load, constant, diurnal, from_csv
 from exeunt.costing.prices import SHIPPED, Prices
-from exeunt.costing.waiting import Way, latencies_us
+from exeunt.costing.waiting import latencies_us
 from exeunt.deciding.request import Request
 from exeunt.errors import ConfigError
 from tests.deciding.controller_bag import controller, votes_of
@@ -121,12 +121,6 @@ def test_less_feedback_is_never_dearer_and_no_answer_comes_before_its_work(
 def test_a_higher_rate_never_answers_sooner_on_the_same_machine(rate: float, seed: int) -> None:
     slow, fast = (constant(r, 1.0).arrivals_us(400, rng(seed))[0] for r in (rate, 2 * rate))
     assert latencies_us(MIX, fast, 1, rng(1)).mean() >= latencies_us(MIX, slow, 1, rng(1)).mean() - 6_000
-
-
-def test_the_way_to_the_members_is_longer_while_they_run() -> None:
-    arrivals = np.array([0.0, 1.0, 60e6])  # alone, beside the first one's work, alone
-    with_way = latencies_us(MIX, arrivals, 2, rng(1), Way(rest_us=100.0, busy_us=30.0))
-    assert (with_way - latencies_us(MIX, arrivals, 2, rng(1))).tolist() == pytest.approx([100.0, 130.0, 100.0])
 
 
 def _with(feedback: float) -> AnswerMix:

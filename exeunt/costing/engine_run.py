@@ -1,0 +1,156 @@
+"""Requests to a bag in engine mode, in simulated time: the engine's order of work with one row a ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from exeunt.costing.path_costs import PathCosts
+from exeunt.costing.requests_in_time import Arrivals
+from exeunt.costing.simulated_host import SimulatedHost
+from exeunt.costing.timed_bag import TimedBag
+from exeunt.engine.plan import RunOrder
+from exeunt.engine.scheduler import SPARE_SHARE
+
+
+class _Ticket:
+    """One row on its way.
+
+    Attributes:
+        leaves: place of the exit at which it is answered.
+        order: of its work.
+        times_us: of its segments, by member.
+        depths: segments that have run, by member.
+        busy: a worker runs the member.
+        due: place of the next exit that is not complete.
+        decided: place of the next exit that has not been decided at.
+        answered: it has left.
+    """
+
+    __slots__ = ("answered", "arrivals", "busy", "decided", "depths", "due", "leaves", "number", "order", "times_us")
+
+    def __init__(
+        self, arrivals: Arrivals, number: int, leaves: int, order: RunOrder, times_us: list[list[float]]
+    ) -> None:
+        self.arrivals = arrivals
+        self.number = number
+        self.leaves = leaves
+        self.order = order
+        self.times_us = times_us
+        self.depths = [0] * len(times_us)
+        self.busy = [False] * len(times_us)
+        self.due = 0
+        self.decided = 0
+        self.answered = False
+
+
+class EngineRun:
+    """Workers that share one queue, see exeunt.engine.scheduler: unanswered tickets first, the oldest first of all.
+
+    Left out: tickets of several rows, runs that tickets share, and the lean gear.
+
+    Args:
+        bag: the bag.
+        costs: of the way to it.
+        rng: for exits, coins and the times of runs.
+    """
+
+    def __init__(self, bag: TimedBag, costs: PathCosts, rng: np.random.Generator) -> None:
+        self.host = SimulatedHost(bag.cores, bag.mix.slowdown, bag.kernel, rng)
+        self._bag = bag
+        self._costs = costs
+        self._rng = rng
+        self._sampling = bag.sampling()
+        self._spare_below = SPARE_SHARE * bag.settings.max_unconfirmed_rows
+        self._idle = list(range(bag.cores))  # workers; each waits on a core of its own
+        self._open: list[_Ticket] = []
+        self._finishing: list[_Ticket] = []
+
+    def begin(self, arrivals: Arrivals, number: int) -> None:
+        """A request has arrived."""
+        costs = self._costs
+        request_us = costs.request_us + costs.hop_us + costs.ticket_us
+        self.host.work(request_us, partial(self._admit, arrivals, number))
+
+    def _admit(self, arrivals: Arrivals, number: int) -> None:
+        (leaves,) = self._bag.places(1, self._rng)
+        order = self._bag.orders[not self._open]
+        self._open.append(_Ticket(arrivals, number, leaves, order, self._bag.pass_us(self._rng)))
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        while self._idle and (piece := self._next()) is not None:
+            ticket, member = piece
+            ticket.busy[member] = True
+            worker = self._idle.pop()
+            run_us = ticket.times_us[member][ticket.depths[member]]
+            self.host.work(run_us, partial(self._ran, ticket, member, worker), worker)
+
+    def _next(self) -> tuple[_Ticket, int] | None:
+        """The most urgent ready segment."""
+        ahead = None
+        for ticket in self._open:
+            if (first := self._most_urgent(ticket)) is None:
+                continue
+            needed_at, member = first
+            if needed_at == ticket.order.aim(ticket.decided):
+                return ticket, member
+            if ahead is None and ticket.order.works_ahead:
+                ahead = ticket, member
+        if ahead is not None:
+            return ahead
+        if len(self._idle) == 1 and self._bag.cores > 1 and len(self._finishing) < self._spare_below:
+            return None
+        for ticket in self._finishing:
+            if (first := self._most_urgent(ticket)) is not None:
+                return ticket, first[1]
+        return None
+
+    def _most_urgent(self, ticket: _Ticket) -> tuple[int, int] | None:
+        """(place of the exit that first needs it, member) of a ticket's most urgent ready segment."""
+        ready = [
+            (*ticket.order.urgency(member, depth, ticket.decided), member)
+            for member, (depth, busy) in enumerate(zip(ticket.depths, ticket.busy, strict=True))
+            if not busy and depth < len(ticket.times_us[member])
+        ]
+        if not ready:
+            return None
+        needed_at, _, member = min(ready)
+        return needed_at, member
+
+    def _ran(self, ticket: _Ticket, member: int, worker: int) -> None:
+        ticket.depths[member] += 1
+        ticket.busy[member] = False
+        before = ticket.due
+        while ticket.due < len(self._bag.depths) and self._reached(ticket, self._bag.depths[ticket.due]):
+            ticket.due += 1
+        if ticket.due > before:
+            heads_us = sum(self._bag.head_us[before : ticket.due])
+            decide_us = self._costs.decide_us + heads_us
+            self.host.work(decide_us, partial(self._decide, ticket, ticket.due, worker), worker)
+        else:
+            self._idle.append(worker)
+        self._dispatch()
+
+    @staticmethod
+    def _reached(ticket: _Ticket, depths: Sequence[int]) -> bool:
+        return all(depth >= needed for depth, needed in zip(ticket.depths, depths, strict=True))
+
+    def _decide(self, ticket: _Ticket, decided: int, worker: int) -> None:
+        """A worker has passed the votes of the exits up to here on."""
+        self._idle.append(worker)
+        ticket.decided = max(ticket.decided, decided)
+        full = ticket.decided == len(self._bag.exits)
+        if ticket.answered:
+            if full and ticket in self._finishing:
+                self._finishing.remove(ticket)
+        elif full or ticket.decided > ticket.leaves:
+            ticket.answered = True
+            self._open.remove(ticket)
+            self.host.work(self._costs.reply_us, partial(ticket.arrivals.answered, ticket.number, self.host))
+            if not full and self._rng.random() < self._bag.mix.feedback * self._sampling.q:
+                self._finishing.append(ticket)
+        self._sampling.update(len(self._finishing), int(self.host.now_us))
+        self._dispatch()

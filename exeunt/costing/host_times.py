@@ -1,0 +1,158 @@
+"""How long a bag's members take on this host now: alone, side by side on all cores, several rows at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exeunt.bag_parts import Part, parts_of
+from exeunt.engine.sessions import CPU, Session
+from exeunt.errors import ConfigError, ServingError
+from exeunt.manifest import Manifest, Tensor
+
+ROUNDS = 5  # of all arrangements in turns: other work on a host comes in bursts
+BATCH_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class HostTimes:
+    """What was measured.
+
+    Attributes:
+        passes_us: by member, float64 [passes, segments]: one row while no other member runs; one pass is as likely as
+            another.
+        slowdown: by number of members that run at a time, from 1 on: how much longer each takes than an even share of
+            the cores explains; the last counts for more.
+        batch_factors: by member, of BATCH_ROWS rows in times of one.
+    """
+
+    passes_us: tuple[np.ndarray, ...]
+    slowdown: tuple[float, ...]
+    batch_factors: tuple[float, ...]
+
+
+def measure(
+    manifest: Manifest, folder: Path, cores: int, seconds: float, inputs: Mapping[str, np.ndarray] | None = None
+) -> HostTimes:
+    """Run rows through the members for some seconds: one member at a time, one on each core, all at once; in turns.
+
+    Args:
+        manifest: of the bag.
+        folder: `NAME_exit/1` in an exported repository.
+        cores: of the host.
+        seconds: to measure, after loading the models.
+        inputs: input of the bag -> real rows [rows, ...], of which the first few are used; None: rows of zeros.
+
+    Raises:
+        ConfigError: an input is missing, or a file of the repository.
+        ServingError: a model does not run on these rows.
+    """
+    chains = _chains(manifest, folder)
+    real = inputs or {tensor.name: _zeros(tensor) for tensor in manifest.inputs}
+    if absent := {tensor.name for tensor in manifest.inputs} - real.keys():
+        raise ConfigError(f"inputs {sorted(real)}: {', '.join(sorted(absent))} is missing")
+    rows, batch = ({name: np.resize(a[:n], (n, *a.shape[1:])) for name, a in real.items()} for n in (1, BATCH_ROWS))
+    sizes = sorted({1, cores, max(cores, len(chains))})
+    round_s = seconds / ROUNDS / (len(sizes) + 1)
+    for chain in chains:  # the first runs of a session allocate
+        for fed in (rows, batch):
+            _pass_us(chain, fed)
+    by_size: dict[int, list[list[list[float]]]] = {size: [[] for _ in chains] for size in sizes}
+    batches: list[list[list[float]]] = [[] for _ in chains]
+    per_s: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(ROUNDS):
+        for size, passes in by_size.items():
+            per_s[size].append(_side_by_side(chains, rows, size, round_s, passes))
+        _side_by_side(chains, batch, 1, round_s, batches)
+    slowdown = slowdown_of({size: float(np.median(rates)) for size, rates in per_s.items()}, cores)
+    medians_us = [[float(np.median(np.sum(p, axis=1))) for p in passes] for passes in (batches, by_size[1])]
+    return HostTimes(
+        passes_us=tuple(np.array(passes) for passes in by_size[1]),
+        slowdown=slowdown,
+        batch_factors=tuple(batch_us / one_us for batch_us, one_us in zip(*medians_us, strict=True)),
+    )
+
+
+def slowdown_of(per_s: Mapping[int, float], cores: int) -> tuple[float, ...]:
+    """See HostTimes.
+
+    Args:
+        per_s: number of members that run at a time -> passes per second of all together; 1 is among them.
+        cores: of the host.
+    """
+    sizes = sorted(per_s)
+    ratios = np.maximum.accumulate([per_s[1] * min(size, cores) / per_s[size] for size in sizes])
+    return tuple(np.interp(range(1, sizes[-1] + 1), sizes, ratios).tolist())
+
+
+Chain = Sequence[tuple[Part, Session]]
+
+
+def _chains(manifest: Manifest, folder: Path) -> Sequence[Chain]:
+    chains: list[list[tuple[Part, Session]]] = [[] for _ in manifest.members]
+    for part in parts_of(manifest):
+        if not part.is_heads:
+            file = part.file(folder.parent.parent, manifest.bag)
+            chains[part.number].append((part, Session(file, manifest.settings.intra_op_threads or 1, [CPU])))
+    return chains
+
+
+def _zeros(tensor: Tensor) -> np.ndarray:
+    if any(dim < 0 for dim in tensor.dims):
+        raise ServingError(f"input {tensor.name} has a free axis: which length is usual, only real rows tell")
+    return np.zeros((1, *tensor.dims), dtype=tensor.dtype)
+
+
+def _side_by_side(
+    chains: Sequence[Chain],
+    rows: Mapping[str, np.ndarray],
+    threads: int,
+    seconds: float,
+    passes: Sequence[list[list[float]]],
+) -> float:
+    """Let so many threads run members in turns and add the times of their passes; passes per second of all together."""
+    errors: list[Exception] = []
+    per_s: list[float] = []
+    barrier = threading.Barrier(threads)
+
+    def work(thread: int) -> None:
+        turn = thread
+        try:
+            barrier.wait()
+            began_s = time.perf_counter()
+            ends_s = began_s + seconds
+            while time.perf_counter() < ends_s or turn < thread + len(chains):
+                member = turn % len(chains)
+                passes[member].append(_pass_us(chains[member], rows))
+                turn += 1
+            per_s.append((turn - thread) / (time.perf_counter() - began_s))
+        except Exception as error:  # a thread's end is its caller's business
+            errors.append(error)
+
+    workers = [threading.Thread(target=work, args=(thread,), daemon=True) for thread in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if errors:
+        raise ServingError(f"the members do not run here on these rows: {errors[0]}") from errors[0]
+    return sum(per_s)
+
+
+def _pass_us(chain: Chain, rows: Mapping[str, np.ndarray]) -> list[float]:
+    """Time of each segment of one pass."""
+    tensors = dict(rows)
+    times_us = []
+    for part, session in chain:
+        names = [tensor.name for tensor in part.outputs]
+        feed = {tensor.name: tensors[tensor.name] for tensor in part.inputs}
+        began_s = time.perf_counter()
+        outputs = session.run(names, feed)
+        times_us.append(1e6 * (time.perf_counter() - began_s))
+        tensors |= dict(zip(names, outputs, strict=True))
+    return times_us
