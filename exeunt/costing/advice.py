@@ -17,6 +17,7 @@ from exeunt.serving.bags import ServedBag
 
 PAYS = 0.05  # least saving of the mean latency that is worth having exits for
 MEASURE_S = 5.0  # of runs of the members on this host
+BUSY_HINT = "this host did other work while the members were measured: these forecasts are of a host that stays so busy"
 FEW_ROWS = 1000  # calibration rows below which shares and losses are guesses
 SEEN_ERRORS = 10  # wrong early rows from which on a loss is known within a third
 
@@ -89,7 +90,8 @@ def _times(bag: ServedBag, inputs: Mapping[str, Any] | None, seconds: float) -> 
     if not bag.settings.providers.startswith(CPU):
         return None, "times are the export's: on a GPU, `exeunt profile` takes the server's own"
     try:
-        return measure(bag.manifest, bag.folder, workers_of(bag.settings), seconds, inputs), ""
+        times = measure(bag.manifest, bag.folder, workers_of(bag.settings), seconds, inputs)
+        return times, BUSY_HINT if times.busy else ""
     except ServingError as error:
         return None, f"times are the export's, and vary by nothing ({error}); --input takes real rows"
 

@@ -17,6 +17,7 @@ from exeunt.manifest import Manifest, Tensor
 
 ROUNDS = 5  # of all arrangements in turns: other work on a host comes in bursts
 BATCH_ROWS = 8
+BUSY = 1.5  # on a quiet host 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,12 @@ class HostTimes:
     passes_us: tuple[np.ndarray, ...]
     slowdown: tuple[float, ...]
     batch_factors: tuple[float, ...]
+
+    @property
+    def busy(self) -> bool:
+        """One pass in ten took BUSY times as long as the quickest tenth: other work held the cores."""
+        lows_highs = [np.quantile(passes_us.sum(axis=1), [0.1, 0.9]) for passes_us in self.passes_us]
+        return any(high > BUSY * low for low, high in lows_highs)
 
 
 def measure(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exeunt.costing.host_times import measure, slowdown_of
+from exeunt.costing.host_times import HostTimes, measure, slowdown_of
 from exeunt.errors import ConfigError
 from exeunt.serving.bags import bag_of
 
@@ -33,3 +33,9 @@ def test_real_rows_must_have_every_input(tiny_exported: Path) -> None:
     bag = bag_of(tiny_exported)
     with pytest.raises(ConfigError, match="is missing"):
         measure(bag.manifest, bag.folder, cores=1, seconds=0.1, inputs={"other": np.zeros((1, 2))})
+
+
+@pytest.mark.parametrize(("slow_passes", "busy"), [(5, False), (15, True)])
+def test_a_host_is_busy_where_one_pass_in_ten_takes_far_longer_than_the_others(slow_passes: int, busy: bool) -> None:
+    passes_us = np.array([[100.0]] * (100 - slow_passes) + [[200.0]] * slow_passes)
+    assert HostTimes((passes_us,), (1.0,), (8.0,)).busy is busy
