@@ -33,7 +33,7 @@ def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.nda
     if not bag.cuts.exits or (bag.schedule == "parallel" and (bag.mode == "ensemble" or len(plan.exits) == 1)):
         return plan
     evaluator = ScheduleEvaluator(schedule_inputs(opened, plan, probabilities))
-    # stages of ensemble mode end where whole members have: no other order of segments saves work there
+    # stages of ensemble mode end where whole members have, or inside the one that runs (inner_stages.py)
     kind = bag.schedule if bag.mode == "engine" else "cascade"
     exits = choose(kind, evaluator, plan.exits).exits
     best = evaluator.ordered(exits)

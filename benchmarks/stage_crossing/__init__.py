@@ -1,0 +1,1 @@
+"""What it would cost, and save, to end stages of ensemble mode inside members."""
