@@ -187,18 +187,18 @@ def post(port: int, model: str, body: bytes) -> bool:
 
 def descendants(pid: int) -> list[int]:
     """A process and all that it has started, directly or not."""
-    found = [pid]
-    for parent in found:
+    pids = [pid]
+    for parent in pids:
         with contextlib.suppress(OSError):
             for task in Path(f"/proc/{parent}/task").iterdir():
-                found += [int(child) for child in (task / "children").read_text().split()]
-    return found
+                pids += [int(child) for child in (task / "children").read_text().split()]
+    return pids
 
 
 def _read_bytes(pid: int) -> int:
     with contextlib.suppress(OSError):
-        found = re.search(r"^read_bytes: (\d+)", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
-        return int(found[1]) if found else 0
+        match = re.search(r"^read_bytes: (\d+)", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
+        return int(match[1]) if match else 0
     return 0
 
 
@@ -233,8 +233,8 @@ def markdown(starts: Sequence[Start], about: Mapping[str, object]) -> str:
 
 
 def _median(values: Sequence[float | None]) -> str:
-    found = [value for value in values if value is not None]
-    return f"{np.median(found):.2f}" if found else ""
+    measured = [value for value in values if value is not None]
+    return f"{np.median(measured):.2f}" if measured else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -51,8 +51,8 @@ print(json.dumps({"open_s": opened_s - begun_s, "first_row_s": ran_s - opened_s,
 def opened(repository: Path) -> dict[str, float]:
     """Open the members in a process of their own and run a row through them."""
     line = [sys.executable, "-c", _OPEN, str(repository / exit_model(BAG) / "1")]
-    found: dict[str, float] = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
-    return found
+    figures: dict[str, float] = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+    return figures
 
 
 def markdown(times: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:

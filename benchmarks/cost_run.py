@@ -96,9 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=240.0, help="of the measured run (240)")
     parser.add_argument("--load", type=float, default=0.3, help="in shares of the full votes that workers can do (0.3)")
     args = parser.parse_args(argv)
-    found = measured(args.load, args.seconds)
-    FIXTURE.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    print(len(found["arrivals_ms"]), "answers, p50 and p99 ms:", np.percentile(found["latencies_ms"], (50, 99)))
+    run = measured(args.load, args.seconds)
+    FIXTURE.write_text(json.dumps(run) + "\n", encoding="utf-8")
+    print(len(run["arrivals_ms"]), "answers, p50 and p99 ms:", np.percentile(run["latencies_ms"], (50, 99)))
     return 0
 
 

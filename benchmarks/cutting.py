@@ -64,10 +64,10 @@ def pieces_of(name: str, net: nn.Module, row: Row, folder: Path) -> tuple[ir.Mod
     return member.model, split(member, cuts).pieces
 
 
-def chosen_cuts(found: Sequence[Boundary]) -> tuple[Boundary, ...]:
+def chosen_cuts(boundaries: Sequence[Boundary]) -> tuple[Boundary, ...]:
     """As many as `SEGMENTS` asks for, at least a tenth of the member apart, near to equal shares and small."""
     places: dict[int, Boundary] = {}
-    for candidate in candidates(list(found), MOST_WIDTH):  # the cheapest in each fiftieth
+    for candidate in candidates(list(boundaries), MOST_WIDTH):  # the cheapest in each fiftieth
         at = int(50 * candidate.share)
         places[at] = min(places.get(at, candidate), candidate, key=align.price)
     wanted = [number / SEGMENTS for number in range(1, SEGMENTS)]

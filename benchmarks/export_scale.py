@@ -138,23 +138,23 @@ def _peak_mib() -> float:
 def main(afresh: bool) -> None:
     """Every case in a process of its own, so that peaks are its own; kept after each."""
     kept = RESULTS / "export_scale.json"
-    found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() and not afresh else {}
+    figures = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() and not afresh else {}
     for case in CASES:
         name = " ".join(map(str, case))
-        if name in found:
+        if name in figures:
             continue
         line = [sys.executable, "-m", "benchmarks.export_scale", *map(str, case)]
         ended = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
-        found[name] = json.loads(ended.stdout.splitlines()[-1])
-        print(name, found[name], flush=True)
-        kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        (RESULTS / "export_scale.md").write_text(_page(found), encoding="utf-8")
+        figures[name] = json.loads(ended.stdout.splitlines()[-1])
+        print(name, figures[name], flush=True)
+        kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "export_scale.md").write_text(_page(figures), encoding="utf-8")
 
 
-def _page(found: dict[str, dict[str, float]]) -> str:
+def _page(figures: dict[str, dict[str, float]]) -> str:
     lines = []
     for case in CASES:
-        table = found.get(" ".join(map(str, case)))
+        table = figures.get(" ".join(map(str, case)))
         if table is None:
             continue
         cells = [*case, table["cuts"], f"{table['seconds']:.0f}"]

@@ -98,9 +98,9 @@ class Asked:
 
     def work_us(self) -> tuple[float, float]:
         """(work, full ensemble's work) since the start."""
-        found = parse(scrape(self._metrics_url))
+        samples = parse(scrape(self._metrics_url))
         named = {
-            dict(labels).get("name"): value for (family, labels), value in found.items() if family == "exeunt_runner"
+            dict(labels).get("name"): value for (family, labels), value in samples.items() if family == "exeunt_runner"
         }
         return named["work_us_total"], named["full_work_us_total"]
 

@@ -38,7 +38,7 @@ WARM_UP = 50
 
 def latencies_ms(protocol: str, url: str, rows: np.ndarray, callers: int, calls: int) -> list[float]:
     """Of so many calls, made by so many callers who ask again as soon as they have an answer."""
-    found: list[float] = []
+    spent_ms: list[float] = []
 
     def call() -> None:
         kind = KINDS[protocol]
@@ -47,14 +47,14 @@ def latencies_ms(protocol: str, url: str, rows: np.ndarray, callers: int, calls:
             for _ in range(calls // callers):
                 begun_s = time.perf_counter()
                 client.infer("tiny", [image])
-                found.append(1e3 * (time.perf_counter() - begun_s))
+                spent_ms.append(1e3 * (time.perf_counter() - begun_s))
 
     threads = [threading.Thread(target=call) for _ in range(callers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return found
+    return spent_ms
 
 
 def measure(rounds: int, calls: int) -> list[list[str]]:

@@ -45,12 +45,12 @@ def votes(rng: np.random.Generator) -> dict[tuple[int, int], np.ndarray]:
     """Every member's probabilities at every depth, of one row that is easy most of the time."""
     scores = rng.standard_normal((1, CLASSES)).astype(np.float32)
     scores[0, 0] += rng.choice([3.0, 9.0])
-    found = {}
+    member_votes = {}
     for member in range(3):
         for depth in range(1, EXITS + 1):
             noisy = np.exp(scores + (1 - depth / EXITS) * rng.standard_normal((1, CLASSES))).astype(np.float32)
-            found[member, depth] = noisy / noisy.sum(axis=1, keepdims=True)
-    return found
+            member_votes[member, depth] = noisy / noisy.sum(axis=1, keepdims=True)
+    return member_votes
 
 
 class Serving:

@@ -133,9 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         one.close()
     slept, *columns = np.array(turns).T
     slowest_ms = float(np.median(slept))
-    found = dict(zip(asked, columns, strict=True))
+    ms_by_name = dict(zip(asked, columns, strict=True))
     lines = []
-    for name, ms in found.items():
+    for name, ms in ms_by_name.items():
         p50, p99 = np.quantile(ms, [0.5, 0.99])
         lines.append((name, f"{p50:.1f} ms", f"{p50 / slowest_ms:.2f}", f"{p99:.1f} ms"))
     table = markdown_table(("", "p50", "of the slowest member", "p99"), lines)
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = "\n".join(["# Many members", "", head, "", table, "", f"Machine: {where}.", ""])
     print(page)
     RESULTS.joinpath("many_members.md").write_text(page, encoding="utf-8")
-    kept = {"machine": about, "slowest_ms": slowest_ms, "ms": {name: ms.tolist() for name, ms in found.items()}}
+    kept = {"machine": about, "slowest_ms": slowest_ms, "ms": {name: ms.tolist() for name, ms in ms_by_name.items()}}
     RESULTS.joinpath("many_members.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
     return 0
 

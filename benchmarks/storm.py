@@ -160,10 +160,10 @@ def _play(
         process.join(60)
 
 
-def markdown(found: dict[str, dict[str, Any]], about: dict[str, Any], through_gateway: bool) -> str:
+def markdown(by_mode: dict[str, dict[str, Any]], about: dict[str, Any], through_gateway: bool) -> str:
     """The table, with the machine."""
     lines, notes = [], []
-    for mode, by_class in found.items():
+    for mode, by_class in by_mode.items():
         for which, one in by_class.items():
             for stretch in one["stretches"]:
                 lines.append([mode, which, stretch["name"], str(stretch["calls"]), f"{stretch['answered']:.1%}"])

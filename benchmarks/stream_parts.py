@@ -68,10 +68,10 @@ def measured(repository: Path, rows: np.ndarray, size: int, requests: int) -> di
     return {name: np.median(np.array(times), axis=0).tolist() for name, times in seen.items()}
 
 
-def markdown(found: dict[str, list[float]], mode: str, size: int, requests: int, about: dict[str, Any]) -> str:
+def markdown(times_ms: dict[str, list[float]], mode: str, size: int, requests: int, about: dict[str, Any]) -> str:
     """The table, with the machine; ratios are to the plain ensemble in the same run."""
-    plain_ms = found[PLAIN][-1]
-    lines = [[name, *(f"{ms:.0f} ms ({ms / plain_ms:.2f})" for ms in times)] for name, times in found.items()]
+    plain_ms = times_ms[PLAIN][-1]
+    lines = [[name, *(f"{ms:.0f} ms ({ms / plain_ms:.2f})" for ms in times)] for name, times in times_ms.items()]
     table = markdown_table(("", "half of the rows", "90 %", "all"), lines)
     where = ", ".join(f"{key} {value}" for key, value in about.items())
     head = f"Median of {requests} requests of {size} rows of each kind, in turns; {mode} mode, one caller."
@@ -87,12 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=60, help="of each contender (60)")
     args = parser.parse_args(argv)
     about = machine()
-    found = measured(args.repository, np.load(args.rows), args.size, args.requests)
+    times_ms = measured(args.repository, np.load(args.rows), args.size, args.requests)
     mode = bag_of(args.repository).manifest.mode
-    page = markdown(found, mode, args.size, args.requests, about)
+    page = markdown(times_ms, mode, args.size, args.requests, about)
     print(page)
     RESULTS.joinpath("stream_parts.md").write_text(page, encoding="utf-8")
-    kept = {"machine": about, "mode": mode, "rows": args.size, "shares": SHARES, "ms": found}
+    kept = {"machine": about, "mode": mode, "rows": args.size, "shares": SHARES, "ms": times_ms}
     RESULTS.joinpath("stream_parts.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return 0
 

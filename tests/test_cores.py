@@ -72,8 +72,8 @@ def test_without_control_groups_it_is_all_that_the_process_may_run_on(tmp_path):
 
 def test_cores_that_the_process_may_not_run_on_do_not_count():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from exeunt.cores import usable_cores"
-    found = subprocess.run([sys.executable, "-c", f"{code}; print(usable_cores())"], capture_output=True, check=True)
-    assert found.stdout.strip() == b"1"
+    ended = subprocess.run([sys.executable, "-c", f"{code}; print(usable_cores())"], capture_output=True, check=True)
+    assert ended.stdout.strip() == b"1"
 
 
 @pytest.mark.parametrize("workers", [1, ALL // 2 or 1, ALL])

@@ -34,7 +34,7 @@ svg {{ display: block }}
 
 def filled(expression: str, variables: Mapping[str, str]) -> str:
     """A query with the dashboard's variables, `$name` or `${name}`, in their places."""
-    return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda found: variables[found[1] or found[2]], expression)
+    return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda match: variables[match[1] or match[2]], expression)
 
 
 def page(dashboard: Mapping[str, Any], url: str, variables: Mapping[str, str], span: tuple[float, float]) -> str:
@@ -81,14 +81,14 @@ def _series(
     target: Mapping[str, Any], url: str, variables: Mapping[str, str], span: tuple[float, float]
 ) -> list[Series]:
     """What a query of a panel shows: its series that have a number, named by its legend."""
-    found = []
+    series = []
     for item in _ask(url, filled(target["expr"], variables), span):
         labels: dict[str, str] = item["metric"]
         name = re.sub(r"\{\{ *(\w+) *\}\}", lambda match, own=labels: own.get(match[1], ""), target["legendFormat"])
         points = [(time_s, float(value)) for time_s, value in item["values"] if math.isfinite(float(value))]
         if points:
-            found.append(Series(name, points, labels))
-    return found
+            series.append(Series(name, points, labels))
+    return series
 
 
 def _ask(url: str, expression: str, span: tuple[float, float]) -> list[dict[str, Any]]:

@@ -77,14 +77,14 @@ def mutated(rng: np.random.Generator, table: Any, times: int) -> Any:
 
 def _place(rng: np.random.Generator, table: Any) -> tuple[Any, Any]:
     """A container within a JSON value and a key of it; (None, None) where there is none."""
-    found = None, None
+    place = None, None
     while isinstance(table, dict | list) and table:
         key = pick(rng, list(table)) if isinstance(table, dict) else int(rng.integers(len(table)))
-        found = table, key
+        place = table, key
         if rng.random() < 0.4:
             break
         table = table[key]
-    return found
+    return place
 
 
 def mangled(rng: np.random.Generator, content: bytes) -> bytes:

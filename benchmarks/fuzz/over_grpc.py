@@ -126,15 +126,15 @@ class GrpcCaller:
 
     def _parameter(self, holder: Any) -> None:
         parameter = holder.parameters[odd.pick(self._rng, odd.PARAMETERS)]
-        found = odd.scalar(self._rng)
-        if isinstance(found, bool):
-            parameter.bool_param = found
-        elif isinstance(found, int):
-            parameter.int64_param = max(-(2**63), min(2**63 - 1, found))
-        elif isinstance(found, float):
-            parameter.double_param = found
-        elif isinstance(found, str):
-            parameter.string_param = found
+        scalar = odd.scalar(self._rng)
+        if isinstance(scalar, bool):
+            parameter.bool_param = scalar
+        elif isinstance(scalar, int):
+            parameter.int64_param = max(-(2**63), min(2**63 - 1, scalar))
+        elif isinstance(scalar, float):
+            parameter.double_param = scalar
+        elif isinstance(scalar, str):
+            parameter.string_param = scalar
 
     def _send(self, content: bytes, method: str) -> str:
         call = self._channel.unary_unary(method, request_serializer=None, response_deserializer=None)

@@ -55,7 +55,7 @@ def fuzz(served: Served, requests: int, seed: int, say: Callable[[str], None] = 
     public = {bag.manifest.bag for bag in served_bags(served.repository)}
     internal = model_configs([config_of(served, name) for name in served.server.models if name not in public])
     witness = Witness(served)
-    found = {name: PhaseResult(name, 0, 0.0, Counter(), witness.complaints()) for name in PHASES}
+    results = {name: PhaseResult(name, 0, 0.0, Counter(), witness.complaints()) for name in PHASES}
     share = requests // len(PHASES)
     rounds = max(1, -(-share // ROUND))
     for number in range(rounds):
@@ -66,8 +66,8 @@ def fuzz(served: Served, requests: int, seed: int, say: Callable[[str], None] = 
             seconds = time.monotonic() - start_s
             complaints = [f"{odd} ({times} times)" for odd, times in outcomes.items() if _is_bad(odd)]
             complaints += witness.complaints()
-            before = found[name]
-            found[name] = PhaseResult(
+            before = results[name]
+            results[name] = PhaseResult(
                 name,
                 before.requests + count,
                 before.seconds + seconds,
@@ -76,7 +76,7 @@ def fuzz(served: Served, requests: int, seed: int, say: Callable[[str], None] = 
             )
             verdict = complaints or "good"
             say(f"round {number + 1} of {rounds}, {name}: {count} requests, {count / seconds:.0f}/s, {verdict}")
-    return list(found.values())
+    return list(results.values())
 
 
 def _round(served: Served, internal: list, name: str, count: int, seed: list[int]) -> Counter[str]:

@@ -37,32 +37,32 @@ class Witness:
 
     def complaints(self) -> list[str]:
         """Everything that is not as it should be."""
-        found = self.wrong_answers()
+        complaints = self.wrong_answers()
         if sorted(members(self.served.server.pid)) != self.processes:
-            found.append("a process of the server has died")
-        found += self._in_flight()
+            complaints.append("a process of the server has died")
+        complaints += self._in_flight()
         broken = find_status(self.served.server.state_dir, "tiny").metrics.get("promise_broken", 0.0)
         if broken:
-            found.append(f"promise_broken is {broken:g}")
+            complaints.append(f"promise_broken is {broken:g}")
         faults = value_of(self.served.server, "exeunt_thread_faults_total")
         if faults:
-            found.append(f"{faults:g} errors that nobody had foreseen were survived")
-        return found
+            complaints.append(f"{faults:g} errors that nobody had foreseen were survived")
+        return complaints
 
     def wrong_answers(self) -> list[str]:
         """Good requests over every protocol, with and without early exits, against votes computed offline."""
-        server, found = self.served.server, []
+        server, complaints = self.served.server, []
         for wish in ({}, {"exit": "never"}):
             for protocol in ("http", "grpc"):
                 outputs = ask(server, protocol, ROWS, **wish)
-                found += self.served.wrong(outputs)
+                complaints += self.served.wrong(outputs)
                 if wish and (outputs["REASON"] != Reason.FULL).any():
-                    found.append('exit = "never" was not the full vote')
+                    complaints.append('exit = "never" was not the full vote')
         status, text = infer(server.http_url, {"inputs": [tensor(ROWS)], "parameters": {"exit": "never"}})
         labels = next(item["data"] for item in json.loads(text)["outputs"] if item["name"] == "LABEL")
         if status != 200 or labels != self.served.votes[self.served.last].argmax(axis=1).tolist():
-            found.append(f"JSON: status {status}, labels {labels}")
-        return found
+            complaints.append(f"JSON: status {status}, labels {labels}")
+        return complaints
 
     def _in_flight(self) -> list[str]:
         end_s, since = time.monotonic() + IDLE_WITHIN_S, time.time()

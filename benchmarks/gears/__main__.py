@@ -39,15 +39,15 @@ def measured(workers: int, kind: str, seed: int, rows: int) -> list[Level]:
     inputs = inputs_of(GLYPHS.segments_us, calibration, workers, MACHINES[workers])
     evaluator = ScheduleEvaluator(inputs)
     lists = [exits_by(name, inputs, evaluator) for name in LISTS.get(kind, (kind,))]
-    manifest, known = manifest_of(GLYPHS.name, inputs, evaluator, *lists)
+    manifest, finished = manifest_of(GLYPHS.name, inputs, evaluator, *lists)
     stream = GLYPHS.votes(difficulties(rows, 10 + seed), 10 + seed)
-    run = Run(manifest, known, stream, seed)
+    run = Run(manifest, finished, stream, seed)
     if kind == "before":
         run.controller.decisions.sure[:] = False
     return levels(run, LOADS, rows, rows)
 
 
-def markdown(found: Sequence[dict[str, Any]], rows: int) -> str:
+def markdown(runs: Sequence[dict[str, Any]], rows: int) -> str:
     """The table: means over the seeds."""
     lines = [
         "# One list of exits, the other, and both: simulated",
@@ -62,7 +62,7 @@ def markdown(found: Sequence[dict[str, Any]], rows: int) -> str:
     for workers in MACHINES:
         for place, load in enumerate(LOADS):
             for kind in KINDS:
-                own = [one["levels"][place] for one in found if (one["workers"], one["kind"]) == (workers, kind)]
+                own = [one["levels"][place] for one in runs if (one["workers"], one["kind"]) == (workers, kind)]
                 if own:
                     mean = {key: float(np.mean([level[key] for level in own])) for key in own[0]}
                     spread = " / ".join(f"{level['mean_ms']:.0f}" for level in own)
@@ -81,15 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--at-most", type=int, default=len(MACHINES) * len(KINDS) * len(SEEDS), help="lines to add")
     args = parser.parse_args(argv)
     file = RESULTS / "gears.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    known = {(one["seed"], one["workers"], one["kind"]) for one in found}
+    runs = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    finished = {(one["seed"], one["workers"], one["kind"]) for one in runs}
     wanted = [(seed, workers, kind) for kind in KINDS for seed in SEEDS for workers in MACHINES]
-    for seed, workers, kind in [key for key in wanted if key not in known][: args.at_most]:
+    for seed, workers, kind in [key for key in wanted if key not in finished][: args.at_most]:
         made = [asdict(level) for level in measured(workers, kind, seed, args.rows)]
-        found.append({"seed": seed, "workers": workers, "kind": kind, "levels": made})
-        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        runs.append({"seed": seed, "workers": workers, "kind": kind, "levels": made})
+        file.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
         print(seed, workers, kind, [round(level["mean_ms"], 1) for level in made], flush=True)
-    page = markdown(found, args.rows)
+    page = markdown(runs, args.rows)
     (RESULTS / "gears.md").write_text(page, encoding="utf-8")
     print(page)
     return 0

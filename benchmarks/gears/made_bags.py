@@ -61,7 +61,7 @@ class MadeBag:
         true[np.arange(rows), rng.integers(0, self.classes, rows)] = 1.0
         spread = self.noise * (0.25 + difficulty[:, None]) * rng.gamma(2.0, 0.5, (rows, 1))
         common = rng.standard_normal(shape)
-        found: Probabilities = {}
+        probabilities: Probabilities = {}
         for member, strengths in enumerate(self.strengths):
             own = rng.standard_normal(shape)
             for depth, strength in enumerate(strengths, start=1):
@@ -70,8 +70,8 @@ class MadeBag:
                 misled = np.sqrt(1.0 - unripe) * misled + np.sqrt(unripe) * rng.standard_normal(shape)
                 scores = strength * true + spread * misled
                 shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-                found[member, depth] = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
-        return found
+                probabilities[member, depth] = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+        return probabilities
 
 
 GLYPHS = MadeBag(  # two members that can say much half-way, one that is cut four times and says little at first

@@ -96,23 +96,23 @@ class Contenders:
 
     def ask(self, names: Sequence[str], first: int, rows: int, rate_per_s: float) -> dict[str, list[Outcome]]:
         """Every contender's outcomes of `rows` rows from `first` on, in turns."""
-        found: dict[str, list[Outcome]] = {name: [] for name in names}
+        outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
         for block in take_turns(names, poisson(rate_per_s, rows, SEED + first), TURN_S):
             name = block.model
             model = full_model(NAME) if name == PLAIN else NAME
             asked = type(block)(model, block.requests + first, block.offsets_s, block.stream_s)
-            found[name] += run_load(self.url[name], self._traffic, [asked]).outcomes[model]
-        return found
+            outcomes[name] += run_load(self.url[name], self._traffic, [asked]).outcomes[model]
+        return outcomes
 
 
 def summary(outcomes: dict[str, list[Outcome]], exits: int) -> dict[str, Any]:
     """Latency, exits and losses by contender; a loss is a label other than the plain ensemble's for the same row."""
     full = {o.request: int(o.answers.labels[0]) for o in outcomes[PLAIN] if o.answers is not None}
-    found = {}
+    summaries = {}
     for name, some in outcomes.items():
         answered = [(o, o.answers) for o in some if o.answers is not None]
         ms = np.array([1e3 * (o.done_s - o.scheduled_s) for o, _ in answered])
-        found[name] = {
+        summaries[name] = {
             "rows": len(some),
             "failed": len(some) - len(answered),
             "p50_ms": float(np.percentile(ms, 50)),
@@ -123,7 +123,7 @@ def summary(outcomes: dict[str, list[Outcome]], exits: int) -> dict[str, Any]:
             if name == PLAIN
             else (np.bincount([int(a.exits[0]) for _, a in answered], minlength=exits) / len(answered)).tolist(),
         }
-    return found
+    return summaries
 
 
 def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, between: int) -> dict[str, Any]:
@@ -134,31 +134,33 @@ def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, b
     manifest = Manifest.load(version / "manifest.json")
     fixed = without_learning(repository, folder / "fixed")
     logs = {name: folder / f"{name.replace(' ', '_')}.log" for name in (FIXED, LEARNING)}
-    found: dict[str, Any] = {"measured": measured, "between": between}
+    figures: dict[str, Any] = {"measured": measured, "between": between}
     with (
         serve(fixed, log=logs[FIXED], state_dir=folder / "state_fixed") as first,
         serve(repository, log=logs[LEARNING], state_dir=state_dir) as second,
     ):
         asked = Contenders({FIXED: first, LEARNING: second}, manifest.inputs[0].name, stream)
         capacity = capacity_per_s(asked.url[PLAIN], full_model(NAME), stream[:64])
-        found["capacity_per_s"] = capacity
+        figures["capacity_per_s"] = capacity
         everybody, began_s = (PLAIN, FIXED, LEARNING), time.monotonic()
-        found["first"] = summary(asked.ask(everybody, 0, measured, LOAD * capacity), len(manifest.exits))
-        print(json.dumps(found["first"], indent=1), flush=True)
+        figures["first"] = summary(asked.ask(everybody, 0, measured, LOAD * capacity), len(manifest.exits))
+        print(json.dumps(figures["first"], indent=1), flush=True)
         asked.ask((FIXED, LEARNING), measured, between, BETWEEN_LOAD * capacity)
-        found["ramps_after_between"] = ramps_of(state_dir)
+        figures["ramps_after_between"] = ramps_of(state_dir)
         outcomes = asked.ask(everybody, measured + between, measured, LOAD * capacity)
-        found["last"] = summary(outcomes, len(manifest.exits))
-        print(json.dumps(found["last"], indent=1), flush=True)
-        found["seconds"] = time.monotonic() - began_s
-        found["ramps"] = ramps_of(state_dir)
+        figures["last"] = summary(outcomes, len(manifest.exits))
+        print(json.dumps(figures["last"], indent=1), flush=True)
+        figures["seconds"] = time.monotonic() - began_s
+        figures["ramps"] = ramps_of(state_dir)
     held = load_heads(state_dir / f"{manifest.content_hash}{HEADS_SUFFIX}", manifest)
     before = load_exported(version, manifest)
     after = before | dict(held.heads.table if held else {})
     rows = served_rows(manifest, repository, sorted(before), stream[-measured:])
-    found["exits"] = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
-    found["as_exported"], found["learnt"] = (asdict(shares(manifest, rows, heads, EPS)) for heads in (before, after))
-    return found
+    figures["exits"] = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
+    figures["as_exported"], figures["learnt"] = (
+        asdict(shares(manifest, rows, heads, EPS)) for heads in (before, after)
+    )
+    return figures
 
 
 def offline(repository: Path, stream: np.ndarray, rate_per_s: float) -> dict[str, Any]:
@@ -169,11 +171,11 @@ def offline(repository: Path, stream: np.ndarray, rate_per_s: float) -> dict[str
     rows = served_rows(manifest, repository, sorted(exported_heads), stream)
     latest = rows.rows(slice(-PART_ROWS, None))
     depths = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
-    found: dict[str, Any] = {"rate_per_s": rate_per_s, "rows": len(stream), "exits": depths, "shares": {}}
+    figures: dict[str, Any] = {"rate_per_s": rate_per_s, "rows": len(stream), "exits": depths, "shares": {}}
     for share in CPU_SHARES:
         run = course(manifest, version, exported_heads, rows, cpu_share=share, rate_per_s=rate_per_s)
         parts = [slice(first, first + PART_ROWS) for first in range(0, len(stream), PART_ROWS)]
-        found["shares"][f"{share:g}"] = {
+        figures["shares"][f"{share:g}"] = {
             "mean": [float(run.latency[part].mean()) for part in parts],
             "median": [float(np.median(run.latency[part])) for part in parts],
             "lost": int(run.lost.sum()),
@@ -182,8 +184,8 @@ def offline(repository: Path, stream: np.ndarray, rate_per_s: float) -> dict[str
             "cpu_s": run.cpu_s,
             **asdict(shares(manifest, latest, exported_heads | dict(run.heads_after(len(rows) - PART_ROWS)), EPS)),
         }
-        print(json.dumps(found["shares"][f"{share:g}"]), flush=True)
-    return found
+        print(json.dumps(figures["shares"][f"{share:g}"]), flush=True)
+    return figures
 
 
 def ramps_of(state_dir: Path) -> dict[str, float | None]:
@@ -210,21 +212,21 @@ def main() -> None:
         return
     stream = BAG.prepare(folder, args.cache, print).stream(2 * args.measured + args.between, SEED).inputs
     kept = RESULTS / f"{name}.json"
-    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    found.pop("note", None)
-    found |= {"mode": args.mode, "machine": machine()}
-    found["offline"] = offline(repository, stream, OFFLINE_RATE_PER_S)
-    keep(kept, found)
+    figures: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    figures.pop("note", None)
+    figures |= {"mode": args.mode, "machine": machine()}
+    figures["offline"] = offline(repository, stream, OFFLINE_RATE_PER_S)
+    keep(kept, figures)
     if not args.offline:
-        found["served"] = measure(repository, folder, stream, args.measured, args.between)
-        keep(kept, found)
+        figures["served"] = measure(repository, folder, stream, args.measured, args.between)
+        keep(kept, figures)
 
 
-def keep(path: Path, found: dict[str, Any]) -> None:
+def keep(path: Path, figures: dict[str, Any]) -> None:
     """Write what was found so far."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    page = markdown(found, (__doc__ or "").split("\n\n")[2])
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    page = markdown(figures, (__doc__ or "").split("\n\n")[2])
     path.with_suffix(".md").write_text(page, encoding="utf-8")
     print(page, flush=True)
 

@@ -42,18 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=4, help="of every number of replicas at every load (4)")
     parser.add_argument("--turn-s", type=float, default=10.0, help="seconds of a turn (10)")
     args = parser.parse_args(argv)
-    found: dict[str, Any] = {"machine": machine(), "turns": args.turns, "turn_s": args.turn_s}
+    figures: dict[str, Any] = {"machine": machine(), "turns": args.turns, "turn_s": args.turn_s}
     kind, binary = next(iter(binaries().items()))
-    found["haproxy"] = kind
-    found["newcomer"] = newcomer()
+    figures["haproxy"] = kind
+    figures["newcomer"] = newcomer()
     with tempfile.TemporaryDirectory() as folder:
-        found["real"] = correctness(Path(folder) / "real", binary)
-        found["kills"] = kills(Path(folder) / "kills", binary, KILLS)
-        print(found["real"], found["kills"], flush=True)
-        found["sleeping"] = scaling(Path(folder) / "sleeping", binary, args.turns, args.turn_s)
-    RESULTS.joinpath("replicas.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    RESULTS.joinpath("replicas.md").write_text(markdown(found), encoding="utf-8")
-    print(markdown(found))
+        figures["real"] = correctness(Path(folder) / "real", binary)
+        figures["kills"] = kills(Path(folder) / "kills", binary, KILLS)
+        print(figures["real"], figures["kills"], flush=True)
+        figures["sleeping"] = scaling(Path(folder) / "sleeping", binary, args.turns, args.turn_s)
+    RESULTS.joinpath("replicas.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    RESULTS.joinpath("replicas.md").write_text(markdown(figures), encoding="utf-8")
+    print(markdown(figures))
     return 0
 
 

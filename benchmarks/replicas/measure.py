@@ -129,19 +129,19 @@ def correctness(folder: Path, binary: str) -> dict[str, Any]:
         balancer, stream = replicas.balancer, np.resize(ROWS, (3000, *ROWS.shape[1:]))
         _await_replicas(balancer, MOST_REPLICAS)
         direct = _labels(f"grpc://{next(iter(replicas.all))}:8001", ROWS, "never")[0]
-        found: dict[str, Any] = {"max_loss": MAX_LOSS}
+        figures: dict[str, Any] = {"max_loss": MAX_LOSS}
         for url in (f"grpc://{balancer.grpc}", f"http://{balancer.http}"):
             labels, failed = _labels(url, ROWS, "never")
             early, early_failed = _labels(url, stream)
-            found[url.split(":")[0]] = {
+            figures[url.split(":")[0]] = {
                 "full_votes": len(labels),
                 "full_votes_that_differ": int((labels != direct).sum()),
                 "requests": len(early),
                 "loss": float((early != np.resize(direct, len(early))).mean()),
                 "failed": failed + early_failed,
             }
-        found["rows_by_replica"] = [_answered(address) for address in replicas.all]
-        return found
+        figures["rows_by_replica"] = [_answered(address) for address in replicas.all]
+        return figures
 
 
 def _labels(url: str, rows: np.ndarray, exit_: str | None = None) -> tuple[np.ndarray, int]:

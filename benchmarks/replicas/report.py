@@ -31,21 +31,27 @@ def carried_per_s(points: Sequence[Mapping[str, Any]], replicas: int, limit_ms: 
     return float(within)
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(figures: Mapping[str, Any]) -> str:
     """All of it, for people."""
     lines = ["# One, two and three replicas behind the balancer", ""]
-    about = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
-    lines += [f"`python -m benchmarks.replicas`, HAProxy ({found['haproxy']}), deploy/haproxy; {about}.", ""]
+    about = ", ".join(f"{key} {value}" for key, value in figures["machine"].items())
+    lines += [f"`python -m benchmarks.replicas`, HAProxy ({figures['haproxy']}), deploy/haproxy; {about}.", ""]
     return (
         "\n".join(
-            [*lines, *_sleeping(found), *_real(found["real"]), *_kills(found["kills"]), *_newcomer(found["newcomer"])]
+            [
+                *lines,
+                *_sleeping(figures),
+                *_real(figures["real"]),
+                *_kills(figures["kills"]),
+                *_newcomer(figures["newcomer"]),
+            ]
         )
         + "\n"
     )
 
 
-def _sleeping(found: Mapping[str, Any]) -> list[str]:
-    points, turns = found["sleeping"], f"{found['turns']} turns of {found['turn_s']:g} s"
+def _sleeping(figures: Mapping[str, Any]) -> list[str]:
+    points, turns = figures["sleeping"], f"{figures['turns']} turns of {figures['turn_s']:g} s"
     lines = ["## Throughput: members that sleep", ""]
     lines += [
         f"Members sleep in place of computing: a full vote is {FULL_MS:g} ms of one of a replica's {WORKERS} workers, "
@@ -91,16 +97,16 @@ def _real(real: Mapping[str, Any]) -> list[str]:
     return [*lines, "", f"Answers by replica: {', '.join(f'{share:.0%}' for share in shares)}.", ""]
 
 
-def _kills(found: Mapping[str, Any]) -> list[str]:
-    failed = {kind: f"{sum(counts)} (at most {max(counts)} at once)" for kind, counts in found["failed"].items()}
+def _kills(figures: Mapping[str, Any]) -> list[str]:
+    failed = {kind: f"{sum(counts)} (at most {max(counts)} at once)" for kind, counts in figures["failed"].items()}
     return [
         "## A replica is killed",
         "",
-        f"{found['times']} times, with everything that belongs to it, under three callers over gRPC (one connection) "
+        f"{figures['times']} times, with everything that belongs to it, under three callers over gRPC (one connection) "
         "and three over HTTP, whose requests fit the balancer's 16 KB. Requests that failed in all: "
-        f"{failed['grpc']} over gRPC, {failed['http']} over HTTP. {found.get('note', '')}".rstrip(),
+        f"{failed['grpc']} over gRPC, {failed['http']} over HTTP. {figures.get('note', '')}".rstrip(),
         "",
-        *(f"- `{text}`" for text in found["said"]),
+        *(f"- `{text}`" for text in figures["said"]),
         "",
     ]
 

@@ -59,13 +59,13 @@ def run(
     def say(line: str) -> None:
         print(line, flush=True)
 
-    found = run_bag(bag, size, schedules, folder, cache, say)
+    figures = run_bag(bag, size, schedules, folder, cache, say)
     if quick:
-        found["about"] = f"Quick run, too few requests for a p99. {found['about']}"
+        figures["about"] = f"Quick run, too few requests for a p99. {figures['about']}"
     output.mkdir(parents=True, exist_ok=True)
-    (output / "serving.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (output / "serving.md").write_text(report.markdown(found), encoding="utf-8")
-    pictures.draw(found, list(bag.contenders(schedules)), output)
+    (output / "serving.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (output / "serving.md").write_text(report.markdown(figures), encoding="utf-8")
+    pictures.draw(figures, list(bag.contenders(schedules)), output)
     say(f"wrote serving.md, serving.json and pictures to {output}")
 
 

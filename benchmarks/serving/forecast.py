@@ -37,7 +37,7 @@ def forecasts(
     Returns:
         bag -> load -> a forecast, and answers per second under "most_per_s" and "plain_most_per_s".
     """
-    found = {}
+    by_bag = {}
     for name in bags:
         bag = bag_of(repository, name)
         if len(bag.manifest.exits) > 1:  # else there is nothing to forecast: everybody waits for the full vote
@@ -47,28 +47,28 @@ def forecasts(
             made: dict[str, Any] = {load: asdict(forecast(timed, rate, rows, TRACED)) for load, rate in rates.items()}
             made["most_per_s"] = most_per_s(timed, TRACED, plain=False)
             made["plain_most_per_s"] = most_per_s(timed, TRACED, plain=True)
-            found[name] = made
-    return found
+            by_bag[name] = made
+    return by_bag
 
 
-def table(found: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
+def table(figures: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
     """Forecast and measurement side by side, as Markdown; nothing for a run that kept no forecasts.
 
     Args:
-        found: as `measure.run_bag` returns it.
+        figures: as `measure.run_bag` returns it.
         points: the open loop's.
     """
-    if "forecasts" not in found:
+    if "forecasts" not in figures:
         return []
     lines = ["## What `exeunt advise` says of it", "", "Made without serving; with intervals. The last number of a "
              "cell is forecast by measurement, `p99 to plain` the ratio to the plain ensemble's.", ""]  # fmt: skip
     lines += ["| load | contender | p50 ms: forecast, measured, ratio | p99 ms: forecast, measured, ratio "
               "| p99 to plain: forecast, measured |", "|---|---|---|---|---|"]  # fmt: skip
-    plain = {f"{point.load:g}": point for point in points if point.model == found["plain"]}
+    plain = {f"{point.load:g}": point for point in points if point.model == figures["plain"]}
     ratios, held = [], 0
     for point in points:
         load = f"{point.load:g}"
-        if (made := found["forecasts"].get(point.model, {}).get(load)) is None:
+        if (made := figures["forecasts"].get(point.model, {}).get(load)) is None:
             continue
         cells = []
         for name in ("p50_ms", "p99_ms"):
@@ -80,14 +80,14 @@ def table(found: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
             cells.append(f"{made['p99_ms'] / made['plain_p99_ms']:.2f}, {point.p99_ms / plain[load].p99_ms:.2f}")
         lines.append(f"| {point.load:.0%} | {point.model} | {' | '.join(cells)} |")
     for load, point in plain.items():
-        if made := next((by_load[load] for by_load in found["forecasts"].values() if load in by_load), None):
+        if made := next((by_load[load] for by_load in figures["forecasts"].values() if load in by_load), None):
             pairs = [(made[f"plain_{name}"], getattr(point, name)) for name in ("p50_ms", "p99_ms")]
             ratios += [forecast_ms / seen for forecast_ms, seen in pairs]
             cells = [f"{forecast_ms:.1f}, {seen:.1f}, {forecast_ms / seen:.2f}" for forecast_ms, seen in pairs]
             lines.append(f"| {point.load:.0%} | {point.model} | {' | '.join(cells)} | |")
     close = sum(1 - WITHIN <= ratio <= 1 + WITHIN for ratio in ratios)
     counts = f"Within {WITHIN:.0%}: {close} of {len(ratios)}; within the stated interval: {held}."
-    return [*lines, "", counts, "", *_most(found)]
+    return [*lines, "", counts, "", *_most(figures)]
 
 
 def _most(found: Mapping[str, Any]) -> list[str]:

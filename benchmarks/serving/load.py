@@ -167,7 +167,7 @@ def memory_mb(pid: int, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
     Returns:
         contender -> megabytes, pages that processes share counted in parts.
     """
-    found = dict.fromkeys(names, 0.0)
+    megabytes = dict.fromkeys(names, 0.0)
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
@@ -179,8 +179,8 @@ def memory_mb(pid: int, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
         for contender, models in names.items():
             if "triton_python_backend_stub" in words and any(f"/{model}/" in words for model in models):
                 kilobytes = next(int(line.split()[1]) for line in memory_map.splitlines() if line.startswith("Pss:"))
-                found[contender] += kilobytes / 1024
-    return found
+                megabytes[contender] += kilobytes / 1024
+    return megabytes
 
 
 def promises(metrics_url: str, bags: Sequence[str]) -> dict[str, dict[str, float]]:

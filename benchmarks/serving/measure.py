@@ -1,4 +1,4 @@
-"""All measurements of one bag, stage by stage; a finished stage is kept, so that a stopped run goes on from there."""
+"""All figures of one bag, stage by stage; a finished stage is kept, so that a stopped run goes on from there."""
 
 from __future__ import annotations
 
@@ -107,22 +107,24 @@ def run_bag(
     """
     folder.mkdir(parents=True, exist_ok=True)
     stages = Stages(folder / "stages")
-    found: dict[str, Any] = {"machine": stages.get("machine", machine), "name": bag.name, "about": bag.about}
+    figures: dict[str, Any] = {"machine": stages.get("machine", machine), "name": bag.name, "about": bag.about}
     material = bag.prepare(folder, cache, say)
     repository = exported(bag, material, schedules, folder, size.samples, say)
     end_s = time.monotonic() + 60 * size.minutes
     engine = f"{bag.name}_{schedules[-1]}"
     some = material.stream(size.oracle, 14)
-    found["accuracy"] = stages.get("accuracy", lambda: accuracy(material, some))
-    found["member_ms"] = stages.get(
+    figures["accuracy"] = stages.get("accuracy", lambda: accuracy(material, some))
+    figures["member_ms"] = stages.get(
         "member_ms", lambda: Offline(material.members, 1).member_ms(some.inputs[: size.probes])
     )
-    found["oracle_share"] = stages.get("oracle", lambda: oracle_share(repository, engine, some.inputs))
-    found["own_time"] = stages.get("own_time", lambda: own_time(repository, engine, material.stream(100, 13).inputs)[0])
-    say(f"accuracy {found['accuracy']}, bare members {found['member_ms']} ms")
+    figures["oracle_share"] = stages.get("oracle", lambda: oracle_share(repository, engine, some.inputs))
+    figures["own_time"] = stages.get(
+        "own_time", lambda: own_time(repository, engine, material.stream(100, 13).inputs)[0]
+    )
+    say(f"accuracy {figures['accuracy']}, bare members {figures['member_ms']} ms")
     with serve(repository, log=folder / "server.log") as server:
-        found |= _with_server(bag, material, server, repository, schedules, size, stages, end_s, say)
-    return found
+        figures |= _with_server(bag, material, server, repository, schedules, size, stages, end_s, say)
+    return figures
 
 
 def _with_server(
@@ -143,34 +145,34 @@ def _with_server(
     contenders = list(bag.contenders(schedules))
     probes = material.stream(max(64, size.probes), 15).inputs
     warm = material.stream(size.warm, 12).inputs
-    found: dict[str, Any] = {"plain": bag.plain}
+    figures: dict[str, Any] = {"plain": bag.plain}
     capacity = stages.get("capacity", lambda: load.capacity_per_s(url, bag.plain, probes))
-    found["capacity_per_s"] = capacity
+    figures["capacity_per_s"] = capacity
     say(f"the plain ensemble answers {capacity:.1f} a second; warm up: every contender earns its budget")
     load.at_load(url, contenders, {input_name: warm}, 0.3, 0.3 * capacity, 4, None)
-    found["unloaded"] = stages.get("unloaded", lambda: unloaded(url, bag, manifest, material, contenders, probes))
-    found["closed_loop"] = stages.get("closed_loop", lambda: closed_loops(url, [bag.plain, *contenders], probes))
-    found["batches"] = stages.get(
-        "batches", lambda: larger_requests(url, [bag.plain, *contenders], probes, size.batches, found["unloaded"])
+    figures["unloaded"] = stages.get("unloaded", lambda: unloaded(url, bag, manifest, material, contenders, probes))
+    figures["closed_loop"] = stages.get("closed_loop", lambda: closed_loops(url, [bag.plain, *contenders], probes))
+    figures["batches"] = stages.get(
+        "batches", lambda: larger_requests(url, [bag.plain, *contenders], probes, size.batches, figures["unloaded"])
     )
     best = best_member(bag, stages.get("accuracy", dict))
     off = [bag.plain, bag.name, f"{bag.name}_{schedules[-1]}"]  # a schedule makes no difference when nobody leaves
     asked = Asked(url, input_name, material, capacity, size)
-    found["exits_off"] = stages.get("exits_off", lambda: asked.points(off, 0.3, dict.fromkeys(off[1:], NEVER)))
-    found["points"] = []
+    figures["exits_off"] = stages.get("exits_off", lambda: asked.points(off, 0.3, dict.fromkeys(off[1:], NEVER)))
+    figures["points"] = []
     for share in size.loads:
         if time.monotonic() > end_s and not stages.has(f"load_{share}"):
             say(f"{size.minutes:g} minutes are over: no load beyond; the same command goes on from here")
             break
         models = [*([bag.plain] if share <= SATURATED else []), best, *contenders]
         points = stages.get(f"load_{share}", lambda share=share, models=models: asked.points(models, share, {}))
-        found["points"] += points
+        figures["points"] += points
         say(f"load {share:.0%}: " + ", ".join(f"{p['model']} {p['p50_ms']:.0f}/{p['p99_ms']:.0f} ms" for p in points))
-    found["forecasts"] = forecasts(repository, contenders, size.loads, capacity)
-    found["memory_mb"] = load.memory_mb(server.pid, models_of(repository, bag, schedules))
-    found["promises"] = load.promises(server.metrics_url, contenders)
-    found["best_member"] = best
-    return found
+    figures["forecasts"] = forecasts(repository, contenders, size.loads, capacity)
+    figures["memory_mb"] = load.memory_mb(server.pid, models_of(repository, bag, schedules))
+    figures["promises"] = load.promises(server.metrics_url, contenders)
+    figures["best_member"] = best
+    return figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ def accuracy(material: Material, stream: BenchStream) -> dict[str, float]:
     """Share of right labels by member and of "bag"; agreement with the vote where the truth is not known."""
     labels = Offline(material.members, 1).labels(stream.inputs)
     truth = labels["bag"] if stream.truth is None else stream.truth
-    return {name: float((found == truth).mean()) for name, found in labels.items()}
+    return {name: float((named == truth).mean()) for name, named in labels.items()}
 
 
 def best_member(bag: BenchBag, accuracies: dict[str, float]) -> str:
@@ -236,15 +238,15 @@ def unloaded(
 
 def closed_loops(url: str, models: Sequence[str], rows: np.ndarray) -> list[dict[str, Any]]:
     """Answers per second and median latency with 1, 4 and 16 callers who never pause."""
-    found = []
+    loops = []
     for callers in (1, 4, 16):
         for model in models:
             began_s = time.perf_counter()
             spent_ms = load.closed_loop(url, model, rows, callers)
             rate = len(spent_ms) / (time.perf_counter() - began_s)
-            found.append({"callers": callers, "model": model, "p50_ms": float(np.median(spent_ms)), "rows_per_s": rate})
+            loops.append({"callers": callers, "model": model, "p50_ms": float(np.median(spent_ms)), "rows_per_s": rate})
             time.sleep(1.0)
-    return found
+    return loops
 
 
 def larger_requests(
@@ -252,7 +254,7 @@ def larger_requests(
 ) -> list[dict[str, Any]]:
     """Median latency of requests with several rows, one caller who lets what was answered early finish."""
     finish_s = alone[ONE_THREAD][0] / 2e3  # per row: about what the members still have to do after an early answer
-    found = []
+    by_size = []
     for size in sizes:
         rounds = max(4, 40 // size)
         for model in models:
@@ -265,10 +267,10 @@ def larger_requests(
                     spent.append(1e3 * (time.perf_counter() - began_s))
                     early.append(bool((answers.reasons > 0).all()))
                     time.sleep(finish_s * size)
-            found.append(
+            by_size.append(
                 {"rows": size, "model": model, "p50_ms": float(np.median(spent)), "early": float(np.mean(early))}
             )
-    return found
+    return by_size
 
 
 def models_of(repository: Path, bag: BenchBag, schedules: tuple[str, ...]) -> dict[str, list[str]]:

@@ -37,9 +37,9 @@ class Offline:
         """Labels by member, int64 [rows], and those of their vote under "bag"."""
         parts: dict[str, list[np.ndarray]] = {}
         for start in range(0, len(rows), BATCH_ROWS):
-            found = self.probabilities(rows[start : start + BATCH_ROWS])
-            found["bag"] = np.mean(list(found.values()), axis=0)
-            for name, shares in found.items():
+            probabilities = self.probabilities(rows[start : start + BATCH_ROWS])
+            probabilities["bag"] = np.mean(list(probabilities.values()), axis=0)
+            for name, shares in probabilities.items():
                 parts.setdefault(name, []).append(shares.argmax(axis=1))
         return {name: np.concatenate(part) for name, part in parts.items()}
 
@@ -54,15 +54,15 @@ class Offline:
 
     def member_ms(self, rows: np.ndarray) -> dict[str, float]:
         """Bare time of each member: the median over single rows, ms."""
-        found = {}
+        median_ms = {}
         for name, session in self._sessions.items():
             spent = []
             for row in rows:
                 began_s = time.perf_counter()
                 _first_output(session, row[None])
                 spent.append(1e3 * (time.perf_counter() - began_s))
-            found[name] = float(np.median(spent))
-        return found
+            median_ms[name] = float(np.median(spent))
+        return median_ms
 
 
 def _first_output(session: onnxruntime.InferenceSession, rows: np.ndarray) -> np.ndarray:

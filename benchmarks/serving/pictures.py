@@ -16,9 +16,9 @@ ENGINE_COLOURS = dict(zip(SCHEDULES, ("#0b6e99", "#c4572b", "#6b7a3a"), strict=T
 PLAIN_COLOUR, ENSEMBLE_COLOUR, MEMBER_COLOUR = "#444444", "#7a4f8f", "#999999"
 
 
-def draw(found: Mapping[str, Any], contenders: Sequence[str], folder: Path) -> None:
+def draw(figures: Mapping[str, Any], contenders: Sequence[str], folder: Path) -> None:
     """Draw latency over load, its distribution at the lowest load, and exits along that stream, into `folder`."""
-    points = [point_of(entry) for entry in found["points"]]
+    points = [point_of(entry) for entry in figures["points"]]
     if not points:
         return
     light = [point for point in points if point.load == points[0].load]

@@ -21,27 +21,27 @@ HOW_TO_READ = (
 )
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(figures: Mapping[str, Any]) -> str:
     """The report as Markdown, from what `measure.run_bag` returns; ratios are to the plain ensemble in the same run."""
-    points, plain = [point_of(entry) for entry in found["points"]], found["plain"]
-    lines = [f"# Serving the bag `{found['name']}` on a CPU host", "", found["about"], "", HOW_TO_READ, ""]
-    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in found["machine"].items()), ""]
-    lines += _targets(found, points, plain)
-    lines += _members(found)
+    points, plain = [point_of(entry) for entry in figures["points"]], figures["plain"]
+    lines = [f"# Serving the bag `{figures['name']}` on a CPU host", "", figures["about"], "", HOW_TO_READ, ""]
+    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in figures["machine"].items()), ""]
+    lines += _targets(figures, points, plain)
+    lines += _members(figures)
     lines += ["## One caller, no load", "", "| contender | p50 ms | mean ms |", "|---|---|---|"]
-    lines += [f"| {name} | {ms[0]:.1f} | {ms[1]:.1f} |" for name, ms in found["unloaded"].items()]
-    lines += ["", f"The plain ensemble's capacity: {found['capacity_per_s']:.1f} full votes per second.", ""]
-    lines += _closed_loops(found["closed_loop"], plain)
+    lines += [f"| {name} | {ms[0]:.1f} | {ms[1]:.1f} |" for name, ms in figures["unloaded"].items()]
+    lines += ["", f"The plain ensemble's capacity: {figures['capacity_per_s']:.1f} full votes per second.", ""]
+    lines += _closed_loops(figures["closed_loop"], plain)
     lines += ["## Latency under load (open loop, Poisson)", ""]
     lines += [
         "| load | contender | requests | p50 ms | p99 ms | p50 ratio | p99 ratio | loss | early | lossless | failed |"
     ]
     lines += ["|---|---|---|---|---|---|---|---|---|---|---|"]
     lines += [_line(point, _base(points, plain, point.load)) for point in points]
-    lines += ["", *_throughput(found, points, plain), "", *forecast.table(found, points)]
-    lines += [*_exits_off(found["exits_off"], plain)]
-    lines += _batches(found["batches"], plain)
-    lines += ["", *_promises(found["promises"]), *_cost(found, points)]
+    lines += ["", *_throughput(figures, points, plain), "", *forecast.table(figures, points)]
+    lines += [*_exits_off(figures["exits_off"], plain)]
+    lines += _batches(figures["batches"], plain)
+    lines += ["", *_promises(figures["promises"]), *_cost(figures, points)]
     return "\n".join(lines) + "\n"
 
 
@@ -54,15 +54,15 @@ def _base(points: Sequence[Point], plain: str, load: float) -> Point | None:
     return next((point for point in points if point.model == plain and point.load == load), None)
 
 
-def _members(found: Mapping[str, Any]) -> list[str]:
+def _members(figures: Mapping[str, Any]) -> list[str]:
     """The members alone: bare time, and how right they are."""
     lines = ["## The members alone", "", "Bare time: median of single rows in one process, one thread. Right: share of "
              "labels that are the true ones, or the vote's where nobody knows the truth.", ""]  # fmt: skip
     lines += ["| member | bare ms | right |", "|---|---|---|"]
-    lines += [f"| {name} | {ms:.1f} | {found['accuracy'][name]:.1%} |" for name, ms in found["member_ms"].items()]
-    total_ms = sum(found["member_ms"].values())
-    lines += [f"| all together | {total_ms:.1f} | {found['accuracy']['bag']:.1%} |", ""]
-    share = found["oracle_share"]
+    lines += [f"| {name} | {ms:.1f} | {figures['accuracy'][name]:.1%} |" for name, ms in figures["member_ms"].items()]
+    total_ms = sum(figures["member_ms"].values())
+    lines += [f"| all together | {total_ms:.1f} | {figures['accuracy']['bag']:.1%} |", ""]
+    share = figures["oracle_share"]
     return [*lines, f"If every row left at the first exit that is right, mean latency would be {share:.2f} of all.", ""]
 
 
@@ -99,16 +99,16 @@ def _batches(entries: Sequence[Mapping[str, Any]], plain: str) -> list[str]:
     ]
 
 
-def _cost(found: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
+def _cost(figures: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
     lines = ["## Cost", "", "| contender | memory MB |", "|---|---|"]
-    lines += [f"| {name} | {mb:.0f} |" for name, mb in found["memory_mb"].items()]
-    own = found["own_time"]
+    lines += [f"| {name} | {mb:.0f} |" for name, mb in figures["memory_mb"].items()]
+    own = figures["own_time"]
     busiest = max((point.client_cpu for point in points), default=0.0)
     return [
         *lines,
         "",
         f"CPU time per input, caches warm: controller and scheduler {own['own_us']:.0f} us, tuner "
-        f"{own['tuning_us']:.0f} us; together {_own_share(found):.2%} of the {own['all_us']:.0f} us that an input "
+        f"{own['tuning_us']:.0f} us; together {_own_share(figures):.2%} of the {own['all_us']:.0f} us that an input "
         "takes in all.",
         "",
         f"The load generator used at most {busiest:.0%} of one core.",
@@ -132,12 +132,12 @@ def _promises(promises: Mapping[str, Mapping[str, float]]) -> list[str]:
     return [*lines, ""]
 
 
-def _own_share(found: Mapping[str, Any]) -> float:
-    own = found["own_time"]
+def _own_share(figures: Mapping[str, Any]) -> float:
+    own = figures["own_time"]
     return float((own["own_us"] + own["tuning_us"]) / own["all_us"])
 
 
-def _targets(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
+def _targets(figures: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
     """What was to be reached, as ratios to the plain ensemble, and what was."""
     engines = [model for model in dict.fromkeys(point.model for point in points) if model.split("_")[-1] in SCHEDULES]
     at = {(point.model, point.load): point for point in points}
@@ -150,21 +150,21 @@ def _targets(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> l
     for load, name in ((0.3, "p50_ms"), (0.3, "p99_ms"), (0.8, "p99_ms")):
         if (plain, load) in at:
             rows.append((f"{name[:3]} at {load:.0%} load, best schedule", "<= 0.45", best(load, name), True))
-    carried = _carried(found, points, plain)
-    limit_ms = 5 * found["unloaded"][plain][0]
+    carried = _carried(figures, points, plain)
+    limit_ms = 5 * figures["unloaded"][plain][0]
     if carried.get(plain) and any(point.p99_ms >= limit_ms for point in points if point.model == plain):
         ratio = {model: carried[model] / carried[plain] for model in engines}
         parallel = next((model for model in engines if model.endswith("parallel")), None)
         if parallel is not None:
             rows.append(("throughput, parallel", ">= 1.8", (ratio[parallel], parallel), False))
         rows.append(("throughput, best schedule", ">= 2.5", max((ratio[m], m) for m in engines), False))
-    off = {row["model"]: row for row in found.get("exits_off", ())}
+    off = {row["model"]: row for row in figures.get("exits_off", ())}
     for name in ("p50_ms", "p99_ms"):
         if plain in off:
             worst = max((off[m][name] / off[plain][name], m) for m in engines if m in off)
             rows.append((f"{name[:3]} with all exits off", "<= 1.05", worst, True))
-    rows.append(("controller's own CPU time", "<= 0.02", (_own_share(found), "with the tuner"), True))
-    memory = found["memory_mb"]
+    rows.append(("controller's own CPU time", "<= 0.02", (_own_share(figures), "with the tuner"), True))
+    memory = figures["memory_mb"]
     rows.append(("memory, the largest", "<= 1.0", max((memory[m] / memory[plain], m) for m in engines), True))
     lines = ["## Targets", "", "| | target | measured | |", "|---|---|---|---|"]
     for what, target, (value, who), at_most in rows:
@@ -175,13 +175,13 @@ def _targets(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> l
     return [*lines, ""]
 
 
-def _carried(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> dict[str, float]:
+def _carried(figures: Mapping[str, Any], points: Sequence[Point], plain: str) -> dict[str, float]:
     """By contender, the load up to which p99 stays under 5 times the plain ensemble's unloaded latency.
 
     Between two measured loads the logarithm of p99 is interpolated; below the lowest p99 is taken to grow with the
     load; beyond the highest nothing is assumed.
     """
-    limit_ms = 5 * found["unloaded"][plain][0]
+    limit_ms = 5 * figures["unloaded"][plain][0]
     carried = {}
     for model in dict.fromkeys(point.model for point in points):
         own = sorted((p.load, p.p99_ms) for p in points if p.model == model)
@@ -197,10 +197,11 @@ def _carried(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> d
     return carried
 
 
-def _throughput(found: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
+def _throughput(figures: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
     """How much load each contender carries."""
-    carried = _carried(found, points, plain)
-    lines = [f"Load up to which p99 stays under {5 * found['unloaded'][plain][0]:.0f} ms, 5 times the plain ensemble's "
+    carried = _carried(figures, points, plain)
+    limit_ms = 5 * figures["unloaded"][plain][0]
+    lines = [f"Load up to which p99 stays under {limit_ms:.0f} ms, 5 times the plain ensemble's "
              "latency without load (log p99 interpolated between measured loads):", ""]  # fmt: skip
     lines += ["| contender | load | times the plain ensemble's |", "|---|---|---|"]
     base = carried.get(plain, 0.0)

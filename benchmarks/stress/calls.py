@@ -40,11 +40,11 @@ def message(rows: np.ndarray, **wishes: str | float) -> bytes:
 def answer_of(content: bytes) -> dict[str, np.ndarray]:
     """Outputs by name, [rows, ...]; those of one value a row as [rows]."""
     response = pb.ModelInferResponse.FromString(content)
-    found = {}
+    answer = {}
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
         array = np.frombuffer(raw, dtype=OUTPUTS[output.name]).reshape(list(output.shape))
-        found[output.name] = array[:, 0] if array.shape[1] == 1 else array
-    return found
+        answer[output.name] = array[:, 0] if array.shape[1] == 1 else array
+    return answer
 
 
 @dataclass(slots=True)

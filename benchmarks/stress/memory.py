@@ -89,12 +89,12 @@ class MemoryWatch:
         Args:
             shares: of the looks, 0..1, at which each median begins; the last looks where too few follow.
         """
-        found = {}
+        medians_mb = {}
         for called, sizes in self.megabytes.items():
             part = max(1, len(sizes) // 7)
             begins = [min(int(share * len(sizes)), len(sizes) - part) for share in shares]
-            found[called] = [float(np.median(sizes[begin : begin + part])) for begin in begins]
-        return found
+            medians_mb[called] = [float(np.median(sizes[begin : begin + part])) for begin in begins]
+        return medians_mb
 
     def by_minute(self) -> dict[str, list[float]]:
         """Median megabytes of every minute, by process."""

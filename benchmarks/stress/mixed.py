@@ -70,9 +70,11 @@ class Tally:
         """Look at a call that has ended, and let go of what it held."""
         self.ended[call.status] += 1
         if call.status == "OK":
-            found = answer_of(call.answer)
+            answer = answer_of(call.answer)
             self.rows_answered += len(call.chosen)
-            self.wrong_rows += self.votes.wrong_rows(call.chosen, found["PROBABILITIES"], found["LABEL"], found["EXIT"])
+            self.wrong_rows += self.votes.wrong_rows(
+                call.chosen, answer["PROBABILITIES"], answer["LABEL"], answer["EXIT"]
+            )
             self.times.append((call.due_s, call.latency_s))
         elif call.status == "CANCELLED":
             self.rows_cancelled += len(call.chosen)
@@ -130,9 +132,9 @@ class Stretch:
 def p99s_ms(times: Sequence[tuple[float, float]], starts_s: float, windows: int, window_s: float) -> list[float]:
     """p99 of the answers that were due in each window, milliseconds; NaN for a window without any."""
     due_s, latency_s = np.array(times).reshape(-1, 2).T
-    found = []
+    p99_ms = []
     for number in range(windows):
         begin_s = starts_s + number * window_s
         inside = latency_s[(due_s >= begin_s) & (due_s < begin_s + window_s)]
-        found.append(1e3 * float(np.percentile(inside, 99)) if len(inside) else float("nan"))
-    return found
+        p99_ms.append(1e3 * float(np.percentile(inside, 99)) if len(inside) else float("nan"))
+    return p99_ms

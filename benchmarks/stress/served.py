@@ -78,12 +78,12 @@ class Serving:
 
 def pids_of(group: int, command: str) -> list[int]:
     """Processes of a server's group whose command line holds a text, before its options."""
-    found = []
+    pids = []
     for pid in members(group):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
         if command in words.split("--id=")[0]:
-            found.append(pid)
-    return found
+            pids.append(pid)
+    return pids
 
 
 class Load:

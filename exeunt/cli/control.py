@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
 def _changed(args: argparse.Namespace, before: Control, status: Status) -> Control:
     from exeunt.hosting.control import Control
 
-    done = Control(version=before.version, ramps=before.ramps, ramps_number=before.ramps_number)
-    control = done if args.reset else before
+    without_settings = Control(version=before.version, ramps=before.ramps, ramps_number=before.ramps_number)
+    control = without_settings if args.reset else before
     if args.max_loss is not None:
         control = dataclasses.replace(control, max_loss=args.max_loss)
     if args.service_class:

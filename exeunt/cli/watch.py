@@ -47,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
     views = _views(args, state_dir_of(args))
     console = Console()
     if not console.is_terminal:  # a pipe or a file: one view below the other, and no later than it was seen
-        for seen in views:
-            console.print(seen)
+        for shown in views:
+            console.print(shown)
             console.file.flush()
         return 0
     with Live(next(views), console=console, auto_refresh=False) as live:
-        for seen in views:
-            live.update(seen, refresh=True)
+        for shown in views:
+            live.update(shown, refresh=True)
     return 0
 
 
@@ -66,19 +66,19 @@ def _views(args: argparse.Namespace, state_dir: Path) -> Iterator[RenderableType
     looks = 0
     while not args.looks or looks < args.looks:
         time.sleep(args.every_s)
-        now = find_status(state_dir, args.name)
-        if now.pid != earlier.pid or now.written_unix_s < earlier.written_unix_s:
-            earlier = now  # the server has started anew: its counts too
-        yield view(earlier, now, time.time())
-        earlier, looks = now, looks + 1
+        latest = find_status(state_dir, args.name)
+        if latest.pid != earlier.pid or latest.written_unix_s < earlier.written_unix_s:
+            earlier = latest  # the server has started anew: its counts too
+        yield view(earlier, latest, time.time())
+        earlier, looks = latest, looks + 1
 
 
-def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
+def view(earlier: Status, latest: Status, unix_s: float) -> RenderableType:
     """What is shown.
 
     Args:
         earlier: status at the last look.
-        now: status now, of the same process.
+        latest: status now, of the same process.
         unix_s: the present time.
     """
     from rich.console import Group
@@ -86,16 +86,18 @@ def view(earlier: Status, now: Status, unix_s: float) -> RenderableType:
 
     from exeunt.tables import table_of
 
-    head = Text.assemble((now.bag, "bold"), f"  {now.tuner}, up {now.written_unix_s - now.started_unix_s:.0f} s  ")
-    head.append(*process_state(now, unix_s))
-    passed_s = max(now.written_unix_s - earlier.written_unix_s, 1e-9)
-    fresh = sum(_rows(now)) - sum(_rows(earlier))
+    head = Text.assemble(
+        (latest.bag, "bold"), f"  {latest.tuner}, up {latest.written_unix_s - latest.started_unix_s:.0f} s  "
+    )
+    head.append(*process_state(latest, unix_s))
+    passed_s = max(latest.written_unix_s - earlier.written_unix_s, 1e-9)
+    fresh = sum(_rows(latest)) - sum(_rows(earlier))
     rate = f"{fresh / passed_s:.1f} rows/s" if passed_s > 1e-6 else "..."
     columns = ("exit", "offered", "threshold", "answers", "share", "")
-    bars = ("█" * round(share_of(now, exit_) * BAR_CELLS) for exit_ in range(now.exits))
-    table = table_of(columns, [[*exit_cells(now, exit_), bar] for exit_, bar in enumerate(bars)], left_columns=("",))
-    load = f"{rate}, {now.tickets_in_flight} batches in flight, {now.waiting_rows} rows waiting"
-    return Group(head, load, promise(now), table)
+    bars = ("█" * round(share_of(latest, exit_) * BAR_CELLS) for exit_ in range(latest.exits))
+    table = table_of(columns, [[*exit_cells(latest, exit_), bar] for exit_, bar in enumerate(bars)], left_columns=("",))
+    load = f"{rate}, {latest.tickets_in_flight} batches in flight, {latest.waiting_rows} rows waiting"
+    return Group(head, load, promise(latest), table)
 
 
 def promise(status: Status) -> str:

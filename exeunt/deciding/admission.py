@@ -125,12 +125,12 @@ class Admission:
             exits[:-1] = False
         elif settings.gear == "auto" and exits[:-1].any():
             if self.lean.lean and self.gears.gear == Gear.EXITS:  # a server that is behind does not try whole members
-                chosen, counts = Gear.EXITS, False
+                block_gear, counts = Gear.EXITS, False
             else:
-                chosen, counts = self.gears.choose(self._counters.finished_rows)
-            exits[:-1] &= chosen != Gear.PLAIN
-            gear = chosen if counts else None
-            staged = chosen == Gear.STAGES or self._in_stages()
+                block_gear, counts = self.gears.choose(self._counters.finished_rows)
+            exits[:-1] &= block_gear != Gear.PLAIN
+            gear = block_gear if counts else None
+            staged = block_gear == Gear.STAGES or self._in_stages()
         plain = not exits[:-1].any()
         self._counters.plain_tickets += plain
         self._counters.lean_tickets += lean and not plain

@@ -91,14 +91,16 @@ class Changes:
         self._decisions.moment("class_losses", list(class_losses))
         self._decisions.tuner.promise(class_losses)
 
-    def set_heads(self, heads: Heads, changed: np.ndarray, seen: Feedback) -> None:
+    def set_heads(self, heads: Heads, changed: np.ndarray, votes: Feedback) -> None:
         """Other heads for tickets admitted from now on.
 
         Args:
             heads: of a higher version than those before.
             changed: bool [exits], exits that vote by a head that is another now.
-            seen: what the exits, with these heads, say of some finished rows; may be empty.
+            votes: what the exits, with these heads, say of some finished rows; may be empty.
         """
-        self._decisions.moment("heads", [heads.version, np.flatnonzero(changed), seen.labels, seen.confidence, seen.q])
+        self._decisions.moment(
+            "heads", [heads.version, np.flatnonzero(changed), votes.labels, votes.confidence, votes.q]
+        )
         self._decisions.in_use.change(heads, changed)
-        self._decisions.tuner.ramps_changed(heads.version, changed, seen)
+        self._decisions.tuner.ramps_changed(heads.version, changed, votes)

@@ -165,11 +165,11 @@ class ExitVoters:
         depths = manifest.exits[exit_].depths
         weights = manifest.weights
         voting = [member for member, depth in enumerate(depths) if depth]
-        done = [member for member in voting if depths[member] == manifest.members[member].depth]
+        whole = [member for member in voting if depths[member] == manifest.members[member].depth]
         self.pairs = [(member, depths[member]) for member in voting]
         self.weights = manifest.exit_weights(exit_)
-        self.finished = [(member, depths[member]) for member in done]
-        self.finished_weights = [float(weights[member]) for member in done]
+        self.finished = [(member, depths[member]) for member in whole]
+        self.finished_weights = [float(weights[member]) for member in whole]
         self.missing = max(0.0, 1.0 - sum(self.finished_weights))
 
     @property

@@ -64,12 +64,12 @@ class WorkQueue:
             if not _holds(heap[0]):
                 heapq.heappop(heap)
                 continue
-            now = self._look(piece)
-            if now == kind:
+            kind_now = self._look(piece)
+            if kind_now == kind:
                 return piece
             heapq.heappop(heap)
-            if now is not None:
-                self.place(piece, now)
+            if kind_now is not None:
+                self.place(piece, kind_now)
         return None
 
     def companions(self, head: WorkItem, kind: Kind) -> list[WorkItem]:

@@ -244,8 +244,8 @@ class Scheduler:
 
     def _split(self, piece: WorkItem, parts: int) -> None:
         while parts > 1:
-            rest = piece.split(len(piece) - len(piece) // parts)
-            self._queue.add(rest, self.kind(rest))
+            other = piece.split(len(piece) - len(piece) // parts)
+            self._queue.add(other, self.kind(other))
             self.counters.split_pieces += 1
             parts -= 1
 

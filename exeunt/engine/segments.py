@@ -146,36 +146,38 @@ class Segments:
             ServingError: the heads' model failed.
         """
         finished, midway = self._exits[exit_]
-        items = [
+        arrived = [
             ArrivedVotes(progress, {}, rows) for progress in tickets for runs, rows in [_running(progress)] if runs
         ]
-        for item in items:
+        for ticket_votes in arrived:
             for pair in finished:
-                item.votes[pair] = item.progress.votes_of(*pair, item.rows)
+                ticket_votes.votes[pair] = ticket_votes.progress.votes_of(*pair, ticket_votes.rows)
         if (heads := self._heads[exit_]) is not None:
             by_heads: dict[int, list[ArrivedVotes]] = {}
-            for item in items:
-                by_heads.setdefault(item.progress.ticket.heads.version, []).append(item)
+            for ticket_votes in arrived:
+                by_heads.setdefault(ticket_votes.progress.ticket.heads.version, []).append(ticket_votes)
             for same in by_heads.values():
                 self._run_heads(heads, midway, same)
-        return items
+        return arrived
 
-    def _run_heads(self, session: Session, midway: list[tuple[int, int]], items: list[ArrivedVotes]) -> None:
-        """Votes of the members mid-way, by heads that are the same for all of `items`."""
+    def _run_heads(self, session: Session, midway: list[tuple[int, int]], arrived: list[ArrivedVotes]) -> None:
+        """Votes of the members mid-way, by heads that are the same for all of `arrived`."""
         feed = {
-            self._names[pair][0]: _joined([item.progress.votes_of(*pair, item.rows) for item in items])
+            self._names[pair][0]: _joined(
+                [ticket_votes.progress.votes_of(*pair, ticket_votes.rows) for ticket_votes in arrived]
+            )
             for pair in midway
         }
-        table = items[0].progress.ticket.heads.table
+        table = arrived[0].progress.ticket.heads.table
         for pair in midway if table else ():
             if (head := table.get(pair)) is not None:
                 feed[f"{self._names[pair][1]}.weight"], feed[f"{self._names[pair][1]}.bias"] = head.weight, head.bias
         outputs = session.run([self._names[pair][1] for pair in midway], feed)
         first = 0
-        for item in items:
-            stop = first + (item.progress.ticket.rows if item.rows is None else len(item.rows))
+        for ticket_votes in arrived:
+            stop = first + (ticket_votes.progress.ticket.rows if ticket_votes.rows is None else len(ticket_votes.rows))
             for pair, array in zip(midway, outputs, strict=True):
-                item.votes[pair] = array[first:stop]
+                ticket_votes.votes[pair] = array[first:stop]
             first = stop
 
 

@@ -115,11 +115,11 @@ def sessions_of(
         ConfigError: a file is missing or is not what the manifest says; a provider is not built in.
         ServingError: a file cannot be loaded.
     """
-    known = _onnxruntime().get_available_providers()
+    built_in = _onnxruntime().get_available_providers()
     for provider in providers:
         name = _name(provider)
-        if name not in known:
-            raise ConfigError(f"providers: {name!r} is not in this onnxruntime (allowed: {', '.join(known)})")
+        if name not in built_in:
+            raise ConfigError(f"providers: {name!r} is not in this onnxruntime (allowed: {', '.join(built_in)})")
     parts = {part.model: part for part in parts_of(manifest)}
     loaded = {model: Session(folder / f"{model}.onnx", intra_op_threads, providers, streams) for model in parts}
     for model, part in parts.items():

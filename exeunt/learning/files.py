@@ -152,8 +152,8 @@ def load_heads(path: Path, manifest: Manifest) -> HeadsFile | None:
 def check_heads(table: Mapping[Pair, Head], manifest: Manifest, where: str) -> None:
     """Raise ConfigError, naming `where`, unless every head fits its ramp and is finite."""
     for (member, depth), head in table.items():
-        known = member < len(manifest.members) and 0 < depth < manifest.members[member].depth
-        features = manifest.members[member].segments[depth - 1].features if known else None
+        in_bag = member < len(manifest.members) and 0 < depth < manifest.members[member].depth
+        features = manifest.members[member].segments[depth - 1].features if in_bag else None
         if features is None:
             raise ConfigError(f"{where}: a head of member {member} at depth {depth}, where the bag has no ramp")
         name = features_name(manifest.members[member].name, depth)

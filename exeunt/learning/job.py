@@ -25,7 +25,7 @@ class Job:
 
     Attributes:
         shape: of the bag.
-        now: the head in use of every ramp that can learn.
+        in_use: the head of every ramp that can learn.
         eps: the promised loss.
         seed: of the judge's resampling.
         cpu_s: processor time that it may take.
@@ -35,7 +35,7 @@ class Job:
     """
 
     shape: Shape
-    now: Mapping[Pair, Head]
+    in_use: Mapping[Pair, Head]
     eps: float
     seed: int
     cpu_s: float
@@ -47,7 +47,7 @@ class Job:
         """Write it for `load`."""
         head = {"shape": self.shape.to_json(), "eps": self.eps, "seed": self.seed, "cpu_s": self.cpu_s}
         arrays = {f"rows.{name}": array for name, array in self.rows.arrays().items()}
-        arrays |= named_heads(self.now, "now.") | named_heads(self.candidate or {}, "candidate.")
+        arrays |= named_heads(self.in_use, "in_use.") | named_heads(self.candidate or {}, "candidate.")
         save_arrays(file, head, arrays | {"weights": self.weights})
 
     @classmethod
@@ -57,7 +57,7 @@ class Job:
         rows = {name.removeprefix("rows."): array for name, array in arrays.items() if name.startswith("rows.")}
         return cls(
             shape=Shape.from_json(head["shape"]),
-            now=heads_of(arrays, "now."),
+            in_use=heads_of(arrays, "in_use."),
             eps=head["eps"],
             seed=head["seed"],
             cpu_s=head["cpu_s"],
@@ -118,13 +118,13 @@ def run_job(job: Job, clock_s: Callable[[], float]) -> Outcome:
 def _fit(job: Job, clock_s: Callable[[], float]) -> Outcome:
     """New heads, one ramp after the other, the time shared among those that are left."""
     target = job.shape.full_vote(job.rows)
-    order = np.random.default_rng(job.seed).permutation(len(job.now))  # none is always the last
-    pairs = [sorted(job.now)[number] for number in order]
+    order = np.random.default_rng(job.seed).permutation(len(job.in_use))  # none is always the last
+    pairs = [sorted(job.in_use)[number] for number in order]
     heads, notes = {}, []
     for number, pair in enumerate(pairs):
         left_s = job.cpu_s - clock_s()
         until_s = clock_s() + left_s / (len(pairs) - number)
-        fit = refit(job.now[pair], job.rows.features[pair], target, job.weights, clock_s=clock_s, until_s=until_s)
+        fit = refit(job.in_use[pair], job.rows.features[pair], target, job.weights, clock_s=clock_s, until_s=until_s)
         if fit.head is not None:
             heads[pair] = fit.head
         notes.append(f"{pair[0]}.{pair[1]} {fit.before:.3f}->{fit.after:.3f} in {fit.steps}")
@@ -134,10 +134,10 @@ def _fit(job: Job, clock_s: Callable[[], float]) -> Outcome:
 
 def _judge(job: Job, candidate: Mapping[Pair, Head], clock_s: Callable[[], float]) -> Outcome:
     rng = np.random.default_rng(job.seed)
-    verdict: Verdict = judge(job.shape, job.rows, job.now, candidate, job.eps, rng)
+    verdict: Verdict = judge(job.shape, job.rows, job.in_use, candidate, job.eps, rng)
     heads = {pair: candidate[pair] for pair in verdict.pairs}
     latest = job.rows.rows(slice(-SEEN_ROWS, None))
-    labels, confidence = job.shape.exit_votes(latest, {**job.now, **heads})
+    labels, confidence = job.shape.exit_votes(latest, {**job.in_use, **heads})
     return Outcome(
         heads=heads,
         judged_rows=len(job.rows),

@@ -64,7 +64,7 @@ def may_leave(confidence: np.ndarray, wrong: np.ndarray, weights: np.ndarray, ep
 def judge(
     shape: Shape,
     rows: ServedRows,
-    now: Mapping[Pair, Head],
+    in_use: Mapping[Pair, Head],
     new: Mapping[Pair, Head],
     eps: float,
     rng: np.random.Generator,
@@ -76,7 +76,7 @@ def judge(
     Args:
         shape: of the bag.
         rows: at least one.
-        now: the head in use of every ramp that can learn.
+        in_use: the head of every ramp that can learn.
         new: candidates for some of them.
         eps: the promised loss.
         rng: of the resampling.
@@ -84,13 +84,13 @@ def judge(
     weights = 1.0 / rows.q.astype(np.float64)
     samples = np.concatenate([np.ones((1, len(rows))), rng.poisson(1.0, (RESAMPLES, len(rows)))]) * weights
     samples = samples[samples.sum(axis=1) > 0]
-    before = shape.exit_votes(rows, now)
+    before = shape.exit_votes(rows, in_use)
     agreement = np.stack(
-        [_agreement(before, weights), _agreement(shape.exit_votes(rows, {**now, **new}), weights)], axis=1
+        [_agreement(before, weights), _agreement(shape.exit_votes(rows, {**in_use, **new}), weights)], axis=1
     )
     pairs = tuple(sorted(new))
     while pairs:
-        after = shape.exit_votes(rows, {**now, **{pair: new[pair] for pair in pairs}})
+        after = shape.exit_votes(rows, {**in_use, **{pair: new[pair] for pair in pairs}})
         gains, errors = _gains(shape, before, after, pairs, samples, max(eps, LEAST_EPS))
         worse = [exit_ for exit_, gain in enumerate(gains) if gain < -HARM]
         if not worse:

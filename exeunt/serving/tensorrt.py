@@ -133,18 +133,18 @@ def _outputs(recipe: Recipe, plan: Path, inputs: Mapping[str, np.ndarray], trtex
         line += ["--loadInputs=" + ",".join(f"{name}:{file}" for name, file in files.items())]
         report = Path(folder) / "outputs.json"
         _trtexec(trtexec, [*line, f"--exportOutput={report}"], recipe)
-        items: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))
-        return {item["name"]: np.array(item["values"], dtype=np.float64) for item in items}
+        outputs: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))
+        return {output["name"]: np.array(output["values"], dtype=np.float64) for output in outputs}
 
 
 def _trtexec(trtexec: Path, line: Sequence[str], recipe: Recipe) -> None:
     try:
-        done = subprocess.run([str(trtexec), *line], capture_output=True, text=True, check=False)
+        ended = subprocess.run([str(trtexec), *line], capture_output=True, text=True, check=False)
     except OSError as error:
         raise ConfigError(f"{trtexec}: {error.strerror}; run this inside Triton's image") from None
-    if done.returncode:
-        lines = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
-        raise ServingError(f"{recipe.folder}: trtexec failed, status {done.returncode}:\n{lines}")
+    if ended.returncode:
+        lines = "\n".join((ended.stdout + ended.stderr).strip().splitlines()[-10:])
+        raise ServingError(f"{recipe.folder}: trtexec failed, status {ended.returncode}:\n{lines}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -65,15 +65,15 @@ class Watch:
 
     def lost_process(self) -> str:
         """Which process of the server has ended since the last look; "" where all are there."""
-        known = self._seen if self.ready else {}  # while the server starts, a process may not be itself yet
-        now = {pid: known.get(pid) or _what(pid) for pid in members(self.group)}
-        lost = [what for pid, what in self._seen.items() if pid not in now]
-        self._seen = now if not self.ready else self._seen | now
+        named_before = self._seen if self.ready else {}  # while the server starts, a process may not be itself yet
+        present = {pid: named_before.get(pid) or _what(pid) for pid in members(self.group)}
+        lost = [what for pid, what in self._seen.items() if pid not in present]
+        self._seen = present if not self.ready else self._seen | present
         # while the server starts, only backend processes are counted on: the rest of it may still change
         lost = [what for what in lost if self.ready or what.startswith(BACKEND)]
         if lost:
             return f"a process of the server has ended: {', '.join(lost)}"
-        return "" if now else "no process of the server is left"
+        return "" if present else "no process of the server is left"
 
     def look(self) -> str:
         """One inference; what is wrong once too many in a row have failed after the first success, else ""."""

@@ -34,9 +34,9 @@ class Patience(Tuner):
         unbroken = (label != NEVER_SEEN) & ~np.isnan(view.confidence[:, exit_])
         run = unbroken.astype(np.int32)
         for earlier in range(exit_ - 1, -1, -1):
-            seen = view.labels[:, earlier] != NEVER_SEEN
-            unbroken = unbroken & (~seen | (view.labels[:, earlier] == label))
-            run += unbroken & seen
+            voted = view.labels[:, earlier] != NEVER_SEEN
+            unbroken = unbroken & (~voted | (view.labels[:, earlier] == label))
+            run += unbroken & voted
         return run >= self._patience
 
     def thresholds(self) -> np.ndarray:

@@ -146,13 +146,13 @@ class Tuner(ABC):
         itself, before anything is served: then it thinks at once.
         """
 
-    def ramps_changed(self, version: int, changed: np.ndarray, seen: Feedback) -> None:
+    def ramps_changed(self, version: int, changed: np.ndarray, votes: Feedback) -> None:
         """Some exits vote by other heads from now on: what was learnt about them is void.
 
         Args:
             version: of the heads.
             changed: bool [exits].
-            seen: what the exits, with these heads, say of some finished rows; may be empty.
+            votes: what the exits, with these heads, say of some finished rows; may be empty.
         """
         self.heads_version = version
 

@@ -97,15 +97,15 @@ def _write(
     plan = pools.both(plan)
     cut = cut_members(opened, plan, root / "work", stages)
     plan, cut, trained = _train(opened, plan, cut, root / "work" / "pooled", stages)
-    known = assembling.votes_of_samples(opened, cut, trained, root / "work" / "votes")
+    sample_votes = assembling.votes_of_samples(opened, cut, trained, root / "work" / "votes")
     opened, cut, slowdown = threads.chosen(opened, cut, stages)
-    plan = schedule_bag.scheduled(opened, dataclasses.replace(plan, slowdown=slowdown), known)
+    plan = schedule_bag.scheduled(opened, dataclasses.replace(plan, slowdown=slowdown), sample_votes)
     if opened.bag.mode == "ensemble" and (fewer := without_unused_cuts(plan)) is not plan:
         names = [member.name for member in opened.bag.members]
-        trained, known = renumbered(plan, names, trained), renumbered(plan, names, known)
+        trained, sample_votes = renumbered(plan, names, trained), renumbered(plan, names, sample_votes)
         plan, cut = fewer, cut_members(opened, fewer, root / "work" / "fewer", stages)
     heads = assembling.save_heads(opened, plan, trained, root / "work")
-    members, exits = assembling.profile_bag(opened, plan, cut, heads, known, stages)
+    members, exits = assembling.profile_bag(opened, plan, cut, heads, sample_votes, stages)
     stages.at("write", 0, 1)
     parts = {model: file for member_cut in cut for model, file in zip(member_cut.models, member_cut.files, strict=True)}
     parts |= {model: file for model, file in filter(None, heads)}
@@ -135,12 +135,12 @@ def _write(
     files = repository.Written(parts, _save_whole(opened, root / "work"), before_files)
     version = repository.write_models(root / "repository", manifest, bag.serving, files)
     manifest.save(version / contract.MANIFEST_FILE)
-    assembling.save_calibration(version, opened, known)
+    assembling.save_calibration(version, opened, sample_votes)
     if bag.settings.learn_ramps:
         assembling.save_learning_heads(version, opened, plan, trained)
     make_controller(manifest, version)  # the server will do the same: what it would refuse is refused here
     stages.at("write", 1, 1)
-    report = make_report(opened, plan, cut, known, before, manifest, output, stages)
+    report = make_report(opened, plan, cut, sample_votes, before, manifest, output, stages)
     report.save(version)
     save_page(report, root / "repository")
     return report

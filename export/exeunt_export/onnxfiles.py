@@ -231,8 +231,8 @@ def sha256_of(files: Mapping[str, Path]) -> str:
 
 def parts_of(path: Path) -> list[Path]:
     """An ONNX file and, where it has one, the file of its weights."""
-    data = path.with_name(f"{path.name}{WEIGHTS_SUFFIX}")
-    return [path, data] if data.exists() else [path]
+    weights = path.with_name(f"{path.name}{WEIGHTS_SUFFIX}")
+    return [path, weights] if weights.exists() else [path]
 
 
 def first_line(error: Exception) -> str:

@@ -60,8 +60,8 @@ def raw(session: ort.InferenceSession, rows: Mapping[str, np.ndarray]) -> list[n
     batch = first[0] if first and isinstance(first[0], int) and first[0] > 0 else 1
     parts = []
     for start in range(0, ROWS - ROWS % batch, batch):
-        found = session.run(None, {name: row[start : start + batch] for name, row in rows.items()})
-        parts.append([_array(value) for value in found])
+        outputs = session.run(None, {name: row[start : start + batch] for name, row in rows.items()})
+        parts.append([_array(value) for value in outputs])
     return [np.concatenate([part[k].reshape(batch, -1) for part in parts]) for k in range(len(parts[0]))]
 
 

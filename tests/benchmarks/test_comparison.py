@@ -30,8 +30,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     version.mkdir(parents=True)
     bag.save(version / MANIFEST_FILE)
     (version.parent / "config.pbtxt").write_text('backend: "exit_controller"\n')
-    found = replay_bag.votes_of(bag, 300, seed=99)
-    np.savez(version / CALIBRATION_FILE, **{votes_name(bag.members[m].name, d): item for (m, d), item in found.items()})
+    bag_votes = replay_bag.votes_of(bag, 300, seed=99)
+    np.savez(
+        version / CALIBRATION_FILE, **{votes_name(bag.members[m].name, d): item for (m, d), item in bag_votes.items()}
+    )
     material = prepare("digits", folder, pytest.fail)
     for number, shape in enumerate(scenarios(ROWS, bag.classes, material.hard_class, seed=0)):
         stream = replay_bag.stream_of(bag, replay_bag.votes_of(bag, ROWS, seed=number), seed=number)

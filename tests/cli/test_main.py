@@ -98,8 +98,8 @@ print(len(parser().format_help()))
 
 
 def test_the_installed_command_tells_its_version():
-    found = subprocess.run([Path(sys.executable).parent / "exeunt", "--version"], capture_output=True, text=True)
-    assert found.stdout.strip() == f"exeunt {exeunt.__version__}"
+    ended = subprocess.run([Path(sys.executable).parent / "exeunt", "--version"], capture_output=True, text=True)
+    assert ended.stdout.strip() == f"exeunt {exeunt.__version__}"
 
 
 def test_a_reader_that_leaves_early_is_no_error():

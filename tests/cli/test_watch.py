@@ -30,10 +30,10 @@ STATUS = Status(
 )
 
 
-def shown(earlier=STATUS, now=STATUS, unix_s=NOW):
+def shown(earlier=STATUS, latest=STATUS, unix_s=NOW):
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - closed below
     with console.file:
-        console.print(view(earlier, now, unix_s))
+        console.print(view(earlier, latest, unix_s))
     return console.export_text()
 
 
@@ -57,7 +57,7 @@ def test_the_rate_is_that_since_the_last_look():
 
 
 def test_a_server_that_was_stopped_in_order_is_not_called_silent():
-    assert "stopped" in shown(now=dataclasses.replace(STATUS, stopped=True), unix_s=NOW + 60)
+    assert "stopped" in shown(latest=dataclasses.replace(STATUS, stopped=True), unix_s=NOW + 60)
 
 
 def test_a_server_that_no_longer_writes_is_called_silent():
@@ -66,7 +66,7 @@ def test_a_server_that_no_longer_writes_is_called_silent():
 
 def test_an_exit_that_was_switched_off_is_told_from_one_not_offered():
     off = dataclasses.replace(STATUS, exits_off=(1,))
-    assert any(line.split()[:2] == ["1", "off"] for line in shown(now=off).splitlines())
+    assert any(line.split()[:2] == ["1", "off"] for line in shown(latest=off).splitlines())
     assert any(line.split()[:2] == ["1", "no"] for line in shown().splitlines())
 
 

@@ -146,10 +146,10 @@ def test_open_loop_load_answers_every_request_of_every_model(tiny_server: Server
     traffic = Traffic({"IMAGE": ROWS}, gap_s=0.02, warm_up=2)
     run = run_load(url_of(tiny_server, "grpc"), traffic, blocks, lambda model, n: answered.extend([model] * n))
     full = stream_labels(run.outcomes["tiny_full"])
-    found = summarise(run, "tiny", full=full)
-    assert (found.requests, found.failed) == (24, 0)
-    assert found.reasons["early"] > 0.5  # on a busy machine the full vote may overtake an exit
-    assert found.loss is not None and 0 <= found.loss <= 1
+    summary = summarise(run, "tiny", full=full)
+    assert (summary.requests, summary.failed) == (24, 0)
+    assert summary.reasons["early"] > 0.5  # on a busy machine the full vote may overtake an exit
+    assert summary.loss is not None and 0 <= summary.loss <= 1
     assert sorted(answered) == ["tiny"] * 24 + ["tiny_full"] * 24
     assert all(outcome.done_s >= outcome.sent_s >= outcome.scheduled_s - 1e-3 for outcome in run.outcomes["tiny"])
 
@@ -157,9 +157,9 @@ def test_open_loop_load_answers_every_request_of_every_model(tiny_server: Server
 def test_a_refused_request_is_an_outcome_of_the_load(tiny_server: Server) -> None:
     blocks = take_turns(["tiny"], poisson(50, 3, seed=0), block_s=10)
     traffic = Traffic({"IMAGE": ROWS}, gap_s=0.0, warm_up=0, options={"tiny": RequestOptions(service_class="silver")})
-    found = summarise(run_load(url_of(tiny_server, "grpc"), traffic, blocks), "tiny")
-    assert found.failed == found.requests == 3
-    assert "silver" in found.first_error
+    summary = summarise(run_load(url_of(tiny_server, "grpc"), traffic, blocks), "tiny")
+    assert summary.failed == summary.requests == 3
+    assert "silver" in summary.first_error
 
 
 def test_members_in_series_agree_with_the_plain_ensemble(tiny_server: Server, tiny_exported: Path) -> None:

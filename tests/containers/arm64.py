@@ -56,9 +56,9 @@ def build_base(docker: Docker, folder: Path) -> None:
     shutil.copytree(IMAGES, context)
     shutil.copy(CERTIFICATES, context)
     line = ["mmdebstrap", "--variant=extract", "--architectures=arm64", f"--include={PACKAGES}", "bookworm"]
-    done = subprocess.run([*line, str(context / "base.tar")], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UnavailableError(f"{' '.join(line)}: {done.stderr[-1000:]}")
+    ended = subprocess.run([*line, str(context / "base.tar")], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise UnavailableError(f"{' '.join(line)}: {ended.stderr[-1000:]}")
     _build(docker, context, "-f", "debian-arm64.Dockerfile", "-t", "stand-in/debian:bookworm")
     _build(docker, context, "-f", "python.Dockerfile", "-t", f"python:{PYTHON_TAG}")
     for name in ("TRITON_TAG", "TRITON_SDK_TAG"):
@@ -73,8 +73,8 @@ def build_target(docker: Docker, checkout: Path, target: str) -> None:
 def _build(docker: Docker, folder: Path, *words: str) -> None:
     line = [buildkit.client(), "build", "--network=host", "--progress=plain", f"--platform={PLATFORM}", *words, "."]
     env = docker.env | {"DOCKER_BUILDKIT": "1"}
-    done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=MOST_S)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ended = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=MOST_S)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
 
 
 def run(docker: Docker, target: str, *words: str, mount: str = "") -> str:

@@ -51,5 +51,5 @@ def build(docker: Docker, checkout: Path) -> Build:
     line = [binary, "build", "--network=host", "--progress=plain", "--target", TARGET, "--tag", TAG]
     line += ["--build-arg", f"PYTHON_TAG={PYTHON_TAG}", "."]
     env = docker.env | {"DOCKER_BUILDKIT": "1"}
-    done = subprocess.run(line, cwd=checkout, env=env, capture_output=True, text=True, check=False, timeout=600)
-    return Build("", done.returncode, done.stdout + done.stderr)
+    ended = subprocess.run(line, cwd=checkout, env=env, capture_output=True, text=True, check=False, timeout=600)
+    return Build("", ended.returncode, ended.stdout + ended.stderr)

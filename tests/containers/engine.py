@@ -106,9 +106,9 @@ def _own_bridge() -> Iterator[str]:
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UnavailableError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+    ended = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise UnavailableError(f"ip {' '.join(words)}: {ended.stderr.strip()}")
 
 
 @contextmanager

@@ -124,11 +124,11 @@ def test_an_untossed_row_counts_one_and_a_chosen_one_its_weight() -> None:
     assert stream.account.unconfirmed == stream.early == 8
     stream.thin(0, 0.5)
     ((batch, _),) = stream.flying
-    chosen = int(batch.finishes.sum())
-    assert 0 < chosen < 8
-    assert stream.account.unconfirmed == 2 * chosen
+    finishing_rows = int(batch.finishes.sum())
+    assert 0 < finishing_rows < 8
+    assert stream.account.unconfirmed == 2 * finishing_rows
     stream.thin(0, 0.1)  # every row is tossed once
-    assert stream.account.unconfirmed == 2 * chosen
+    assert stream.account.unconfirmed == 2 * finishing_rows
 
 
 def test_rows_that_no_coin_chose_never_teach() -> None:
@@ -138,10 +138,10 @@ def test_rows_that_no_coin_chose_never_teach() -> None:
     stream.account.answered(40)
     stream.admit(8)
     stream.thin(0, 0.5)
-    chosen = int(stream.flying[0][0].finishes.sum())
+    finishing_rows = int(stream.flying[0][0].finishes.sum())
     stream.finish(0)
-    assert learnt == [chosen]
-    assert stream.account.losses == 2 * chosen
+    assert learnt == [finishing_rows]
+    assert stream.account.losses == 2 * finishing_rows
 
 
 def test_a_batch_of_which_no_row_is_chosen_is_over() -> None:
@@ -159,11 +159,11 @@ def test_what_is_never_tossed_is_lost_at_one_and_what_was_chosen_at_its_weight()
     stream.account.answered(40)
     stream.admit(8)
     stream.thin(0, 0.5)
-    chosen = int(stream.flying[0][0].finishes.sum())
+    finishing_rows = int(stream.flying[0][0].finishes.sum())
     stream.admit(3)
     for batch, _ in [*stream.flying]:
         stream.core.give_up(batch)
-    assert stream.account.losses == 2 * chosen + 3
+    assert stream.account.losses == 2 * finishing_rows + 3
 
 
 @pytest.mark.parametrize(("feedback", "load_q", "q"), [("all", 0.3, 0.3), (0.4, 1.0, 0.4), (0.4, 0.2, 0.2)])

@@ -175,7 +175,7 @@ def check_fields(item: dict[str, Any]) -> None:
 
 def check_types(item: dict[str, Any]) -> str:
     """What the operator's own definition, as npm has it, finds wrong; "" for nothing. Skips where there is no npm."""
-    done = subprocess.run(
+    ended = subprocess.run(
         ["node", "--input-type=module", "-e", _SCRIPT, MODULES[item["kind"]], item["kind"]],
         input=json.dumps(item),
         cwd=_packages(),
@@ -183,7 +183,7 @@ def check_types(item: dict[str, Any]) -> str:
         text=True,
         check=False,
     )
-    return done.stderr.strip() if done.returncode else ""
+    return ended.stderr.strip() if ended.returncode else ""
 
 
 def _packages() -> Path:
@@ -194,8 +194,8 @@ def _packages() -> Path:
     if not stamp.exists() or stamp.read_text() != " ".join(PACKAGES):
         line = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(FOLDER)]
         FOLDER.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run([*line, *PACKAGES], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"npm cannot fetch {PACKAGES}: {done.stderr[-300:]}")
+        ended = subprocess.run([*line, *PACKAGES], capture_output=True, text=True, check=False)
+        if ended.returncode:
+            pytest.skip(f"npm cannot fetch {PACKAGES}: {ended.stderr[-300:]}")
         stamp.write_text(" ".join(PACKAGES))
     return FOLDER

@@ -68,11 +68,11 @@ def running_prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
     binary = shutil.which("prometheus")
     if binary is None:
         pytest.skip("no Prometheus here: apt-get install prometheus")
-    found = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
-    found["global"] = {"scrape_interval": f"{EVERY_S}s", "evaluation_interval": f"{EVERY_S}s"}
-    found["scrape_configs"] = [{"job_name": "triton", "static_configs": [{"targets": [target]}]}]
-    found["rule_files"] = [str(ROOT / "deploy/prometheus" / name) for name in found["rule_files"]]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(found))
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": f"{EVERY_S}s", "evaluation_interval": f"{EVERY_S}s"}
+    config["scrape_configs"] = [{"job_name": "triton", "static_configs": [{"targets": [target]}]}]
+    config["rule_files"] = [str(ROOT / "deploy/prometheus" / name) for name in config["rule_files"]]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{choose_ports(None, None, None).http}"
     line = [binary, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     with (folder / "prometheus.log").open("wb") as log:

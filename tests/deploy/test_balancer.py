@@ -66,8 +66,8 @@ def answers(address: str) -> float:
 
 @pytest.mark.parametrize("which", ["installed", "wheel"])
 def test_haproxy_itself_finds_no_fault_in_the_file(which: str) -> None:
-    done = subprocess.run([haproxy(which), "-c", "-f", CONFIG], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "WARNING" not in done.stdout + done.stderr, done.stdout + done.stderr
+    ended = subprocess.run([haproxy(which), "-c", "-f", CONFIG], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0 and "WARNING" not in ended.stdout + ended.stderr, ended.stdout + ended.stderr
 
 
 @pytest.mark.triton

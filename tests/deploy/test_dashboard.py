@@ -117,8 +117,8 @@ def test_a_healthy_run_raises_no_alert(prometheus):
 
 
 def test_every_panel_names_the_provisioned_data_source():
-    found = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
-    uid = found["datasources"][0]["uid"]
+    config = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
+    uid = config["datasources"][0]["uid"]
     named = {target["datasource"]["uid"] for panel in PANELS for target in panel["targets"]}
     named |= {variable["datasource"]["uid"] for variable in DASHBOARD["templating"]["list"]}
     assert named == {uid}

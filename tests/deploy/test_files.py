@@ -19,10 +19,10 @@ SERVICES = {**COMPOSE["services"], "engines": GPU["services"]["engines"]}
 
 def tool(name: str) -> str:
     """A validator of the extra `check`, beside this Python or on PATH."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    if found is None:
+    path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if path is None:
         pytest.skip(f"{name} is not installed: pip install 'exeunt[check]' (promtool: apt-get install prometheus)")
-    return found
+    return path
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def tool(name: str) -> str:
     ids=lambda line: " ".join(line[:3]),
 )
 def test_its_own_validator_accepts_it(line):
-    done = subprocess.run([tool(line[0]), *line[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    ended = subprocess.run([tool(line[0]), *line[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_every_alert_has_a_unit_test():
@@ -112,9 +112,9 @@ def test_only_what_runs_on_gpus_asks_for_the_nvidia_runtime():
 def test_compose_itself_merges_the_files_to_one_server(files):
     line = [tool("docker-compose"), *(word for name in files for word in ("-f", name))]
     line += ["--profile", "perf", "--profile", "observability", "--profile", "tensorrt", "config", "--format", "json"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    services = json.loads(done.stdout)["services"]
+    ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    services = json.loads(ended.stdout)["services"]
     assert ("engines" in services) == ("deploy" in services["triton"]) == (len(files) == 2)
     assert services["triton"]["read_only"] and services["triton"]["depends_on"]["export"]
 
@@ -185,8 +185,8 @@ def test_a_stop_leaves_time_to_drain():
 
 
 def test_the_images_healthcheck_is_the_composes():
-    found = re.search(r"HEALTHCHECK .*?CMD (\[.*?\])", (ROOT / "Dockerfile").read_text(), re.DOTALL)
-    assert found and ["CMD", *json.loads(found[1])] == SERVICES["triton"]["healthcheck"]["test"]
+    match = re.search(r"HEALTHCHECK .*?CMD (\[.*?\])", (ROOT / "Dockerfile").read_text(), re.DOTALL)
+    assert match and ["CMD", *json.loads(match[1])] == SERVICES["triton"]["healthcheck"]["test"]
 
 
 def test_every_mounted_file_and_every_volume_exists():

@@ -23,9 +23,9 @@ def merged(*files: str) -> dict:
     if compose is None:
         pytest.skip("docker-compose is not installed: pip install 'exeunt[check]'")
     line = [compose, *(word for name in files for word in ("-f", name)), "--profile", "*", "config", "--format", "json"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
 
 
 def differences(before: object, after: object, path: str = "") -> dict[str, tuple[object, object]]:

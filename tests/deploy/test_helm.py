@@ -44,8 +44,8 @@ def manifests(name: str) -> list[dict[str, Any]]:
 
 
 def one(name: str, kind: str) -> dict[str, Any]:
-    (found,) = (item for item in manifests(name) if item["kind"] == kind)
-    return found
+    (manifest,) = (item for item in manifests(name) if item["kind"] == kind)
+    return manifest
 
 
 def pod(name: str) -> dict[str, Any]:
@@ -69,10 +69,10 @@ def test_the_chart_renders_as_it_did(helm: Path, values: Path) -> None:
 
 
 def test_helm_finds_no_fault_in_it(helm: Path) -> None:
-    done = subprocess.run(
+    ended = subprocess.run(
         [helm, "lint", "--strict", CHART, "--values", VALUES[0]], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
@@ -101,8 +101,8 @@ def test_kubernetes_own_schemas_take_every_object(helm: Path, name: str, version
 )
 def test_a_wrong_value_is_refused_by_name(helm: Path, value: str, message: str) -> None:
     line = [helm, "template", CHART, "--set", "models.existingClaim=models", "--set", value]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode != 0 and message in done.stderr
+    ended = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0 and message in ended.stderr
 
 
 def test_ports_and_paths_are_the_supervisors(helm: Path) -> None:

@@ -20,23 +20,23 @@ DRAIN_S = Settings().drain_s + MARGIN_S + EXIT_TIMEOUT_S + 5
 
 
 def named(name: str) -> dict[str, Any]:
-    (found,) = (
+    (spec,) = (
         item
         for path in (ROOT / "deploy/kserve").glob("*.yaml")
         for item in yaml.safe_load_all(path.read_text())
         if item.get("metadata", {}).get("name") == name
     )
-    return found
+    return spec
 
 
 def container(runtime: str) -> dict[str, Any]:
-    (found,) = named(runtime)["spec"]["containers"]
-    return found
+    (spec,) = named(runtime)["spec"]["containers"]
+    return spec
 
 
 def predictor(service: str) -> dict[str, Any]:
-    found: dict[str, Any] = named(service)["spec"]["predictor"]
-    return found
+    spec: dict[str, Any] = named(service)["spec"]["predictor"]
+    return spec
 
 
 @pytest.mark.parametrize(("runtime", "service"), [STANDARD, KNATIVE])

@@ -36,32 +36,32 @@ def objects(text: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name.split(".")[0])
 def test_kubectl_reads_every_object_of_the_chart(kubectl: Path, values: Path) -> None:
     text = golden(values).read_text()
-    done = run(kubectl, "label", "--local", "-f", "-", "read=yes", "-o", "name", given=text)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) == len(objects(text))
+    ended = run(kubectl, "label", "--local", "-f", "-", "read=yes", "-o", "name", given=text)
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.split()) == len(objects(text))
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name.split(".")[0])
 def test_kubernetes_own_types_take_the_deployment(kubectl: Path, values: Path) -> None:
     (deployment,) = (item for item in objects(golden(values).read_text()) if item["kind"] == "Deployment")
     words = ("set", "image", "--local", "-f", "-", "triton=other:1", "-o", "yaml")
-    done = run(kubectl, *words, given=yaml.safe_dump(deployment))
-    assert done.returncode == 0, done.stderr
-    (server,) = yaml.safe_load(done.stdout)["spec"]["template"]["spec"]["containers"]
+    ended = run(kubectl, *words, given=yaml.safe_dump(deployment))
+    assert ended.returncode == 0, ended.stderr
+    (server,) = yaml.safe_load(ended.stdout)["spec"]["template"]["spec"]["containers"]
     assert server["image"] == "other:1" and server["ports"]
     deployment["spec"]["minReadySeconds"] = "soon"
     assert "minReadySeconds" in run(kubectl, *words, given=yaml.safe_dump(deployment)).stderr
 
 
 def test_kustomize_builds_what_the_kserve_files_say(kubectl: Path) -> None:
-    done = run(kubectl, "kustomize", str(KSERVE))
-    assert done.returncode == 0, done.stderr
+    ended = run(kubectl, "kustomize", str(KSERVE))
+    assert ended.returncode == 0, ended.stderr
     said = [
         item
         for name in ("inferenceservice", "servingruntime")
         for item in objects((KSERVE / f"{name}.yaml").read_text())
     ]
-    assert sorted(objects(done.stdout), key=lambda item: item["kind"]) == sorted(said, key=lambda item: item["kind"])
+    assert sorted(objects(ended.stdout), key=lambda item: item["kind"]) == sorted(said, key=lambda item: item["kind"])
 
 
 def test_kustomize_takes_the_folder_as_a_base(kubectl: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_kustomize_takes_the_folder_as_a_base(kubectl: Path, tmp_path: Path) -> 
     patch = json.dumps([change])
     overlay = f"resources: [../kserve]\npatches:\n  - target: {{kind: InferenceService}}\n    patch: '{patch}'\n"
     (tmp_path / "own/kustomization.yaml").write_text(overlay)
-    done = run(kubectl, "kustomize", str(tmp_path / "own"))
-    assert done.returncode == 0, done.stderr
-    (service,) = (item for item in objects(done.stdout) if item["kind"] == "InferenceService")
+    ended = run(kubectl, "kustomize", str(tmp_path / "own"))
+    assert ended.returncode == 0, ended.stderr
+    (service,) = (item for item in objects(ended.stdout) if item["kind"] == "InferenceService")
     assert service["spec"]["predictor"]["model"]["storageUri"] == "s3://shop/fruit"

@@ -22,8 +22,8 @@ fourth
 
 
 def test_commands_come_in_the_pages_order_without_comments_each_once():
-    found = commands(PAGE)
-    assert found == ["first --option", "second --more", "docker compose ps", "KEY=value docker compose up", "fourth"]
+    lines = commands(PAGE)
+    assert lines == ["first --option", "second --more", "docker compose ps", "KEY=value docker compose up", "fourth"]
 
 
 def test_the_operators_page_has_commands():

@@ -84,11 +84,11 @@ def killed_again_and_again(folder: Path, binary: str, size: int, buffer_bytes: i
         until(balancer.healthy, 30)
         callers = stack.enter_context(closing(Callers(balancer.http, size)))
         for number in range(KILLS):
-            seen = callers.answered
-            until(lambda seen=seen: callers.answered > seen + 100, 60)
+            answered_before = callers.answered
+            until(lambda answered_before=answered_before: callers.answered > answered_before + 100, 60)
             stand_ins.kill(ADDRESSES[number % 3])
-            seen = callers.answered
-            until(lambda seen=seen: callers.answered > seen + 100, 60)
+            answered_before = callers.answered
+            until(lambda answered_before=answered_before: callers.answered > answered_before + 100, 60)
             stand_ins.start(ADDRESSES[number % 3])
         yield callers
 

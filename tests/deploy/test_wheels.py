@@ -39,10 +39,10 @@ def index(tmp_path_factory):
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / "deploy").glob("requirements-*.txt")))
 def test_every_pinned_requirement_has_a_wheel_whose_hash_is_in_the_file(file, machine, tmp_path):
-    done = pip(machine, tmp_path, "--require-hashes", "-r", str(ROOT / "deploy" / file))
-    assert done.returncode == 0, done.stderr
+    ended = pip(machine, tmp_path, "--require-hashes", "-r", str(ROOT / "deploy" / file))
+    assert ended.returncode == 0, ended.stderr
     wanted = re.findall(r"^([\w-]+)==(\S+)(?! *;)", (ROOT / "deploy" / file).read_text(), re.MULTILINE)
-    metadata = [item["metadata"] for item in json.loads(done.stdout)["install"]]
+    metadata = [item["metadata"] for item in json.loads(ended.stdout)["install"]]
     found = {(re.sub("[._]", "-", about["name"].lower()), about["version"]) for about in metadata}
     assert found <= set(wanted) and len(found) >= len(wanted) - 1  # async-timeout: for Python 3.11 alone
 
@@ -54,12 +54,12 @@ def test_a_hash_that_arm64_lacks_is_missed(tmp_path):
     own = f"--hash=sha256:{wheel['download_info']['archive_info']['hashes']['sha256']}"
     assert own in text
     (tmp_path / "cut.txt").write_text(text.replace(f"    {own} \\\n", "").replace(f" \\\n    {own}\n", "\n"))
-    done = pip("aarch64", tmp_path, "--require-hashes", "-r", str(tmp_path / "cut.txt"))
-    assert done.returncode != 0 and "HASH" in done.stderr
+    ended = pip("aarch64", tmp_path, "--require-hashes", "-r", str(tmp_path / "cut.txt"))
+    assert ended.returncode != 0 and "HASH" in ended.stderr
 
 
 def test_the_torch_of_the_export_image_has_a_wheel_for_arm64(tmp_path):
-    done = pip(
+    ended = pip(
         "aarch64", tmp_path, "--no-deps", f"torch=={CONSTRAINTS['torch']}"
     )  # it has no hashes: see the Dockerfile
-    assert done.returncode == 0, done.stderr
+    assert ended.returncode == 0, ended.stderr

@@ -141,9 +141,9 @@ def test_every_row_chosen_to_finish_is_learnt_from(bag, folder):
             desk.ask(key, rows(3, key))
         desk.answers(60)
         assert desk.host.drain(20)
-    chosen = sum(int(batch.finishes.sum()) for batch in desk.tuner.answered_batches)
+    finishing_rows = sum(int(batch.finishes.sum()) for batch in desk.tuner.answered_batches)
     left_out = sum(int((~batch.finishes).sum()) for batch in desk.tuner.tossed_batches)
-    assert 0 < chosen - left_out == sum(len(batch) for batch in desk.tuner.learnt)
+    assert 0 < finishing_rows - left_out == sum(len(batch) for batch in desk.tuner.learnt)
 
 
 def test_a_large_batch_is_split_over_idle_lanes_and_put_together_again(tmp_path):

@@ -44,7 +44,7 @@ def onnx_file(exported: ExportReport, model: str) -> Path:
 
 def every_vote(exported: ExportReport, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Votes of every ramp and member, by running the files of the repository."""
-    found: dict[str, np.ndarray] = {}
+    by_name: dict[str, np.ndarray] = {}
     for member in exported.manifest.members:
         at_hand = {"IMAGE": rows}
         for depth, segment in enumerate(member.segments, start=1):
@@ -53,14 +53,16 @@ def every_vote(exported: ExportReport, rows: np.ndarray) -> dict[str, np.ndarray
             fed = {input_.name: at_hand[input_.name] for input_ in segment.inputs}
             at_hand |= dict(zip(names, session.run(None, fed), strict=True))
             if segment.features is not None:
-                found[features_name(member.name, depth)] = at_hand[FEATURES]
-        found[votes_name(member.name, member.depth)] = at_hand[PROBABILITIES]
+                by_name[features_name(member.name, depth)] = at_hand[FEATURES]
+        by_name[votes_name(member.name, member.depth)] = at_hand[PROBABILITIES]
     for exit_ in exported.manifest.exits:
         if exit_.heads is not None:
             session = ort.InferenceSession(onnx_file(exported, exit_.heads))
-            taken = {input_.name: found[input_.name] for input_ in session.get_inputs()}
-            found |= dict(zip([output.name for output in session.get_outputs()], session.run(None, taken), strict=True))
-    return found
+            taken = {input_.name: by_name[input_.name] for input_ in session.get_inputs()}
+            by_name |= dict(
+                zip([output.name for output in session.get_outputs()], session.run(None, taken), strict=True)
+            )
+    return by_name
 
 
 def test_the_manifest_reads_back_as_it_was_written(exported: ExportReport, manifest: Manifest) -> None:
@@ -88,13 +90,13 @@ def test_an_exit_costs_no_less_than_the_one_before(manifest: Manifest) -> None:
 
 def test_calibration_holds_the_votes_that_the_files_give(exported: ExportReport) -> None:
     calibration = np.load(exported.output / "tiny_exit" / "1" / contract.CALIBRATION_FILE)
-    found = every_vote(exported, noise_rows(ROWS, 0, SIDE))
-    kept = {name for name in found if not name.endswith("features")}
+    by_name = every_vote(exported, noise_rows(ROWS, 0, SIDE))
+    kept = {name for name in by_name if not name.endswith("features")}
     assert set(calibration.files) == kept
     rows = exported.parts["calibration"]
     for name in kept:
         assert (calibration[name].shape, calibration[name].dtype) == ((rows, CLASSES), np.float32)
-        nearest = np.abs(calibration[name][0] - found[name]).max(axis=1).min()
+        nearest = np.abs(calibration[name][0] - by_name[name]).max(axis=1).min()
         assert nearest < 1e-5
 
 
@@ -102,11 +104,11 @@ def test_agreement_is_measured_on_the_report_part(exported: ExportReport) -> Non
     from exeunt_export.bagfile.samples import divide
 
     rows = divide(ROWS, seed=0).report
-    found = every_vote(exported, noise_rows(ROWS, 0, SIDE)[rows])
+    by_name = every_vote(exported, noise_rows(ROWS, 0, SIDE)[rows])
     members, exits = exported.manifest.members, exported.manifest.exits
     decided = []
     for number, exit_ in enumerate(exits):
-        probabilities = [found[votes_name(m.name, d)] for m, d in zip(members, exit_.depths, strict=True) if d]
+        probabilities = [by_name[votes_name(m.name, d)] for m, d in zip(members, exit_.depths, strict=True) if d]
         decided.append(votes.labels(votes.vote(probabilities, exported.manifest.exit_weights(number))))
     agreement = [float((item == decided[-1]).mean()) for item in decided]
     assert agreement == pytest.approx([exit_.agreement for exit_ in exits])

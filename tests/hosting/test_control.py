@@ -81,12 +81,12 @@ def test_a_control_that_cannot_be_obeyed_is_refused_by_name(tmp_path: Path, cont
 def test_a_watch_reports_each_change_once(tmp_path: Path) -> None:
     path = c.control_path(tmp_path, "ab")
     watch = c.ControlWatch(path, exits=3, classes={})
-    seen = [watch.poll()]
+    polled = [watch.poll()]
     c.write_control(path, c.Control(0.02, version=1))
-    seen += [watch.poll(), watch.poll()]
+    polled += [watch.poll(), watch.poll()]
     path.unlink()
-    seen += [watch.poll(), watch.poll()]
-    assert seen == [None, c.Control(0.02, version=1), None, c.Control(), None]
+    polled += [watch.poll(), watch.poll()]
+    assert polled == [None, c.Control(0.02, version=1), None, c.Control(), None]
 
 
 def test_a_bad_control_file_is_reported_once(tmp_path: Path) -> None:

@@ -69,9 +69,9 @@ def faults():
 
 @pytest.fixture
 def heads(faults):
-    found = HeadsAtTaps(BAG, EXPORTED, Guard(faults.append))
-    yield found
-    found.close()
+    heads_at_taps = HeadsAtTaps(BAG, EXPORTED, Guard(faults.append))
+    yield heads_at_taps
+    heads_at_taps.close()
 
 
 @pytest.fixture(scope="module")

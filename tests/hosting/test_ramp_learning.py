@@ -66,9 +66,9 @@ def heads_path(bag: Path, state_dir: Path, suffix: str = HEADS_SUFFIX) -> Path:
 
 
 def held(bag: Path, state_dir: Path) -> HeadsFile:
-    found = load_heads(heads_path(bag, state_dir), assembly.read_manifest(bag, {}))
-    assert found is not None
-    return found
+    heads_file = load_heads(heads_path(bag, state_dir), assembly.read_manifest(bag, {}))
+    assert heads_file is not None
+    return heads_file
 
 
 def agreement(server: Server, rows: int = 160) -> float:

@@ -95,19 +95,19 @@ def test_waiting_feedback_takes_no_place(queue):
 def test_every_ticket_is_done_and_nothing_is_left_behind(scenes):
     """Tickets of some rows come, leave early or do not, and up to so many calls are under way at a time."""
     queue = StageQueue(MOST_ROWS, urgent_backlog=4.0)
-    running, done, early = [], [], {}
+    running, served, early = [], [], {}
     for number, (rows, leaves, ends) in enumerate(scenes):
         early[number] = leaves
         queue.add(work(number, rows))
         while (call := queue.next()) is not None:
             running.append(call)
         for _ in range(min(ends, len(running))):
-            done += ended(queue, running.pop(0), early)
+            served += ended(queue, running.pop(0), early)
     while running or (call := queue.next()) is not None:
         if not running:
             running.append(call)
-        done += ended(queue, running.pop(0), early)
-    assert sorted(done) == list(range(len(scenes)))
+        served += ended(queue, running.pop(0), early)
+    assert sorted(served) == list(range(len(scenes)))
     assert queue.places == 0 and queue.backlog == 0.0
 
 

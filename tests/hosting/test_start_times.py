@@ -12,8 +12,8 @@ AGE = "import time; time.sleep(0.5); from exeunt.hosting.start_times import proc
 
 
 def test_a_process_knows_its_age() -> None:
-    done = subprocess.run([sys.executable, "-c", AGE], capture_output=True, text=True, check=True)
-    assert float(done.stdout) >= 0.48  # the system's clock of starts has ticks of 10 ms
+    ended = subprocess.run([sys.executable, "-c", AGE], capture_output=True, text=True, check=True)
+    assert float(ended.stdout) >= 0.48  # the system's clock of starts has ticks of 10 ms
 
 
 def test_the_parts_of_a_start_add_up_from_the_processs_own() -> None:

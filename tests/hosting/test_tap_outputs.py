@@ -42,23 +42,23 @@ def test_a_ticket_is_handed_over_when_every_member_has_finished(outputs, taken, 
     outputs.add(work, brought((0, 1), (0, 2)), ALL)
     assert not taken
     outputs.add(work, brought((1, 2)), ALL)
-    ((ticket, found),) = taken
-    assert ticket is work.ticket and set(found) == {(0, 1), (0, 2), (1, 2)}
+    ((ticket, at_taps),) = taken
+    assert ticket is work.ticket and set(at_taps) == {(0, 1), (0, 2), (1, 2)}
 
 
 def test_rows_that_did_not_run_in_a_later_stage_are_no_numbers(outputs, taken, work):
     outputs.add(work, brought((0, 1), (0, 2)), ALL)
     outputs.add(work, brought((1, 2), rows=(1, 3)), np.array([1, 3]))
-    ((_, found),) = taken
-    assert found[0, 1][:, 0].tolist() == [0, 1, 2, 3]
-    np.testing.assert_array_equal(found[1, 2][:, 0], [np.nan, 1, np.nan, 3])
+    ((_, at_taps),) = taken
+    assert at_taps[0, 1][:, 0].tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(at_taps[1, 2][:, 0], [np.nan, 1, np.nan, 3])
 
 
 def test_a_stage_that_is_run_again_for_fewer_rows_takes_back_nothing(outputs, taken, work):
     outputs.add(work, brought((0, 1), (0, 2)), ALL)
     outputs.add(work, brought((0, 1), (0, 2), (1, 2), rows=(2,)), np.array([2]))
-    ((_, found),) = taken
-    assert found[0, 1][:, 0].tolist() == [0, 1, 2, 3]
+    ((_, at_taps),) = taken
+    assert at_taps[0, 1][:, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_where_nobody_learns_nothing_is_kept(work):

@@ -78,8 +78,8 @@ def test_latency_counts_from_the_scheduled_arrival() -> None:
 
 
 def test_failures_are_counted_and_not_dropped() -> None:
-    found = summarise(LoadRun({"m": [outcome(0, 1), failed(1)]}, {"m": 2.0}), "m")
-    assert (found.requests, found.failed, found.first_error, found.rows_per_s) == (2, 1, "boom", 0.5)
+    summary = summarise(LoadRun({"m": [outcome(0, 1), failed(1)]}, {"m": 2.0}), "m")
+    assert (summary.requests, summary.failed, summary.first_error, summary.rows_per_s) == (2, 1, "boom", 0.5)
 
 
 def test_nothing_answered_has_no_latency_and_no_accuracy() -> None:
@@ -89,14 +89,14 @@ def test_nothing_answered_has_no_latency_and_no_accuracy() -> None:
 
 def test_shares_are_told_per_exit_and_reason() -> None:
     outcomes = [outcome(0, 1), outcome(1, 1), outcome(2, 1, exit_=3, reason=0), outcome(3, 1, exit_=2, reason=2)]
-    found = summarise(LoadRun({"m": outcomes}, {"m": 1.0}), "m")
-    assert found.exits == {0: 0.5, 2: 0.25, 3: 0.25}
-    assert found.reasons == {"full": 0.25, "early": 0.5, "lossless": 0.25}
+    summary = summarise(LoadRun({"m": outcomes}, {"m": 1.0}), "m")
+    assert summary.exits == {0: 0.5, 2: 0.25, 3: 0.25}
+    assert summary.reasons == {"full": 0.25, "early": 0.5, "lossless": 0.25}
 
 
 def test_a_model_without_exits_has_no_shares() -> None:
-    found = summarise(LoadRun({"m": [outcome(0, 1, exit_=-1, reason=0)]}, {"m": 1.0}), "m")
-    assert found.exits == {} and found.reasons == {}
+    summary = summarise(LoadRun({"m": [outcome(0, 1, exit_=-1, reason=0)]}, {"m": 1.0}), "m")
+    assert summary.exits == {} and summary.reasons == {}
 
 
 def test_loss_counts_only_rows_that_both_models_answered() -> None:

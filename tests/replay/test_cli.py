@@ -28,11 +28,11 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("pyarrow")
     folder = tmp_path_factory.mktemp("records")
     bag = manifest(tuner="hill_climb", max_loss=0.03, shadow_share=1.0)
-    found = votes_of(bag, 1200, seed=1)
+    bag_votes = votes_of(bag, 1200, seed=1)
     live = Live(bag, tuner_of(bag))
     log = FeedbackLog(folder, About.of(bag))
     live.controller.decisions.on_over.append(log.add)
-    live.serve(stream_of(bag, found), found)
+    live.serve(stream_of(bag, bag_votes), bag_votes)
     log.close()
     return folder
 

@@ -34,10 +34,10 @@ def assert_same_answers(stream: VoteStream, run: ReplayRun, learnt: Feedback) ->
 @pytest.mark.parametrize("tuner", sorted(TUNERS))
 def test_replay_answers_as_the_controller_does(tuner: str, lossless: bool) -> None:
     bag = manifest(tuner=tuner, lossless=lossless, shadow_share=0.1, max_loss=0.03)
-    found = votes_of(bag, ROWS, seed=1)
-    stream = stream_of(bag, found)
+    bag_votes = votes_of(bag, ROWS, seed=1)
+    stream = stream_of(bag, bag_votes)
     live = Live(bag, tuner_of(bag))
-    live.serve(stream, found)
+    live.serve(stream, bag_votes)
     run = replay(stream, tuner_of(bag), bag.costs(), bag.settings, retune_lag_rows=0)
     assert_same_answers(stream, run, live.learnt)
     assert len(set(run.exit.tolist())) > 1
@@ -45,11 +45,11 @@ def test_replay_answers_as_the_controller_does(tuner: str, lossless: bool) -> No
 
 def test_replay_respects_wishes_as_the_controller_does() -> None:
     bag = manifest(tuner="static", lossless=True, shadow_share=0.0, max_loss=0.05)
-    found = votes_of(bag, ROWS, seed=2)
-    stream = stream_of(bag, found)
+    bag_votes = votes_of(bag, ROWS, seed=2)
+    stream = stream_of(bag, bag_votes)
     live = Live(bag, tuner_of(bag))
     kinds = [ParsedOptions(), ParsedOptions(never=True), ParsedOptions(max_risk=0.1)]
-    live.serve(stream, found, lambda ticket: kinds[ticket % 3])
+    live.serve(stream, bag_votes, lambda ticket: kinds[ticket % 3])
     wished = {item: by_row(stream, live.learnt, item) for item in ("never", "max_risk")}
     run = replay(
         with_rows(stream, dataclasses.replace(stream.rows, **wished)),
@@ -64,12 +64,12 @@ def test_replay_respects_wishes_as_the_controller_does() -> None:
 def recorded(folder: Path, seed: int, **settings: Any) -> tuple[VoteStream, Feedback]:
     """A record of a Controller whose tuner's jobs take a random while."""
     bag = manifest(**settings)
-    found = votes_of(bag, ROWS, seed)
+    bag_votes = votes_of(bag, ROWS, seed)
     rng = np.random.default_rng(seed)
     live = Live(bag, tuner_of(bag), lag_events=lambda: int(rng.integers(0, 40)), seed=seed)
     log = FeedbackLog(folder, About.of(bag))
     live.controller.decisions.on_over.append(log.add)
-    live.serve(stream_of(bag, found, seed), found)
+    live.serve(stream_of(bag, bag_votes, seed), bag_votes)
     log.close()
     return recorded_stream(read_record(folder), "recorded"), live.learnt
 

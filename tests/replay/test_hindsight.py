@@ -54,52 +54,52 @@ def by_brute_force(stream: VoteStream, max_loss: float, lossless: bool) -> float
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_no_fixed_thresholds_beat_the_best_fixed_ones(seed: int, ties: bool) -> None:
-    found = stream(rows=11, seed=seed, ties=ties)
+    recorded = stream(rows=11, seed=seed, ties=ties)
     for max_loss, lossless in ((0.0, False), (0.2, True)):
-        fixed = best_fixed(found, COSTS, max_loss, lossless)
-        latency, lost = judged(found, fixed, lossless)
+        fixed = best_fixed(recorded, COSTS, max_loss, lossless)
+        latency, lost = judged(recorded, fixed, lossless)
         assert fixed.exact
-        assert lost <= max_loss * len(found)
-        assert latency == pytest.approx(by_brute_force(found, max_loss, lossless))
+        assert lost <= max_loss * len(recorded)
+        assert latency == pytest.approx(by_brute_force(recorded, max_loss, lossless))
 
 
 @given(st.integers(0, 10_000), st.floats(0.0, 0.1), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_no_random_thresholds_within_the_loss_beat_the_best_fixed_ones(seed: int, max_loss: float, ties: bool) -> None:
-    found = stream(rows=300, seed=seed, ties=ties)
-    best, lost = judged(found, best_fixed(found, COSTS, max_loss, True), True)
-    assert lost <= max_loss * len(found) + 1e-6
+    recorded = stream(rows=300, seed=seed, ties=ties)
+    best, lost = judged(recorded, best_fixed(recorded, COSTS, max_loss, True), True)
+    assert lost <= max_loss * len(recorded) + 1e-6
     rng = np.random.default_rng(seed)
     for _ in range(40):
         thresholds = np.append(rng.random(3) ** 2 * 0.5, 0.0)
         active = np.append(rng.random(3) < 0.7, True)
-        latency, lost = judged(found, Fixed(thresholds, active, True), True)
-        assert lost > max_loss * len(found) or latency >= best - 1e-9
+        latency, lost = judged(recorded, Fixed(thresholds, active, True), True)
+        assert lost > max_loss * len(recorded) or latency >= best - 1e-9
 
 
 def test_a_beam_on_many_exits_says_so_and_keeps_the_loss() -> None:
     exits = 7
-    found = stream(rows=400, seed=1, exits=exits)
+    recorded = stream(rows=400, seed=1, exits=exits)
     costs = Costs(np.linspace(10.0, 100.0, exits), np.zeros(exits))
-    fixed = best_fixed(found, costs, 0.05, lossless=False)
-    run = answer_fixed(found, fixed, costs, lossless=False)
+    fixed = best_fixed(recorded, costs, 0.05, lossless=False)
+    run = answer_fixed(recorded, fixed, costs, lossless=False)
     assert not fixed.exact
-    assert losses_of(found, run).mean() <= 0.05
+    assert losses_of(recorded, run).mean() <= 0.05
 
 
 def test_the_oracle_loses_nothing_and_nobody_leaves_earlier_without_loss() -> None:
-    found = stream(rows=500, seed=7)
-    run = answer_oracle(found, COSTS)
-    earlier = np.arange(found.exits)[None, :] < run.exit[:, None]
-    assert not losses_of(found, run).any()
-    assert found.wrong[earlier].all()
+    recorded = stream(rows=500, seed=7)
+    run = answer_oracle(recorded, COSTS)
+    earlier = np.arange(recorded.exits)[None, :] < run.exit[:, None]
+    assert not losses_of(recorded, run).any()
+    assert recorded.wrong[earlier].all()
 
 
 def test_without_any_loss_allowed_the_rows_surer_than_the_surest_wrong_one_leave() -> None:
     confidence = np.array([[0.9, 1.0], [0.8, 1.0], [0.7, 1.0]])
-    found = made_stream("small", np.array([[0, 0], [1, 0], [0, 0]]), confidence, np.full(3, 1))
+    recorded = made_stream("small", np.array([[0, 0], [1, 0], [0, 0]]), confidence, np.full(3, 1))
     costs = Costs(np.array([10.0, 100.0]), np.zeros(2))
-    run = answer_fixed(found, best_fixed(found, costs, 0.0, lossless=False), costs, lossless=False)
+    run = answer_fixed(recorded, best_fixed(recorded, costs, 0.0, lossless=False), costs, lossless=False)
     assert run.exit.tolist() == [0, 1, 1]
 
 
@@ -115,10 +115,12 @@ def test_excess_counts_losses_above_the_promise_after_every_answer() -> None:
 
 
 def test_a_result_counts_answers_losses_and_latency_as_shares() -> None:
-    found = stream(rows=400, seed=9)
-    run = answer_fixed(found, Fixed(np.array([2.0, 0, 0, 0]), np.array([True, False, False, True]), True), COSTS, False)
-    result = result_of(found, run, COSTS, max_loss=0.01)
+    recorded = stream(rows=400, seed=9)
+    run = answer_fixed(
+        recorded, Fixed(np.array([2.0, 0, 0, 0]), np.array([True, False, False, True]), True), COSTS, False
+    )
+    result = result_of(recorded, run, COSTS, max_loss=0.01)
     assert result.answers == [1.0, 0.0, 0.0, 0.0]
     assert result.mean_latency == pytest.approx(0.11)
-    assert result.loss == pytest.approx(found.wrong[:, 0].mean())
+    assert result.loss == pytest.approx(recorded.wrong[:, 0].mean())
     assert result.violations > 0

@@ -66,9 +66,9 @@ def test_the_six_shapes_have_the_rows_and_classes_they_name() -> None:
 def test_made_streams_are_kept_as_records_and_come_back_the_same(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     bag = replay_bag.manifest()
-    found = replay_bag.votes_of(bag, 120, seed=4)
-    material = Material("test", tmp_path, bag, replay_bag.feedback_of(bag, found), lambda *_: np.zeros(0))
-    made = replay_bag.stream_of(bag, found)
+    bag_votes = replay_bag.votes_of(bag, 120, seed=4)
+    material = Material("test", tmp_path, bag, replay_bag.feedback_of(bag, bag_votes), lambda *_: np.zeros(0))
+    made = replay_bag.stream_of(bag, bag_votes)
     shape = Scenario("stable", False, np.zeros(120), np.full(120, ANY))
 
     write_stream(made, bag, records_folder(material, shape, 0))
@@ -82,9 +82,9 @@ def test_made_streams_are_kept_as_records_and_come_back_the_same(tmp_path: Path)
 
 def test_certain_rows_keep_their_label_to_the_end() -> None:
     bag = replay_bag.manifest()
-    found = replay_bag.votes_of(bag, 2000, seed=5)
-    seen = replay_bag.feedback_of(bag, found)
-    certain = certain_from(bag, found)
+    bag_votes = replay_bag.votes_of(bag, 2000, seed=5)
+    seen = replay_bag.feedback_of(bag, bag_votes)
+    certain = certain_from(bag, bag_votes)
     early = np.flatnonzero(certain < len(bag.exits) - 1)
     assert len(early) > 100
     np.testing.assert_array_equal(seen.labels[early, certain[early]], seen.full[early])

@@ -58,9 +58,9 @@ def test_another_members_weights_are_found_by_the_chain(copy):
 
 def test_a_missing_model_of_the_bag_is_found(copy):
     shutil.rmtree(copy / "tiny_heads_e0")
-    found = problems(copy)
-    assert any("tiny_heads_e0/config.pbtxt: no such file; bag 'tiny' has this model" in answer for answer in found)
-    assert any("calls model 'tiny_heads_e0'" in answer for answer in found)
+    complaints = problems(copy)
+    assert any("tiny_heads_e0/config.pbtxt: no such file; bag 'tiny' has this model" in answer for answer in complaints)
+    assert any("calls model 'tiny_heads_e0'" in answer for answer in complaints)
 
 
 def test_two_exit_controllers_are_refused(copy):

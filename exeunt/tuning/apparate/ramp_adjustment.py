@@ -75,27 +75,29 @@ def first_set(costs: Costs, budget_us: float) -> RampSet:
     active[-1] = True
     for ramps in range(len(positions), 0, -1):
         spaced = np.linspace(-1, len(positions), ramps + 2)[1:-1]
-        chosen = positions[np.floor(spaced + 0.5).astype(int)]
-        if costs.head_us[chosen].sum() <= budget_us:
-            active[chosen] = True
+        ramps_at = positions[np.floor(spaced + 0.5).astype(int)]
+        if costs.head_us[ramps_at].sum() <= budget_us:
+            active[ramps_at] = True
             break
     return closed(active)
 
 
-def utilities(evidence: Evidence, costs: Costs, now: RampSet) -> np.ndarray:
+def utilities(evidence: Evidence, costs: Costs, in_use: RampSet) -> np.ndarray:
     """Utility of each active ramp, microseconds summed over weighted rows; NaN where not active; float64 [exits].
 
     Args:
         evidence: rows on which every active ramp was seen.
         costs: of the exits. Latency avoided is counted without ramps, as in the paper.
-        now: ramps and thresholds; what rows would do under them counts, not what they did under older ones.
+        in_use: ramps and thresholds; what rows would do under them counts, not what they did under older ones.
     """
     exits = len(costs.elapsed_us)
-    leaving = np.bincount(evidence.first_exit(now.thresholds, now.active), weights=evidence.weight, minlength=exits)
+    leaving = np.bincount(
+        evidence.first_exit(in_use.thresholds, in_use.active), weights=evidence.weight, minlength=exits
+    )
     passed = leaving.sum() - np.cumsum(leaving)
     utility = leaving * (costs.elapsed_us[-1] - costs.elapsed_us) - passed * costs.head_us
     utility[-1] = np.nan
-    return np.asarray(np.where(now.active, utility, np.nan))
+    return np.asarray(np.where(in_use.active, utility, np.nan))
 
 
 def intervals(deepest_positive: int, removed: Sequence[int], positions: Sequence[int]) -> list[list[int]]:
@@ -142,10 +144,10 @@ def addition(
         costs: of the exits.
         room_us: budget left; costlier candidates are passed over.
     """
-    rest = [list(part) for part in parts]
-    while any(rest):
+    unexplored = [list(part) for part in parts]
+    while any(unexplored):
         best, best_utility = None, 0.0
-        for part in filter(None, rest):
+        for part in filter(None, unexplored):
             candidate = part[(len(part) - 1) // 2]
             rate = min(bound_rate(candidate, removed_rates), reach)
             avoided_us = rate * (costs.elapsed_us[-1] - costs.elapsed_us[candidate])
@@ -154,60 +156,60 @@ def addition(
                 best, best_utility = candidate, utility
         if best is not None:
             return best
-        rest = [part[(len(part) + 1) // 2 :] for part in rest]
+        unexplored = [part[(len(part) + 1) // 2 :] for part in unexplored]
     return None
 
 
-def probe(now: RampSet, utility: np.ndarray, costs: Costs, budget_us: float) -> RampSet:
+def probe(in_use: RampSet, utility: np.ndarray, costs: Costs, budget_us: float) -> RampSet:
     """The cautious step when every ramp pays.
 
     Args:
-        now: the ramps, at least one.
+        in_use: the ramps, at least one.
         utility: of each, see `utilities`.
         costs: of the exits.
         budget_us: most that the active ramps may cost together.
     """
-    room_us = budget_us - costs.head_us[now.ramps].sum()
+    room_us = budget_us - costs.head_us[in_use.ramps].sum()
     best = int(np.nanargmax(utility))
-    if _free(best - 1, now) and costs.head_us[best - 1] <= room_us:
-        return now.changed(off=[], on=[best - 1])
+    if _free(best - 1, in_use) and costs.head_us[best - 1] <= room_us:
+        return in_use.changed(off=[], on=[best - 1])
     worst = int(np.nanargmin(utility))
     moved_us = costs.head_us[worst - 1] - costs.head_us[worst]
-    if worst != best and _free(worst - 1, now) and moved_us <= room_us:
-        return now.changed(off=[worst], on=[worst - 1])
-    return now
+    if worst != best and _free(worst - 1, in_use) and moved_us <= room_us:
+        return in_use.changed(off=[worst], on=[worst - 1])
+    return in_use
 
 
-def _free(position: int, now: RampSet) -> bool:
-    return position >= 0 and not now.active[position]
+def _free(position: int, in_use: RampSet) -> bool:
+    return position >= 0 and not in_use.active[position]
 
 
-def adjust(evidence: Evidence, costs: Costs, now: RampSet, budget_us: float, tune: Tune) -> RampSet:
+def adjust(evidence: Evidence, costs: Costs, in_use: RampSet, budget_us: float, tune: Tune) -> RampSet:
     """One round of adjustment.
 
     Args:
         evidence: the newest rows, every active ramp seen on each.
         costs: of the exits.
-        now: the ramps and thresholds in force.
+        in_use: the ramps and thresholds in force.
         budget_us: most that the active ramps may cost together.
         tune: finds thresholds for a set of active exits, on rows of its own choice.
 
     Returns:
-        the set to go on with; `now` itself if nothing changes. With no ramp active, the start state: the paper has no
-        rule for it, and no data would ever come back otherwise.
+        the set to go on with; `in_use` itself if nothing changes. With no ramp active, the start state: the paper has
+        no rule for it, and no data would ever come back otherwise.
     """
-    if not len(now.ramps):
+    if not len(in_use.ramps):
         return first_set(costs, budget_us)
     if not len(evidence):
-        return now
-    utility = utilities(evidence, costs, now)
+        return in_use
+    utility = utilities(evidence, costs, in_use)
     if not (utility < 0).any():
-        return probe(now, utility, costs, budget_us)
-    tuned = RampSet(now.active, tune(now.active))
-    if _latency(evidence, costs, tuned) <= _latency(evidence, costs, now):
-        now, utility = tuned, utilities(evidence, costs, tuned)
+        return probe(in_use, utility, costs, budget_us)
+    tuned = RampSet(in_use.active, tune(in_use.active))
+    if _latency(evidence, costs, tuned) <= _latency(evidence, costs, in_use):
+        in_use, utility = tuned, utilities(evidence, costs, tuned)
     negative = np.flatnonzero(utility < 0)
-    return _replaced(evidence, costs, now, negative, budget_us) if len(negative) else now
+    return _replaced(evidence, costs, in_use, negative, budget_us) if len(negative) else in_use
 
 
 def _latency(evidence: Evidence, costs: Costs, ramps: RampSet) -> float:
@@ -215,18 +217,18 @@ def _latency(evidence: Evidence, costs: Costs, ramps: RampSet) -> float:
     return evidence.latency_us(first, costs.latency_us(ramps.active))
 
 
-def _replaced(evidence: Evidence, costs: Costs, now: RampSet, negative: np.ndarray, budget_us: float) -> RampSet:
+def _replaced(evidence: Evidence, costs: Costs, in_use: RampSet, negative: np.ndarray, budget_us: float) -> RampSet:
     """The set without its negative ramps, one candidate in their place if any may pay."""
-    first = evidence.first_exit(now.thresholds, now.active)
+    first = evidence.first_exit(in_use.thresholds, in_use.active)
     rates = np.bincount(first, weights=evidence.weight, minlength=len(costs.elapsed_us)) / evidence.weight.sum()
-    remaining = now.changed(off=negative, on=[])
+    remaining = in_use.changed(off=negative, on=[])
     deepest = int(remaining.ramps[-1]) if len(remaining.ramps) else -1
     removed = [int(ramp) for ramp in negative if ramp > deepest]
-    chosen = addition(
+    added = addition(
         intervals(deepest, removed, useful(costs).tolist()),
         {ramp: float(rates[ramp]) for ramp in removed},
         1.0 - float(rates[remaining.ramps].sum()),
         costs,
         budget_us - float(costs.head_us[remaining.ramps].sum()),
     )
-    return remaining if chosen is None else remaining.changed(off=[], on=[chosen])
+    return remaining if added is None else remaining.changed(off=[], on=[added])

@@ -167,19 +167,19 @@ class BudgetTuner(Tuner):
         if offered is not None:
             self._start_from(replace(ExitChoice.all(self.setup.exits), active=offered))
 
-    def ramps_changed(self, version: int, changed: np.ndarray, seen: Feedback) -> None:
-        """Nobody leaves at the changed exits until a job has learnt their risk anew, from `seen` and what comes."""
-        super().ramps_changed(version, changed, seen)
+    def ramps_changed(self, version: int, changed: np.ndarray, votes: Feedback) -> None:
+        """Nobody leaves at the changed exits until a job has learnt their risk anew, from `votes` and what comes."""
+        super().ramps_changed(version, changed, votes)
         window = self._window.view()
-        window = window.rows(slice(max(0, len(window) - len(seen))))  # the latest are those that were seen
+        window = window.rows(slice(max(0, len(window) - len(votes))))  # the latest are those that were seen
         labels = np.where(changed, np.int32(NEVER_SEEN), window.labels)
         confidence = np.where(changed, np.float32(np.nan), window.confidence)
         self._window.clear()
         self._window.add(replace(window, labels=labels, confidence=confidence))
-        self._window.add(seen)
+        self._window.add(votes)
         self._retuned = self._retuned.without(changed)
         self._until_retune = self._until_calibrate = self._until_period = 0
-        self._choose_anew = self._period_rows > 0 and len(seen) >= LEAST_ROWS  # exits that did not pay may pay now
+        self._choose_anew = self._period_rows > 0 and len(votes) >= LEAST_ROWS  # exits that did not pay may pay now
         self._window_version += 1
         self.version += 1
 

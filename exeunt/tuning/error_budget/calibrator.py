@@ -63,16 +63,16 @@ def calibrate(labels: np.ndarray, confidence: np.ndarray, weights: np.ndarray, b
         if not seen.any():
             continue
         label, weight = np.maximum(labels[seen, exit_], 0), weights[seen, exit_]
-        x = doubt(confidence[seen, exit_])
+        doubts = doubt(confidence[seen, exit_])
         lost = (labels[seen, exit_] != labels[seen, -1]).astype(np.float64)
-        _newton(line[exit_], offsets[exit_], x, label, lost, weight)
-        score = line[exit_, 0] + line[exit_, 1] * x + offsets[exit_][label]
+        _newton(line[exit_], offsets[exit_], doubts, label, lost, weight)
+        score = line[exit_, 0] + line[exit_, 1] * doubts + offsets[exit_][label]
         scores[exit_], risks[exit_] = _isotonic(score, lost, weight)
     return Calibration(line, offsets, scores, risks)
 
 
 def _newton(
-    line: np.ndarray, offsets: np.ndarray, x: np.ndarray, label: np.ndarray, lost: np.ndarray, weight: np.ndarray
+    line: np.ndarray, offsets: np.ndarray, doubts: np.ndarray, label: np.ndarray, lost: np.ndarray, weight: np.ndarray
 ) -> None:
     """Fit intercept, slope and offsets in place: ridged logistic regression, Newton's method.
 
@@ -80,14 +80,16 @@ def _newton(
     """
     classes = len(offsets)
     for _ in range(NEWTON_STEPS):
-        risk = _logistic(line[0] + line[1] * x + offsets[label])
+        risk = _logistic(line[0] + line[1] * doubts + offsets[label])
         slack = weight * (risk - lost)
         curve = weight * np.maximum(risk * (1.0 - risk), LEAST)
         pull = np.bincount(label, slack, classes) + LABEL_PRIOR * offsets
         bend = np.bincount(label, curve, classes) + LABEL_PRIOR
-        tie = np.stack([bend - LABEL_PRIOR, np.bincount(label, curve * x, classes)])  # [2, classes]
-        gradient = np.array([slack.sum() + LINE_PRIOR * line[0], slack @ x + LINE_PRIOR * (line[1] - 1.0)])
-        hessian = np.array([[curve.sum(), curve @ x], [curve @ x, curve @ (x * x)]]) + LINE_PRIOR * np.eye(2)
+        tie = np.stack([bend - LABEL_PRIOR, np.bincount(label, curve * doubts, classes)])  # [2, classes]
+        gradient = np.array([slack.sum() + LINE_PRIOR * line[0], slack @ doubts + LINE_PRIOR * (line[1] - 1.0)])
+        hessian = np.array(
+            [[curve.sum(), curve @ doubts], [curve @ doubts, curve @ (doubts * doubts)]]
+        ) + LINE_PRIOR * np.eye(2)
         step = np.linalg.solve(hessian - (tie / bend) @ tie.T, gradient - (tie / bend) @ pull)
         moves = (pull - tie.T @ step) / bend
         longest = max(1.0, float(np.abs(step).max()), float(np.abs(moves).max()))  # damp: at most 1 in log-odds

@@ -88,9 +88,9 @@ class ErrorBudget:
         for account, mine in self._by_class(answered.service_class):
             rows = np.flatnonzero(early[mine])
             finishes, q = answered.finishes[mine][rows], answered.q[mine][rows]
-            for value in np.unique(q).tolist():
-                chosen = int(np.count_nonzero(finishes[q == value]))
-                account.tossed(chosen, int(np.count_nonzero(q == value)) - chosen, value)
+            for share in np.unique(q).tolist():
+                finishing = int(np.count_nonzero(finishes[q == share]))
+                account.tossed(finishing, int(np.count_nonzero(q == share)) - finishing, share)
 
     def abandoned(self, answered: Answered) -> None:
         """Early rows whose full vote will never come: each counts as lost."""

@@ -144,8 +144,8 @@ def _start_trial(choice: ExitChoice, replayed: Replayed) -> ExitChoice:
     return choice if best < 0 else replace(choice, active=_flipped(choice.active, best), trial=best)
 
 
-def _early(chosen: np.ndarray) -> list[int]:
-    return [int(exit_) for exit_ in np.flatnonzero(chosen[:-1])]
+def _early(exits: np.ndarray) -> list[int]:
+    return [int(exit_) for exit_ in np.flatnonzero(exits[:-1])]
 
 
 def _flipped(active: np.ndarray, exit_: int) -> np.ndarray:

@@ -33,10 +33,10 @@ def find_path(
     cuts = np.zeros((len(PRICES) + 1, risk.shape[1]))
     if not exits or not len(risk):
         return ExitPath(cuts, np.zeros(len(cuts)), np.ones(len(cuts)))
-    known = None if before is None else before.cuts[1:]
+    assumed = None if before is None else before.cuts[1:]
     for _ in range(2 if before is None else 1):
-        known = _solve(risk, weights, spent, exits, PRICES, known)
-    cuts[1:] = known
+        assumed = _solve(risk, weights, spent, exits, PRICES, assumed)
+    cuts[1:] = assumed
     cuts[-1, exits] = np.inf
     cuts = np.maximum.accumulate(cuts, axis=0)
     loss, latency = _replay(risk, weights, spent, exits, cuts)
@@ -47,11 +47,11 @@ def best_cost(risk: np.ndarray, weights: np.ndarray, spent: np.ndarray, active: 
     """Expected latency + price x loss of the best cuts for one price; arguments as for `find_path`."""
     risk, weights = risk.astype(np.float32), weights.astype(np.float32)
     exits = [int(exit_) for exit_ in np.flatnonzero(active[:-1])]
-    prices, known = np.array([price]), None
+    prices, assumed = np.array([price]), None
     for _ in range(2):
-        known = _solve(risk, weights, spent, exits, prices, known)
-    assert known is not None
-    loss, latency = _replay(risk, weights, spent, exits, known)
+        assumed = _solve(risk, weights, spent, exits, prices, assumed)
+    assert assumed is not None
+    loss, latency = _replay(risk, weights, spent, exits, assumed)
     return float(latency[0] + price * loss[0])
 
 
@@ -61,12 +61,12 @@ def _solve(
     spent: np.ndarray,
     exits: list[int],
     prices: np.ndarray,
-    known: np.ndarray | None,
+    assumed: np.ndarray | None,
 ) -> np.ndarray:
-    """Cuts by price, float64 [prices, exits - 1]; `known` cuts tell who comes as far as an exit."""
+    """Cuts by price, float64 [prices, exits - 1]; `assumed` cuts tell who comes as far as an exit."""
     paid, latency = prices.astype(np.float32), spent.astype(np.float32)
     cuts = np.zeros((len(prices), risk.shape[1]))
-    comes = None if known is None else _comes(risk, known, exits)
+    comes = None if assumed is None else _comes(risk, assumed, exits)
     going_on = np.full((len(risk), len(prices)), latency[-1])
     for exit_ in reversed(exits):
         here = risk[:, exit_, None]
@@ -129,6 +129,6 @@ def _replay(
     return loss / weights.sum(), latency / weights.sum()
 
 
-def _summed(weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _summed(weights: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """Summed weights of the chosen rows, float64 [points]; not by `@`, whose BLAS would wake a thread per core."""
-    return np.einsum("r,rp->p", weights, chosen.astype(np.float32)).astype(np.float64)
+    return np.einsum("r,rp->p", weights, counted.astype(np.float32)).astype(np.float64)

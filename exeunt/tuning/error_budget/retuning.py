@@ -138,12 +138,12 @@ class RetuneSnapshot:
             active: exits of a gear.
             own_exits: those of them that no other gear has; None where there is one gear.
         """
-        seen = np.isfinite(self.window.confidence)
-        known = np.arange(len(seen)) if own_exits is None else np.flatnonzero(seen[:, own_exits].any(axis=1))
-        latest = seen[known[-LATEST_ROWS:]]
+        voted = np.isfinite(self.window.confidence)
+        usable = np.arange(len(voted)) if own_exits is None else np.flatnonzero(voted[:, own_exits].any(axis=1))
+        latest = voted[usable[-LATEST_ROWS:]]
         offered = active & latest.any(axis=0) if len(latest) else active
-        rows = known[seen[known][:, offered].all(axis=1)]
-        return (known if len(rows) < LEAST_ROWS else rows)[-MOST_ROWS:], offered
+        rows = usable[voted[usable][:, offered].all(axis=1)]
+        return (usable if len(rows) < LEAST_ROWS else rows)[-MOST_ROWS:], offered
 
     def _chosen(self, calibration: Calibration, weights: np.ndarray) -> ExitChoice:
         """The exits to offer from now on; at the start, what calibration data prune."""

@@ -41,8 +41,8 @@ class Calibration:
         """Log-odds of a loss by the regression; float64 [rows]; NaN where the confidence is."""
         score = self.line[exit_, 0] + self.line[exit_, 1] * doubt(confidence)
         if labels is not None:
-            known = (labels >= 0) & (labels < self.offsets.shape[1])
-            score += np.where(known, self.offsets[exit_][np.where(known, labels, 0)], 0.0)
+            has_offset = (labels >= 0) & (labels < self.offsets.shape[1])
+            score += np.where(has_offset, self.offsets[exit_][np.where(has_offset, labels, 0)], 0.0)
         return score
 
     def risk(self, exit_: int, confidence: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:

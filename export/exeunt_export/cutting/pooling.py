@@ -234,10 +234,10 @@ def _mixes_last_axis(node: ir.Node) -> bool:
 
 
 def _known_by_producers(value: ir.Value, rank: int) -> str | None:
-    front, seen = [value], 0
-    while front and seen < _LOOKED_AT:
+    front, looked_at = [value], 0
+    while front and looked_at < _LOOKED_AT:
         node = front.pop(0).producer()
-        seen += 1
+        looked_at += 1
         if node is None:
             continue
         if node.op_type in _SPATIAL:
@@ -253,10 +253,10 @@ def _known_by_producers(value: ir.Value, rank: int) -> str | None:
 
 
 def _known_by_consumers(value: ir.Value) -> str | None:
-    front, seen = [value], 0
-    while front and seen < _LOOKED_AT:
+    front, looked_at = [value], 0
+    while front and looked_at < _LOOKED_AT:
         for node in front.pop(0).consumers():
-            seen += 1
+            looked_at += 1
             if node.op_type in _SPATIAL:
                 return "channels_first"
             if node.op_type == "Transpose" and _perm(node) == _NHWC_TO_NCHW:

@@ -166,7 +166,7 @@ def _piece(
     new: Sequence[Tensor],
     features: ir.Value | None,
     width: int,
-    known: dict[str, Tensor],
+    tensors: dict[str, Tensor],
 ) -> SegmentGraph:
     """The part of the graph between the tensors of one cut and those of the next."""
     starts = [value.name or "" for value in model.graph.inputs] + [tensor.name for tensor in before]
@@ -178,21 +178,21 @@ def _piece(
     unused = [value for value in graph.inputs if not value.uses() and value not in graph.outputs]
     for value in unused:
         graph.inputs.remove(value)
-    _type_ends(graph, {**known, **{tensor.name: tensor for tensor in new}})
+    _type_ends(graph, {**tensors, **{tensor.name: tensor for tensor in new}})
     if features is not None:
         graph.outputs[-1].name = FEATURES
         graph.outputs[-1].shape = ir.Shape(["rows", width])
     part = ir.Model(graph, ir_version=model.ir_version, producer_name="exeunt")
-    inputs = tuple(known[value.name or ""] for value in graph.inputs)
+    inputs = tuple(tensors[value.name or ""] for value in graph.inputs)
     return SegmentGraph(
         part, inputs, tuple(new), Tensor(FEATURES, "float32", (width,)) if features is not None else None
     )
 
 
-def _type_ends(graph: ir.Graph, known: dict[str, Tensor]) -> None:
+def _type_ends(graph: ir.Graph, tensors: dict[str, Tensor]) -> None:
     """Write types and shapes of a segment's inputs and outputs: Triton's backend compares them with config.pbtxt."""
     for value in (*graph.inputs, *graph.outputs):
-        tensor = known.get(value.name or "")
+        tensor = tensors.get(value.name or "")
         if tensor is not None:
             value.type = ir.TensorType(ir.DataType.from_numpy(_dtype(tensor)))
             value.shape = ir.Shape(["rows", *(d if d >= 0 else None for d in tensor.dims)])

@@ -176,13 +176,13 @@ def _agree(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
     inputs: dict[str, tuple[Tensor, MemberGraph]] = {}
     for graph in graphs:
         for tensor in graph.inputs:
-            known, other = inputs.setdefault(tensor.name, (tensor, graph))
-            both = _narrower(known, tensor)
+            earlier, other = inputs.setdefault(tensor.name, (tensor, graph))
+            both = _narrower(earlier, tensor)
             if both is None:
                 raise ConfigError(
                     f"{graph.where}: input {tensor.name!r} is {tensor.dtype} {list(tensor.dims)}, in {other.where} it "
-                    f"is {known.dtype} {list(known.dims)}; members of a bag take the same inputs, or inputs of other "
-                    f'names: inputs = {{ {tensor.name} = "..." }} in its [[member]]'
+                    f"is {earlier.dtype} {list(earlier.dims)}; members of a bag take the same inputs, or inputs of "
+                    f'other names: inputs = {{ {tensor.name} = "..." }} in its [[member]]'
                 )
             inputs[tensor.name] = both, other
     return tuple(inputs[name][0] for name in _order(bag, inputs))

@@ -32,15 +32,15 @@ _SAME_TIME = 0.05  # exits of different members that lie closer than this share 
 def check_order(member: MemberGraph) -> None:
     """Raise ConfigError, naming the member's file and exit, unless its own exits are in depth order."""
     trunk = _nodes_before(member, PROBABILITIES)
-    known: set[str] = set()
+    branches_before: set[str] = set()
     for number, name in enumerate(member.exits, start=1):
         branch = _nodes_before(member, name)
-        if not (branch - known) & trunk or not trunk - branch:
+        if not (branch - branches_before) & trunk or not trunk - branch:
             raise ConfigError(
                 f"{member.where}: exits: number {number} is computed no later than the one before it, or not before "
                 "the end; name the outputs in depth order"
             )
-        known |= branch
+        branches_before |= branch
 
 
 def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
@@ -52,12 +52,12 @@ def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
     measured = Measured.of(member, costs)
     if not member.exits:
         return measured
-    known = list(itertools.accumulate((_nodes_before(member, name) for name in member.exits), operator.or_))
+    nodes_until = list(itertools.accumulate((_nodes_before(member, name) for name in member.exits), operator.or_))
     shares = [
         sum(costs.share.get(node, 0.0) for node in nodes) or 1e-6 * number
-        for number, nodes in enumerate(known, start=1)
+        for number, nodes in enumerate(nodes_until, start=1)
     ]
-    whole = sum(costs.share.get(node, 0.0) for node in known[-1] | _nodes_before(member, PROBABILITIES)) or 1.0
+    whole = sum(costs.share.get(node, 0.0) for node in nodes_until[-1] | _nodes_before(member, PROBABILITIES)) or 1.0
     exit_places = [_own_boundary(member, costs, number, share / whole) for number, share in enumerate(shares)]
     return dataclasses.replace(measured, boundaries=(*measured.boundaries, *exit_places))
 

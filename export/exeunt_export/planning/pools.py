@@ -109,12 +109,14 @@ def _by_pool(
     """Pool -> (member, depth) -> features; those of a cut without a choice are among the means'."""
     features: dict[str, dict[Key, np.ndarray]] = {MEAN: {}, MAX: {}}
     for name, member_cuts, member in zip(names, plan.cuts, cut, strict=True):
-        for depth, (one, seen) in enumerate(zip(member_cuts, member.features, strict=True), start=1):
-            if _has_choice(one):
+        for depth, (cut_, cut_features) in enumerate(zip(member_cuts, member.features, strict=True), start=1):
+            if _has_choice(cut_):
                 for pool, of_pool in features.items():
-                    of_pool[name, depth] = _columns(seen, one.columns(pool), work / f"{name}_{depth}_{pool}.npy")
-            elif not one.own_exit:
-                features[MEAN][name, depth] = seen
+                    of_pool[name, depth] = _columns(
+                        cut_features, cut_.columns(pool), work / f"{name}_{depth}_{pool}.npy"
+                    )
+            elif not cut_.own_exit:
+                features[MEAN][name, depth] = cut_features
     return features
 
 
@@ -125,15 +127,15 @@ def _train(
     progress: Callable[[int, int], None],
 ) -> dict[str, dict[Key, Head]]:
     """Pool -> (member, depth) -> ramp."""
-    rows, total, done = opened.parts.ramps, sum(map(len, features.values())), 0
+    rows, total, trained_ramps = opened.parts.ramps, sum(map(len, features.values())), 0
     ramps: dict[str, dict[Key, Head]] = {}
     for pool, of_pool in features.items():
 
-        def advance(count: int, _: int, before: int = done) -> None:
+        def advance(count: int, _: int, before: int = trained_ramps) -> None:
             progress(before + count, total)
 
         ramps[pool] = train(of_pool, vote[rows], opened.bag.seed, advance, rows=rows)
-        done += len(of_pool)
+        trained_ramps += len(of_pool)
     return ramps
 
 

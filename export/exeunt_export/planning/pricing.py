@@ -69,7 +69,7 @@ class RampPrices:
 
 
 def _pooling_model(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int, pool: str) -> ir.Model:
-    values = [
+    inputs = [
         ir.Value(
             name=f"tensor_{number}",
             type=ir.TensorType(ir.DataType.from_numpy(np.dtype(tensor.dtype))),
@@ -77,8 +77,8 @@ def _pooling_model(tensors: Sequence[Tensor], layouts: Sequence[str], grid: int,
         )
         for number, tensor in enumerate(tensors)
     ]
-    graph = ir.Graph(values, [], nodes=[], opset_imports={"": OPSET}, name="pooling")
-    graph.outputs.append(pooling.append_pooling(graph, values, tensors, layouts, grid, FEATURES, pool=pool))
+    graph = ir.Graph(inputs, [], nodes=[], opset_imports={"": OPSET}, name="pooling")
+    graph.outputs.append(pooling.append_pooling(graph, inputs, tensors, layouts, grid, FEATURES, pool=pool))
     return ir.Model(graph, ir_version=IR_VERSION)
 
 

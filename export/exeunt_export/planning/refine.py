@@ -49,17 +49,17 @@ def refine(measured: Measured, cuts: Sequence[Cut], rows: Mapping[str, np.ndarra
 
 
 def move_shares(
-    boundaries: Sequence[Boundary], known: Sequence[float], reached_us: Sequence[float]
+    boundaries: Sequence[Boundary], estimated_shares: Sequence[float], reached_us: Sequence[float]
 ) -> tuple[Boundary, ...]:
     """Boundaries with their shares moved along the broken line through (known, reached_us / whole time).
 
     Args:
         boundaries: in order.
-        known: increasing estimated shares, from 0 to 1.
+        estimated_shares: increasing estimated shares, from 0 to 1.
         reached_us: the times measured there, from 0 to the whole.
     """
     measured = np.asarray(reached_us) / reached_us[-1]
-    moved = np.interp([boundary.share for boundary in boundaries], known, measured)
+    moved = np.interp([boundary.share for boundary in boundaries], estimated_shares, measured)
     return tuple(
         dataclasses.replace(boundary, share=float(share)) for boundary, share in zip(boundaries, moved, strict=True)
     )

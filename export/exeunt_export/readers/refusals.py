@@ -92,15 +92,15 @@ def _is_dense(shape: Sequence[object]) -> bool:
 
 def _check_operators(model: ir.Model, where: str) -> None:
     schemas = get_all_operator_schema()
-    known: dict[tuple[str, str], int] = {}
+    since_opset: dict[tuple[str, str], int] = {}
     for schema in schemas:
         key = (schema.domain, schema.name)
-        known[key] = min(schema.since_version, known.get(key, schema.since_version))
+        since_opset[key] = min(schema.since_version, since_opset.get(key, schema.since_version))
     strange: dict[str, int] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         domain = "" if node.domain == "ai.onnx" else node.domain
         opset = model.graph.opset_imports.get(node.domain, 1)
-        if (domain, node.op_type) not in known or known[domain, node.op_type] > opset:
+        if (domain, node.op_type) not in since_opset or since_opset[domain, node.op_type] > opset:
             named = f"{domain or 'ai.onnx'}:{node.op_type} (opset {opset})"
             strange[named] = strange.get(named, 0) + 1
     if strange:

@@ -65,12 +65,12 @@ def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: s
     rows = len(next(iter(input_rows.values())))
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, rows, _BATCH):
-        part = {name: item[start : start + _BATCH] for name, item in input_rows.items()}
-        for name, item in onnxfiles.run(session, part, f"{where}: {path}").items():
-            if not item.ndim or len(item) != len(next(iter(part.values()))):
+        part = {name: array[start : start + _BATCH] for name, array in input_rows.items()}
+        for name, array in onnxfiles.run(session, part, f"{where}: {path}").items():
+            if not array.ndim or len(array) != len(next(iter(part.values()))):
                 raise ConfigError(f"{where}: {path}: output {name!r} has no row for each row in; {CURE_BATCH}")
-            parts.setdefault(name, []).append(item)
-    joined = {name: np.concatenate(item) for name, item in parts.items()}
+            parts.setdefault(name, []).append(array)
+    joined = {name: np.concatenate(array) for name, array in parts.items()}
     inputs = tuple(_tensor(value, samples[value.name or ""]) for value in model.graph.inputs)
     outputs = tuple(_tensor(value, joined[value.name or ""]) for value in model.graph.outputs)
     passed = {name: sample for name, sample in samples.items() if name not in input_rows and name not in joined}

@@ -27,7 +27,7 @@ _FEW_EXITS = 5
 _MOST_NAMES = 6  # in one warning
 _TOO_WIDE = 2.0  # the report warns of intervals wider than so many times the loss aimed at
 
-Known = Mapping[tuple[str, int], np.ndarray]  # (member, depth) -> probabilities on every sample
+SampleVotes = Mapping[tuple[str, int], np.ndarray]  # (member, depth) -> probabilities on every sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,14 @@ class Expected:
         return high - low > _TOO_WIDE * self.max_loss
 
 
-def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np.ndarray) -> tuple[Expected, ...]:
+def expect(
+    manifest: Manifest, sample_votes: SampleVotes, calibration: np.ndarray, report: np.ndarray
+) -> tuple[Expected, ...]:
     """What to expect at each of LOSSES.
 
     Args:
         manifest: of the bag.
-        known: every vote on every sample.
+        sample_votes: every vote on every sample.
         calibration: row numbers, int64.
         report: row numbers, int64.
 
@@ -82,9 +84,9 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
     if len(manifest.exits) == 1:
         return ()
     most = _MOST_ROWS[len(manifest.exits) > _FEW_EXITS]
-    row_bytes = sum(array[0].nbytes for array in known.values())
+    row_bytes = sum(array[0].nbytes for array in sample_votes.values())
     calibration, report = (voting.few(rows, most, row_bytes) for rows in (calibration, report))
-    seen, unseen = (_stream(manifest, known, rows) for rows in (calibration, report))
+    seen, unseen = (_stream(manifest, sample_votes, rows) for rows in (calibration, report))
     costs = manifest.costs(1)
     expected = []
     for max_loss in LOSSES:
@@ -109,24 +111,26 @@ def expect(manifest: Manifest, known: Known, calibration: np.ndarray, report: np
     return tuple(expected)
 
 
-def _stream(manifest: Manifest, known: Known, rows: np.ndarray) -> VoteStream:
-    feedback = exits_of({votes_name(*key): votes_[rows] for key, votes_ in known.items()}, manifest)
+def _stream(manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray) -> VoteStream:
+    feedback = exits_of({votes_name(*key): votes_[rows] for key, votes_ in sample_votes.items()}, manifest)
     at_rest = manifest.gear_masks[0]  # nobody leaves at the exits of another gear
     feedback = dataclasses.replace(feedback, confidence=np.where(at_rest, feedback.confidence, np.float32(np.nan)))
     never = np.full(len(rows), feedback.exits - 1, dtype=np.int32)
     return stream_of("samples", feedback, certain=never)
 
 
-def warn(manifest: Manifest, known: Known, rows: np.ndarray, expected: Sequence[Expected]) -> tuple[str, ...]:
+def warn(
+    manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray, expected: Sequence[Expected]
+) -> tuple[str, ...]:
     """Warnings about ramps that never pay and members that never matter.
 
     Args:
         manifest: of the bag.
-        known: every vote on every sample.
+        sample_votes: every vote on every sample.
         rows: numbers of the rows that no ramp was trained on.
         expected: from `expect`.
     """
-    return (*_few_rows(expected), *_idle_ramps(manifest, expected), *_idle_members(manifest, known, rows))
+    return (*_few_rows(expected), *_idle_ramps(manifest, expected), *_idle_members(manifest, sample_votes, rows))
 
 
 def _few_rows(expected: Sequence[Expected]) -> list[str]:
@@ -172,18 +176,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _idle_members(manifest: Manifest, known: Known, rows: np.ndarray) -> list[str]:
+def _idle_members(manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray) -> list[str]:
     """Members without which the vote has the same label on every row."""
     if len(manifest.members) == 1:
         return []
-    items = [known[member.name, member.depth] for member in manifest.members]
+    ballots = [sample_votes[member.name, member.depth] for member in manifest.members]
     weights = [member.weight for member in manifest.members]
-    full = votes.labels(voting.vote(items, weights, manifest.vote, rows))
+    full = votes.labels(voting.vote(ballots, weights, manifest.vote, rows))
     work_us = [member.total_us for member in manifest.members]
     idle = []
-    for number in range(len(items)):
-        others = [n for n in range(len(items)) if n != number]
-        vote = voting.vote([items[n] for n in others], [weights[n] for n in others], manifest.vote, rows)
+    for number in range(len(ballots)):
+        others = [n for n in range(len(ballots)) if n != number]
+        vote = voting.vote([ballots[n] for n in others], [weights[n] for n in others], manifest.vote, rows)
         if (votes.labels(vote) == full).all():
             idle.append(number)
     if not idle:

@@ -32,7 +32,7 @@ def make_report(
     opened: Opened,
     plan: ExitPlan,
     cut: Sequence[CutMember],
-    known: Mapping[Key, np.ndarray],
+    sample_votes: Mapping[Key, np.ndarray],
     before: Mapping[str, Compressed],
     manifest: Manifest,
     output: Path,
@@ -44,7 +44,7 @@ def make_report(
         opened: the bag.
         plan: as it was carried out.
         cut: the members in segments.
-        known: (member, depth) -> probabilities on every sample.
+        sample_votes: (member, depth) -> probabilities on every sample.
         before: quantised members as they were.
         manifest: as written.
         output: the repository.
@@ -53,12 +53,12 @@ def make_report(
     stages.at("report", 0, 1)
     parts = opened.parts
     rows = parts.report
-    full = votes.labels(assembling.exit_votes(opened, manifest.exits[-1].depths, known))[rows]
-    agrees = {key: float((votes.labels(votes_)[rows] == full).mean()) for key, votes_ in known.items()}
-    expected = expectation.expect(manifest, known, parts.calibration, rows)
-    doubts = expectation.warn(manifest, known, np.concatenate([parts.calibration, rows]), expected)
-    small = _quantised(opened, known, before, manifest)
-    finished = {member.name: known[member.name, member.depth] for member in manifest.members}
+    full = votes.labels(assembling.exit_votes(opened, manifest.exits[-1].depths, sample_votes))[rows]
+    agrees = {key: float((votes.labels(votes_)[rows] == full).mean()) for key, votes_ in sample_votes.items()}
+    expected = expectation.expect(manifest, sample_votes, parts.calibration, rows)
+    doubts = expectation.warn(manifest, sample_votes, np.concatenate([parts.calibration, rows]), expected)
+    small = _quantised(opened, sample_votes, before, manifest)
+    finished = {member.name: sample_votes[member.name, member.depth] for member in manifest.members}
     odd = oddities(opened.samples, finished, opened.labels)
     stages.at("report", 1, 1)
     return ExportReport(
@@ -81,7 +81,7 @@ def make_report(
             *doubts,
         ),
         expected=expected,
-        members=member_choice(manifest, known, parts.calibration, rows),
+        members=member_choice(manifest, sample_votes, parts.calibration, rows),
         quantised=small,
     )
 
@@ -114,12 +114,12 @@ def _reached(member: Member) -> list[float]:
 
 
 def _quantised(
-    opened: Opened, known: Mapping[Key, np.ndarray], before: Mapping[str, Compressed], manifest: Manifest
+    opened: Opened, sample_votes: Mapping[Key, np.ndarray], before: Mapping[str, Compressed], manifest: Manifest
 ) -> tuple[QuantisedReport, ...]:
     """Each member that was quantised, held against the float bag on the report rows."""
     rows = opened.parts.report
     weights = [member.weight for member in manifest.members]
-    after = {member.name: known[member.name, member.depth][rows] for member in manifest.members}
+    after = {member.name: sample_votes[member.name, member.depth][rows] for member in manifest.members}
     floats = {name: before[name].probabilities if name in before else votes_ for name, votes_ in after.items()}
     votes_before, votes_after = (
         votes.labels(votes.vote(list(votes_.values()), weights, manifest.vote)) for votes_ in (floats, after)

@@ -70,9 +70,9 @@ class _Ballots:
     """Members' final votes, and who agrees with the full vote."""
 
     def __init__(
-        self, manifest: Manifest, known: Mapping[Key, np.ndarray], calibration: np.ndarray, report: np.ndarray
+        self, manifest: Manifest, sample_votes: Mapping[Key, np.ndarray], calibration: np.ndarray, report: np.ndarray
     ) -> None:
-        finished = [known[member.name, member.depth] for member in manifest.members]
+        finished = [sample_votes[member.name, member.depth] for member in manifest.members]
         row_bytes = sum(array[0].nbytes for array in finished)
         parts = [voting.few(rows, MOST_ROWS, row_bytes) for rows in (calibration, report)]
         self.rows = len(parts[1])
@@ -101,18 +101,18 @@ class _Ballots:
 
 
 def member_choice(
-    manifest: Manifest, known: Mapping[Key, np.ndarray], calibration: np.ndarray, report: np.ndarray
+    manifest: Manifest, sample_votes: Mapping[Key, np.ndarray], calibration: np.ndarray, report: np.ndarray
 ) -> MemberChoice:
     """Judge every member, and every order by adding the member that helps most.
 
     Args:
         manifest: of the bag.
-        known: (member, depth) -> float32 [all rows, classes].
+        sample_votes: (member, depth) -> float32 [all rows, classes].
         calibration: numbers of the rows that weights are fitted on.
         report: numbers of the rows that are judged.
     """
     names = [member.name for member in manifest.members]
-    ballots = _Ballots(manifest, known, calibration, report)
+    ballots = _Ballots(manifest, sample_votes, calibration, report)
     work_us = [member.total_us for member in manifest.members]
     without = []
     for left_out, name in enumerate(names) if len(names) > 1 else ():

@@ -129,8 +129,8 @@ class ScheduleEvaluator:
             certain: rows leave only where the full vote's label cannot change any more; else within the promise.
         """
         inputs = self.inputs
-        done = [sum(sum(us[:d]) for us, d in zip(inputs.segments_us, depths, strict=True)) for depths in exits]
-        spent_us = np.array(done) + inputs.exit_us * np.arange(len(exits))
+        work_us = [sum(sum(us[:d]) for us, d in zip(inputs.segments_us, depths, strict=True)) for depths in exits]
+        spent_us = np.array(work_us) + inputs.exit_us * np.arange(len(exits))
         if not certain:
             return latency_at_best_limit(*self.risks(exits), spent_us, inputs.max_loss)[0]
         sure = np.stack([self._certain(depths) for depths in exits], axis=1)
@@ -167,9 +167,9 @@ class ScheduleEvaluator:
             if shorter is None:
                 break
             schedule = shorter
-        best = now = schedule
-        while (shorter := self._shorter(now, ())) is not None and shorter.latency_us <= best.latency_us:
-            best = now = shorter
+        best = shortened = schedule
+        while (shorter := self._shorter(shortened, ())) is not None and shorter.latency_us <= best.latency_us:
+            best = shortened = shorter
         return replace(schedule, latency_us=best.latency_us, loss=best.loss)
 
     def _shorter(self, schedule: Schedule, keep: Collection[Depths]) -> Schedule | None:

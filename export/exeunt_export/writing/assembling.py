@@ -46,14 +46,17 @@ def votes_of_samples(
 
 
 def exit_votes(
-    opened: Opened, depths: Sequence[int], known: Mapping[Key, np.ndarray], weights: Sequence[float] | None = None
+    opened: Opened,
+    depths: Sequence[int],
+    sample_votes: Mapping[Key, np.ndarray],
+    weights: Sequence[float] | None = None,
 ) -> np.ndarray:
     """The vote at an exit on every sample, float32 [rows, classes]; `weights` by member, None = the bag's."""
     weights = weights or [member.weight for member in opened.bag.members]
     members = [
         (m.name, depth, weight) for m, depth, weight in zip(opened.bag.members, depths, weights, strict=True) if depth
     ]
-    probabilities = [known[name, depth] for name, depth, _ in members]
+    probabilities = [sample_votes[name, depth] for name, depth, _ in members]
     return voting.vote(probabilities, [weight for _, _, weight in members], opened.bag.vote)
 
 
@@ -99,7 +102,7 @@ def profile_bag(
     plan: ExitPlan,
     cut: Sequence[CutMember],
     heads: Sequence[tuple[str, Path] | None],
-    known: Mapping[Key, np.ndarray],
+    sample_votes: Mapping[Key, np.ndarray],
     stages: Stages,
 ) -> tuple[tuple[Member, ...], tuple[Exit, ...]]:
     """Time segments and heads, and describe members and exits for the manifest."""
@@ -124,7 +127,7 @@ def profile_bag(
         fed = {features_name(*key): features[features_name(*key)] for key in keys}
         head_us = latency.profile_heads(head[1], fed, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
         elapsed_us = {size: elapsed[size][number] for size in sizes}
-        agreement = _agreement(opened, plan, number, known)
+        agreement = _agreement(opened, plan, number, sample_votes)
         exits.append(Exit(depths, head[0] if head else None, elapsed_us, head_us, agreement, weights[number]))
     return members, tuple(exits)
 
@@ -148,19 +151,19 @@ def _elapsed(opened: Opened, members: Sequence[Member], plan: ExitPlan, size: in
     return bag_stages.elapsed_us(opened.inputs, members, plan.exits, size)
 
 
-def _agreement(opened: Opened, plan: ExitPlan, number: int, known: Mapping[Key, np.ndarray]) -> float:
+def _agreement(opened: Opened, plan: ExitPlan, number: int, sample_votes: Mapping[Key, np.ndarray]) -> float:
     rows = opened.parts.report
     weights = plan.weights[number] if plan.weights else None
-    here = votes.labels(exit_votes(opened, plan.exits[number], known, weights))[rows]
-    return float((here == votes.labels(exit_votes(opened, plan.exits[-1], known))[rows]).mean())
+    here = votes.labels(exit_votes(opened, plan.exits[number], sample_votes, weights))[rows]
+    return float((here == votes.labels(exit_votes(opened, plan.exits[-1], sample_votes))[rows]).mean())
 
 
-def save_calibration(folder: Path, opened: Opened, known: Mapping[Key, np.ndarray]) -> None:
+def save_calibration(folder: Path, opened: Opened, sample_votes: Mapping[Key, np.ndarray]) -> None:
     """Write calibration.npz: `member.depth` -> its probabilities on the calibration rows.
 
     float32, or float16 where there are more than 100 classes; [rows, classes].
     """
     dtype = np.float16 if len(opened.labels) > _FLOAT16_FROM else np.float32
     rows = opened.parts.calibration
-    arrays = {votes_name(*key): votes_[rows].astype(dtype) for key, votes_ in known.items()}
+    arrays = {votes_name(*key): votes_[rows].astype(dtype) for key, votes_ in sample_votes.items()}
     np.savez(folder / contract.CALIBRATION_FILE, **arrays)

@@ -51,7 +51,7 @@ def prepare(
         allowed = f'mode "ensemble" and a precision of {", ".join(PRECISIONS)}'
         raise ConfigError(f"{repository}: mode {manifest.mode!r}, precision {precision!r}; allowed: {allowed}")
     public = {tensor.name: rows[tensor.name][:SAMPLE_ROWS] for tensor in manifest.inputs}
-    done = []
+    written = []
 
     def run(model: str, gpu: int, inputs: Tensors) -> Tensors:
         folder = repository / model
@@ -59,7 +59,7 @@ def prepare(
         sample = {f"in.{name}": array for name, array in inputs.items()}
         np.savez(folder / "1" / SAMPLE_FILE, **sample, **{f"out.{name}": array for name, array in outputs.items()})
         _write_recipe(folder, precision, gpus[gpu % len(gpus)] if gpus else None)
-        done.append(model)
+        written.append(model)
         return outputs
 
     run_parts(manifest, public, lambda part, inputs: run(part.model, part.number, inputs) if part.in_triton else {})
@@ -67,7 +67,7 @@ def prepare(
         if member.model is not None:
             names = {tensor.name for segment in member.segments for tensor in segment.inputs}
             run(member.model, number, {name: array for name, array in public.items() if name in names})
-    return done
+    return written
 
 
 def _write_recipe(folder: Path, precision: str, gpu: int | None) -> None:

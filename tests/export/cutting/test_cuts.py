@@ -41,8 +41,8 @@ def test_a_skip_makes_the_cut_two_wide_until_it_is_added(tmp_path: Path) -> None
 
 
 def test_two_cells_that_skip_one_need_width_two(tmp_path: Path) -> None:
-    _, found = found_in(two_cell_net(tmp_path / "m.onnx"))
-    middle = [boundary for boundary in found if 0.2 < boundary.share < 0.8]
+    _, places = found_in(two_cell_net(tmp_path / "m.onnx"))
+    middle = [boundary for boundary in places if 0.2 < boundary.share < 0.8]
     assert min(boundary.width for boundary in middle) == 2
 
 
@@ -54,19 +54,19 @@ def test_a_side_branch_is_placed_late(tmp_path: Path) -> None:
     for _ in range(4):
         x = net.conv(x, 4, 4)
     net.save(tmp_path / "m.onnx", net.logits(net.node("Add", x, side), 4, 5, 16))
-    _, found = found_in(tmp_path / "m.onnx")
-    assert [boundary.width for boundary in found[2:10]] == [2] * 8  # `early` and the chain, never `side` as well
+    _, places = found_in(tmp_path / "m.onnx")
+    assert [boundary.width for boundary in places[2:10]] == [2] * 8  # `early` and the chain, never `side` as well
 
 
 def test_bytes_are_those_of_one_row(tmp_path: Path) -> None:
-    _, found = found_in(residual_net(tmp_path / "m.onnx"))
-    first = found[0]
+    _, places = found_in(residual_net(tmp_path / "m.onnx"))
+    first = places[0]
     assert (first.tensors[0].dims, first.bytes_per_row) == ((8, 16, 16), 4 * 8 * 16 * 16)
 
 
 def test_shares_grow_to_one(tmp_path: Path) -> None:
-    _, found = found_in(residual_net(tmp_path / "m.onnx"))
-    shares = [boundary.share for boundary in found]
+    _, places = found_in(residual_net(tmp_path / "m.onnx"))
+    shares = [boundary.share for boundary in places]
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] <= 1
 
@@ -107,11 +107,11 @@ def if_net(path: Path) -> Path:
 
 
 def test_names_captured_by_a_body_stay_live(tmp_path: Path) -> None:
-    member, found = found_in(if_net(tmp_path / "m.onnx"))
-    before = found[[boundary.op_type for boundary in found].index("If") - 1]
+    member, places = found_in(if_net(tmp_path / "m.onnx"))
+    before = places[[boundary.op_type for boundary in places].index("If") - 1]
     assert before.width == 3  # early, late, condition
     assert "no batch dimension" in before.usable
-    assert len(candidates(found, 8)) > 0 and member.classes == 5
+    assert len(candidates(places, 8)) > 0 and member.classes == 5
 
 
 def test_an_attention_mask_is_made_again_where_it_is_needed(tmp_path: Path) -> None:
@@ -126,22 +126,22 @@ def test_an_attention_mask_is_made_again_where_it_is_needed(tmp_path: Path) -> N
     net.save(tmp_path / "m.onnx", net.node("MatMul", mean, net.weight(5, 4)))
     rng = np.random.default_rng(0)
     rows = {"IMAGE": rng.normal(size=(8, 6, 5)).astype(np.float32), "MASK": rng.integers(0, 2, (8, 6))}
-    _, found = found_in(tmp_path / "m.onnx", rows)
-    assert {boundary.width for boundary in found} == {1}
+    _, places = found_in(tmp_path / "m.onnx", rows)
+    assert {boundary.width for boundary in places} == {1}
 
 
 @pytest.mark.parametrize(("max_width", "some"), [(1, False), (2, True)])
 def test_candidates_keep_to_the_width(tmp_path: Path, max_width: int, some: bool) -> None:
-    _, found = found_in(two_cell_net(tmp_path / "m.onnx"))
-    inner = [candidate for candidate in candidates(found, max_width) if 0.2 < candidate.share < 0.8]
+    _, places = found_in(two_cell_net(tmp_path / "m.onnx"))
+    inner = [candidate for candidate in candidates(places, max_width) if 0.2 < candidate.share < 0.8]
     assert bool(inner) is some
 
 
 def test_after_the_last_weights_there_is_nothing_to_cut_for(tmp_path: Path) -> None:
     net = Net(0)
     scores = net.logits(net.conv(net.input, 1, 4), 4, 5, 16)
-    _, found = found_in(net.save(tmp_path / "m.onnx", net.node("Softplus", net.node("Relu", scores))))
-    assert [boundary.op_type for boundary in found if boundary.usable == "nothing learnt comes after it"] == [
+    _, places = found_in(net.save(tmp_path / "m.onnx", net.node("Softplus", net.node("Relu", scores))))
+    assert [boundary.op_type for boundary in places if boundary.usable == "nothing learnt comes after it"] == [
         "Gemm",
         "Relu",
         "Softplus",

@@ -127,8 +127,8 @@ def test_random_graphs_reassemble_at_any_cuts(net: Net, data: st.DataObject) -> 
         member = opened(net, folder)
         places = [boundary for boundary in boundaries(member, costs_of(member)) if not boundary.usable]
         numbers = st.sets(st.integers(0, len(places) - 1), max_size=4) if places else st.just(set[int]())
-        chosen = sorted(data.draw(numbers, label="cuts"))
-        parts = split(member, [make_cut(member, places[item], CLASSES, (1,)) for item in chosen])
+        cut_numbers = sorted(data.draw(numbers, label="cuts"))
+        parts = split(member, [make_cut(member, places[item], CLASSES, (1,)) for item in cut_numbers])
         files = [folder / f"s{number}.onnx" for number in range(len(parts.pieces))]
         for piece, file in zip(parts.pieces, files, strict=True):
             onnxfiles.save(piece.model, file)

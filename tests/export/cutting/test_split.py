@@ -46,8 +46,8 @@ def measured(name: str) -> tuple[MemberGraph, tuple[Boundary, ...], dict[str, np
         side = 8 if name.startswith("random") else 16
         rows = {"IMAGE": noise_rows(8, seed=0, side=side)}
         member = load_member("m", NETS[name](Path(folder) / "m.onnx"), rows)
-    found = boundaries(member, nodecosts.measure(member.model, rows, "m", COUNTED))
-    return member, tuple(boundary for boundary in found if not boundary.usable), rows
+    places = boundaries(member, nodecosts.measure(member.model, rows, "m", COUNTED))
+    return member, tuple(boundary for boundary in places if not boundary.usable), rows
 
 
 def opened(parts: Split, folder: Path) -> tuple[Chain, Path]:
@@ -62,8 +62,8 @@ def opened(parts: Split, folder: Path) -> tuple[Chain, Path]:
 @settings(max_examples=40, deadline=None)
 def test_segments_in_sequence_equal_the_member(data: st.DataObject, name: str) -> None:
     member, places, rows = measured(name)
-    chosen = sorted(data.draw(st.sets(st.integers(0, len(places) - 1), max_size=4), label="cuts"))
-    cuts = [make_cut(member, places[boundary], member.classes, (2, 1)) for boundary in chosen]
+    numbers = sorted(data.draw(st.sets(st.integers(0, len(places) - 1), max_size=4), label="cuts"))
+    cuts = [make_cut(member, places[boundary], member.classes, (2, 1)) for boundary in numbers]
     with tempfile.TemporaryDirectory() as folder:
         chain, reference = opened(split(member, cuts), Path(folder))
         assert verify(chain, reference, rows) <= 1e-5
@@ -82,8 +82,8 @@ def test_a_closed_chain_opens_its_files_again(tmp_path: Path) -> None:
 @settings(max_examples=15, deadline=None)
 def test_segments_take_and_give_what_they_say(data: st.DataObject, name: str) -> None:
     member, places, rows = measured(name)
-    chosen = sorted(data.draw(st.sets(st.integers(0, len(places) - 1), max_size=3), label="cuts"))
-    parts = split(member, [make_cut(member, places[boundary], member.classes, (4,)) for boundary in chosen])
+    numbers = sorted(data.draw(st.sets(st.integers(0, len(places) - 1), max_size=3), label="cuts"))
+    parts = split(member, [make_cut(member, places[boundary], member.classes, (4,)) for boundary in numbers])
     with tempfile.TemporaryDirectory() as folder:
         chain, _ = opened(parts, Path(folder))
         for piece, session, made in zip(parts.pieces, chain.sessions, chain.run(rows), strict=True):

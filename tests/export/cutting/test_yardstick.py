@@ -50,8 +50,8 @@ def touchy(path):
 
 def in_two(member, rows, folder, changed="", by=0.0):
     """Segments of a member, a weight of the second one changed by a share of itself; and the unsplit member."""
-    found = [b for b in boundaries(member, nodecosts.measure(member.model, rows, "m", COUNTED)) if not b.usable]
-    parts = split(member, [make_cut(member, found[0], member.classes, (1,))])
+    places = [b for b in boundaries(member, nodecosts.measure(member.model, rows, "m", COUNTED)) if not b.usable]
+    parts = split(member, [make_cut(member, places[0], member.classes, (1,))])
     files = [folder / f"s{number}.onnx" for number in range(2)]
     if changed:
         weight = parts.pieces[1].model.graph.initializers[changed]

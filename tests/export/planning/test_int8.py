@@ -95,9 +95,9 @@ def test_integers_of_a_known_scale_are_cut_and_floats_within_a_group_are_not(mem
 
 
 def test_every_single_cut_of_a_quantised_member_keeps_its_labels(member: MemberGraph, tmp_path: Path) -> None:
-    found = cuts_of(member)
-    assert len(found) >= 4
-    for number, boundary in enumerate(found[:: max(1, len(found) // 5)]):
+    cuts = cuts_of(member)
+    assert len(cuts) >= 4
+    for number, boundary in enumerate(cuts[:: max(1, len(cuts) // 5)]):
         cut = make_cut(member, boundary, CLASSES, (2,))
         parts = split(member, [cut])
         files = [tmp_path / f"{number}_{place}" / "model.onnx" for place in range(len(parts.pieces))]

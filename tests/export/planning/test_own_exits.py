@@ -64,10 +64,10 @@ PLAIN = '[[member]]\nname = "plain"\nfile = "plain.onnx"'
 
 def own_votes(folder: Path, rows: np.ndarray) -> list[np.ndarray]:
     """What the operator's file says at b1, b2 and end, as probabilities."""
-    found = ort.InferenceSession(folder / "branchy.onnx").run(["b1", "b2", "end"], {"IMAGE": rows})
-    powers = [np.exp(item - item.max(axis=1, keepdims=True)) for item in found]
+    outputs = ort.InferenceSession(folder / "branchy.onnx").run(["b1", "b2", "end"], {"IMAGE": rows})
+    powers = [np.exp(item - item.max(axis=1, keepdims=True)) for item in outputs]
     probabilities = [power / power.sum(axis=1, keepdims=True) for power in powers]
-    return [probabilities[0], np.asarray(found[1]), probabilities[2]]
+    return [probabilities[0], np.asarray(outputs[1]), probabilities[2]]
 
 
 @pytest.fixture(scope="module", params=["ensemble", "engine"])
@@ -105,8 +105,8 @@ def test_the_baseline_runs_without_the_branches(exported: ExportReport) -> None:
     session = ort.InferenceSession(exported.output / "tiny_branchy" / "1" / "model.onnx")
     assert [output.name for output in session.get_outputs()] == ["PROBABILITIES"]
     rows = noise_rows(6, 3)
-    found = session.run(None, {"IMAGE": rows})[0]
-    np.testing.assert_allclose(found, own_votes(exported.output.parent, rows)[2], rtol=1e-4, atol=1e-5)
+    outputs = session.run(None, {"IMAGE": rows})[0]
+    np.testing.assert_allclose(outputs, own_votes(exported.output.parent, rows)[2], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("exit_", [0, 1, 2])

@@ -71,6 +71,6 @@ def test_the_written_segments_give_the_chosen_features(of_maxima: ExportReport) 
     segment = of_maxima.manifest.members[0].segments[0]
     session = ort.InferenceSession(folder / f"{segment.model}.onnx")
     (input_,) = session.get_inputs()
-    found = session.run([FEATURES], {input_.name: images})[0]
-    np.testing.assert_allclose(found, np.repeat(images.max(axis=(2, 3)), 8, axis=1), rtol=1e-5)
+    outputs = session.run([FEATURES], {input_.name: images})[0]
+    np.testing.assert_allclose(outputs, np.repeat(images.max(axis=(2, 3)), 8, axis=1), rtol=1e-5)
     assert segment.features is not None and segment.features.dims == (8,)

@@ -18,7 +18,7 @@ def said(labels, sure=0.8):
     return rows
 
 
-def known(*by_member):
+def sample_votes(*by_member):
     return {(member.name, member.depth): votes for member, votes in zip(BAG.members, by_member, strict=True)}
 
 
@@ -28,7 +28,7 @@ def choice():
     rng = np.random.default_rng(0)
     labels = rng.integers(CLASSES, size=ROWS)
     other = np.where(rng.random(ROWS) < 0.5, labels, (labels + 1) % CLASSES)
-    return member_choice(BAG, known(said(labels), said(labels), said(other)), FIT, JUDGED)
+    return member_choice(BAG, sample_votes(said(labels), said(labels), said(other)), FIT, JUDGED)
 
 
 def test_a_member_that_is_always_outvoted_changes_nothing(choice):

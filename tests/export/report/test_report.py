@@ -11,7 +11,7 @@ import pytest
 from exeunt.cli.main import main
 from exeunt.manifest import Manifest
 from exeunt_export.export_bag import export_bag
-from exeunt_export.report.expectation import Expected, Known, expect, warn
+from exeunt_export.report.expectation import Expected, SampleVotes, expect, warn
 from exeunt_export.report.export_report import ExportReport
 from exeunt_export.report.page import page
 from tests.deciding.controller_bag import CLASSES, manifest
@@ -30,30 +30,30 @@ def votes_at(labels: np.ndarray, right: np.ndarray, sure: np.ndarray) -> np.ndar
     return rows.astype(np.float32)
 
 
-def known(wrong: dict[int, float], bag: Manifest = BAG) -> Known:
+def sample_votes(wrong: dict[int, float], bag: Manifest = BAG) -> SampleVotes:
     """Every vote of the bag: all members agree; ramps of depth d are wrong, and unsure, on a share of the rows."""
     rng = np.random.default_rng(0)
     labels, hard = rng.integers(CLASSES, size=ROWS), rng.random(ROWS)
-    found = {}
+    table = {}
     for member in bag.members:
         for depth in range(1, member.depth + 1):
             share = 0.0 if depth == member.depth else wrong[depth]
             right = hard >= share
-            found[member.name, depth] = votes_at(labels, right, np.where(right, 0.9, 0.4) - 0.1 * hard)
-    return found
+            table[member.name, depth] = votes_at(labels, right, np.where(right, 0.9, 0.4) - 0.1 * hard)
+    return table
 
 
 SEEN, UNSEEN = np.arange(0, 300), np.arange(300, ROWS)
 
 
 def test_ramps_that_agree_let_everybody_leave_at_the_first_exit() -> None:
-    for line in expect(BAG, known({1: 0.0, 2: 0.0}), SEEN, UNSEEN):
+    for line in expect(BAG, sample_votes({1: 0.0, 2: 0.0}), SEEN, UNSEEN):
         assert (line.latency_us, line.unseen_latency_us, line.loss, line.unseen_loss) == (101.0, 101.0, 0.0, 0.0)
         assert line.leaves == (1.0, 0.0, 0.0)
 
 
 def test_too_few_rows_for_a_loss_are_said_and_enough_are_not() -> None:
-    votes_ = known({1: 0.1, 2: 0.05})
+    votes_ = sample_votes({1: 0.1, 2: 0.05})
     (line,) = [text for text in warn(BAG, votes_, SEEN, expect(BAG, votes_, SEEN, UNSEEN)) if "is a guess" in text]
     assert "at a loss of 0.5%, 1.0%, 2.0%: 100 rows are few" in line
     many = [dataclasses.replace(point, unseen_loss_range=(0.0, 0.009)) for point in expect(BAG, votes_, SEEN, UNSEEN)]
@@ -62,7 +62,7 @@ def test_too_few_rows_for_a_loss_are_said_and_enough_are_not() -> None:
 
 def test_ramps_that_know_nothing_are_not_offered() -> None:
     bag = manifest(depths=((1, 1), (2, 2), (3, 3)), weights=(1.0, 1.0))
-    for line in expect(bag, known({1: 1.0, 2: 1.0}, bag), SEEN, UNSEEN):
+    for line in expect(bag, sample_votes({1: 1.0, 2: 1.0}, bag), SEEN, UNSEEN):
         assert line.leaves[-1] >= 1 - line.max_loss
 
 
@@ -76,14 +76,14 @@ def test_a_larger_loss_is_never_slower_and_is_kept() -> None:
         for m in BAG.members
         for d in range(1, m.depth + 1)
     }
-    found = expect(BAG, noisy, SEEN, UNSEEN)
-    assert [line.max_loss for line in found] == [0.005, 0.01, 0.02]
-    assert all(line.loss <= line.max_loss for line in found)
-    assert found[0].latency_us >= found[1].latency_us >= found[2].latency_us
+    expected = expect(BAG, noisy, SEEN, UNSEEN)
+    assert [line.max_loss for line in expected] == [0.005, 0.01, 0.02]
+    assert all(line.loss <= line.max_loss for line in expected)
+    assert expected[0].latency_us >= expected[1].latency_us >= expected[2].latency_us
 
 
 def test_a_ramp_at_whose_exit_nobody_leaves_is_told() -> None:
-    votes = known({1: 0.0, 2: 0.0})
+    votes = sample_votes({1: 0.0, 2: 0.0})
     warnings = warn(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN))
     # at exit 1 member m0 and m2 have finished or vote as at exit 0: m2's first ramp pays there
     assert [warning for warning in warnings if "never pay:" in warning] == [
@@ -92,13 +92,13 @@ def test_a_ramp_at_whose_exit_nobody_leaves_is_told() -> None:
 
 
 def test_ramps_that_pay_are_not_warned_of() -> None:
-    votes = known({1: 0.5, 2: 0.0})
+    votes = sample_votes({1: 0.5, 2: 0.0})
     assert not any("never pay:" in line for line in warn(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN)))
 
 
 def test_a_member_that_changes_no_label_is_told() -> None:
     bag = manifest(weights=(1.0, 1.0, 0.01))
-    votes = dict(known({1: 0.0, 2: 0.0}, bag))
+    votes = dict(sample_votes({1: 0.0, 2: 0.0}, bag))
     rng = np.random.default_rng(2)
     # m0 is right and m1 wrong where m0 is surer, and the other way round: both matter, m2 does not
     first = rng.random(ROWS) < 0.5
@@ -113,7 +113,7 @@ def test_a_member_that_changes_no_label_is_told() -> None:
 
 def test_the_only_member_always_matters() -> None:
     bag = manifest(depths=((1,), (2,)), weights=(1.0,))
-    votes = known({1: 0.0}, bag)
+    votes = sample_votes({1: 0.0}, bag)
     assert not any("never matters" in line for line in warn(bag, votes, SEEN, expect(bag, votes, SEEN, UNSEEN)))
 
 

@@ -52,10 +52,10 @@ def test_a_sound_repository_has_no_problems(hand_made):
 )
 def test_a_fault_is_named_by_file_and_key_with_a_cure(repository, model, was, becomes, message):
     spoil(repository, model, was.replace("}}", "}"), becomes.replace("}}", "}"))
-    found = [problem for problem in problems(repository) if message in problem]
-    assert found, problems(repository)
-    assert found[0].split(":")[0].split("/")[0] in (model, "member")
-    assert "export the bag again" in found[0]
+    complaints = [problem for problem in problems(repository) if message in problem]
+    assert complaints, problems(repository)
+    assert complaints[0].split(":")[0].split("/")[0] in (model, "member")
+    assert "export the bag again" in complaints[0]
 
 
 def test_steps_that_wait_for_each_other_are_found(repository):
@@ -71,8 +71,8 @@ def test_a_missing_onnx_file_is_found(repository):
 def test_all_faults_are_listed_not_only_the_first(repository):
     spoil(repository, "s1", "dims: [ 5 ]", "dims: [ 6 ]")
     spoil(repository, "look", "TYPE_INT64", "TYPE_INT32")
-    found = problems(repository)
-    assert {problem.split("/")[0] for problem in found} >= {"s1", "look", "member"}
+    complaints = problems(repository)
+    assert {problem.split("/")[0] for problem in complaints} >= {"s1", "look", "member"}
 
 
 def test_a_folder_without_models_is_refused(tmp_path):

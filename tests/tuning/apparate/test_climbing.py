@@ -103,8 +103,8 @@ def test_the_climb_ends_where_the_published_loop_ends(
     latency_us = np.sort(elapsed_us)[: ramps + 1]
     latency_ns = [round((latency_u - latency_us[-1]) * 1000) for latency_u in latency_us]
     records = Records((1.0 - errors).tolist(), wrong.tolist(), weight.tolist(), latency_ns)
-    found = evidence(1.0 - (1.0 - errors), wrong, weight)
-    assert search_thresholds(found, range(ramps), latency_us, allowed, rules).thresholds == plain_climb(
+    rows = evidence(1.0 - (1.0 - errors), wrong, weight)
+    assert search_thresholds(rows, range(ramps), latency_us, allowed, rules).thresholds == plain_climb(
         records, allowed, rules
     )
 
@@ -116,8 +116,8 @@ def test_the_allowed_loss_holds_on_the_searched_rows(
 ) -> None:
     rows = evidence(*window)
     ramps = rows.errors.shape[1] - 1
-    found = search_thresholds(rows, range(ramps), np.arange(1.0, ramps + 2), allowed).thresholds
-    first = rows.first_exit(np.array([*found, np.nan]), np.ones(ramps + 1, dtype=bool))
+    thresholds = search_thresholds(rows, range(ramps), np.arange(1.0, ramps + 2), allowed).thresholds
+    first = rows.first_exit(np.array([*thresholds, np.nan]), np.ones(ramps + 1, dtype=bool))
     assert rows.loss(first) <= allowed + 1e-9
 
 
@@ -128,12 +128,12 @@ def test_no_threshold_can_be_raised_by_the_floor_step(
 ) -> None:
     rows = evidence(*window)
     ramps = rows.errors.shape[1] - 1
-    found = search_thresholds(rows, range(ramps), np.arange(1.0, ramps + 2), allowed, PAPER).thresholds
+    thresholds = search_thresholds(rows, range(ramps), np.arange(1.0, ramps + 2), allowed, PAPER).thresholds
     for ramp in range(ramps):
-        raised = np.array([*found, np.nan])
+        raised = np.array([*thresholds, np.nan])
         raised[ramp] += PAPER.floor_step
         first = rows.first_exit(np.minimum(raised, 1.0), np.ones(ramps + 1, dtype=bool))
-        assert found[ramp] == 1.0 or rows.loss(first) > allowed
+        assert thresholds[ramp] == 1.0 or rows.loss(first) > allowed
 
 
 def test_no_rows_open_no_threshold() -> None:
@@ -155,31 +155,31 @@ def test_an_exit_just_activated_is_not_opened_before_rows_were_seen_there() -> N
     errors = np.full((64, 2), 0.05)
     errors[:54, 1] = np.inf
     active = np.ones(3, dtype=bool)
-    found = searched_thresholds(evidence(errors, np.zeros((64, 2), dtype=bool)), COSTS, active, 0.01, PAPER)
-    assert found[0] > 0 and found[1] == 0 and np.isnan(found[2])
+    thresholds = searched_thresholds(evidence(errors, np.zeros((64, 2), dtype=bool)), COSTS, active, 0.01, PAPER)
+    assert thresholds[0] > 0 and thresholds[1] == 0 and np.isnan(thresholds[2])
 
 
 def test_an_inactive_exit_is_not_opened() -> None:
     rows = evidence(np.full((64, 2), 0.05), np.zeros((64, 2), dtype=bool))
-    found = searched_thresholds(rows, COSTS, np.array([False, True, True]), 0.01, PAPER)
-    assert found[0] == 0 and found[1] > 0
+    thresholds = searched_thresholds(rows, COSTS, np.array([False, True, True]), 0.01, PAPER)
+    assert thresholds[0] == 0 and thresholds[1] > 0
 
 
 def test_a_row_that_left_losslessly_leaves_there_under_every_threshold() -> None:
-    found = Feedback.observed(np.ones((4, 3), dtype=int), np.full((4, 3), 0.5))
-    found.reason[2], found.exit[2] = Reason.LOSSLESS, 1
-    first = Evidence.of(found).first_exit(np.zeros(3), np.ones(3, dtype=bool))
+    feedback = Feedback.observed(np.ones((4, 3), dtype=int), np.full((4, 3), 0.5))
+    feedback.reason[2], feedback.exit[2] = Reason.LOSSLESS, 1
+    first = Evidence.of(feedback).first_exit(np.zeros(3), np.ones(3, dtype=bool))
     assert first.tolist() == [2, 2, 1, 2]
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE, Reason.DEGRADED])
 def test_rows_outside_the_promise_are_no_evidence(reason: Reason) -> None:
-    found = Feedback.observed(np.ones((4, 3), dtype=int), np.full((4, 3), 0.5))
-    found.reason[0], found.never[1] = reason, True
-    assert len(Evidence.of(found)) == 2
+    feedback = Feedback.observed(np.ones((4, 3), dtype=int), np.full((4, 3), 0.5))
+    feedback.reason[0], feedback.never[1] = reason, True
+    assert len(Evidence.of(feedback)) == 2
 
 
 def test_a_sampled_row_counts_for_all_that_it_stands_for() -> None:
-    found = Feedback.observed(np.array([[0, 1], [1, 1]]), np.full((2, 2), 0.9))
-    found.q[0] = 0.25
-    assert Evidence.of(found).loss(np.zeros(2, dtype=int)) == 0.8
+    feedback = Feedback.observed(np.array([[0, 1], [1, 1]]), np.full((2, 2), 0.9))
+    feedback.q[0] = 0.25
+    assert Evidence.of(feedback).loss(np.zeros(2, dtype=int)) == 0.8

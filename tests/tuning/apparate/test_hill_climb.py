@@ -52,87 +52,87 @@ def learn(climb: HillClimb, feedback: Feedback) -> bool:
 
 def opened(**options: object) -> HillClimb:
     """A tuner after its first adjustment, on rows that are all sure and right."""
-    found = tuner(**options)
-    assert learn(found, good(128))
-    return found
+    climb = tuner(**options)
+    assert learn(climb, good(128))
+    return climb
 
 
 def test_thresholds_open_at_the_first_adjustment_after_128_rows() -> None:
-    found = tuner()
-    assert not learn(found, good(127))
-    assert found.thresholds()[:2].tolist() == [0, 0]
-    assert learn(found, good(1))
-    assert found.thresholds()[0] > 0.05
+    climb = tuner()
+    assert not learn(climb, good(127))
+    assert climb.thresholds()[:2].tolist() == [0, 0]
+    assert learn(climb, good(1))
+    assert climb.thresholds()[0] > 0.05
 
 
 def test_a_loss_within_the_last_16_rows_triggers_a_search() -> None:
-    found = opened()
-    assert not learn(found, good(20))
-    assert learn(found, lost(1))
+    climb = opened()
+    assert not learn(climb, good(20))
+    assert learn(climb, lost(1))
 
 
 def test_the_trigger_looks_back_exactly_16_rows() -> None:
-    found = opened()
-    assert learn(found, lost(1))
-    assert learn(found, good(15))
-    assert not learn(found, good(1))
+    climb = opened()
+    assert learn(climb, lost(1))
+    assert learn(climb, good(15))
+    assert not learn(climb, good(1))
 
 
 def test_the_trigger_allows_the_promised_loss() -> None:
-    found = opened(max_loss=2 / 16)
-    found.learn(good(14))
-    assert not learn(found, lost(2))
-    assert learn(found, lost(1))
+    climb = opened(max_loss=2 / 16)
+    climb.learn(good(14))
+    assert not learn(climb, lost(2))
+    assert learn(climb, lost(1))
 
 
 def test_a_search_closes_the_exit_that_loses() -> None:
-    found = opened()
-    learn(found, lost(16))
-    assert found.thresholds()[0] < 0.045 < found.thresholds()[1]
+    climb = opened()
+    learn(climb, lost(16))
+    assert climb.thresholds()[0] < 0.045 < climb.thresholds()[1]
 
 
 def test_as_published_nothing_reopens_before_the_period_ends() -> None:
-    found = opened(window=64)
-    assert learn(found, lost(16)) and not learn(found, good(111))
-    assert found.thresholds()[0] < 0.045
-    assert learn(found, good(1))
-    assert found.thresholds()[0] > 0.045
+    climb = opened(window=64)
+    assert learn(climb, lost(16)) and not learn(climb, good(111))
+    assert climb.thresholds()[0] < 0.045
+    assert learn(climb, good(1))
+    assert climb.thresholds()[0] > 0.045
 
 
 def test_rows_outside_the_promise_trigger_nothing() -> None:
-    found = opened()
+    climb = opened()
     late = lost(16)
     late.reason[:] = Reason.DEADLINE
-    assert not learn(found, late)
+    assert not learn(climb, late)
 
 
 def test_a_threshold_leaves_strictly_below() -> None:
-    found = opened()
-    threshold = np.float32(found.thresholds()[0])
+    climb = opened()
+    threshold = np.float32(climb.thresholds()[0])
     assert threshold == 1.0  # nothing ever erred: the published climb goes to the top
     view = View(np.zeros((2, 3), np.int32), np.array([[0.0] * 3, [1e-6] * 3], np.float32), np.zeros(2, np.int16))
-    assert found.leaves(0, view).tolist() == [False, True]
+    assert climb.leaves(0, view).tolist() == [False, True]
 
 
 def test_the_strictest_class_of_service_holds_for_all() -> None:
     settings = Settings(max_loss=0.5, service_classes={"gold": 0.0})
-    found = HillClimb(Setup(COSTS, settings, NOTHING))
-    found.learn(good(16))
-    assert learn(found, lost(1))
+    climb = HillClimb(Setup(COSTS, settings, NOTHING))
+    climb.learn(good(16))
+    assert learn(climb, lost(1))
 
 
 def test_another_promise_is_searched_for_at_once() -> None:
-    found = opened()
-    found.promise((0.0,))
-    assert found.retune() is not None
+    climb = opened()
+    climb.promise((0.0,))
+    assert climb.retune() is not None
 
 
 def test_an_exit_switched_off_by_an_operator_does_not_stop_tuning() -> None:
-    found = tuner()
+    climb = tuner()
     unseen = good(128)
     unseen.labels[:, 0], unseen.confidence[:, 0] = -1, np.nan
-    learn(found, unseen)
-    assert found.thresholds()[1] > 0.045
+    learn(climb, unseen)
+    assert climb.thresholds()[1] > 0.045
 
 
 def test_only_one_ramp_is_active_under_a_strict_budget_for_one() -> None:
@@ -149,25 +149,25 @@ def test_by_default_all_that_export_let_through_may_be_active() -> None:
 
 
 def test_a_ramp_that_never_pays_is_switched_off() -> None:
-    found = tuner(ramp_budget=1.0)
+    climb = tuner(ramp_budget=1.0)
     hopeless = good(128)
     hopeless.confidence[:, 0] = 0.05
     hopeless.labels[:, 0] = 1
-    learn(found, hopeless)
-    assert found.active().tolist() == [False, True, True]
+    learn(climb, hopeless)
+    assert climb.active().tolist() == [False, True, True]
 
 
 def test_without_adjustment_ramps_stay_and_thresholds_still_open() -> None:
-    found = opened(adjust=False)
-    assert found.active().all() and found.thresholds()[0] > 0
+    climb = opened(adjust=False)
+    assert climb.active().all() and climb.thresholds()[0] > 0
 
 
 def test_a_job_works_on_copies() -> None:
-    found = tuner()
-    found.learn(good(128))
-    job = found.retune()
+    climb = tuner()
+    climb.learn(good(128))
+    job = climb.retune()
     assert job is not None
-    found.learn(lost(100))
+    climb.learn(lost(100))
     alone = tuner()
     alone.learn(good(128))
     other = alone.retune()
@@ -176,41 +176,41 @@ def test_a_job_works_on_copies() -> None:
 
 
 def test_the_public_code_opens_after_its_first_batch() -> None:
-    found = tuner(constants="public_code")
-    assert learn(found, good(8))
-    assert found.thresholds()[0] > 0
+    climb = tuner(constants="public_code")
+    assert learn(climb, good(8))
+    assert climb.thresholds()[0] > 0
 
 
 def test_the_public_codes_guard_closes_exits_that_erred_at_once() -> None:
-    found = tuner(constants="public_code")
-    learn(found, good(8))
-    version = found.version
-    found.learn(lost(8))
-    assert found.thresholds()[0] == 0 < found.thresholds()[1]
-    assert found.version == version + 1 and found.retune() is None
+    climb = tuner(constants="public_code")
+    learn(climb, good(8))
+    version = climb.version
+    climb.learn(lost(8))
+    assert climb.thresholds()[0] == 0 < climb.thresholds()[1]
+    assert climb.version == version + 1 and climb.retune() is None
 
 
 def test_an_outcome_older_than_the_guard_is_dropped_and_searched_again() -> None:
-    found = tuner(constants="public_code")
-    learn(found, good(8))
-    found.learn(good(8))
-    found._tune_due = True
-    job = found.retune()
-    found.learn(lost(8))
+    climb = tuner(constants="public_code")
+    learn(climb, good(8))
+    climb.learn(good(8))
+    climb._tune_due = True
+    job = climb.retune()
+    climb.learn(lost(8))
     assert job is not None
-    found.adopt(job())
-    assert found.thresholds()[0] == 0 and found.retune() is not None
+    climb.adopt(job())
+    assert climb.thresholds()[0] == 0 and climb.retune() is not None
 
 
 def test_the_public_codes_window_is_four_batches() -> None:
-    found = tuner(constants="public_code")
-    learn(found, good(8))
-    learn(found, lost(2))
+    climb = tuner(constants="public_code")
+    learn(climb, good(8))
+    learn(climb, lost(2))
     for _ in range(3):
-        found.learn(good(8))
-    found._tune_due = True
-    assert learn(found, good(8))
-    assert found.thresholds()[0] > 0.05
+        climb.learn(good(8))
+    climb._tune_due = True
+    assert learn(climb, good(8))
+    assert climb.thresholds()[0] > 0.05
 
 
 @pytest.mark.parametrize(
@@ -223,14 +223,14 @@ def test_a_bad_option_is_refused_by_its_name(option: str, value: object) -> None
 
 
 def test_a_restart_keeps_thresholds_window_and_counters() -> None:
-    found = opened()
-    learn(found, lost(4))
+    climb = opened()
+    learn(climb, lost(4))
     again = tuner()
-    again.restore(found.state(), clean=False)
-    assert again.version == found.version
-    np.testing.assert_array_equal(again.thresholds(), found.thresholds())
-    assert learn(again, lost(1)) and learn(found, lost(1))
-    np.testing.assert_array_equal(again.thresholds(), found.thresholds())
+    again.restore(climb.state(), clean=False)
+    assert again.version == climb.version
+    np.testing.assert_array_equal(again.thresholds(), climb.thresholds())
+    assert learn(again, lost(1)) and learn(climb, lost(1))
+    np.testing.assert_array_equal(again.thresholds(), climb.thresholds())
 
 
 def test_a_saved_ramp_set_beyond_the_budget_is_not_taken_over() -> None:

@@ -237,11 +237,11 @@ def test_the_risk_of_one_vote_is_that_of_many(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, (300, 3)).astype(np.int32)
     confidence = rng.random((300, 3)).astype(np.float32)
-    found = calibrate(labels, confidence, np.ones((300, 3)), prior(3))
+    calibration = calibrate(labels, confidence, np.ones((300, 3)), prior(3))
     asked = np.append(rng.random(50), [0.0, 1.0, np.nan]).astype(np.float32)
     of = np.append(rng.integers(-1, 7, 50), [0, 1, 2]).astype(np.int32)
 
-    many = found.risk(1, asked, of)
+    many = calibration.risk(1, asked, of)
 
-    one = [found.risk_of_one(1, float(c), int(label)) for c, label in zip(asked, of, strict=True)]
+    one = [calibration.risk_of_one(1, float(c), int(label)) for c, label in zip(asked, of, strict=True)]
     np.testing.assert_allclose(one, many, rtol=1e-9)

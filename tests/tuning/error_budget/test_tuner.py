@@ -209,9 +209,9 @@ def test_a_flood_of_noise_outside_the_promise_costs_others_at_most_a_tenth_of_th
             world.finish()
             if flooded and number % 5 == 0:
                 labels = noise.integers(0, 4, (64, world.tuner.setup.exits))
-                found = Feedback.observed(labels, noise.random(labels.shape))
-                found.never[:] = True
-                world.tuner.learn(found)
+                feedback = Feedback.observed(labels, noise.random(labels.shape))
+                feedback.never[:] = True
+                world.tuner.learn(feedback)
         return int(np.count_nonzero(np.array(world.exits) < world.tuner.setup.exits - 1))
 
     assert early(flooded=True) >= 0.9 * early(flooded=False) > 0

@@ -106,22 +106,22 @@ class World:
             finishes[gone] = self.rng.random(len(gone)) < self.q
             self._answered(left[gone], classes[gone], finishes[gone], labels[gone, exit_] != labels[gone, -1])
         shown[:, -1], scores[:, -1] = labels[:, -1], confidence[:, -1]
-        found = Feedback.observed(shown, scores)
-        found.exit[:] = left
-        found.answer[:] = labels[np.arange(rows), left]
-        found.reason[:] = np.where(left < exits - 1, Reason.EARLY, Reason.FULL)
-        found.q[:] = np.where(left < exits - 1, self.q, 1.0)
-        found.service_class[:] = classes
-        self.flying.append(found.rows(finishes))
+        feedback = Feedback.observed(shown, scores)
+        feedback.exit[:] = left
+        feedback.answer[:] = labels[np.arange(rows), left]
+        feedback.reason[:] = np.where(left < exits - 1, Reason.EARLY, Reason.FULL)
+        feedback.q[:] = np.where(left < exits - 1, self.q, 1.0)
+        feedback.service_class[:] = classes
+        self.flying.append(feedback.rows(finishes))
         return left
 
     def finish(self, number: int = 0) -> None:
         """The full vote of a flying batch arrives."""
-        found = self.flying.pop(number)
-        full = found.rows(found.reason == Reason.FULL)
+        batch = self.flying.pop(number)
+        full = batch.rows(batch.reason == Reason.FULL)
         self._answered(full.exit, full.service_class, np.ones(len(full), dtype=bool), np.zeros(len(full), dtype=bool))
-        if len(found):
-            self.tuner.learn(found)
+        if len(batch):
+            self.tuner.learn(batch)
         job = self.tuner.retune()
         if job is not None:
             self.tuner.adopt(job())
@@ -143,8 +143,8 @@ class World:
 
     def drop(self, number: int = 0) -> None:
         """The full vote of a flying batch will never come."""
-        found = self.flying.pop(number)
-        early = found.rows(found.reason == Reason.EARLY)
+        batch = self.flying.pop(number)
+        early = batch.rows(batch.reason == Reason.EARLY)
         if len(early):
             self.tuner.abandoned(_answers(early.exit, early.service_class, np.ones(len(early), dtype=bool), early.q))
 
