@@ -6,8 +6,8 @@ stage, which saves work, or side by side, which answers hard rows sooner where t
 measured, not assumed. Tickets come in blocks of one gear, since a ticket also delays those beside it: the gears that
 are not in use get a block now and then, by a coin that knows nothing of the rows, and the gear with the lower mean
 latency is kept (with a margin, so that it does not swing). The mean is geometric, so that one stall decides nothing.
-Under load latency tells of throughput too, since whoever waits or is in flight is slowed down by the work of all; but a
-request that waited much longer than it was in flight tells of earlier blocks, and does not count.
+Under load latency measures throughput, too, since all work that is under way slows a request down. A request that
+waited much longer than it was in flight was slowed down by the blocks before, and does not count.
 
 The promise is not touched: a plain ticket's answers are full votes.
 """

@@ -1,10 +1,12 @@
 """Lean: whether tickets take the gear with the least work per answer, by how many callers there are for each worker.
 
-A machine at rest is best served by the schedule with the least latency, which has members side by side and votes with
-what there is. Once every worker has a request of its own nothing runs side by side, so that the least work is the least
-latency; and above capacity the stop that cannot be wrong counts, which needs whole members (docs/engine.md, "Gears").
-The choice has hysteresis: in when somebody waits though every worker has a request, out when half of them have none,
-and never sooner than some tickets after the last change.
+While workers are idle, the schedule with the least latency is best: members run side by side, and an exit votes with
+what has come by then. Once every worker has a request of its own, nothing runs side by side any more; then the least
+work is also the least latency. Above capacity most rows leave because the missing votes cannot change the label, and
+that needs members that have run to their end (docs/engine.md, "Gears").
+
+The choice has hysteresis. Tickets become lean when requests wait and every worker has one; they stop being lean when
+half of the workers have none. After a change some tickets pass before the next.
 
 The promise is not touched: a row's exit is one of the manifest's, whatever the gear, and all are booked in one account.
 """

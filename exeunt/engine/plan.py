@@ -1,4 +1,4 @@
-"""What the scheduler looks up: the cost of every run, and in which order a ticket's segments had better go."""
+"""What the scheduler looks up: the cost of every run, and which order of a ticket's segments is the fastest."""
 
 from __future__ import annotations
 

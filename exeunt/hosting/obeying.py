@@ -1,4 +1,4 @@
-"""Doing what an operator's control says."""
+"""Carrying out what an operator's control file says: promise, feedback, exits that are off."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The interface of tuners: who may leave, what is learnt from it, and when to think again.
+"""The interface of tuners: who may leave, what is learnt from it, and when the rules are computed anew.
 
 A tuner is pure: no clock, no threads, no I/O; chance comes from a seed. The controller calls it under one lock, so
-`leaves`, `answered` and `learn` must be cheap. Thinking happens in the job that `retune` hands out: it runs beside
-serving, on a copy of what it needs, and its result comes back through `adopt`.
+`leaves`, `answered` and `learn` must be cheap. What takes long is computed by the job that `retune` hands out: it runs
+beside serving, on a copy of what it needs, and its result comes back through `adopt`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ rows that left there, minus its own time on the rows that passed it without leav
 
 - with a negative utility: tunes thresholds once more, and is done if that makes every utility positive without losing
   savings; else deactivates all negative ramps and tries one deeper ramp in their place, chosen by an upper bound on
-  the rows that can leave there. Negative under the new thresholds, unless these lose savings: under the old ones every
-  ramp would be negative as long as all thresholds are 0, and one bad ramp would take all others with it;
+  the rows that can leave there. Which ramps are negative is judged under the new thresholds, unless these lose
+  savings: while all thresholds are 0, every ramp is negative under the old ones, and one bad ramp would end them all;
 - else probes: one ramp just before the best one if the budget allows, else the worst one moves a position earlier.
 
 A new ramp starts with threshold 0: a trial that the next tuning opens.

@@ -8,8 +8,8 @@ The promise (docs/promise.md) rests on two files:
 The others only decide how much latency is saved:
 
     budget_tuner.py     the tuner: decides rows by the newest retune result, books them, hands out jobs
-    rule.py             what rows are decided by: the risk of a vote, the cuts on it by what is left of the budget, and
-                        what slows down while losses come faster than users should see
+    rule.py             the rule that decides a row: the risk of its vote against a cut, which depends on what is left
+                        of the budget; while many losses were found of late, the cuts are lower
     retuning.py         one job: from a window of feedback to a retune result
     calibrator.py       risk of an exit's vote by confidence and label (logistic, then isotonic regression)
     exit_path.py        the path: sets of cuts on the risk from "nobody leaves" to "everybody", each best for its loss
