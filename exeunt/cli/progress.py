@@ -27,12 +27,7 @@ def progress() -> Iterator[Show]:
 
 
 class Lines:
-    """A line where a stage starts and ends, and now and then between; written at once.
-
-    Args:
-        out: where to.
-        clock: seconds.
-    """
+    """A line where a stage starts and ends, and now and then between; written at once."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float]) -> None:
         self._out, self._clock = out, clock

@@ -47,10 +47,6 @@ class ClassCounters:
 class Counters:
     """Counters since start.
 
-    Args:
-        exits: number of exits.
-        classes: number of classes of service.
-
     Attributes:
         by_class: for each class of service.
         answers: int64 [exits, reasons], rows answered.

@@ -48,12 +48,7 @@ class Heads:
     table: Mapping[Pair, Head] = field(default_factory=dict)
 
     def exits(self, depths: list[tuple[int, ...]], other: Heads) -> np.ndarray:
-        """Exits whose vote is not the same with `other` heads; bool [exits].
-
-        Args:
-            depths: of every exit.
-            other: heads of the same bag.
-        """
+        """Exits whose vote is not the same with `other` heads; bool [exits]."""
         pairs = self.table.keys() | other.table.keys()
         changed = {pair for pair in pairs if self.table.get(pair) is not other.table.get(pair)}
         return np.array([any((m, d) in changed for m, d in enumerate(exit_)) for exit_ in depths], dtype=bool)

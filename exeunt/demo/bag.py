@@ -33,26 +33,13 @@ file = "{name}.onnx"
 
 
 def write_samples(samples: np.ndarray, folder: Path) -> None:
-    """Write what bag files name beside the members: `samples.npy`, `labels.txt`.
-
-    Args:
-        samples: float32 [rows, 1, 32, 32], unlabelled.
-        folder: where to.
-    """
+    """Write samples.npy (float32 [rows, 1, 32, 32]) and labels.txt, which bag files name beside the members."""
     np.save(folder / "samples.npy", samples)
     (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 
 
 def write_bag_file(members: Iterable[str], path: Path, name: str, mode: str, baseline: bool) -> None:
-    """Write a bag file over the material in its folder.
-
-    Args:
-        members: their names.
-        path: of the file.
-        name: of the bag.
-        mode: how its members run.
-        baseline: also export the plain ensemble.
-    """
+    """Write a bag file over the material in its folder."""
     text = BAG_FILE.format(
         name=name,
         mode=mode,

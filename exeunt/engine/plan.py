@@ -177,11 +177,6 @@ class RunOrder:
 class Orders:
     """A plan for every set of exits that tickets have requested, and the choice of an order for each ticket.
 
-    Args:
-        manifest: the bag.
-        costs: of runs.
-        workers: number of runs at a time.
-
     Attributes:
         leaving: by gear (lean or not) and exit, the share of the rows that come to it open and leave there.
     """

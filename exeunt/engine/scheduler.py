@@ -40,10 +40,6 @@ FEEDBACK_RUN = 1.5  # longest run of feedback, in times of the longest segment w
 class Scheduler:
     """Tickets in the engine and the queue of their segments.
 
-    Args:
-        manifest: the bag.
-        workers: runs at a time.
-
     Attributes:
         rows_whole: most rows of a plain ticket whose members' segments run as one; 0 = of none.
     """

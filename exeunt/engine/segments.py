@@ -69,12 +69,7 @@ class Step:
 
 
 class Segments:
-    """All segments and heads of a bag.
-
-    Args:
-        manifest: the bag.
-        sessions: by model.
-    """
+    """All segments and heads of a bag."""
 
     def __init__(self, manifest: Manifest, sessions: Mapping[str, Session]) -> None:
         self._steps = [

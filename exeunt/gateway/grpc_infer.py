@@ -23,13 +23,7 @@ Context = Any  # grpc.aio.ServicerContext, which has no types
 
 
 class Inference:
-    """ModelInfer and ModelStreamInfer.
-
-    Args:
-        models: what is public.
-        upstream: the server behind.
-        class_rule: who says the class of service.
-    """
+    """ModelInfer and ModelStreamInfer."""
 
     def __init__(self, models: PublicModels, upstream: Upstream, class_rule: ClassRule) -> None:
         self._models = models

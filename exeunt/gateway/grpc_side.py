@@ -34,13 +34,7 @@ OF_A_MODEL = {
 
 
 class GrpcSide(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """What the gateway answers over gRPC.
-
-    Args:
-        models: what is public.
-        upstream: the server behind.
-        class_rule: who says the class of service.
-    """
+    """What the gateway answers over gRPC."""
 
     def __init__(self, models: PublicModels, upstream: Upstream, class_rule: ClassRule) -> None:
         self._models = models

@@ -69,11 +69,7 @@ class Listening:
 
 
 async def run_gateway(settings: GatewaySettings, ready: Callable[[Listening], None]) -> bool:
-    """Serve until SIGTERM or SIGINT, then drain.
-
-    Args:
-        settings: of it.
-        ready: told once, when it listens.
+    """Serve until SIGTERM or SIGINT, then drain; `ready` is told once, when it listens.
 
     Returns:
         whether everybody who was let in was answered.

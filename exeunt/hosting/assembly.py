@@ -34,10 +34,6 @@ if TYPE_CHECKING:  # a server starts sooner without what its bag does not use
 def read_manifest(folder: Path, overrides: Mapping[str, str]) -> Manifest:
     """The manifest of `NAME_exit/1`, its settings overridden by config.pbtxt's parameters and the environment.
 
-    Args:
-        folder: version folder of NAME_exit.
-        overrides: parameter -> text.
-
     Raises:
         ConfigError: no or damaged manifest; an unknown parameter or a value that is not allowed.
     """

@@ -63,10 +63,6 @@ class BagCall:
 class BagCalls:
     """The calls that are under way, by secret; safe to share between threads.
 
-    Args:
-        manifest: knows what taps bring.
-        draw: makes a secret.
-
     Attributes:
         refused: taps that were refused since start.
     """

@@ -96,10 +96,6 @@ class StateFile:
     def mark_used(self, state: dict[str, Any], tuner: str) -> None:
         """Write down that what was saved up is being spent, so that it cannot be spent again after a crash.
 
-        Args:
-            state: as loaded.
-            tuner: name of the tuner.
-
         Raises:
             OSError: it could not be written; then nothing that was saved up may be spent.
         """

@@ -17,10 +17,6 @@ _CODES = {kind.triton_code for kind in (RequestError, OverloadedError, ServingEr
 def check_inputs(manifest: Manifest, inputs: Mapping[str, np.ndarray]) -> int:
     """Rows of a client request.
 
-    Args:
-        manifest: knows the public inputs.
-        inputs: by name, [rows, ...].
-
     Raises:
         RequestError: an input is missing, or the inputs disagree on the number of rows.
     """

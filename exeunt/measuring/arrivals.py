@@ -13,11 +13,6 @@ from exeunt.errors import RequestError
 def poisson(rate_per_s: float, requests: int, seed: int) -> np.ndarray:
     """Arrival times of a Poisson stream.
 
-    Args:
-        rate_per_s: mean arrivals per second, above 0.
-        requests: how many.
-        seed: of the gaps.
-
     Returns:
         float64 [requests], ascending seconds since the start of the stream.
     """

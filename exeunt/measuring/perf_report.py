@@ -44,12 +44,6 @@ def _cells(run: PerfRun) -> list[str]:
 def save(plan: PerfPlan, runs: Sequence[PerfRun], folder: Path, analyzer: str) -> dict[str, Any]:
     """Write perf.json, perf.md and perf.png.
 
-    Args:
-        plan: what was measured.
-        runs: what came out.
-        folder: where to.
-        analyzer: path of perf_analyzer.
-
     Returns:
         the report as in perf.json.
     """

@@ -110,12 +110,7 @@ def _totals(client: grpc.InferenceServerClient, model: str) -> ModelTimes:
 
 
 def retimed(manifest: Manifest, times: Times) -> Manifest:
-    """The manifest with measured times in place of its own; its content hash, and so what was learnt, stays.
-
-    Args:
-        manifest: as export wrote it.
-        times: what `measure` returned.
-    """
+    """The manifest with measured times in place of its own; its content hash, and so what was learnt, stays."""
     members = tuple(
         dataclasses.replace(
             member,

@@ -64,13 +64,7 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def command(args: argparse.Namespace, bags: list[ServedBag], name: str) -> list[str]:
-    """Command line of tritonserver.
-
-    Args:
-        args: what `options` returns.
-        bags: of the repository.
-        name: prefix of shared memory.
-    """
+    """Command line of tritonserver."""
     line = launch.command(
         args.tritonserver,
         name=name,

@@ -22,10 +22,6 @@ Message = dict[str, list[Any]]  # field -> its values, in order
 def parse(content: str, path: Path) -> Message:
     """Read a message.
 
-    Args:
-        content: of the file.
-        path: for messages.
-
     Raises:
         ConfigError: not the text format; names file and line.
     """

@@ -72,10 +72,6 @@ class Recipe:
 def build(recipe: Recipe, trtexec: Path = TRTEXEC) -> float:
     """Build one engine, compare it, and put it in its place.
 
-    Args:
-        recipe: of the engine.
-        trtexec: TensorRT's command-line tool.
-
     Returns:
         the largest difference of an output from the ONNX model's, as a share of what is tolerated.
 

@@ -40,11 +40,6 @@ def to_bytes(feedback: Feedback, offered: np.ndarray) -> bytes:
 def from_bytes(lesson: bytes, exits: int, classes: int) -> tuple[Feedback, np.ndarray]:
     """Read a lesson back.
 
-    Args:
-        lesson: from the store.
-        exits: of the bag.
-        classes: of the bag.
-
     Returns:
         the rows, as if each had waited for the full vote, and the exits offered, bool [exits].
 

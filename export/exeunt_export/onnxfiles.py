@@ -57,11 +57,7 @@ def load(path: Path) -> ir.Model:
 def map_weights(model: ir.Model, where: str) -> None:
     """Map weights that lie in files beside the model into memory, so that they are saved anew wherever it goes.
 
-    The system reads them page by page when they are needed, and may drop them again.
-
-    Args:
-        model: as read; changed in place.
-        where: file, for messages.
+    The model is changed in place. The system reads weights page by page when they are needed, and may drop them again.
 
     Raises:
         ConfigError: there is no such file, it is too short, or it lies outside the model's folder.

@@ -73,10 +73,6 @@ class SearchResult:
 class Standing:
     """Who leaves where by the present thresholds.
 
-    Args:
-        rows: of the search.
-        allowed: most wrong answers.
-
     Attributes:
         reached: by ramp, how many rows are below its threshold; `update` is called after a change.
         open_rows: by ramp, the set of rows that come to it.

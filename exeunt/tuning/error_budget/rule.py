@@ -1,4 +1,4 @@
-"""The rule that rows are decided by: the risk of a vote, and how much risk a row may have by what is left of the budget.
+"""The rule that rows are decided by: the risk of a vote, and how much of it the remaining budget allows.
 
 Learnt beside serving (calibrator.py, exit_path.py, spending.py), read for every row that may leave.
 """

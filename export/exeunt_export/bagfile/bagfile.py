@@ -108,12 +108,7 @@ class BagFile:
 
     @classmethod
     def parse(cls, text: str, where: str, folder: Path) -> BagFile:
-        """Take a bag file's text.
-
-        Args:
-            text: TOML.
-            where: its file, for messages.
-            folder: that its paths are relative to.
+        """Take a bag file's text, TOML; its paths are relative to `folder`, and messages name `where`.
 
         Raises:
             ConfigError: as for `read`.

@@ -107,10 +107,6 @@ def _entry(archive: zipfile.ZipFile, entry: str, path: Path, where: str) -> np.n
 def count_rows(samples: Mapping[str, np.ndarray], where: str) -> int:
     """Number of rows.
 
-    Args:
-        samples: public input -> array.
-        where: for messages.
-
     Raises:
         ConfigError: arrays of different lengths, or too few rows.
     """

@@ -105,10 +105,6 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
     Cut tensors are renamed CUT<depth>_<number>, after the first cut that they belong to. A segment that needs a tensor
     from before the last cut takes it from the segment that made it. Each segment that ends at a cut also gives
     FEATURES.
-
-    Args:
-        member: left unchanged.
-        cuts: in order.
     """
     model = member.model.clone()
     graph = model.graph

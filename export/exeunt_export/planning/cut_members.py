@@ -48,11 +48,7 @@ class CutMember:
 def cut_members(opened: Opened, plan: ExitPlan, work: Path, stages: Stages) -> list[CutMember]:
     """Split every member at its planned cuts, verify the segments, and run them on all samples.
 
-    Args:
-        opened: the bag.
-        plan: where to cut.
-        work: an empty folder for the segments' files.
-        stages: told of progress.
+    The folder `work` is empty and gets the segments' files.
 
     Raises:
         ServingError: segments in sequence differ from their member.

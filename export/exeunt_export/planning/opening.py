@@ -51,15 +51,10 @@ class Opened:
 
 
 def open_bag(bag: BagFile, loaded: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
-    """Read, check and time the members.
+    """Read, check and time the members; `loaded` samples are taken in place of the bag file's.
 
     What can be refused is refused before anything takes long: all files are looked for, then all are read and checked
     by what they declare, then each is run on some rows, and only then are nodes timed.
-
-    Args:
-        bag: checked.
-        loaded: samples in place of the bag file's.
-        stages: told of progress.
 
     Raises:
         ConfigError: a member or the samples cannot be used, or members disagree.

@@ -24,12 +24,7 @@ _FREE_LENGTH = 32  # stands for a dimension that the model leaves free
 
 
 class RampPrices:
-    """Costs of pooling and heads at batch 1, each measured once on this machine; or counted.
-
-    Args:
-        classes: number of classes.
-        times: "measured" or "counted".
-    """
+    """Costs of pooling and heads at batch 1, each measured once on this machine; or counted."""
 
     def __init__(self, classes: int, times: str = MEASURED) -> None:
         self._classes, self._counted = classes, times == COUNTED

@@ -53,10 +53,6 @@ class Compressed:
 def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, Compressed]]:
     """Quantise the members for which the bag file asks that.
 
-    Args:
-        opened: the bag.
-        stages: told of progress.
-
     Returns:
         the bag with those members in integers, timed again; what they were before, by name.
 

@@ -107,12 +107,7 @@ def _cast(rows: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray | None:
 
 
 def as_columns(samples: Mapping[str, np.ndarray], inputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Samples [rows] as [rows, 1] where an input is that wide.
-
-    Args:
-        samples: name -> array.
-        inputs: name -> the declared tensor.
-    """
+    """Samples [rows] as [rows, 1] where an input is that wide."""
     return {
         name: sample[:, None] if sample.ndim == 1 and name in inputs and inputs[name].dims == (1,) else sample
         for name, sample in samples.items()

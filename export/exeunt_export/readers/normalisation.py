@@ -18,12 +18,7 @@ _THROUGH = ("Cast", "Transpose", "Identity")
 
 
 def normalisation_of(model: ir.Model, path: Path) -> dict[str, Any] | None:
-    """Keys of an [images.INPUT] table; None where no source has them.
-
-    Args:
-        model: as read.
-        path: its file.
-    """
+    """Keys of an [images.INPUT] table; None where no source has them."""
     value = model.graph.inputs[0]
     if value.dtype is not None and not value.dtype.is_floating_point():
         return {"normalise": "none"}

@@ -34,13 +34,7 @@ def check_inputs(model: ir.Model, samples: Mapping[str, np.ndarray], where: str,
 
 
 def public_tensor(value: ir.Value, where: str, inputs: Sequence[ir.Value]) -> Tensor:
-    """An input as clients see it; ConfigError unless it has a free batch dimension and another one.
-
-    Args:
-        value: the input.
-        where: file, for messages.
-        inputs: all of them.
-    """
+    """An input as clients see it; ConfigError unless it has a free batch dimension and another one."""
     dtype = _checked_dtype(value, where)
     if value.shape is None or len(value.shape) == 0:
         raise ConfigError(f"{where}: input {value.name!r} has no batch dimension; {CURE_BATCH}")

@@ -64,11 +64,6 @@ class Native:
 def adapt(repository: Path, manifest: Manifest, native: Native) -> list[str]:
     """Rewrite the configs of a bag's ONNX models.
 
-    Args:
-        repository: that export wrote.
-        manifest: of the bag in it.
-        native: what to use.
-
     Returns:
         names of the models whose configs changed.
 
