@@ -14,7 +14,6 @@ import argparse
 import json
 import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from exeunt.errors import ConfigError, check_known
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from exeunt.demo.prepare import modes_here
 
     for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, _interrupt)  # the server goes with us
+        signal.signal(stop, signal.default_int_handler)  # the server goes with us
     modes = _modes(args.modes) if args.modes else modes_here()
     console = Console(stderr=args.json)
     report = (None if args.bag == "digits" else _file_types(args, modes, console)) or _digits(args, modes, console)
@@ -101,7 +100,3 @@ def _modes(names: str) -> tuple[str, ...]:
     for mode in modes:
         check_known("mode", mode, MODES, "--modes")
     return modes
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from exeunt.errors import ServingError
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         ServingError: the server did not start, or ended by itself.
     """
     for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, _interrupt)
+        signal.signal(stop, signal.default_int_handler)
     if not args.json:
         print(f"starting Triton over {args.repository} ...", file=sys.stderr, flush=True)
     failures: list[float] = []
@@ -147,10 +146,6 @@ def _state_dir(option: Path | None, repository: Path) -> Path | None:
     if option is not None or named_state_dir(served_bags(repository)) is not None:
         return option
     return default_state_dir()
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _say_ready(server: Server, args: argparse.Namespace) -> None:

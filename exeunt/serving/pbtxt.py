@@ -96,17 +96,8 @@ class _Reader:
         return text if kind in ("mark", "end") else "\0"
 
     def _take(self) -> tuple[str, str, int]:
-        token = self._tokens[self._next]
-        if token[0] == "end" and self._next == len(self._tokens) - 1:
-            self._next = min(self._next, len(self._tokens) - 1)
-            if self._ended:
-                raise self._error(token[2], "the end of the file")
-            self._ended = True
-            return token
         self._next += 1
-        return token
-
-    _ended = False
+        return self._tokens[self._next - 1]
 
     def _error(self, line: int, text: str) -> ConfigError:
         return ConfigError(f"{self._path}: line {line}: {text[:40]!r} was not expected there")

@@ -56,7 +56,7 @@ def measure(model: ir.Model, rows: Mapping[str, np.ndarray], where: str, times: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnxfiles.save(model, path)
-        one, three = (_rows(rows, count) for count in (1, 3))
+        one, three = (onnxfiles.first_rows(rows, count) for count in (1, 3))
         counted = times == COUNTED
         events = [_profile(path, one, 1 if counted else _RUNS, where), _profile(path, three, 1, where)]
         cost = _counted(model, events[0]) if counted else _medians(model, events[0])
@@ -93,10 +93,6 @@ def _counted(model: ir.Model, events: list[dict[str, Any]]) -> dict[str, float]:
         ends = [[next(iter(s.values())) for s in run.get(f"{end}_type_shape", ())] for end in ("input", "output")]
         cost[node.name or ""] = counting.node_us(node, *ends)
     return cost
-
-
-def _rows(rows: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    return {name: np.resize(row[:count], (count, *row.shape[1:])) for name, row in rows.items()}
 
 
 def _profile(path: Path, feeds: Mapping[str, np.ndarray], runs: int, where: str) -> list[dict[str, Any]]:

@@ -33,6 +33,13 @@ class _Numbers(pickle.Unpickler):
         return super().find_class(module.replace("._core", ".core") if np.__version__ < "2" else module, name)
 
 
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the order is Fortran's, and dtype of an .npy stream; afterwards it stands at the numbers."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
+
+
 def read_objects(file: IO[bytes], path: Path, where: str) -> np.ndarray:
     """The numbers of an .npy stream of objects, float64.
 
@@ -44,8 +51,6 @@ def read_objects(file: IO[bytes], path: Path, where: str) -> np.ndarray:
     Raises:
         ConfigError: a value that is no number; names file, column and value.
     """
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     read_header(file)
     try:
         array = np.asarray(_Numbers(file).load())

@@ -88,9 +88,7 @@ def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
 def _entry(archive: zipfile.ZipFile, entry: str, path: Path, where: str) -> np.ndarray:
     """One array of an .npz file, in a mapped file of its own where it is large."""
     with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = read_header(file)
+        shape, by_columns, dtype = objects.read_header(file)
         bytes_ = math.prod(shape) * dtype.itemsize
         if bytes_ > _MAPPED_FROM_BYTES and not by_columns and not dtype.hasobject:
             array = unnamed(shape, dtype)

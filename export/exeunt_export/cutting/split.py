@@ -190,12 +190,8 @@ def _type_ends(graph: ir.Graph, tensors: dict[str, Tensor]) -> None:
     for value in (*graph.inputs, *graph.outputs):
         tensor = tensors.get(value.name or "")
         if tensor is not None:
-            value.type = ir.TensorType(ir.DataType.from_numpy(_dtype(tensor)))
+            value.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(tensor.dtype)))
             value.shape = ir.Shape(["rows", *(d if d >= 0 else None for d in tensor.dims)])
-
-
-def _dtype(tensor: Tensor) -> np.dtype[np.generic]:
-    return np.dtype(tensor.dtype)
 
 
 def _reference(model: ir.Model, cut_tensors: Sequence[str]) -> ir.Model:

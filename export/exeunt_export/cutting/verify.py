@@ -40,7 +40,7 @@ def verify(chain: Chain, reference: Path, rows: Tensors) -> float:
     Raises:
         ServingError: a tensor differs; names member, segment, tensor, batch, the difference and what is allowed.
     """
-    feeds = [{name: np.resize(row[:batch], (batch, *row.shape[1:])) for name, row in rows.items()} for batch in BATCHES]
+    feeds = [onnxfiles.first_rows(rows, batch) for batch in BATCHES]
     whole = _unsplit(chain, reference, feeds)
     split = [chain.run(fed) for fed in feeds]
     yardstick: SelfDifference | None = None

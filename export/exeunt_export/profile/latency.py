@@ -48,7 +48,7 @@ def profile_chain(
         for size in sizes:
             if round_ > 1 and pass_us[size] > _LONG_US:
                 continue
-            at_hand = {name: _resized(row, size) for name, row in rows.items()}
+            at_hand = onnxfiles.first_rows(rows, size)
             first = _pass_us(chain, at_hand) if round_ == 0 else []  # memory is taken, weights are brought into order
             long = sum(first) > _LONG_US
             for cost, us in zip(costs, first if long else _median_pass_us(chain, at_hand), strict=True):
@@ -90,13 +90,8 @@ def profile_heads(
     cost: dict[int, float] = {}
     for _ in range(ROUNDS):
         for size in sizes:
-            fed = {name: _resized(feature, size) for name, feature in features.items()}
+            fed = onnxfiles.first_rows(features, size)
             us = onnxfiles.median_us(session, fed, _TIMING_BUDGET_S, str(file))
             cost[size] = min(us, cost.get(size, us))
         advance()
     return cost
-
-
-def _resized(rows: np.ndarray, size: int) -> np.ndarray:
-    """The first `size` rows, repeated where there are fewer; only they are read."""
-    return np.resize(rows[:size], (size, *rows.shape[1:]))
