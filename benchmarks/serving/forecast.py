@@ -90,12 +90,16 @@ def table(figures: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
     return [*lines, "", counts, "", *_most(figures)]
 
 
-def _most(found: Mapping[str, Any]) -> list[str]:
+def _most(figures: Mapping[str, Any]) -> list[str]:
     """Answers per second to callers who never pause."""
-    seen = {loop["model"]: loop["rows_per_s"] for loop in found.get("closed_loop", ()) if loop["callers"] == CALLERS}
-    pairs = [(name, made.get("most_per_s"), seen.get(name)) for name, made in found["forecasts"].items()]
-    first = next(iter(found["forecasts"].values()), {})
-    pairs.append((found["plain"], first.get("plain_most_per_s"), seen.get(found["plain"])))
+    measured_per_s = {
+        loop["model"]: loop["rows_per_s"] for loop in figures.get("closed_loop", ()) if loop["callers"] == CALLERS
+    }
+    pairs = [
+        (name, forecast.get("most_per_s"), measured_per_s.get(name)) for name, forecast in figures["forecasts"].items()
+    ]
+    first = next(iter(figures["forecasts"].values()), {})
+    pairs.append((figures["plain"], first.get("plain_most_per_s"), measured_per_s.get(figures["plain"])))
     cells = [f"{name} {most:.1f}, {per_s:.1f}, {most / per_s:.2f}" for name, most, per_s in pairs if most and per_s]
     if not cells:
         return []

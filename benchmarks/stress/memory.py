@@ -23,7 +23,7 @@ def memory_mb(group: int, name: str) -> dict[str, float]:
         group: process group of the server.
         name: of the server, as its regions of shared memory are called.
     """
-    found: dict[str, float] = {}
+    megabytes: dict[str, float] = {}
     for pid in members(group):
         try:
             text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
@@ -31,9 +31,9 @@ def memory_mb(group: int, name: str) -> dict[str, float]:
         except OSError:  # it has ended meanwhile
             continue
         own = next((line.split()[1] for line in text.splitlines() if line.startswith("RssAnon:")), "0")
-        found[_called(words)] = 1.024e-3 * float(own)
+        megabytes[_called(words)] = 1.024e-3 * float(own)
     regions = Path("/dev/shm").glob(f"*{name}*")
-    return found | {SHARED: sum(region.stat().st_blocks * 512e-6 for region in regions)}
+    return megabytes | {SHARED: sum(region.stat().st_blocks * 512e-6 for region in regions)}
 
 
 def _called(words: list[str]) -> str:

@@ -129,7 +129,7 @@ def _write(
         slowdown=plan.slowdown,
         gears=plan.gears,
         controller_heads=bag.mode == "ensemble" and bag.settings.learn_ramps,
-        inner_stages=inner_stages(opened, plan, members, known),
+        inner_stages=inner_stages(opened, plan, members, sample_votes),
     )
     manifest.check(bag.where)
     files = repository.Written(parts, _save_whole(opened, root / "work"), before_files)
