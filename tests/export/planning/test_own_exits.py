@@ -115,7 +115,7 @@ def test_an_engine_answers_with_the_exit_s_own_output(in_engine: ExportReport, e
     folder = in_engine.output / exit_model("tiny") / "1"
     thresholds = [2.0 if number == exit_ else 0.0 for number in range(3)]
     rows = noise_rows(4, 3)
-    with Desk(manifest, folder, thresholds, threads=1) as desk:
+    with Desk(manifest, folder, thresholds, workers=1) as desk:
         desk.ask("a", rows)
         answer = desk.answers(1)["a"].answer
     assert set(answer.exit) == {exit_}

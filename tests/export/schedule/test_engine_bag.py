@@ -90,7 +90,7 @@ def test_what_finished_rows_teach_is_what_the_chain_says(exported):
     manifest, folder = exported
     x = noise_rows(16, 5, SIDE)
     thresholds = [2.0] + [0.0] * (len(manifest.exits) - 1)
-    with Desk(manifest, folder, thresholds, threads=1) as desk:  # one worker: no exit is overtaken by the full vote
+    with Desk(manifest, folder, thresholds, workers=1) as desk:  # one worker: no exit is overtaken by the full vote
         desk.ask("a", x)
         desk.answers(1)
         assert desk.host.drain(20)
