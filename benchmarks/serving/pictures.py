@@ -30,6 +30,7 @@ def draw(figures: Mapping[str, Any], contenders: Sequence[str], folder: Path) ->
 def draw_load(points: Sequence[Point], path: Path) -> None:
     """Median and 99th percentile over load, one line per contender."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True, layout="constrained")
     for model in dict.fromkeys(point.model for point in points):
@@ -41,6 +42,8 @@ def draw_load(points: Sequence[Point], path: Path) -> None:
             axis.fill_between(loads, ranges[:, 0], ranges[:, 1], color=colour(model), alpha=0.15, linewidth=0)
     for axis, title in zip(axes, ("median", "99th percentile"), strict=True):
         axis.set(title=title, xlabel="arrivals, % of the plain ensemble's capacity", ylabel="latency, ms", yscale="log")
+        for ticks in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            ticks(LogFormatter(minor_thresholds=(3, 1)))  # 50 and 200, not 5 x 10^1
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=130)
