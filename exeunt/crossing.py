@@ -43,13 +43,13 @@ def inner_name(member: str, tensor: str) -> str:
 
 def crossings(members: Sequence[Member], depths: Depths) -> tuple[Crossing, ...]:
     """What segments behind some depths read of those before, of members that are midway there."""
-    found = {}
+    by_tensor = {}
     for number, (member, depth) in enumerate(zip(members, depths, strict=True)):
-        made = {tensor.name: tensor for segment in member.segments[:depth] for tensor in segment.outputs}
+        outputs = {tensor.name: tensor for segment in member.segments[:depth] for tensor in segment.outputs}
         for segment in member.segments[depth:]:
-            for name in (tensor.name for tensor in segment.inputs if tensor.name in made):
-                found[number, name] = Crossing(number, made[name], inner_name(member.name, name))
-    return tuple(found.values())
+            for name in (tensor.name for tensor in segment.inputs if tensor.name in outputs):
+                by_tensor[number, name] = Crossing(number, outputs[name], inner_name(member.name, name))
+    return tuple(by_tensor.values())
 
 
 def read_between(members: Sequence[Member], begin: Depths, end: Depths) -> set[tuple[int, str]]:
@@ -77,9 +77,11 @@ def whole_ends(inputs: Sequence[Tensor], members: Sequence[Member], exits: Seque
         exits: depths by member, none ever shallower than in the exit before.
     """
 
-    def take_all(chosen: set[int]) -> bool:
-        names = {tensor.name for member in chosen for segment in members[member].segments for tensor in segment.inputs}
-        return bool(chosen) and {tensor.name for tensor in inputs} <= names
+    def take_all(members_there: set[int]) -> bool:
+        names = {
+            tensor.name for member in members_there for segment in members[member].segments for tensor in segment.inputs
+        }
+        return bool(members_there) and {tensor.name for tensor in inputs} <= names
 
     ends: list[int] = []
     begun: set[int] = set()  # members of the stages before

@@ -45,7 +45,7 @@ class BagCall:
         ticket_rows: indices of the ticket's rows that it runs; None = all.
         brought: what came.
         passing: work on what came that may not have been passed on yet; see heads_at_taps.
-        kept: indices of its rows whose cut tensors it brought back when it ended; None: of none.
+        cut_rows: indices of its rows whose cut tensors it brought back when it ended; None: of none.
         cuts: these, by name.
     """
 
@@ -55,7 +55,7 @@ class BagCall:
     ticket_rows: np.ndarray | None = None
     brought: Brought = field(default_factory=dict)
     passing: list[Future[None]] = field(default_factory=list)
-    kept: np.ndarray | None = None
+    cut_rows: np.ndarray | None = None
     cuts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 

@@ -31,7 +31,7 @@ class CallInputs:
     def joined(self, parts: list[tuple[TicketWork, np.ndarray]], planned: PlannedCall) -> dict[str, np.ndarray]:
         """What one call takes of the rows of several tickets, in their order."""
         inputs = [self.of(work, rows, planned) for work, rows in parts]
-        return {name: np.concatenate([own[name] for own in inputs]) for name in inputs[0]}
+        return {name: np.concatenate([ticket_inputs[name] for ticket_inputs in inputs]) for name in inputs[0]}
 
     def cut_names(self, planned: PlannedCall) -> list[str]:
         """The cut tensors that a call is asked for."""
@@ -52,13 +52,15 @@ class CallInputs:
         before, work.cuts = work.cuts, None
         if planned.end is None:
             return None
-        if call.kept is None:
+        if call.cut_rows is None:
             return "it brought no cut tensors"
-        kept = rows[call.kept]
-        problem = misfit(call.cuts, self._stages.brought_back(planned.start, planned.end), len(kept))
+        running_rows = rows[call.cut_rows]
+        problem = misfit(call.cuts, self._stages.brought_back(planned.start, planned.end), len(running_rows))
         if problem is None:
-            known = {**(before.of(kept) if before else {}), **call.cuts}
-            work.cuts = CutRows(kept, {one.name: known[one.name] for one in self._stages.crossings(planned.end)})
+            arrays = {**(before.of(running_rows) if before else {}), **call.cuts}
+            work.cuts = CutRows(
+                running_rows, {one.name: arrays[one.name] for one in self._stages.crossings(planned.end)}
+            )
         return problem
 
 

@@ -26,11 +26,11 @@ def work_of(rows, number=1):
     return TicketWork(ticket_of(BAG, rows, number), {"x": x}, STAGES.calls(WANTED, staged=True))
 
 
-def brought(rows, kept=None, value=None):
+def brought(rows, cut_rows=None, value=None):
     """What the first call brings of some rows: each row's number, three times."""
-    kept = np.arange(rows) if kept is None else np.array(kept)
-    cut = np.repeat(kept[:, None], 3, axis=1).astype(np.float32) if value is None else value
-    return BagCall(rows, set(), kept=kept, cuts={NAME: cut})
+    cut_rows = np.arange(rows) if cut_rows is None else np.array(cut_rows)
+    cut = np.repeat(cut_rows[:, None], 3, axis=1).astype(np.float32) if value is None else value
+    return BagCall(rows, set(), cut_rows=cut_rows, cuts={NAME: cut})
 
 
 def test_the_first_call_takes_the_bags_inputs():
@@ -44,13 +44,13 @@ def test_the_next_call_takes_the_cut_tensors_of_the_rows_that_are_left(data):
     rows = data.draw(st.integers(1, 12))
     some = st.lists(st.integers(0, rows - 1), min_size=1, unique=True).map(sorted)
     ran = np.array(data.draw(some))
-    kept = sorted(data.draw(st.lists(st.sampled_from(range(len(ran))), min_size=1, unique=True)))
-    left = sorted(data.draw(st.lists(st.sampled_from(list(ran[kept])), min_size=1, unique=True)))
+    cut_rows = sorted(data.draw(st.lists(st.sampled_from(range(len(ran))), min_size=1, unique=True)))
+    later_rows = sorted(data.draw(st.lists(st.sampled_from(list(ran[cut_rows])), min_size=1, unique=True)))
     work = work_of(rows)
-    call = brought(len(ran), kept, np.repeat(ran[kept][:, None], 3, axis=1).astype(np.float32))
+    call = brought(len(ran), cut_rows, np.repeat(ran[cut_rows][:, None], 3, axis=1).astype(np.float32))
     assert INPUTS.keep(work, ran, work.calls[0], call) is None
-    inputs = INPUTS.of(work, np.array(left), work.calls[1])
-    assert list(inputs) == [NAME] and inputs[NAME][:, 0].tolist() == left
+    inputs = INPUTS.of(work, np.array(later_rows), work.calls[1])
+    assert list(inputs) == [NAME] and inputs[NAME][:, 0].tolist() == later_rows
 
 
 def test_tickets_that_share_a_call_are_joined_in_their_order():

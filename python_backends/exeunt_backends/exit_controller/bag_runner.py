@@ -257,14 +257,14 @@ class BagRunner:
         still_run = partial(np.arange, rows) if self._heads else partial(places_that_run, ticket, ticket_rows)
         names = planned.tap_names, self._inputs.cut_names(planned)
         try:
-            problem, kept, cuts = self._execute(self._stages.model(planned), secret, rows, inputs, *names, still_run)
+            problem, *cut = self._execute(self._stages.model(planned), secret, rows, inputs, *names, still_run)
         finally:
             with self._changed:
                 is_ours = self._watch.end(thread)
             call = self._calls.close(secret) if is_ours else None
         if call is None:
             raise LostCallError
-        call.kept, call.cuts = kept, cuts
+        call.cut_rows, call.cuts = cut
         wait(call.passing)  # the next stage takes only rows that are left
         return call, problem
 

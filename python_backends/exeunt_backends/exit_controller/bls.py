@@ -34,10 +34,10 @@ def execute(model, secret, rows, inputs, taps, cuts, still_run, end):
         response = call.exec()
         if response.has_error():
             return response.error().message(), None, {}
-        found = {tensor.name(): tensor for tensor in response.output_tensors()}
-        if any((found[tap].as_numpy() != secret).any() for tap in taps if tap in found):
+        outputs = {tensor.name(): tensor for tensor in response.output_tensors()}
+        if any((outputs[tap].as_numpy() != secret).any() for tap in taps if tap in outputs):
             end("Triton is out of step with this process: it answered one tap with the answer to another")
-        kept = still_run() if cuts else None
-        return None, kept, {name: found[name].as_numpy()[kept] for name in cuts if name in found}
+        running_rows = still_run() if cuts else None
+        return None, running_rows, {name: outputs[name].as_numpy()[running_rows] for name in cuts if name in outputs}
     except pb_utils.TritonModelException as error:
         return str(error), None, {}
