@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Watch:
                 return gone
             now_s = time.monotonic()
             if not self.ready or now_s - probed_s >= self.probe_every_s:
-                if problem := self.look():
+                if problem := self.look(stop):
                     return problem
                 probed_s = time.monotonic()
                 if not self.ready and probed_s - begun_s > self.start_s:
@@ -75,10 +76,19 @@ class Watch:
             return f"a process of the server has ended: {', '.join(lost)}"
         return "" if present else "no process of the server is left"
 
-    def look(self) -> str:
-        """One inference; what is wrong once too many in a row have failed after the first success, else ""."""
+    def look(self, stop: threading.Event) -> str:
+        """One inference; what is wrong once too many in a row have failed after the first success, else "".
+
+        Where the inference waits, perhaps for a process that is dead, the processes are looked at all the same.
+        """
+        answer = _in_thread(self.ask)
+        while not wait([answer], LOOK_EVERY_S).done:
+            if stop.is_set():
+                return ""
+            if gone := self.lost_process():
+                return gone
         try:
-            self.ask()
+            answer.result()
         except ServingError as error:
             if self.ready:
                 self._failed += 1
@@ -88,6 +98,21 @@ class Watch:
             self.say("ready: a real inference succeeded")
         self._failed, self.ready = 0, True
         return ""
+
+
+def _in_thread(work: Callable[[], None]) -> Future[None]:
+    """Do some work in a thread that nobody needs to wait for."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            future.set_result(None)
+        except BaseException as error:  # whoever asks for the result gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="exeunt-probe", daemon=True).start()
+    return future
 
 
 def _what(pid: int) -> str:

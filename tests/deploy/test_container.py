@@ -62,13 +62,13 @@ def watch(*outcomes):
 
 def test_the_watch_waits_for_the_first_answer():
     watched = watch(False, False, False, False, True)
-    assert [watched.look() for _ in range(5)] == [""] * 5
+    assert [watched.look(threading.Event()) for _ in range(5)] == [""] * 5
     assert watched.ready
 
 
 def test_the_watch_gives_up_after_failures_in_a_row():
     watched = watch(True, False, False, True, False, False, False)
-    assert [watched.look() for _ in range(7)] == [""] * 6 + ["silence"]
+    assert [watched.look(threading.Event()) for _ in range(7)] == [""] * 6 + ["silence"]
 
 
 @pytest.mark.parametrize("arguments", [[], [""], ["x"], ["/"], ["model/1/model.onnx"]])
@@ -88,6 +88,20 @@ def test_a_process_that_ends_is_named():
     process.kill()
     process.wait()
     assert watched.lost_process() == f"a process of the server has ended: sleep ({process.pid})"
+
+
+def test_a_process_that_ends_while_an_inference_waits_for_it_is_named():
+    process, ended = subprocess.Popen(["sleep", "100"], start_new_session=True), threading.Event()
+
+    def ask():
+        process.kill()
+        process.wait()
+        ended.wait()
+
+    watched = Watch(process.pid, ask, lambda line: None, ready=True)
+    assert watched.lost_process() == ""
+    assert watched.look(threading.Event()) == f"a process of the server has ended: sleep ({process.pid})"
+    ended.set()
 
 
 def test_a_repository_without_a_bag_is_the_operators_to_fill(tmp_path, capsys):
