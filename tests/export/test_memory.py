@@ -89,5 +89,5 @@ def test_feeds_are_made_of_the_first_rows_alone(rows):
             Counted.most = max(Counted.most, len(found) if found.ndim else 0)
             return found
 
-    latency._resized(np.zeros((1000, 4), np.float32).view(Counted), rows)
+    onnxfiles.first_rows({"x": np.zeros((1000, 4), np.float32).view(Counted)}, rows)
     assert Counted.most == rows
