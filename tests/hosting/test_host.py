@@ -106,10 +106,11 @@ def test_under_many_threads_every_request_gets_its_own_rows_once():
 
 
 def test_a_deadline_is_kept_without_any_arrival():
-    with Desk([0, 0, 0], pause_s=0.2) as desk:
+    with Desk([0, 0, 0], pause_s=1.0) as desk:
         desk.host.submit(Request("a", 1, ParsedOptions(deadline_us=20_000, hurries=True)), numbered(0, 1))
         release = desk.wait(1)["a"]
-        assert isinstance(release.error, OverloadedError) and 20_000 <= release.latency_us < 150_000
+        assert isinstance(release.error, OverloadedError) and "before any vote" in str(release.error)
+        assert release.latency_us >= 20_000
 
 
 def test_a_failure_is_replied_and_the_next_request_served():
