@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import cProfile
 import io
 import itertools
@@ -53,7 +54,8 @@ def own_time(repository: Path, bag: str, rows: np.ndarray) -> tuple[dict[str, fl
     """
     opened = bag_of(repository, bag)
     folder, manifest = opened.folder, opened.manifest
-    engine = _Inline(manifest, folder, threads=1)
+    manifest = dataclasses.replace(manifest, settings=dataclasses.replace(manifest.settings, workers=1))
+    engine = _Inline(manifest, folder)
     keys = itertools.count()
     name = manifest.public_inputs[0].name
     host = ControllerHost(make_controller(manifest, folder), engine, _forget)
