@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import cProfile
+import dataclasses
 import io
 import itertools
 import pstats
