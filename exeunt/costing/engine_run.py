@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ from exeunt.engine.plan import RunOrder
 from exeunt.engine.scheduler import SPARE_SHARE
 
 
+@dataclass(eq=False, slots=True)
 class _Ticket:
     """One row on its way.
 
@@ -29,21 +30,20 @@ class _Ticket:
         answered: it has left.
     """
 
-    __slots__ = ("answered", "arrivals", "busy", "decided", "depths", "due", "leaves", "number", "order", "times_us")
+    arrivals: Arrivals
+    number: int
+    leaves: int
+    order: RunOrder
+    times_us: list[list[float]]
+    depths: list[int] = field(init=False)
+    busy: list[bool] = field(init=False)
+    due: int = 0
+    decided: int = 0
+    answered: bool = False
 
-    def __init__(
-        self, arrivals: Arrivals, number: int, leaves: int, order: RunOrder, times_us: list[list[float]]
-    ) -> None:
-        self.arrivals = arrivals
-        self.number = number
-        self.leaves = leaves
-        self.order = order
-        self.times_us = times_us
-        self.depths = [0] * len(times_us)
-        self.busy = [False] * len(times_us)
-        self.due = 0
-        self.decided = 0
-        self.answered = False
+    def __post_init__(self) -> None:
+        self.depths = [0] * len(self.times_us)
+        self.busy = [False] * len(self.times_us)
 
 
 class EngineRun:
@@ -70,9 +70,7 @@ class EngineRun:
 
     def begin(self, arrivals: Arrivals, number: int) -> None:
         """A request has arrived."""
-        costs = self._costs
-        request_us = costs.request_us + costs.hop_us + costs.ticket_us
-        self.host.work(request_us, partial(self._admit, arrivals, number))
+        self.host.work(self._costs.arrival_us, partial(self._admit, arrivals, number))
 
     def _admit(self, arrivals: Arrivals, number: int) -> None:
         (leaves,) = self._bag.places(1, self._rng)
@@ -124,7 +122,7 @@ class EngineRun:
         ticket.depths[member] += 1
         ticket.busy[member] = False
         before = ticket.due
-        while ticket.due < len(self._bag.depths) and self._reached(ticket, self._bag.depths[ticket.due]):
+        while ticket.due < len(self._bag.depths) and self._bag.reached(ticket.depths, ticket.due):
             ticket.due += 1
         if ticket.due > before:
             heads_us = sum(self._bag.head_us[before : ticket.due])
@@ -133,10 +131,6 @@ class EngineRun:
         else:
             self._idle.append(worker)
         self._dispatch()
-
-    @staticmethod
-    def _reached(ticket: _Ticket, depths: Sequence[int]) -> bool:
-        return all(depth >= needed for depth, needed in zip(ticket.depths, depths, strict=True))
 
     def _decide(self, ticket: _Ticket, decided: int, worker: int) -> None:
         """A worker has passed the votes of the exits up to here on."""

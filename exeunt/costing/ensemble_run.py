@@ -61,9 +61,7 @@ class EnsembleRun:
 
     def begin(self, arrivals: Arrivals, number: int) -> None:
         """A request has arrived."""
-        costs = self._costs
-        request_us = costs.request_us + costs.hop_us + costs.ticket_us
-        self.host.work(request_us, partial(self._admit, arrivals, number))
+        self.host.work(self._costs.arrival_us, partial(self._admit, arrivals, number))
 
     def _admit(self, arrivals: Arrivals, number: int) -> None:
         (leaves,) = self._bag.places(1, self._rng)
@@ -125,17 +123,13 @@ class EnsembleRun:
 
     def _ran(self, tickets: Sequence[_Ticket], call: _Call, deepest: Sequence[int], member: int) -> None:
         call.depths[member] += 1
-        while call.taps and self._reached(call, self._bag.depths[call.taps[0]]):
+        while call.taps and self._bag.reached(call.depths, call.taps[0]):
             tap = call.taps.pop(0)
             call.under_way += 1
             heads_us = self._costs.hop_us + self._bag.head_us[tap] if self._bag.head_us[tap] else 0.0
             tap_us = heads_us + self._costs.hop_us + self._costs.decide_us
             self.host.work(tap_us, partial(self._tapped, tickets, call, tap))
         self._go_on(tickets, call, deepest, [member])
-
-    @staticmethod
-    def _reached(call: _Call, depths: Sequence[int]) -> bool:
-        return all(depth >= needed for depth, needed in zip(call.depths, depths, strict=True))
 
     def _tapped(self, tickets: Sequence[_Ticket], call: _Call, tap: int) -> None:
         for ticket in tickets:

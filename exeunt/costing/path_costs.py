@@ -23,6 +23,11 @@ class PathCosts:
     ticket_us: float
     decide_us: float
 
+    @property
+    def arrival_us(self) -> float:
+        """Of a request until the exit controller has made a ticket of it."""
+        return self.request_us + self.hop_us + self.ticket_us
+
     def plain_us(self, members: int) -> float:
         """Of a request to the plain ensemble: a hop to each member and one to the vote."""
         return self.request_us + (members + 1) * self.hop_us + self.reply_us

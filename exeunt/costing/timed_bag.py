@@ -97,6 +97,10 @@ class TimedBag:
         """Places in `exits` at which so many requests leave."""
         return [int(place) for place in np.searchsorted(self.exits, self.mix.drawn(requests, rng))]
 
+    def reached(self, depths: Sequence[int], place: int) -> bool:
+        """Whether the exit at `place` is complete where so many segments have run, by member."""
+        return all(depth >= needed for depth, needed in zip(depths, self.depths[place], strict=True))
+
     def pass_us(self, rng: np.random.Generator) -> list[list[float]]:
         """Times of one row's segments, by member, as they happen to be."""
         return [passes_us[rng.integers(len(passes_us))].tolist() for passes_us in self.passes_us]
