@@ -13,7 +13,7 @@ from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Request
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.exit_times import slowed
-from exeunt.engine.sampling import FinishProbability, backlog_bound
+from exeunt.engine.sampling import FinishProbability
 from exeunt.manifest import Manifest
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.registry import make_tuner
@@ -74,7 +74,7 @@ class Run:
         self.controller.admission.lean.workers = settings.workers
         self._labels = votes.labels(votes.vote(last, manifest.weights.tolist(), manifest.vote))
         self._probabilities = probabilities
-        sampling = FinishProbability(backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability)
+        sampling = FinishProbability.of(settings)
         self.simulation = Simulation(
             self.controller, settings.workers, self._votes, sampling, watch, like_the_engine=True
         )

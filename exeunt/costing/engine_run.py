@@ -12,6 +12,7 @@ from exeunt.costing.requests_in_time import Arrivals
 from exeunt.costing.simulated_host import SimulatedHost
 from exeunt.costing.timed_bag import TimedBag
 from exeunt.engine.plan import RunOrder
+from exeunt.engine.sampling import FinishProbability
 from exeunt.engine.scheduler import SPARE_SHARE
 
 
@@ -62,7 +63,7 @@ class EngineRun:
         self._bag = bag
         self._costs = costs
         self._rng = rng
-        self._sampling = bag.sampling()
+        self._sampling = FinishProbability.of(bag.settings)
         self._spare_below = SPARE_SHARE * bag.settings.max_unconfirmed_rows
         self._idle = list(range(bag.cores))  # workers; each waits on a core of its own
         self._open: list[_Ticket] = []

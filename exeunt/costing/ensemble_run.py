@@ -13,6 +13,7 @@ from exeunt.costing.path_costs import PathCosts
 from exeunt.costing.requests_in_time import Arrivals
 from exeunt.costing.simulated_host import ServedModel, SimulatedHost
 from exeunt.costing.timed_bag import TimedBag
+from exeunt.engine.sampling import FinishProbability
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +47,7 @@ class EnsembleRun:
         self.host = SimulatedHost(bag.cores, bag.mix.slowdown, bag.kernel, rng)
         self._bag = bag
         self._costs = costs
-        self._sampling = bag.sampling()
+        self._sampling = FinishProbability.of(bag.settings)
         self._rng = rng
         self._models = [
             [

@@ -14,7 +14,6 @@ from exeunt.costing.path_costs import PathCosts
 from exeunt.costing.simulated_host import Kernel
 from exeunt.engine.exit_times import slowed
 from exeunt.engine.plan import RunCosts, RunOrder, RunPlan
-from exeunt.engine.sampling import FinishProbability, backlog_bound
 from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 from exeunt.settings import Settings
@@ -83,11 +82,6 @@ class TimedBag:
 
     def _per_s(self, request_us: float, running: int) -> float:
         return self.cores / slowed(self.mix.slowdown, max(running, self.cores)) * 1e6 / request_us
-
-    def sampling(self) -> FinishProbability:
-        """What lowers the share of answered rows that are finished, from the start."""
-        settings = self.settings
-        return FinishProbability(backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability)
 
     def with_shares(self, shares: np.ndarray) -> TimedBag:
         """The same bag where answers leave otherwise; float64 [exits of the bag], sum 1."""

@@ -18,7 +18,7 @@ from exeunt.deciding.ticket import Ticket
 from exeunt.engine.engine_host import EngineHost
 from exeunt.engine.packing import Packer
 from exeunt.engine.progress import Progress, SegmentRun
-from exeunt.engine.sampling import FinishProbability, backlog_bound
+from exeunt.engine.sampling import FinishProbability
 from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
 from exeunt.engine.sessions import Session, sessions_of, workers_of
@@ -51,9 +51,7 @@ class Engine:
         self._segments = Segments(manifest, sessions)
         self._packer = Packer(sessions.values())
         self._scheduler = Scheduler(manifest, self.workers)
-        self._sampling = FinishProbability(
-            backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability
-        )
+        self._sampling = FinishProbability.of(settings)
         self._anywhere = allowed_cores()
         self._changed = threading.Condition()
         self._idle = 0

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 
+from exeunt.settings import Settings
+
 HOLD_US = 100_000  # least time between two steps up
 STEP_UP = 1.25
 BOUND_SHARE = 0.25  # of max_unconfirmed_rows: the backlog up to which every answered row is finished
 LEAST_BOUND = 16.0  # rows
-
-
-def backlog_bound(max_unconfirmed_rows: int) -> float:
-    """The backlog (rows, each counted 1 / q) up to which every answered row is finished."""
-    return max(LEAST_BOUND, BOUND_SHARE * max_unconfirmed_rows)
 
 
 class FinishProbability:
@@ -33,6 +30,12 @@ class FinishProbability:
         self.q = 1.0
         self._hold_us = hold_us
         self._changed_us = -hold_us
+
+    @classmethod
+    def of(cls, settings: Settings) -> FinishProbability:
+        """As a bag's settings say."""
+        bound = max(LEAST_BOUND, BOUND_SHARE * settings.max_unconfirmed_rows)
+        return cls(bound, settings.least_finish_probability)
 
     def update(self, backlog: float, now_us: int) -> bool:
         """Hear of the backlog; True if q has changed."""

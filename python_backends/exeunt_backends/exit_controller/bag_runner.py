@@ -9,7 +9,7 @@ import triton_python_backend_utils as pb_utils
 
 from exeunt.bag_stages import BagStages
 from exeunt.contract import EARLY, bag_model
-from exeunt.engine.sampling import FinishProbability, backlog_bound
+from exeunt.engine.sampling import FinishProbability
 from exeunt.errors import ServingError
 from exeunt.hosting.call_inputs import CallInputs, places_that_run
 from exeunt.hosting.call_watch import CallWatch, patience_us
@@ -46,9 +46,7 @@ class BagRunner:
         self._tap_outputs = TapOutputs(manifest)
         self._execute = partial(execute, end=end)
         self._queue = StageQueue(manifest.max_batch_size, URGENT_SHARE * settings.max_unconfirmed_rows)
-        self._sampling = FinishProbability(
-            backlog_bound(settings.max_unconfirmed_rows), settings.least_finish_probability
-        )
+        self._sampling = FinishProbability.of(settings)
         largest_us = self._stages.full_work_us * manifest.max_batch_size
         self._watch = CallWatch(patience_us(settings.bag_call_s, settings.max_tickets, largest_us))
         self._at_work = {}  # thread -> the StageCall it makes
