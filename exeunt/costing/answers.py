@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from exeunt.engine.exit_times import exit_times, slowed
+from exeunt.engine.exit_times import exit_times, slowed, work_until_us
 from exeunt.engine.plan import RunCosts, RunPlan
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
@@ -88,11 +88,10 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
         work = exit_times(segments_us, [depths[number] for number in gear], workers=1)  # see `elapsed_us` of the export
         times_us = {number: us * times[-1] / work[-1] for number, us in zip(gear, work, strict=True)} | times_us
     heads_us = np.cumsum(manifest.costs().head_us)
-    work_us = [sum(sum(us[:depth]) for us, depth in zip(segments_us, exit_, strict=True)) for exit_ in depths]
     return AnswerMix(
         shares=by_exit / by_exit.sum(),
         latency_us=np.array([times_us[number] for number in range(len(depths))]) + heads_us,
-        work_us=np.array(work_us) + heads_us,
+        work_us=np.array([work_until_us(segments_us, exit_) for exit_ in depths]) + heads_us,
         full_latency_us=exit_times(segments_us, depths, cores, plan.straight().targets, manifest.slowdown)[-1],
         member_us=tuple(sum(us) for us in segments_us),
         segment_us=max(max(us) for us in segments_us),

@@ -19,6 +19,11 @@ def slowed(slowdown: Sequence[float], runs: int) -> float:
     return slowdown[min(runs, len(slowdown)) - 1] if slowdown else 1.0
 
 
+def work_until_us(segments_us: Sequence[Sequence[float]], depths: Depths) -> float:
+    """Time of one core for the segments up to some depths, by member, one after the other."""
+    return sum(sum(times_us[:depth]) for times_us, depth in zip(segments_us, depths, strict=True))
+
+
 def exit_times(
     segments_us: Sequence[Sequence[float]],
     exits: Sequence[Depths],

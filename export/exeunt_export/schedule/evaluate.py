@@ -13,7 +13,7 @@ import numpy as np
 
 from exeunt.deciding import votes
 from exeunt.deciding.votes import SCORES
-from exeunt.engine.exit_times import Depths, exit_times, slowed
+from exeunt.engine.exit_times import Depths, exit_times, slowed, work_until_us
 from exeunt.engine.plan import target_choices
 from exeunt_export.schedule.exit_weights import fitted_weights
 from exeunt_export.schedule.risk import RiskCurve, folds, latency_at_best_limit
@@ -129,8 +129,8 @@ class ScheduleEvaluator:
             certain: rows leave only where the full vote's label cannot change any more; else within the promise.
         """
         inputs = self.inputs
-        work_us = [sum(sum(us[:d]) for us, d in zip(inputs.segments_us, depths, strict=True)) for depths in exits]
-        spent_us = np.array(work_us) + inputs.exit_us * np.arange(len(exits))
+        until_us = np.array([work_until_us(inputs.segments_us, depths) for depths in exits])
+        spent_us = until_us + inputs.exit_us * np.arange(len(exits))
         if not certain:
             return latency_at_best_limit(*self.risks(exits), spent_us, inputs.max_loss)[0]
         sure = np.stack([self._certain(depths) for depths in exits], axis=1)

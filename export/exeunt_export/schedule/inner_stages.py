@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from exeunt.crossing import Depths, can_cross, crossings, whole_ends
+from exeunt.engine.exit_times import work_until_us
 from exeunt.manifest import Member, Tensor
 from exeunt.settings import Settings
 from exeunt_export.planning.opening import Opened
@@ -91,8 +92,7 @@ class Weighed:
         self._whole = whole_ends(inputs, members, exits)
         self._risks = evaluator.risks(exits)
         self._max_loss = evaluator.inputs.max_loss
-        segments_us = evaluator.inputs.segments_us
-        self._done_us = [sum(sum(us[:d]) for us, d in zip(segments_us, depths, strict=True)) for depths in exits]
+        self._until_us = [work_until_us(evaluator.inputs.segments_us, depths) for depths in exits]
 
     def work_us(self, inner: Sequence[int]) -> float:
         """Expected work of an answer, what crossing costs included, with stages that also end at the exits `inner`."""
@@ -100,7 +100,7 @@ class Weighed:
         spent_us, crossed_us = [], 0.0
         for number in range(len(self._exits)):
             end = next(place for place in ends if place >= number)
-            spent_us.append(self._done_us[end] + crossed_us)
+            spent_us.append(self._until_us[end] + crossed_us)
             if number in inner:
                 crossed_us += crossing_us(self._members, self._exits[number])
         leaves_us = np.array(spent_us)

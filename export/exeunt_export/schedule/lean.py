@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exeunt.engine.exit_times import Depths, slowed
+from exeunt.engine.exit_times import Depths, slowed, work_until_us
 from exeunt_export.schedule.evaluate import ScheduleEvaluator
 
 LEAST_CORES = 2.0  # of work at a time: with less the two gears differ too little (benchmarks/results/gears.md)
@@ -39,9 +39,5 @@ def united(
         at_rest: exits that only go deeper, the last the full ensemble.
         lean: the same.
     """
-
-    def work_us(depths: Depths) -> tuple[float, Depths]:
-        return sum(sum(times_us[:depth]) for times_us, depth in zip(segments_us, depths, strict=True)), depths
-
-    exits = tuple(sorted({*at_rest, *lean}, key=work_us))
+    exits = tuple(sorted({*at_rest, *lean}, key=lambda depths: (work_until_us(segments_us, depths), depths)))
     return exits, tuple(tuple(exits.index(depths) for depths in list_) for list_ in (at_rest, lean))
