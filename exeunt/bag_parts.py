@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,13 +65,24 @@ def parts_of(manifest: Manifest) -> Iterator[Part]:
             yield Part(exit_.heads, number, 0, features, votes, in_triton and not manifest.controller_heads)
 
 
-def run_parts(manifest: Manifest, rows: Tensors, run: Callable[[Part, Tensors], Tensors]) -> dict[str, np.ndarray]:
-    """Run every segment and all heads on some rows, each on what those before it made.
+def first_rows(rows: Tensors, count: int) -> dict[str, np.ndarray]:
+    """The first `count` rows of every input, repeated where there are fewer; only they are read."""
+    return {name: np.resize(array[:count], (count, *array.shape[1:])) for name, array in rows.items()}
+
+
+def run_parts(
+    manifest: Manifest,
+    rows: Tensors,
+    run: Callable[[Part, Tensors], Tensors],
+    parts: Iterable[Part] | None = None,
+) -> dict[str, np.ndarray]:
+    """Run segments and heads on some rows, each on what those before it made.
 
     Args:
         manifest: of the bag.
         rows: public input -> [rows, ...].
         run: runs one part on its inputs; gives its outputs by name. What needs an output that it leaves out is not run.
+        parts: to run, in their order; None: all of the bag.
 
     Returns:
         `votes_name(member, depth)` -> probabilities, float32 [rows, classes], of every ramp and every member.
@@ -79,7 +90,7 @@ def run_parts(manifest: Manifest, rows: Tensors, run: Callable[[Part, Tensors], 
     features: dict[str, np.ndarray] = {}
     votes: dict[str, np.ndarray] = {}
     by_member = [dict(rows) for _ in manifest.members]
-    for part in parts_of(manifest):
+    for part in parts_of(manifest) if parts is None else parts:
         at_hand = features if part.is_heads else by_member[part.number]
         if not all(tensor.name in at_hand for tensor in part.inputs):
             continue

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from exeunt.bag_parts import Part, parts_of
+from exeunt.bag_parts import Part, Tensors, first_rows, parts_of, run_parts
 from exeunt.engine.sessions import CPU, Session
 from exeunt.errors import ConfigError, ServingError
 from exeunt.manifest import Manifest, Tensor
@@ -63,12 +64,12 @@ def measure(
     real = inputs or {tensor.name: _zeros(tensor) for tensor in manifest.inputs}
     if absent := {tensor.name for tensor in manifest.inputs} - real.keys():
         raise ConfigError(f"inputs {sorted(real)}: {', '.join(sorted(absent))} is missing")
-    rows, batch = ({name: np.resize(a[:n], (n, *a.shape[1:])) for name, a in real.items()} for n in (1, BATCH_ROWS))
+    rows, batch = (first_rows(real, count) for count in (1, BATCH_ROWS))
     sizes = sorted({1, cores, max(cores, len(chains))})
     round_s = seconds / ROUNDS / (len(sizes) + 1)
     for chain in chains:  # the first runs of a session allocate
         for fed in (rows, batch):
-            _pass_us(chain, fed)
+            chain(fed)
     by_size: dict[int, list[list[list[float]]]] = {size: [[] for _ in chains] for size in sizes}
     batches: list[list[list[float]]] = [[] for _ in chains]
     per_s: dict[int, list[float]] = {size: [] for size in sizes}
@@ -97,16 +98,17 @@ def slowdown_of(per_s: Mapping[int, float], cores: int) -> tuple[float, ...]:
     return tuple(np.interp(range(1, sizes[-1] + 1), sizes, ratios).tolist())
 
 
-Chain = Sequence[tuple[Part, Session]]
+Pass = Callable[[Mapping[str, np.ndarray]], list[float]]  # through one member: rows -> time of each segment
 
 
-def _chains(manifest: Manifest, folder: Path) -> Sequence[Chain]:
-    chains: list[list[tuple[Part, Session]]] = [[] for _ in manifest.members]
+def _chains(manifest: Manifest, folder: Path) -> list[Pass]:
+    """By member, a pass through its segments."""
+    by_member: list[dict[Part, Session]] = [{} for _ in manifest.members]
     for part in parts_of(manifest):
         if not part.is_heads:
             file = part.file(folder.parent.parent, manifest.bag)
-            chains[part.number].append((part, Session(file, manifest.settings.intra_op_threads or 1, [CPU])))
-    return chains
+            by_member[part.number][part] = Session(file, manifest.settings.intra_op_threads or 1, [CPU])
+    return [partial(_pass_us, manifest, sessions) for sessions in by_member]
 
 
 def _zeros(tensor: Tensor) -> np.ndarray:
@@ -116,7 +118,7 @@ def _zeros(tensor: Tensor) -> np.ndarray:
 
 
 def _side_by_side(
-    chains: Sequence[Chain],
+    chains: Sequence[Pass],
     rows: Mapping[str, np.ndarray],
     threads: int,
     seconds: float,
@@ -135,7 +137,7 @@ def _side_by_side(
             ends_s = began_s + seconds
             while time.perf_counter() < ends_s or turn < thread + len(chains):
                 member = turn % len(chains)
-                passes[member].append(_pass_us(chains[member], rows))
+                passes[member].append(chains[member](rows))
                 turn += 1
             per_s.append((turn - thread) / (time.perf_counter() - began_s))
         except Exception as error:  # a thread's end is its caller's business
@@ -151,15 +153,15 @@ def _side_by_side(
     return sum(per_s)
 
 
-def _pass_us(chain: Chain, rows: Mapping[str, np.ndarray]) -> list[float]:
-    """Time of each segment of one pass."""
-    tensors = dict(rows)
+def _pass_us(manifest: Manifest, sessions: Mapping[Part, Session], rows: Mapping[str, np.ndarray]) -> list[float]:
     times_us = []
-    for part, session in chain:
-        names = [tensor.name for tensor in part.outputs]
-        feed = {tensor.name: tensors[tensor.name] for tensor in part.inputs}
+
+    def run(part: Part, tensors: Tensors) -> Tensors:
+        session, names = sessions[part], [tensor.name for tensor in part.outputs]
         began_s = time.perf_counter()
-        outputs = session.run(names, feed)
+        outputs = session.run(names, tensors)
         times_us.append(1e6 * (time.perf_counter() - began_s))
-        tensors |= dict(zip(names, outputs, strict=True))
+        return dict(zip(names, outputs, strict=True))
+
+    run_parts(manifest, rows, run, sessions)
     return times_us

@@ -13,7 +13,7 @@ import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from exeunt.bag_parts import Part, Tensors, run_parts
+from exeunt.bag_parts import Part, Tensors, first_rows, run_parts
 from exeunt.bag_stages import elapsed_us
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
@@ -59,10 +59,7 @@ def measure(
         try:
             for round_ in range(ROUNDS):
                 for size in sizes:
-                    rows = {
-                        name: np.resize(input_[:size], (size, *input_.shape[1:])) for name, input_ in inputs.items()
-                    }
-                    for model, us in _one_round(client, manifest, rows).items():
+                    for model, us in _one_round(client, manifest, first_rows(inputs, size)).items():
                         least_us = times.setdefault(model, {})
                         least_us[size] = min(us, least_us.get(size, us))
                 progress(round_ + 1, ROUNDS)

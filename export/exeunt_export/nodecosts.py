@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from exeunt.bag_parts import first_rows
 from exeunt.manifest import Tensor
 from exeunt_export import counting, onnxfiles
 from exeunt_export.counting import COUNTED, MEASURED
@@ -56,7 +57,7 @@ def measure(model: ir.Model, rows: Mapping[str, np.ndarray], where: str, times: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnxfiles.save(model, path)
-        one, three = (onnxfiles.first_rows(rows, count) for count in (1, 3))
+        one, three = (first_rows(rows, count) for count in (1, 3))
         counted = times == COUNTED
         events = [_profile(path, one, 1 if counted else _RUNS, where), _profile(path, three, 1, where)]
         cost = _counted(model, events[0]) if counted else _medians(model, events[0])

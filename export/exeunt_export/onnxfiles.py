@@ -170,11 +170,6 @@ def open_in_memory(model: ir.Model, where: str) -> ort.InferenceSession:
             raise ConfigError(str(error).replace(str(path), where)) from None
 
 
-def first_rows(rows: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """The first `count` rows of every input, repeated where there are fewer; only they are read."""
-    return {name: np.resize(array[:count], (count, *array.shape[1:])) for name, array in rows.items()}
-
-
 def run(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
     """All outputs by name.
 

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from exeunt.bag_parts import first_rows
 from exeunt_export import onnxfiles
 from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
@@ -89,5 +90,5 @@ def test_feeds_are_made_of_the_first_rows_alone(rows):
             Counted.most = max(Counted.most, len(found) if found.ndim else 0)
             return found
 
-    onnxfiles.first_rows({"x": np.zeros((1000, 4), np.float32).view(Counted)}, rows)
+    first_rows({"x": np.zeros((1000, 4), np.float32).view(Counted)}, rows)
     assert Counted.most == rows

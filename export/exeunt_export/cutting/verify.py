@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from exeunt.bag_parts import first_rows
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.errors import ServingError
 from exeunt_export import onnxfiles
@@ -40,7 +41,7 @@ def verify(chain: Chain, reference: Path, rows: Tensors) -> float:
     Raises:
         ServingError: a tensor differs; names member, segment, tensor, batch, the difference and what is allowed.
     """
-    feeds = [onnxfiles.first_rows(rows, batch) for batch in BATCHES]
+    feeds = [first_rows(rows, batch) for batch in BATCHES]
     whole = _unsplit(chain, reference, feeds)
     split = [chain.run(fed) for fed in feeds]
     yardstick: SelfDifference | None = None

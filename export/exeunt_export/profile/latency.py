@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from exeunt.bag_parts import first_rows
 from exeunt_export import onnxfiles
 from exeunt_export.cutting.chain import Chain
 
@@ -48,7 +49,7 @@ def profile_chain(
         for size in sizes:
             if round_ > 1 and pass_us[size] > _LONG_US:
                 continue
-            at_hand = onnxfiles.first_rows(rows, size)
+            at_hand = first_rows(rows, size)
             first = _pass_us(chain, at_hand) if round_ == 0 else []  # memory is taken, weights are brought into order
             long = sum(first) > _LONG_US
             for cost, us in zip(costs, first if long else _median_pass_us(chain, at_hand), strict=True):
@@ -90,7 +91,7 @@ def profile_heads(
     cost: dict[int, float] = {}
     for _ in range(ROUNDS):
         for size in sizes:
-            fed = onnxfiles.first_rows(features, size)
+            fed = first_rows(features, size)
             us = onnxfiles.median_us(session, fed, _TIMING_BUDGET_S, str(file))
             cost[size] = min(us, cost.get(size, us))
         advance()

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
+from exeunt.bag_parts import first_rows
 from exeunt.errors import ConfigError
 from exeunt_export import onnxfiles
 from exeunt_export.readers.constants import constant, shape_with_rows
@@ -63,7 +64,7 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
 def _check_rows_out(model: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> None:
     """Refuse a file that makes several answers of one row, as a labeller of sequences does."""
     session = onnxfiles.open_in_memory(model, where)
-    for name, array in onnxfiles.run(session, onnxfiles.first_rows(samples, batch), where).items():
+    for name, array in onnxfiles.run(session, first_rows(samples, batch), where).items():
         _check_not_transposed(name, array, batch, where)
         if array.ndim >= 2 and array.shape[0] > batch:
             raise ConfigError(
@@ -85,7 +86,7 @@ def _check_outputs_not_transposed(session: ort.InferenceSession, samples: Mappin
     """Refuse outputs whose second axis follows the rows, and whose first does not."""
     rows_out = _rows_out(session, samples, 1, where)
     if rows_out is not None and rows_out == _rows_out(session, samples, _ROWS, where):
-        for name, array in onnxfiles.run(session, onnxfiles.first_rows(samples, 1), where).items():
+        for name, array in onnxfiles.run(session, first_rows(samples, 1), where).items():
             _check_not_transposed(name, array, 1, where)
 
 
@@ -151,7 +152,7 @@ def _rows_out(
 ) -> set[int] | None:
     """How many rows the outputs have for `rows` rows of input; None where the model fails on that many."""
     try:
-        outputs = onnxfiles.run(session, onnxfiles.first_rows(samples, rows), where)
+        outputs = onnxfiles.run(session, first_rows(samples, rows), where)
     except ConfigError:
         return None
     return {len(output) if output.ndim else 0 for output in outputs.values()}
@@ -224,7 +225,7 @@ def _constant_shape(value: ir.Value | None) -> tuple[int, ...]:
 def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> str:
     """Where the freed model, run on 1 row and on many, differs from the file run on `batch` rows; "" if nowhere."""
     count = -(-_ROWS // batch) * batch + batch
-    rows = onnxfiles.first_rows(samples, count)
+    rows = first_rows(samples, count)
     batches = [{n: row[start : start + batch] for n, row in rows.items()} for start in range(0, count, batch)]
     session = onnxfiles.open_in_memory(model, where)
     parts = [onnxfiles.run(session, fed, where) for fed in batches]
