@@ -83,11 +83,16 @@ class BagStages:
 
     def __init__(self, manifest: Manifest) -> None:
         self._exits = [exit_.depths for exit_ in manifest.exits]
-        self._bag, self._inputs, self._members = manifest.bag, manifest.inputs, manifest.members
+        self._bag, self._members = manifest.bag, manifest.members
         self._whole = whole_ends(manifest.inputs, manifest.members, self._exits)
         self.inner = manifest.inner_stages
         self.ends = tuple(sorted({*self._whole, *self.inner}))
         self._crossings = {number: crossings(manifest.members, self._exits[number]) for number in self.inner}
+        self._brought_back = {(start, end): self._made(start, end) for start, end in self.spans()}
+        self._public_inputs: dict[int | None, tuple[Tensor, ...]] = {None: manifest.inputs}
+        for start in self.inner:
+            reads_to = self._exits[self.last(start, None)]
+            self._public_inputs[start] = public_read(manifest.inputs, manifest.members, self._exits[start], reads_to)
         self._members_us = [
             [segment.cost_us[min(segment.cost_us)] if segment.cost_us else 0.0 for segment in member.segments]
             for member in manifest.members
@@ -140,11 +145,9 @@ class BagStages:
         """The call that brings the full vote alone."""
         return PlannedCall([self.full])
 
-    def model(self, call: PlannedCall) -> str:
-        """The ensemble that a call is of."""
-        if call.start is None and call.end is None:
-            return bag_model(self._bag)
-        return stage_model(self._bag, call.start, call.end)
+    def model(self, start: int | None, end: int | None) -> str:
+        """The ensemble of calls from `start` to `end`."""
+        return bag_model(self._bag) if start is None and end is None else stage_model(self._bag, start, end)
 
     def spans(self) -> list[tuple[int | None, int | None]]:
         """(start, end) of every ensemble that calls may be of; NAME_bag, (None, None), is the first."""
@@ -166,9 +169,7 @@ class BagStages:
 
     def public_inputs(self, start: int | None) -> tuple[Tensor, ...]:
         """The bag's inputs that the ensemble of calls that begin at `start` takes."""
-        if start is None:
-            return self._inputs
-        return public_read(self._inputs, self._members, self._exits[start], self._exits[self.last(start, None)])
+        return self._public_inputs[start]
 
     def crossings(self, number: int | None) -> tuple[Crossing, ...]:
         """What crosses from one call to the next at an exit inside members; nothing for None."""
@@ -176,6 +177,10 @@ class BagStages:
 
     def brought_back(self, start: int | None, end: int | None) -> tuple[Crossing, ...]:
         """What crosses at `end` and is made by calls that begin at `start`; the rest they have been given."""
+        return self._brought_back[start, end]
+
+    def _made(self, start: int | None, end: int | None) -> tuple[Crossing, ...]:
+        """See `brought_back`."""
         begin = self.begin(start)
         before = {
             (member, tensor.name)

@@ -101,7 +101,7 @@ def test_a_ticket_makes_a_call_for_each_stage_each_of_its_own_ensemble():
     stages = BagStages(chained(CASCADE, (0, 3)))
     calls = stages.calls(np.ones(6, dtype=bool), staged=True)
     assert [call.tap_names for call in calls] == [["TAP_0"], ["TAP_1", "TAP_2"], ["TAP_3"], ["TAP_4", "TAP_5"]]
-    assert [stages.model(call) for call in calls] == [
+    assert [stages.model(call.start, call.end) for call in calls] == [
         stage_model("bag", None, 0),
         stage_model("bag", 0, None),
         stage_model("bag", None, 3),
@@ -112,7 +112,7 @@ def test_a_ticket_makes_a_call_for_each_stage_each_of_its_own_ensemble():
 def test_outside_stages_one_call_of_the_bag_runs_everything():
     stages = BagStages(chained(CASCADE, (0, 3)))
     (call,) = stages.calls(np.ones(6, dtype=bool), staged=False)
-    assert stages.model(call) == bag_model("bag") and stages.work_us(call) == stages.full_work_us
+    assert stages.model(call.start, call.end) == bag_model("bag") and stages.work_us(call) == stages.full_work_us
 
 
 def test_feedback_runs_what_one_ensemble_can_in_one_call():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from exeunt import contract
 from exeunt.bag_parts import parts_of
-from exeunt.bag_stages import BagStages, PlannedCall
+from exeunt.bag_stages import BagStages
 from exeunt.deciding.calibration import load_calibration
 from exeunt.errors import ConfigError
 from exeunt.hosting.assembly import make_controller, make_heads
@@ -47,7 +47,7 @@ def expected_models(manifest: Manifest) -> list[str]:
         names.append(manifest.preprocess.model)
     if manifest.mode == "ensemble":
         stages = BagStages(manifest)
-        names += [stages.model(PlannedCall([], start, end)) for start, end in stages.spans()]
+        names += [stages.model(start, end) for start, end in stages.spans()]
         names += [part.model for part in parts_of(manifest) if part.in_triton]
     whole = [member.model for member in manifest.members if member.model]
     if whole:
@@ -123,13 +123,12 @@ def _pruning_problems(models: Mapping[str, Model], manifest: Manifest) -> Iterat
     """Every input must feed the last tap of every stage: Triton fails a call that prunes all users of one."""
     stages = BagStages(manifest)
     starts = [None, *(end if end in stages.inner else None for end in stages.ends[:-1])]
-    calls = [
-        PlannedCall([stages.taps[end]], start, end if end in stages.inner else None)
+    spans = [
+        (start, end if end in stages.inner else None, stages.taps[end])
         for start, end in zip(starts, stages.ends, strict=True)
     ]
-    for call in (*calls, stages.full_call()):
-        model, (tap,) = models.get(stages.model(call)), call.taps
-        if model is None:
+    for start, end, tap in (*spans, (None, None, stages.full)):
+        if (model := models.get(stages.model(start, end))) is None:
             continue
         fed = {tensor for step in needed_steps(model, tap.name) for tensor in step.input_map.values()}
         for port in model.config.inputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exeunt import contract
-from exeunt.bag_stages import BagStages, PlannedCall, Tap, tap_tensors
+from exeunt.bag_stages import BagStages, Tap, tap_tensors
 from exeunt.contract import FEATURES, PROBABILITIES, TAPPED, TICKET, features_name, votes_name
 from exeunt.crossing import Crossing, Depths, inner_name
 from exeunt.manifest import Exit, Manifest, Tensor
@@ -17,7 +17,7 @@ def bag_ensembles(manifest: Manifest, serving: Serving) -> Iterator[tuple[str, c
     """(Triton model, ensemble): NAME_bag of all segments, then those that begin or end at an exit inside members."""
     stages = BagStages(manifest)
     for start, end in stages.spans():
-        yield stages.model(PlannedCall([], start, end)), _ensemble(manifest, serving, stages, start, end)
+        yield stages.model(start, end), _ensemble(manifest, serving, stages, start, end)
 
 
 def _ensemble(

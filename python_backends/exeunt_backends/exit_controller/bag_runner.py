@@ -255,7 +255,9 @@ class BagRunner:
         still_run = partial(np.arange, rows) if self._heads else partial(places_that_run, ticket, ticket_rows)
         names = planned.tap_names, self._inputs.cut_names(planned)
         try:
-            problem, *cut = self._execute(self._stages.model(planned), secret, rows, inputs, *names, still_run)
+            problem, *cut = self._execute(
+                self._stages.model(planned.start, planned.end), secret, rows, inputs, *names, still_run
+            )
         finally:
             with self._changed:
                 is_ours = self._watch.end(thread)
