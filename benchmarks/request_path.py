@@ -22,7 +22,7 @@ from exeunt.bag_stages import BagStages
 from exeunt.deciding.request import ParsedOptions, Release, Request
 from exeunt.deciding.ticket import Ticket
 from exeunt.hosting.assembly import make_controller
-from exeunt.hosting.bag_calls import BagCalls
+from exeunt.hosting.calls.bag_calls import BagCalls
 from exeunt.hosting.host import ControllerHost, Inputs, Runner
 from exeunt.manifest import Manifest
 from exeunt.serving.bags import bag_of

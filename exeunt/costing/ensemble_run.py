@@ -33,7 +33,7 @@ class _Ticket:
 
 
 class EnsembleRun:
-    """Urgent calls at once, feedback of many in one call while no urgent one runs, see exeunt.hosting.stage_queue.
+    """Urgent calls at once, feedback of many in one call while none of them runs; see hosting.calls.stage_queue.
 
     Left out: tickets of several requests, and feedback beside urgent calls once hundreds of rows wait for it.
 

@@ -25,7 +25,7 @@ from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
 
 if TYPE_CHECKING:  # a server starts sooner without what its bag does not use
-    from exeunt.hosting.heads_at_taps import HeadsAtTaps
+    from exeunt.hosting.calls.heads_at_taps import HeadsAtTaps
     from exeunt.hosting.ramp_learning import RampLearning
     from exeunt.hosting.shared_state import SharedState
     from exeunt.records.parquet import FeedbackLog
@@ -66,7 +66,7 @@ def make_heads(manifest: Manifest, folder: Path, guard: Guard) -> HeadsAtTaps | 
     """
     if not manifest.controller_heads:
         return None
-    from exeunt.hosting.heads_at_taps import HeadsAtTaps
+    from exeunt.hosting.calls.heads_at_taps import HeadsAtTaps
 
     return HeadsAtTaps.load(manifest, folder, guard)
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from exeunt.hosting.bag_calls import draw_secret
+from exeunt.hosting.calls.bag_calls import draw_secret
 from exeunt.hosting.guard import Guard
 
 BEAT_S = 0.2

@@ -24,6 +24,8 @@ from exeunt.manifest import Manifest
 from exeunt.serving.pip_server import Server
 
 PROTOCOLS: dict[str, ModuleType] = {"grpc": grpc, "http": http}
+# an export's [exit]
+NOBODY_LEAVES = 'tuner = "static"\ntuner_options = { thresholds = [0.0] }\nlossless = false\nshadow_share = 0.0\n'
 
 
 def ask(

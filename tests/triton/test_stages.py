@@ -14,12 +14,11 @@ from exeunt.serving.pip_server import serve
 from exeunt_export.export_bag import export_bag
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
-from tests.triton.calls import ask, await_idle, controlled, manifest_of, override, vote_offline
+from tests.triton.calls import NOBODY_LEAVES, ask, await_idle, controlled, manifest_of, override, vote_offline
 
 pytestmark = pytest.mark.triton
 ROWS = noise_rows(200, 7, 16)
 BOTH = pytest.mark.parametrize("protocol", ["http", "grpc"])
-NOBODY_LEAVES = 'tuner = "static"\ntuner_options = { thresholds = [0.0] }\nlossless = false\nshadow_share = 0.0\n'
 
 
 @pytest.fixture(scope="module")

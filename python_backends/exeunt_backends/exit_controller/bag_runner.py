@@ -11,10 +11,10 @@ from exeunt.bag_stages import BagStages
 from exeunt.contract import EARLY, bag_model
 from exeunt.engine.sampling import FinishProbability
 from exeunt.errors import ServingError
-from exeunt.hosting.call_inputs import CallInputs, places_that_run
-from exeunt.hosting.call_watch import CallWatch, patience_us
-from exeunt.hosting.stage_queue import StageQueue, TicketWork
-from exeunt.hosting.tap_outputs import TapOutputs
+from exeunt.hosting.calls.call_inputs import CallInputs, places_that_run
+from exeunt.hosting.calls.call_watch import CallWatch, patience_us
+from exeunt.hosting.calls.stage_queue import StageQueue, TicketWork
+from exeunt.hosting.calls.tap_outputs import TapOutputs
 from exeunt_backends.exit_controller.bls import execute
 from exeunt_backends.exit_controller.release import is_since
 

@@ -15,7 +15,7 @@ from exeunt.contract import STREAM, TAPPED, TICKET
 from exeunt.deciding.request import Request, parse_options, read_parameters
 from exeunt.errors import ExeuntError, ServingError
 from exeunt.hosting import assembly, tensors
-from exeunt.hosting.bag_calls import BagCalls, RefusedTapError, draw_secret
+from exeunt.hosting.calls.bag_calls import BagCalls, RefusedTapError, draw_secret
 from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import monotonic_us
 from exeunt.hosting.metrics import COUNTERS, GAUGES

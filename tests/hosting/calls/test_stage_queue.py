@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from exeunt.bag_stages import BagStages
 from exeunt.contract import Reason
-from exeunt.hosting.stage_queue import StageQueue, TicketWork
+from exeunt.hosting.calls.stage_queue import StageQueue, TicketWork
 from tests.deciding.controller_bag import manifest, ticket_of
 
 BAG = manifest(depths=((1, 0, 0), (1, 1, 0), (1, 1, 1)))

@@ -15,9 +15,9 @@ from exeunt.deciding.heads import Head, Heads
 from exeunt.deciding.request import ParsedOptions, Request
 from exeunt.deciding.votes import vote
 from exeunt.errors import ConfigError
-from exeunt.hosting.bag_calls import BagCall
+from exeunt.hosting.calls.bag_calls import BagCall
+from exeunt.hosting.calls.heads_at_taps import HeadsAtTaps
 from exeunt.hosting.guard import Guard
-from exeunt.hosting.heads_at_taps import HeadsAtTaps
 from exeunt.learning.files import HEADS_FILE, load_exported
 from tests.deciding.controller_bag import (
     CLASSES,

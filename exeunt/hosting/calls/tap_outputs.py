@@ -8,8 +8,8 @@ import numpy as np
 
 from exeunt.bag_stages import Pair
 from exeunt.deciding.ticket import Ticket
-from exeunt.hosting.bag_calls import Brought
-from exeunt.hosting.stage_queue import TicketWork
+from exeunt.hosting.calls.bag_calls import Brought
+from exeunt.hosting.calls.stage_queue import TicketWork
 from exeunt.manifest import Manifest
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from exeunt.bag_stages import BagStages
-from exeunt.hosting.stage_queue import TicketWork
-from exeunt.hosting.tap_outputs import TapOutputs
+from exeunt.hosting.calls.stage_queue import TicketWork
+from exeunt.hosting.calls.tap_outputs import TapOutputs
 from tests.deciding.controller_bag import CLASSES, FEATURES, learning_manifest, ticket_of
 
 BAG = learning_manifest(depths=((1, 0), (2, 0), (2, 2)))  # a stage ends at exit 1; the one ramp is (0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exeunt.hosting.call_watch import LEAST_PATIENCE_S, CallWatch, patience_us
+from exeunt.hosting.calls.call_watch import LEAST_PATIENCE_S, CallWatch, patience_us
 
 
 def test_a_call_within_its_time_is_not_lost() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from exeunt.bag_stages import Pair, PlannedCall, first_run
 from exeunt.deciding.ticket import Ticket
-from exeunt.hosting.cut_rows import CutRows
+from exeunt.hosting.calls.cut_rows import CutRows
 
 
 @dataclass(eq=False, slots=True)

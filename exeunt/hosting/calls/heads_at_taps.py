@@ -22,7 +22,7 @@ from exeunt.cores import usable_cores
 from exeunt.deciding.heads import Head
 from exeunt.deciding.ticket import Ticket
 from exeunt.errors import ConfigError
-from exeunt.hosting.bag_calls import BagCall, Brought
+from exeunt.hosting.calls.bag_calls import BagCall, Brought
 from exeunt.hosting.guard import Guard
 from exeunt.learning.files import HEADS_FILE, load_exported
 from exeunt.manifest import Manifest

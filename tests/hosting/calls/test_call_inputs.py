@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from exeunt.bag_stages import BagStages
 from exeunt.contract import Reason
-from exeunt.hosting.bag_calls import BagCall
-from exeunt.hosting.call_inputs import CallInputs, places_that_run
-from exeunt.hosting.cut_rows import CutRows
-from exeunt.hosting.stage_queue import StageQueue, TicketWork
+from exeunt.hosting.calls.bag_calls import BagCall
+from exeunt.hosting.calls.call_inputs import CallInputs, places_that_run
+from exeunt.hosting.calls.cut_rows import CutRows
+from exeunt.hosting.calls.stage_queue import StageQueue, TicketWork
 from tests.deciding.controller_bag import ticket_of
 from tests.test_crossing import ALONE, chained
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from exeunt.bag_stages import BagStages, PlannedCall
 from exeunt.deciding.ticket import Ticket
-from exeunt.hosting.bag_calls import BagCall
-from exeunt.hosting.cut_rows import CutRows, misfit
-from exeunt.hosting.stage_queue import TicketWork
+from exeunt.hosting.calls.bag_calls import BagCall
+from exeunt.hosting.calls.cut_rows import CutRows, misfit
+from exeunt.hosting.calls.stage_queue import TicketWork
 
 
 class CallInputs:
