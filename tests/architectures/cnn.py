@@ -88,8 +88,8 @@ class Dense(nn.Module):
             *(nn.BatchNorm2d(4 * growth), nn.ReLU(), conv(4 * growth, growth)),
         )
 
-    def forward(self, made: list[Tensor]) -> list[Tensor]:
-        return [*made, self.body(torch.cat(made, 1))]
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        return [*maps, self.body(torch.cat(maps, 1))]
 
 
 class DenseBlock(nn.Module):
@@ -100,10 +100,10 @@ class DenseBlock(nn.Module):
         self.layers = nn.ModuleList(Dense(inside + number * growth, growth) for number in range(layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        made = [x]
+        maps = [x]
         for layer in self.layers:
-            made = layer(made)
-        return torch.cat(made, 1)
+            maps = layer(maps)
+        return torch.cat(maps, 1)
 
 
 def densenet121(growth: int, classes: int) -> nn.Module:

@@ -85,8 +85,8 @@ class As(nn.Module):
         self.net, self.missing = net.to(self.dtype), entry.batch == "missing"
         self.softmax = bool(entry.options.get("probabilities"))
 
-    def forward(self, *given: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        rows = [tensor.unsqueeze(0) for tensor in given] if self.missing else list(given)
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        rows = [tensor.unsqueeze(0) for tensor in inputs] if self.missing else list(inputs)
         scores = self.net(*(row.to(self.dtype) if row.is_floating_point() else row for row in rows))
         if isinstance(scores, tuple):
             return scores
@@ -103,9 +103,9 @@ def calibrated(net: nn.Module, kind: str) -> nn.Module:
     with torch.no_grad():
         if kind == "image":
             net.train()(*items)
-        found = net.eval()(*items)
+        outputs = net.eval()(*items)
         ends = getattr(net, "ends", None) or [[module for module in net.modules() if isinstance(module, nn.Linear)][-1]]
-        for last, scores in zip(ends, found if isinstance(found, tuple) else (found,), strict=True):
+        for last, scores in zip(ends, outputs if isinstance(outputs, tuple) else (outputs,), strict=True):
             scale = 2 / scores.std(0)
             last.weight *= scale[:, None]
             if last.bias is not None:
@@ -121,8 +121,8 @@ def torch_net(build: Callable[[], nn.Module]) -> Callable[[Entry, Path], None]:
         net = As(calibrated(build(), entry.kind), entry).eval()
         arrays = samples(entry.kind)
         count = {"symbolic": 2, "fixed": 1, "missing": 1}[entry.batch]
-        given = tuple(torch.from_numpy(array[:count]) for array in arrays.values())
-        given = tuple(tensor[0] for tensor in given) if entry.batch == "missing" else given
+        inputs = tuple(torch.from_numpy(array[:count]) for array in arrays.values())
+        inputs = tuple(tensor[0] for tensor in inputs) if entry.batch == "missing" else inputs
         free = entry.batch == "symbolic"
         outputs = [*entry.exits, "scores"]
         names = {"input_names": list(arrays), "output_names": outputs, "opset_version": entry.opset}
@@ -130,13 +130,13 @@ def torch_net(build: Callable[[], nn.Module]) -> Callable[[Entry, Path], None]:
             warnings.simplefilter("ignore")  # exporters remark on their own parts
             if entry.exporter == "torch dynamo":
                 rows = torch.export.Dim("rows")
-                shapes = {"given": tuple({0: rows} for _ in given)} if free else None
-                program = torch.onnx.export(net, given, dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
+                shapes = {"inputs": tuple({0: rows} for _ in inputs)} if free else None
+                program = torch.onnx.export(net, inputs, dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
                 assert program is not None
                 program.save(path)
             else:
                 axes = {name: {0: "rows"} for name in (*arrays, *outputs)} if free else None
-                torch.onnx.export(net, given, str(path), dynamo=False, dynamic_axes=axes, **names)
+                torch.onnx.export(net, inputs, str(path), dynamo=False, dynamic_axes=axes, **names)
 
     return write
 

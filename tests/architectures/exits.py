@@ -27,15 +27,15 @@ class Dense(nn.Module):
         self.same = nn.ModuleList(unit(channels[s], growth[s]) for s in scales)
         self.finer = nn.ModuleList(unit(channels[s - 1], growth[s], 2) for s in scales if s)
 
-    def forward(self, given: list[Tensor]) -> list[Tensor]:
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
         first = 1 if self.dropped else 0
-        made = []
-        for number, scale in enumerate(range(first, len(given))):
-            parts = [given[scale], self.same[number](given[scale])]
+        outputs = []
+        for number, scale in enumerate(range(first, len(maps))):
+            parts = [maps[scale], self.same[number](maps[scale])]
             if scale:
-                parts.append(self.finer[scale - 1 if not first else number](given[scale - 1]))
-            made.append(torch.cat(parts, 1))
-        return made
+                parts.append(self.finer[scale - 1 if not first else number](maps[scale - 1]))
+            outputs.append(torch.cat(parts, 1))
+        return outputs
 
 
 class Msdnet(nn.Module):
@@ -52,14 +52,14 @@ class Msdnet(nn.Module):
         self.first.append(unit(channels[1], channels[2], 2))
         self.blocks, self.halves, self.classifiers = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for block in range(blocks):
-            made = nn.ModuleList()
+            dense_layers = nn.ModuleList()
             for layer in range(layers):
                 dropped = block > 0 and layer == 0
-                made.append(Dense(channels, growth, dropped))
+                dense_layers.append(Dense(channels, growth, dropped))
                 read = list(zip(channels, growth, strict=True))
-                channels = [own + (2 if s else 1) * new for s, (own, new) in enumerate(read)]
+                channels = [old + (2 if s else 1) * new for s, (old, new) in enumerate(read)]
                 channels, growth = (channels[1:], growth[1:]) if dropped else (channels, growth)
-            self.blocks.append(made)
+            self.blocks.append(dense_layers)
             self.classifiers.append(self._classifier(channels[-1], classes))
             last = block == blocks - 1
             self.halves.append(nn.ModuleList() if last else nn.ModuleList(conv(c, c // 2, 1) for c in channels))
@@ -98,6 +98,6 @@ class Deebert(nn.Module):
         self.ends = [*(ramp[-1] for ramp in self.ramps), self.inner.classifier]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        found = self.inner(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
-        between = found.hidden_states[1:-1]
-        return (*(ramp(item[:, 0]) for ramp, item in zip(self.ramps, between, strict=True)), found.logits)
+        outputs = self.inner(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        between = outputs.hidden_states[1:-1]
+        return (*(ramp(item[:, 0]) for ramp, item in zip(self.ramps, between, strict=True)), outputs.logits)

@@ -39,13 +39,13 @@ _DTYPES = {
 def samples(session: ort.InferenceSession) -> dict[str, np.ndarray]:
     """Random rows for every input; integers small, masks of ones."""
     rng = np.random.default_rng(0)
-    made = {}
+    table = {}
     for value in session.get_inputs():
         dims = [_size(dim) for dim in value.shape[1:]]
         dtype = np.dtype(_DTYPES.get(value.type, "float32"))
         rows = rng.normal(size=(ROWS, *dims)) if dtype.kind == "f" else rng.integers(0, 2, size=(ROWS, *dims))
-        made[value.name] = (np.ones_like(rows) if "mask" in value.name else rows).astype(dtype)
-    return made
+        table[value.name] = (np.ones_like(rows) if "mask" in value.name else rows).astype(dtype)
+    return table
 
 
 def _size(dim: object) -> int:
@@ -77,10 +77,10 @@ def readings(scores: np.ndarray) -> list[np.ndarray]:
     with np.errstate(over="ignore", invalid="ignore"):
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         sigmoid = 1 / (1 + np.exp(-scores))
-        found = [scores, powers / powers.sum(axis=1, keepdims=True), np.exp(scores)]
+        probabilities = [scores, powers / powers.sum(axis=1, keepdims=True), np.exp(scores)]
     if scores.shape[1] == 1:
-        found += [np.concatenate([1 - one, one], axis=1) for one in (scores, sigmoid)]
-    return found
+        probabilities += [np.concatenate([1 - one, one], axis=1) for one in (scores, sigmoid)]
+    return probabilities
 
 
 def judge(file: Path) -> tuple[str, str]:
@@ -111,18 +111,18 @@ def judge(file: Path) -> tuple[str, str]:
             return "refused", str(error).replace(str(file), file.name)[:300]
         segments = report.manifest.members[0].segments
         files = [report.output / "bag_exit" / "1" / f"{segment.model}.onnx" for segment in segments]
-        taken = dict(rows)
+        feeds = dict(rows)
         if len(report.manifest.inputs) == 1:
-            taken = {report.manifest.inputs[0].name: next(iter(rows.values()))}
-        found = Chain("m", files).run(taken)[-1][PROBABILITIES][: len(expected[0])]
+            feeds = {report.manifest.inputs[0].name: next(iter(rows.values()))}
+        answers = Chain("m", files).run(feeds)[-1][PROBABILITIES][: len(expected[0])]
     apart = [
-        float(np.abs(reading - found).max())
+        float(np.abs(reading - answers).max())
         for scores in expected
         for reading in (readings(scores) if scores.dtype.kind == "f" else [])
-        if reading.shape == found.shape
+        if reading.shape == answers.shape
     ]
     best = min((value for value in apart if np.isfinite(value)), default=None)
-    if best is None and not np.isfinite(found).all():
+    if best is None and not np.isfinite(answers).all():
         return "right", "not finite, as the file's own"
     return ("right", f"{len(files)} segments, {best:.0e}") if best is not None and best < 2e-3 else ("wrong", f"{best}")
 
@@ -148,7 +148,7 @@ def _judged(file: Path, ends: multiprocessing.connection.Connection) -> None:
 def sweep(files: list[Path]) -> list[tuple[Path, str, str]]:
     """Every file in a process of its own."""
     context = multiprocessing.get_context("fork")
-    found = []
+    verdicts = []
     for file in files:
         ours, theirs = context.Pipe()
         process = context.Process(target=_judged, args=(file, theirs))
@@ -160,9 +160,9 @@ def sweep(files: list[Path]) -> list[tuple[Path, str, str]]:
             verdict = ("crash", "the process died")
         process.kill()
         process.join()
-        found.append((file, *verdict))
+        verdicts.append((file, *verdict))
         print(f"{verdict[0]:<9} {file.parent.name}/{file.name}: {verdict[1]}", flush=True)
-    return found
+    return verdicts
 
 
 def producer(file: Path) -> str:
@@ -181,16 +181,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     files = sorted({path for folder in args.folders for path in folder.rglob("*.onnx")})
-    found = sweep(files)
+    verdicts = sweep(files)
     counts: dict[str, collections.Counter[str]] = {}
-    for file, verdict, _ in found:
+    for file, verdict, _ in verdicts:
         counts.setdefault(producer(file), collections.Counter())[verdict] += 1
     for name, count in sorted(counts.items()):
         print(f"| {name} | {sum(count.values())} | {dict(count)} |")
     if args.json:
-        table = [{"file": str(file), "by": producer(file), "verdict": v, "why": why} for file, v, why in found]
+        table = [{"file": str(file), "by": producer(file), "verdict": v, "why": why} for file, v, why in verdicts]
         args.json.write_text(json.dumps(table, indent=1), encoding="utf-8")
-    sys.exit(any(verdict in ("wrong", "crash") for _, verdict, _ in found))
+    sys.exit(any(verdict in ("wrong", "crash") for _, verdict, _ in verdicts))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ class Net:
         self._rng = np.random.default_rng(seed)
         self.input = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(shape))
         self.graph = ir.Graph([self.input], [], nodes=[], opset_imports={"": opset}, name="net")
-        self._made = 0
+        self._next_number = 0
 
     def node(self, op_type: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
         node = ir.node(op_type, inputs, attributes=attributes)
-        node.outputs[0].name = f"{op_type.lower()}_{self._made}"
-        self._made += 1
+        node.outputs[0].name = f"{op_type.lower()}_{self._next_number}"
+        self._next_number += 1
         self.graph.append(node)
         return node.outputs[0]
 
@@ -33,8 +33,8 @@ class Net:
         return self.constant(self._rng.normal(size=shape).astype(np.float32) * np.float32(np.sqrt(2 / fan_in)))
 
     def constant(self, array: np.ndarray) -> ir.Value:
-        name = f"weight_{self._made}"
-        self._made += 1
+        name = f"weight_{self._next_number}"
+        self._next_number += 1
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
         value.type, value.shape = ir.TensorType(value.const_value.dtype), ir.Shape(array.shape)
         self.graph.register_initializer(value)

@@ -35,12 +35,12 @@ Export = Callable[[Entry], tuple[Path, ExportReport]]
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
     """Exports an entry as a bag of its own, once: its ONNX file and the report."""
     folder = tmp_path_factory.mktemp("architectures")
-    done: dict[str, tuple[Path, ExportReport]] = {}
+    exports: dict[str, tuple[Path, ExportReport]] = {}
 
     def export(entry: Entry) -> tuple[Path, ExportReport]:
-        if entry.name not in done:
-            done[entry.name] = export_entry(entry, folder)
-        return done[entry.name]
+        if entry.name not in exports:
+            exports[entry.name] = export_entry(entry, folder)
+        return exports[entry.name]
 
     return export
 
@@ -83,9 +83,9 @@ def test_votes_at_own_exits_are_the_file_s_outputs(exported: Export, entry: Entr
     rows = {name: row[:7] for name, row in _rows(entry).items()}
     assert [exit_.depths for exit_ in report.manifest.exits] == [(number,) for number in range(1, len(entry.exits) + 2)]
     for number, output in enumerate((*entry.exits, "scores")):
-        found = vote_offline(report.output, number, rows, entry.name)
+        votes = vote_offline(report.output, number, rows, entry.name)
         expected = _probabilities(file, dataclasses.replace(entry, output=output), rows)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(votes, expected, rtol=1e-4, atol=1e-5)
 
 
 @EACH
@@ -119,18 +119,20 @@ def _probabilities(file: Path, entry: Entry, rows: dict[str, np.ndarray]) -> np.
         session = open_in_memory(load_member("m", file, rows).model, "bfloat16")
     else:
         session = onnxruntime.InferenceSession(file)
-    taken = {input_.name: input_.shape for input_ in session.get_inputs()}
-    if len(taken) == 1:
-        rows = dict(zip(taken, rows.values(), strict=True))
-    unread = {name: np.ones(dims, np.float32) for name, dims in taken.items() if name not in {**rows, **constants}}
-    wanted = [entry.output or session.get_outputs()[0].name]
+    input_shapes = {input_.name: input_.shape for input_ in session.get_inputs()}
+    if len(input_shapes) == 1:
+        rows = dict(zip(input_shapes, rows.values(), strict=True))
+    unread = {
+        name: np.ones(dims, np.float32) for name, dims in input_shapes.items() if name not in {**rows, **constants}
+    }
+    output_names = [entry.output or session.get_outputs()[0].name]
     count = len(next(iter(rows.values())))
     parts = [slice(None)] if entry.batch == "symbolic" else [slice(n, n + 1) for n in range(count)]
     scores = []
     for part in parts:
         table = {name: row[part] for name, row in rows.items()}
         table = {name: item[0] for name, item in table.items()} if entry.batch == "missing" else table
-        (values,) = session.run(wanted, {**table, **constants, **unread})
+        (values,) = session.run(output_names, {**table, **constants, **unread})
         values = np.array([list(item.values()) for item in values]) if isinstance(values, list) else values  # ZipMap
         scores.append(values.reshape(-1, values.shape[-1]).astype(np.float64))
     joined = np.concatenate(scores)

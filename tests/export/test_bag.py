@@ -58,9 +58,9 @@ def every_vote(exported: ExportReport, rows: np.ndarray) -> dict[str, np.ndarray
     for exit_ in exported.manifest.exits:
         if exit_.heads is not None:
             session = ort.InferenceSession(onnx_file(exported, exit_.heads))
-            taken = {input_.name: by_name[input_.name] for input_ in session.get_inputs()}
+            head_inputs = {input_.name: by_name[input_.name] for input_ in session.get_inputs()}
             by_name |= dict(
-                zip([output.name for output in session.get_outputs()], session.run(None, taken), strict=True)
+                zip([output.name for output in session.get_outputs()], session.run(None, head_inputs), strict=True)
             )
     return by_name
 
@@ -91,10 +91,10 @@ def test_an_exit_costs_no_less_than_the_one_before(manifest: Manifest) -> None:
 def test_calibration_holds_the_votes_that_the_files_give(exported: ExportReport) -> None:
     calibration = np.load(exported.output / "tiny_exit" / "1" / contract.CALIBRATION_FILE)
     by_name = every_vote(exported, noise_rows(ROWS, 0, SIDE))
-    kept = {name for name in by_name if not name.endswith("features")}
-    assert set(calibration.files) == kept
+    vote_names = {name for name in by_name if not name.endswith("features")}
+    assert set(calibration.files) == vote_names
     rows = exported.parts["calibration"]
-    for name in kept:
+    for name in vote_names:
         assert (calibration[name].shape, calibration[name].dtype) == ((rows, CLASSES), np.float32)
         nearest = np.abs(calibration[name][0] - by_name[name]).max(axis=1).min()
         assert nearest < 1e-5

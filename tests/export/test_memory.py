@@ -36,7 +36,7 @@ def test_what_was_let_go_is_still_there():
 
 
 def test_weights_of_opened_members_lie_in_files(tmp_path):
-    bag = open_bag(BagFile.read(tiny_bag(tmp_path, members=2)), None, Stages(lambda stage, done, total: None))
+    bag = open_bag(BagFile.read(tiny_bag(tmp_path, members=2)), None, Stages(lambda stage, steps, total: None))
     for member in bag.members:
         values = [value.const_value for value in member.member.model.graph.initializers.values()]
         large = [value for value in values if value is not None and value.nbytes >= 1 << 16]
@@ -56,17 +56,17 @@ def test_a_spilled_model_says_what_it_said(tmp_path):
 
 def test_observed_features_are_those_of_a_whole_run_whatever_the_batch(tmp_path):
     chain, rows = chain_of(tmp_path)
-    whole = [made["FEATURES"] for made in chain.run(rows)[:-1]]
+    whole = [outputs["FEATURES"] for outputs in chain.run(rows)[:-1]]
     for batch in (1, 3, 8):
         features, votes = chain.observe(rows, batch, tmp_path / f"by_{batch}")
-        for found, expected in zip(features, whole, strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        for observed, expected in zip(features, whole, strict=True):
+            np.testing.assert_allclose(observed, expected, rtol=1e-4, atol=1e-5)
         assert votes.shape == (8, 8) and all(isinstance(array, np.memmap) for array in [*features, votes])
 
 
 def test_a_walk_holds_only_what_later_segments_read(tmp_path):
     chain, rows = chain_of(tmp_path)
-    names = [set(made) for made, _ in chain.walk(rows)]
+    names = [set(outputs) for outputs, _ in chain.walk(rows)]
     assert [name for name in names[-1]] == ["PROBABILITIES"]
     assert all(took > 0 for _, took in chain.walk(rows))
 
@@ -86,9 +86,9 @@ def test_feeds_are_made_of_the_first_rows_alone(rows):
         most = 0
 
         def __getitem__(self, key):
-            found = super().__getitem__(key)
-            Counted.most = max(Counted.most, len(found) if found.ndim else 0)
-            return found
+            part = super().__getitem__(key)
+            Counted.most = max(Counted.most, len(part) if part.ndim else 0)
+            return part
 
     first_rows({"x": np.zeros((1000, 4), np.float32).view(Counted)}, rows)
     assert Counted.most == rows

@@ -26,12 +26,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     return export_bag(write_bag(folder, steps=60), folder / "model_repository")
 
 
-def whole_vote(exported: ExportReport, given: dict[str, np.ndarray]) -> np.ndarray:
+def whole_vote(exported: ExportReport, rows: dict[str, np.ndarray]) -> np.ndarray:
     """Mean of the files that the operator gave, softmax and scaling done here; float32 [rows, classes]."""
     folder = exported.output.parent
-    pixels = given["IMAGE"].astype(np.float32) / np.float32(127.5) - 1
+    pixels = rows["IMAGE"].astype(np.float32) / np.float32(127.5) - 1
     picture = ort.InferenceSession(folder / "picture.onnx").run(None, {"pixels": pixels})[0]
-    words = {"input_ids": given["TOKENS"], "attention_mask": given["MASK"]}
+    words = {"input_ids": rows["TOKENS"], "attention_mask": rows["MASK"]}
     description = ort.InferenceSession(folder / "description.onnx").run(None, words)[0]
     powers = [np.exp(item - item.max(axis=1, keepdims=True)) for item in (picture, description)]
     return np.asarray(sum(power / power.sum(axis=1, keepdims=True) for power in powers) / 2)
@@ -47,12 +47,12 @@ def test_the_repository_passes_every_check(exported: ExportReport) -> None:
 
 
 def test_without_a_server_the_full_vote_is_that_of_the_operator_s_files(exported: ExportReport) -> None:
-    given, _ = goods(5, seed=9)
+    rows, _ = goods(5, seed=9)
     folder = exported.output / exit_model("goods") / "1"
     with Desk(exported.manifest, folder, [0.0] * len(exported.manifest.exits)) as desk:
-        desk.ask("a", given)
+        desk.ask("a", rows)
         answer = desk.answers(1)["a"].answer
-    np.testing.assert_allclose(answer.probabilities, whole_vote(exported, given), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(answer.probabilities, whole_vote(exported, rows), rtol=1e-3, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ def server(triton: None, exported: ExportReport) -> Iterator[Server]:
 
 @pytest.mark.triton
 def test_on_the_server_the_full_vote_is_that_of_the_operator_s_files(server: Server, exported: ExportReport) -> None:
-    given, _ = goods(5, seed=9)
-    expected = whole_vote(exported, given)
+    rows, _ = goods(5, seed=9)
+    expected = whole_vote(exported, rows)
     with Client(f"grpc://{server.grpc_url}", "goods") as client:
-        full = client.infer(given, RequestOptions(exit="never"))
-        assert set(client.infer(given).labels) <= {0, 1, 2, 3}
+        full = client.infer(rows, RequestOptions(exit="never"))
+        assert set(client.infer(rows).labels) <= {0, 1, 2, 3}
     np.testing.assert_allclose(full.probabilities, expected, rtol=1e-3, atol=1e-5)
     with Client(f"grpc://{server.grpc_url}", "goods_full") as client:
-        np.testing.assert_allclose(client.infer(given).probabilities, expected, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(client.infer(rows).probabilities, expected, rtol=1e-3, atol=1e-5)

@@ -24,10 +24,10 @@ def small(width: int) -> nn.Module:
 def test_a_module_becomes_onnx_with_a_free_batch(tmp_path: Path) -> None:
     module, rows = small(4), noise_rows(9, 0)
     save_module(module, {"IMAGE": rows}, tmp_path / "m.onnx")
-    found = ort.InferenceSession(tmp_path / "m.onnx").run(None, {"IMAGE": rows})[0]
+    scores = ort.InferenceSession(tmp_path / "m.onnx").run(None, {"IMAGE": rows})[0]
     with torch.no_grad():
         expected = module(torch.from_numpy(rows)).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_bag_of_modules_is_exported(tmp_path: Path) -> None:

@@ -81,25 +81,25 @@ def bag_of(
 
 def whole_vote(folder: Path, members: int, rows: dict[str, np.ndarray]) -> np.ndarray:
     """The mean of the operator's own files, float32 [rows, classes]."""
-    found = []
+    probabilities = []
     for number in range(members):
         scores = ort.InferenceSession(folder / f"m{number}.onnx").run(None, rows)[0]
         if scores.shape[1] == 1:
             scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found.append(powers / powers.sum(axis=1, keepdims=True))
-    return np.asarray(np.mean(found, axis=0))
+        probabilities.append(powers / powers.sum(axis=1, keepdims=True))
+    return np.asarray(np.mean(probabilities, axis=0))
 
 
 @given(arrays.arrays(np.float32, (3, 7), elements=st.sampled_from([0.0, 0.125, 0.25, 0.5])), st.integers(1, 7))
 def test_the_top_is_the_order_of_the_vote_with_its_label_first(probabilities: np.ndarray, top: int) -> None:
     label = votes.labels(probabilities)
     nought = np.zeros(3, np.int32)
-    found = answer_tensors(AnswerArrays(probabilities, label, nought, nought, nought.astype(np.float32)), top)
-    assert (found["TOP_LABELS"].shape, found["TOP_LABELS"].dtype) == ((3, top), np.int64)
-    assert found["TOP_PROBABILITIES"].dtype == np.float32
-    np.testing.assert_array_equal(found["TOP_LABELS"][:, 0], label)
-    np.testing.assert_array_equal(found["TOP_PROBABILITIES"], -np.sort(-probabilities, axis=1)[:, :top])
+    tensors = answer_tensors(AnswerArrays(probabilities, label, nought, nought, nought.astype(np.float32)), top)
+    assert (tensors["TOP_LABELS"].shape, tensors["TOP_LABELS"].dtype) == ((3, top), np.int64)
+    assert tensors["TOP_PROBABILITIES"].dtype == np.float32
+    np.testing.assert_array_equal(tensors["TOP_LABELS"][:, 0], label)
+    np.testing.assert_array_equal(tensors["TOP_PROBABILITIES"], -np.sort(-probabilities, axis=1)[:, :top])
 
 
 def test_without_a_finite_vote_there_is_no_top() -> None:
@@ -149,8 +149,8 @@ def test_a_server_tells_the_top_of_the_vote(server: Server, exported: ExportRepo
     np.testing.assert_allclose(full.probabilities, expected, rtol=1e-3, atol=1e-5)
     assert full.top_labels is not None and full.top_labels.shape == (2, top)
     np.testing.assert_array_equal(full.top_labels[:, 0], full.labels)
-    found = np.take_along_axis(full.probabilities, full.top_labels, axis=1)
-    np.testing.assert_array_equal(full.top_probabilities, found)
+    top_probabilities = np.take_along_axis(full.probabilities, full.top_labels, axis=1)
+    np.testing.assert_array_equal(full.top_probabilities, top_probabilities)
     np.testing.assert_allclose(full[1].top_probabilities, -np.sort(-expected[1])[:top], rtol=1e-3, atol=1e-5)
 
 

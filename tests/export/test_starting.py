@@ -38,7 +38,7 @@ def photographs(folder, count=60):
 
 
 def opened(path):
-    return open_bag(BagFile.read(path), None, Stages(lambda stage, done, total: None))
+    return open_bag(BagFile.read(path), None, Stages(lambda stage, steps, total: None))
 
 
 def test_init_writes_a_bag_file_that_opens(tmp_path):
@@ -164,9 +164,9 @@ def test_pixels_are_scaled_as_the_table_says(tmp_path, image, expected):
 def test_whole_numbers_channels_last_and_transparent_images(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "one.png")
     image = ImageInput(size=(4, 6), layout="NHWC", dtype="uint8", normalise="none")
-    found = load_images(tmp_path, {"x": image}, "samples")["x"]
-    assert found.dtype == np.uint8
-    assert (found == 255).all() and found.shape == (1, 4, 6, 3)  # white behind what is transparent
+    images = load_images(tmp_path, {"x": image}, "samples")["x"]
+    assert images.dtype == np.uint8
+    assert (images == 255).all() and images.shape == (1, 4, 6, 3)  # white behind what is transparent
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path):

@@ -23,13 +23,13 @@ def test_a_vote_on_some_rows_is_theirs():
 
 
 @pytest.mark.parametrize(
-    ("most", "row_bytes", "held", "count"),
+    ("most_rows", "row_bytes", "most_bytes", "count"),
     [(2000, 1, 1 << 20, 1300), (500, 1, 1 << 20, 500), (2000, 1 << 10, 1 << 18, 256)],
 )
-def test_rows_that_are_kept_fit_and_are_spread(most, row_bytes, held, count):
-    found = voting.few(np.arange(1300), most, row_bytes, held)
-    assert len(found) == count
-    assert (found[0], found[-1]) == (0, 1299)
+def test_rows_that_are_kept_fit_and_are_spread(most_rows, row_bytes, most_bytes, count):
+    rows = voting.few(np.arange(1300), most_rows, row_bytes, most_bytes)
+    assert len(rows) == count
+    assert (rows[0], rows[-1]) == (0, 1299)
 
 
 def test_some_rows_are_always_kept():

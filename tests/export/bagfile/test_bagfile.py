@@ -120,8 +120,8 @@ def test_the_documentation_shows_every_key_with_its_default(tmp_path: Path) -> N
     assert {key: fields_[key] for key in ("mode", "vote", "schedule", "seed")} == {
         key: getattr(bag, key) for key in ("mode", "vote", "schedule", "seed")
     }
-    shown = {"cuts": fields_["cuts"], "serving": fields_["serving"], "member": fields_["member"][0]}
-    for name, table in shown.items():
+    documented_tables = {"cuts": fields_["cuts"], "serving": fields_["serving"], "member": fields_["member"][0]}
+    for name, table in documented_tables.items():
         expected = {field.name: getattr(tables[name], field.name) for field in fields(tables[name])}
         plain = {k: list(v) if isinstance(v, tuple) else "" if v is None else v for k, v in expected.items()}
         assert table == plain | ({"file": "plain.onnx"} if name == "member" else {})
@@ -131,8 +131,8 @@ def test_the_documentation_shows_every_key_with_its_default(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_the_documentation_shows_every_option_of_a_tuner(tuner: str) -> None:
-    shown = re.findall(rf"^\| `{tuner}` \| `(\w+)` \| `([^`]*)` \| \S", DOCUMENTATION, re.MULTILINE)
+    options = re.findall(rf"^\| `{tuner}` \| `(\w+)` \| `([^`]*)` \| \S", DOCUMENTATION, re.MULTILINE)
     with pytest.raises(ConfigError) as caught:
         tuner_of(manifest(tuner=tuner, tuner_options={"none such": 0}))
-    assert f"(allowed: {', '.join(sorted(option for option, _ in shown))})" in str(caught.value)
-    tuner_of(manifest(tuner=tuner, tuner_options={option: json.loads(value) for option, value in shown}))
+    assert f"(allowed: {', '.join(sorted(option for option, _ in options))})" in str(caught.value)
+    tuner_of(manifest(tuner=tuner, tuner_options={option: json.loads(value) for option, value in options}))

@@ -19,7 +19,7 @@ def opened(folder, samples, labels=""):
     np.save(folder / "s.npy", samples)
     text = f'name = "b"\nmode = "engine"\nsamples = "s.npy"\n{labels}\n[[member]]\nname = "m"\nfile = "m.onnx"\n'
     (folder / "bag.toml").write_text(text, encoding="utf-8")
-    return open_bag(BagFile.read(folder / "bag.toml"), None, Stages(lambda stage, done, total: None))
+    return open_bag(BagFile.read(folder / "bag.toml"), None, Stages(lambda stage, steps, total: None))
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float16])
@@ -71,9 +71,9 @@ def test_objects_that_would_run_something_run_nothing(tmp_path, capfd):
 def test_a_large_array_of_an_archive_is_read_whole(tmp_path):
     large = np.random.default_rng(0).integers(0, 256, size=(70, 1 << 20), dtype=np.uint8)
     np.savez(tmp_path / "s.npz", x=large)
-    found = sampling.load(tmp_path / "s.npz", "samples")["x"]
-    assert isinstance(found, np.memmap)
-    np.testing.assert_array_equal(found, large)
+    array = sampling.load(tmp_path / "s.npz", "samples")["x"]
+    assert isinstance(array, np.memmap)
+    np.testing.assert_array_equal(array, large)
 
 
 def test_a_byte_order_mark_and_blank_last_lines_are_no_labels(tmp_path):

@@ -102,8 +102,8 @@ def if_net(path: Path) -> Path:
         branches.append(ir.Graph([], [node.outputs[0]], nodes=[node], name=op_type))
     total = net.node("ReduceSum", late, keepdims=0)
     condition = net.node("Greater", total, net.constant(np.float32(0)))
-    chosen = net.node("If", condition, then_branch=branches[0], else_branch=branches[1])
-    return net.save(path, net.logits(net.node("Add", chosen, late), 4, 5, 16))
+    branch = net.node("If", condition, then_branch=branches[0], else_branch=branches[1])
+    return net.save(path, net.logits(net.node("Add", branch, late), 4, 5, 16))
 
 
 def test_names_captured_by_a_body_stay_live(tmp_path: Path) -> None:
@@ -118,10 +118,10 @@ def test_an_attention_mask_is_made_again_where_it_is_needed(tmp_path: Path) -> N
     net = Net(0, ("rows", 6, 5))
     mask = ir.Value(name="MASK", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["rows", 6]))
     net.graph.inputs.append(mask)
-    kept = net.node("Cast", net.node("Unsqueeze", mask, net.constant(np.array([2]))), to=ir.DataType.FLOAT.value)
+    float_mask = net.node("Cast", net.node("Unsqueeze", mask, net.constant(np.array([2]))), to=ir.DataType.FLOAT.value)
     x = net.input
     for _ in range(3):
-        x = net.node("Mul", net.node("Relu", net.node("MatMul", x, net.weight(5, 5))), kept)
+        x = net.node("Mul", net.node("Relu", net.node("MatMul", x, net.weight(5, 5))), float_mask)
     mean = net.node("ReduceMean", x, net.constant(np.array([1])), keepdims=0)
     net.save(tmp_path / "m.onnx", net.node("MatMul", mean, net.weight(5, 4)))
     rng = np.random.default_rng(0)
@@ -153,10 +153,12 @@ def test_a_mask_that_is_looked_up_is_made_again_where_it_is_needed(tmp_path: Pat
     mask = ir.Value(name="MASK", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["rows", 6]))
     net.graph.inputs.append(mask)
     turned = net.node("Gather", mask, net.constant(np.arange(6)[::-1].copy()), axis=1)
-    kept = net.node("Cast", net.node("Unsqueeze", turned, net.constant(np.array([2]))), to=ir.DataType.FLOAT.value)
+    float_mask = net.node(
+        "Cast", net.node("Unsqueeze", turned, net.constant(np.array([2]))), to=ir.DataType.FLOAT.value
+    )
     x = net.input
     for _ in range(3):
-        x = net.node("Mul", net.node("Relu", net.node("MatMul", x, net.weight(5, 5))), kept)
+        x = net.node("Mul", net.node("Relu", net.node("MatMul", x, net.weight(5, 5))), float_mask)
     mean = net.node("ReduceMean", x, net.constant(np.array([1])), keepdims=0)
     net.save(tmp_path / "m.onnx", net.node("MatMul", mean, net.weight(5, 4)))
     rng = np.random.default_rng(0)

@@ -26,12 +26,10 @@ def pooled(arrays: list[np.ndarray], layouts: list[str], grid: int, opset: int =
     graph = ir.Graph(values, [], nodes=[], opset_imports={"": opset}, name="g")
     graph.outputs.append(append_pooling(graph, values, tensors, layouts, grid, "F", pool=pool))
     session: ort.InferenceSession = open_in_memory(ir.Model(graph, ir_version=IR_VERSION), "test")
-    taken = {input_.name for input_ in session.get_inputs()}
-    out = session.run(None, {t.name: a for t, a in zip(tensors, arrays, strict=True) if t.name in taken})[0]
-    wanted = zip(tensors, layouts, strict=True)
-    assert out.shape[1] == sum(
-        features_of(t, layout, grid, pool) for t, layout in wanted if t.dtype.startswith("float")
-    )
+    input_names = {input_.name for input_ in session.get_inputs()}
+    out = session.run(None, {t.name: a for t, a in zip(tensors, arrays, strict=True) if t.name in input_names})[0]
+    pairs = zip(tensors, layouts, strict=True)
+    assert out.shape[1] == sum(features_of(t, layout, grid, pool) for t, layout in pairs if t.dtype.startswith("float"))
     return np.asarray(out)
 
 
@@ -178,10 +176,10 @@ def masked(rows: np.ndarray, mask: np.ndarray, pool: str = "mean") -> np.ndarray
 @pytest.mark.parametrize("dtype", ["int64", "int32", "bool"])
 def test_tokens_that_the_mask_leaves_out_do_not_count(dtype: str) -> None:
     x, mask = numbers(3, 6, 5), np.array([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 1, 0]]).astype(dtype)
-    means = np.stack([row[kept.astype(bool)].mean(axis=0) for row, kept in zip(x, mask, strict=True)])
+    means = np.stack([row[row_mask.astype(bool)].mean(axis=0) for row, row_mask in zip(x, mask, strict=True)])
     expected = np.concatenate([x[:, 0], means], axis=1)
     np.testing.assert_allclose(masked(x, mask), expected, rtol=1e-4, atol=1e-6)
-    maxima = np.stack([row[kept.astype(bool)].max(axis=0) for row, kept in zip(x, mask, strict=True)])
+    maxima = np.stack([row[row_mask.astype(bool)].max(axis=0) for row, row_mask in zip(x, mask, strict=True)])
     np.testing.assert_allclose(masked(x, mask, "max"), np.concatenate([x[:, 0], maxima], axis=1), rtol=1e-6)
 
 
@@ -198,8 +196,8 @@ def text_net(path: Path) -> MemberGraph:
         net.graph.inputs.append(ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["rows", 6])))
     _, types, attention = net.graph.inputs
     x = net.node("Add", *(net.node("Gather", net.weight(9, 5), item) for item in (net.input, types)))
-    kept = net.node("Unsqueeze", net.node("Cast", attention, to=1), net.constant(np.array([2])))
-    mean = net.node("ReduceMean", net.node("Mul", x, kept), net.constant(np.array([1])), keepdims=0)
+    float_mask = net.node("Unsqueeze", net.node("Cast", attention, to=1), net.constant(np.array([2])))
+    mean = net.node("ReduceMean", net.node("Mul", x, float_mask), net.constant(np.array([1])), keepdims=0)
     rows = np.random.default_rng(0).integers(0, 2, (8, 6))
     file = net.save(path, net.node("MatMul", mean, net.weight(5, 4)))
     return load_member("m", file, {"ids": rows, "types": rows, "attention": rows})

@@ -86,11 +86,11 @@ def test_segments_take_and_give_what_they_say(data: st.DataObject, name: str) ->
     parts = split(member, [make_cut(member, places[boundary], member.classes, (4,)) for boundary in numbers])
     with tempfile.TemporaryDirectory() as folder:
         chain, _ = opened(parts, Path(folder))
-        for piece, session, made in zip(parts.pieces, chain.sessions, chain.run(rows), strict=True):
+        for piece, session, outputs in zip(parts.pieces, chain.sessions, chain.run(rows), strict=True):
             items = [*piece.outputs, *([piece.features] if piece.features else [])]
             assert [input_.name for input_ in session.get_inputs()] == [input_.name for input_ in piece.inputs]
             assert {item.name: (item.dtype, item.dims) for item in items} == {
-                name: (str(array.dtype), array.shape[1:]) for name, array in made.items()
+                name: (str(array.dtype), array.shape[1:]) for name, array in outputs.items()
             }
 
 

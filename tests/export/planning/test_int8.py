@@ -49,15 +49,17 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
 
 def integer_net(folder: Path, kind: str) -> Path:
     """A small residual net quantised as users do it."""
-    plain, made = residual_net(folder / "plain.onnx", 2, 0, CLASSES, SIDE), folder / f"{kind}.onnx"
+    plain, file = residual_net(folder / "plain.onnx", 2, 0, CLASSES, SIDE), folder / f"{kind}.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if kind == "dynamic":
-            quantize_dynamic(plain, made)
+            quantize_dynamic(plain, file)
         else:
-            wanted = QuantFormat.QDQ if kind == "qdq" else QuantFormat.QOperator
-            quantize_static(plain, made, Reader(), quant_format=wanted, per_channel=kind == "qdq", reduce_range=True)
-    return made
+            quant_format = QuantFormat.QDQ if kind == "qdq" else QuantFormat.QOperator
+            quantize_static(
+                plain, file, Reader(), quant_format=quant_format, per_channel=kind == "qdq", reduce_range=True
+            )
+    return file
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -116,11 +118,11 @@ def test_features_of_a_quantised_cut_are_real_numbers_not_steps(tmp_path: Path) 
     boundary = next(place for place in alone if place.tensors[0].dtype == "int8")
     cut = make_cut(member, boundary, CLASSES, (1,))
     parts = split(member, [cut])
-    made = run(open_in_memory(parts.pieces[0].model, "m"), {"IMAGE": ROWS[:16]}, "m")
-    steps = next(item for name, item in made.items() if name != "FEATURES")
+    outputs = run(open_in_memory(parts.pieces[0].model, "m"), {"IMAGE": ROWS[:16]}, "m")
+    steps = next(item for name, item in outputs.items() if name != "FEATURES")
     means = steps.astype(np.float64).reshape(16, steps.shape[1], -1).mean(axis=2)
-    slope, offset = np.polyfit(means.ravel(), made["FEATURES"].ravel(), 1)
-    np.testing.assert_allclose(made["FEATURES"], slope * means + offset, atol=1e-4)
+    slope, offset = np.polyfit(means.ravel(), outputs["FEATURES"].ravel(), 1)
+    np.testing.assert_allclose(outputs["FEATURES"], slope * means + offset, atol=1e-4)
     assert slope < 0.5  # a step stands for a fraction
 
 
@@ -134,17 +136,17 @@ def test_segments_that_say_something_else_are_refused(tmp_path: Path) -> None:
 
 
 def test_quantising_keeps_most_labels_and_shrinks_the_weights(float_member: MemberGraph) -> None:
-    made = quantise.quantised(float_member, {"IMAGE": ROWS[:120]})
-    floats, bytes_ = says(float_member, ROWS[120:]), says(made, ROWS[120:])
+    quantised_member = quantise.quantised(float_member, {"IMAGE": ROWS[:120]})
+    floats, bytes_ = says(float_member, ROWS[120:]), says(quantised_member, ROWS[120:])
     assert (floats.argmax(axis=1) == bytes_.argmax(axis=1)).mean() > 0.8
     assert np.abs(floats - bytes_).max() < 0.4
-    assert weight_bytes(made.model) < 0.6 * weight_bytes(float_member.model)
-    assert integers.is_quantised(made.model)
+    assert weight_bytes(quantised_member.model) < 0.6 * weight_bytes(float_member.model)
+    assert integers.is_quantised(quantised_member.model)
 
 
 def test_the_last_layer_stays_float(float_member: MemberGraph) -> None:
-    made = quantise.quantised(float_member, {"IMAGE": ROWS[:64]})
-    last = [node for node in made.model.graph if node.op_type in ("Gemm", "MatMul")][-1]
+    quantised_member = quantise.quantised(float_member, {"IMAGE": ROWS[:64]})
+    last = [node for node in quantised_member.model.graph if node.op_type in ("Gemm", "MatMul")][-1]
     assert all(value.producer() is None or value.producer().op_type != "DequantizeLinear" for value in last.inputs[1:])
 
 
@@ -154,9 +156,9 @@ def test_a_quantised_member_is_not_quantised_again(member: MemberGraph) -> None:
 
 
 def test_a_member_with_exits_of_its_own_is_not_quantised_here(float_member: MemberGraph) -> None:
-    own = dataclasses.replace(float_member, exits=("EXIT_1",))
+    with_exits = dataclasses.replace(float_member, exits=("EXIT_1",))
     with pytest.raises(ConfigError, match=r"quantize = 'int8' and exits: .* quantise the file itself"):
-        quantise.quantised(own, {"IMAGE": ROWS[:64]})
+        quantise.quantised(with_exits, {"IMAGE": ROWS[:64]})
 
 
 def bag_file(

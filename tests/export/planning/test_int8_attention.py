@@ -73,11 +73,11 @@ KINDS = {
 def quantised(request, plain, tmp_path_factory):
     net, kind = request.param
     _, rows, file = plain[net]
-    made = tmp_path_factory.mktemp("made") / "m.onnx"
+    quantised_file = tmp_path_factory.mktemp("made") / "m.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        quantize_static(file, made, Reader(rows), per_channel=False, reduce_range=True, **KINDS[kind])
-    member = load_member("m", made, rows)
+        quantize_static(file, quantised_file, Reader(rows), per_channel=False, reduce_range=True, **KINDS[kind])
+    member = load_member("m", quantised_file, rows)
     return Measured.of(member, measure(member.model, rows, "m", COUNTED)), rows
 
 
@@ -89,8 +89,8 @@ def test_it_can_be_cut_from_early_on_and_everywhere(quantised):
 
 def test_every_few_cuts_keep_the_labels(quantised, tmp_path):
     measured, rows = quantised
-    found = candidates(list(measured.boundaries), 2)
-    for number, place in enumerate(found[:: max(1, len(found) // 6)]):
+    places = candidates(list(measured.boundaries), 2)
+    for number, place in enumerate(places[:: max(1, len(places) // 6)]):
         parts = split(measured.member, [make_cut(measured.member, place, CLASSES, (1,))])
         files = [tmp_path / f"{number}_{piece}.onnx" for piece in range(2)]
         for piece, file in zip(parts.pieces, files, strict=True):
@@ -103,12 +103,12 @@ def behind_quantiser(path, **attributes):
     """Sizes read off the dequantised input, as a quantiser leaves them, and used until the end."""
     net = Net(0, ("rows", 6, 8), "x")
     scale, zero = net.constant(np.float32(0.05)), net.constant(np.uint8(128))
-    seen = net.node("DequantizeLinear", net.node("QuantizeLinear", net.input, scale, zero), scale, zero)
-    size = net.node("Shape", seen, **attributes)
+    real_input = net.node("DequantizeLinear", net.node("QuantizeLinear", net.input, scale, zero), scale, zero)
+    size = net.node("Shape", real_input, **attributes)
     if "end" not in attributes:
         size = net.node("Slice", size, *(net.constant(np.array([n])) for n in (0, 1)))
     target = net.node("Concat", size, net.constant(np.array([6, 8])), axis=0)
-    x = seen
+    x = real_input
     for _ in range(4):
         x = net.node("Reshape", net.node("Relu", net.node("MatMul", x, net.weight(8, 8))), target)
     return net.save(
@@ -120,8 +120,8 @@ def behind_quantiser(path, **attributes):
 def test_sizes_of_a_dequantised_input_are_read_off_the_input(tmp_path, attributes):
     rows = {"x": RNG.normal(size=(8, 6, 8)).astype(np.float32)}
     member = load_member("m", behind_quantiser(tmp_path / "m.onnx", **attributes), rows)
-    found = Measured.of(member, measure(member.model, rows, "m", COUNTED))
-    assert not [place.usable for place in found.boundaries if "no batch dimension" in place.usable]
+    measured = Measured.of(member, measure(member.model, rows, "m", COUNTED))
+    assert not [place.usable for place in measured.boundaries if "no batch dimension" in place.usable]
     shapes = [node.inputs[0] for node in member.model.graph if node.op_type == "Shape"]
     assert all(isinstance(value, ir.Value) and value.is_graph_input() for value in shapes)
 

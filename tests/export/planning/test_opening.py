@@ -21,7 +21,7 @@ def refusal(folder: Path, bag: Path) -> tuple[str, list[str]]:
     """What an export says, and the stages that it had begun."""
     stages: list[str] = []
     with pytest.raises(ConfigError) as caught:
-        export_bag(bag, folder / "repository", progress=lambda stage, done, total: stages.append(stage))
+        export_bag(bag, folder / "repository", progress=lambda stage, steps, total: stages.append(stage))
     assert not (folder / "repository").exists()
     return str(caught.value), sorted(set(stages))
 

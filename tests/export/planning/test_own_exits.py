@@ -91,14 +91,14 @@ def test_every_own_exit_is_an_exit_of_the_bag(exported: ExportReport) -> None:
 
 def test_votes_at_the_exits_are_the_member_s_own_outputs(exported: ExportReport) -> None:
     rows = noise_rows(6, 3)
-    for number, own in enumerate(own_votes(exported.output.parent, rows)):
-        np.testing.assert_allclose(vote_offline(exported.output, number, rows), own, rtol=1e-4, atol=1e-5)
+    for number, votes in enumerate(own_votes(exported.output.parent, rows)):
+        np.testing.assert_allclose(vote_offline(exported.output, number, rows), votes, rtol=1e-4, atol=1e-5)
 
 
 def test_calibration_holds_the_member_s_own_outputs(exported: ExportReport) -> None:
-    kept = np.load(exported.output / "tiny_exit" / "1" / "calibration.npz")["branchy.1"]
-    own = own_votes(exported.output.parent, noise_rows(80, 0))[0]
-    assert np.abs(own - kept[0]).max(axis=1).min() < 1e-5
+    calibration = np.load(exported.output / "tiny_exit" / "1" / "calibration.npz")["branchy.1"]
+    votes = own_votes(exported.output.parent, noise_rows(80, 0))[0]
+    assert np.abs(votes - calibration[0]).max(axis=1).min() < 1e-5
 
 
 def test_the_baseline_runs_without_the_branches(exported: ExportReport) -> None:
@@ -184,8 +184,8 @@ def test_a_server_answers_with_the_exit_s_own_output(leaving_first: tuple[Server
     server, folder = leaving_first
     rows = noise_rows(4, 3)
     answer = ask(server, "grpc", rows)
-    own = np.stack(own_votes(folder, rows))  # mostly of exit 0, but on a busy machine a later tap may overtake
-    np.testing.assert_allclose(answer["PROBABILITIES"], own[answer["EXIT"].ravel(), range(4)], rtol=1e-4, atol=1e-5)
+    votes = np.stack(own_votes(folder, rows))  # mostly of exit 0, but on a busy machine a later tap may overtake
+    np.testing.assert_allclose(answer["PROBABILITIES"], votes[answer["EXIT"].ravel(), range(4)], rtol=1e-4, atol=1e-5)
     full = ask(server, "grpc", rows, exit="never")
     np.testing.assert_allclose(full["PROBABILITIES"], own_votes(folder, rows)[2], rtol=1e-4, atol=1e-5)
 

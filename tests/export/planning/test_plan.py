@@ -52,11 +52,11 @@ def test_without_wanted_times_only_the_full_ensemble_is_left() -> None:
 
 @given(reached=st.lists(increasing, min_size=1, max_size=4), exits=st.integers(0, 6))
 def test_depths_never_fall_and_the_last_exit_is_full(reached: list[list[float]], exits: int) -> None:
-    found = align(reached, wanted_times(max(times[-1] for times in reached), exits))
-    assert found[-1] == tuple(len(times) for times in reached)
-    assert len(set(found)) == len(found) <= exits + 1
-    assert all(a <= b for one, two in pairwise(found) for a, b in zip(one, two, strict=True))
-    times = [elapsed(reached, depths) for depths in found]
+    exit_depths = align(reached, wanted_times(max(times[-1] for times in reached), exits))
+    assert exit_depths[-1] == tuple(len(times) for times in reached)
+    assert len(set(exit_depths)) == len(exit_depths) <= exits + 1
+    assert all(a <= b for one, two in pairwise(exit_depths) for a, b in zip(one, two, strict=True))
+    times = [elapsed(reached, depths) for depths in exit_depths]
     assert times == sorted(times)
 
 
@@ -66,11 +66,11 @@ def test_depths_never_fall_and_the_last_exit_is_full(reached: list[list[float]],
     exits=st.integers(1, 6),
 )
 def test_every_placed_cut_serves_some_exit(shares: list[float], member_us: float, exits: int) -> None:
-    wanted = wanted_times(1000, exits)
-    placed = place_cuts([boundary(share) for share in shares], member_us, wanted)
+    exit_times_us = wanted_times(1000, exits)
+    placed = place_cuts([boundary(share) for share in shares], member_us, exit_times_us)
     reached = [[*(boundary_.share * member_us for boundary_ in placed), member_us], [1000.0]]
-    seen = {depths[0] for depths in align(reached, wanted)}
-    assert set(range(1, len(placed) + 1)) <= seen
+    first_depths = {depths[0] for depths in align(reached, exit_times_us)}
+    assert set(range(1, len(placed) + 1)) <= first_depths
 
 
 def test_the_nearest_boundary_is_taken() -> None:

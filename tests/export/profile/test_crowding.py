@@ -24,9 +24,9 @@ def chain(tmp_path):
 
 @pytest.mark.parametrize(("workers", "sizes"), [(1, 0), (2, 2), (5, 5)])
 def test_there_is_a_number_for_each_number_of_runs(chain, workers, sizes):
-    found = slowdown_of(chain, {"IMAGE": noise_rows(2, 0, SIDE)}, workers)
-    assert len(found) == sizes
-    assert all(np.diff((1.0, *found)) >= 0)
+    slowdowns = slowdown_of(chain, {"IMAGE": noise_rows(2, 0, SIDE)}, workers)
+    assert len(slowdowns) == sizes
+    assert all(np.diff((1.0, *slowdowns)) >= 0)
 
 
 def test_a_bag_with_counted_times_says_nothing_of_this_machine(tmp_path):

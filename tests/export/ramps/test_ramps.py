@@ -62,7 +62,7 @@ def test_a_ramp_of_noise_stays_unsure() -> None:
 def test_progress_is_told_to_the_end() -> None:
     features, vote = teaching(60, seed=1)
     items: list[tuple[int, int]] = []
-    train({("a", 1): features}, vote, seed=0, progress=lambda done, of: items.append((done, of)))
+    train({("a", 1): features}, vote, seed=0, progress=lambda steps, of: items.append((steps, of)))
     assert items[-1][0] == items[-1][1] == len(items)
 
 
@@ -89,8 +89,8 @@ def test_the_heads_of_an_exit_are_its_ramps() -> None:
     }
     names = [output.name for output in session.get_outputs()]
     assert names == [votes_name(*key) for key in ramps]
-    for found, (key, ramp) in zip(session.run(names, fed), ramps.items(), strict=True):
-        np.testing.assert_allclose(found, ramp.probabilities(fed[features_name(*key)]), rtol=1e-4, atol=1e-6)
+    for probabilities, (key, ramp) in zip(session.run(names, fed), ramps.items(), strict=True):
+        np.testing.assert_allclose(probabilities, ramp.probabilities(fed[features_name(*key)]), rtol=1e-4, atol=1e-6)
 
 
 def test_rows_that_are_few_are_fitted_in_the_space_that_they_span() -> None:

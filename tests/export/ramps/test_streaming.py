@@ -35,9 +35,9 @@ class Watched(np.ndarray):
     most_rows = 0
 
     def __getitem__(self, key: object) -> np.ndarray:
-        found = np.asarray(super().__getitem__(key))  # type: ignore[index]
-        Watched.most_rows = max(Watched.most_rows, len(found))
-        return found
+        rows = np.asarray(super().__getitem__(key))  # type: ignore[index]
+        Watched.most_rows = max(Watched.most_rows, len(rows))
+        return rows
 
 
 def test_features_are_read_in_chunks() -> None:

@@ -60,17 +60,19 @@ def test_weights_that_are_too_large_for_one_file_lie_beside_again(tmp_path: Path
     copy = tmp_path / "copy" / "model.onnx"
     onnxfiles.save(member.model, copy, inline_bytes=0)
     assert copy.with_name("model.onnx.data").stat().st_size > 1000
-    found = ort.InferenceSession(copy).run(None, {"IMAGE": ROWS})[0]
-    np.testing.assert_allclose(found, scores_of(tmp_path / "a.onnx"), rtol=1e-4, atol=1e-5)
+    scores = ort.InferenceSession(copy).run(None, {"IMAGE": ROWS})[0]
+    np.testing.assert_allclose(scores, scores_of(tmp_path / "a.onnx"), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kept", "why"), [(None, "No such file"), (500, "smaller than requested"), (0, "empty")])
-def test_weights_that_are_not_there_are_refused(tmp_path: Path, kept: int | None, why: str) -> None:
+@pytest.mark.parametrize(
+    ("remaining_bytes", "why"), [(None, "No such file"), (500, "smaller than requested"), (0, "empty")]
+)
+def test_weights_that_are_not_there_are_refused(tmp_path: Path, remaining_bytes: int | None, why: str) -> None:
     tiny_bag(tmp_path, members=1)
     data = put_outside(tmp_path / "a.onnx")
-    content = data.read_bytes()[:kept]
+    content = data.read_bytes()[:remaining_bytes]
     data.unlink()
-    if kept is not None:
+    if remaining_bytes is not None:
         data.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"a\.onnx: weights '.*' cannot be read from .*a\.onnx\.weights: .*{why}"):
         load_member("a", tmp_path / "a.onnx", {"IMAGE": ROWS})

@@ -43,9 +43,9 @@ def scaling(path: Path, opset: int = 18, output: str = "scaled", dtype: ir.DataT
     return net.save(path, x)
 
 
-def answers(member: MemberGraph, tmp_path: Path, given: dict[str, np.ndarray]) -> np.ndarray:
+def answers(member: MemberGraph, tmp_path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
     save(member.model, tmp_path / "loaded.onnx")
-    return np.asarray(ort.InferenceSession(tmp_path / "loaded.onnx").run(None, given)[0])
+    return np.asarray(ort.InferenceSession(tmp_path / "loaded.onnx").run(None, inputs)[0])
 
 
 def test_an_input_takes_the_public_name_that_it_is_given(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_a_number_per_row_is_a_column_to_clients(tmp_path: Path) -> None:
     member = load_member("m", path, {"IMAGE": ROWS, "AGE": age})
     assert [(input_.name, input_.dims) for input_ in member.inputs] == [("IMAGE", (1, 16, 16)), ("AGE", (1,))]
     raw = ort.InferenceSession(path).run(None, {"IMAGE": ROWS, "AGE": age})[0]
-    found = answers(member, tmp_path, {"IMAGE": ROWS, "AGE": age[:, None]})
+    votes = answers(member, tmp_path, {"IMAGE": ROWS, "AGE": age[:, None]})
     powers = np.exp(raw - raw.max(axis=1, keepdims=True))
-    np.testing.assert_allclose(found, powers / powers.sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(votes, powers / powers.sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("opset", [13, 18, 21])
@@ -151,8 +151,8 @@ def test_members_with_inputs_and_scales_of_their_own_make_a_bag(tmp_path: Path, 
     items = [(input_.name, input_.dtype, input_.dims) for input_ in report.manifest.inputs]
     assert items == [("AGE", "float32", (1,)), ("PIXELS", "uint8", (1, 16, 16))]
     assert check_repository(tmp_path / "repository").problems == ()
-    taken = {m.name: {t.name for t in m.segments[0].inputs} for m in report.manifest.members}
-    assert taken == {"plain": {"PIXELS"}, "aged": {"AGE", "PIXELS"}}
+    input_names = {m.name: {t.name for t in m.segments[0].inputs} for m in report.manifest.members}
+    assert input_names == {"plain": {"PIXELS"}, "aged": {"AGE", "PIXELS"}}
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,9 @@ def test_a_detector_is_refused_by_its_suppression(tmp_path: Path) -> None:
     scores = net.node(
         "Transpose", net.node("ReduceMax", boxes, net.constant(np.array([2])), keepdims=1), perm=[0, 2, 1]
     )
-    kept = net.node("NonMaxSuppression", boxes, scores)
-    kept.type, kept.shape = ir.TensorType(INT64), ir.Shape(["kept", 3])
-    message = refusal(net.save(tmp_path / "ssd.onnx", kept))
+    selection = net.node("NonMaxSuppression", boxes, scores)
+    selection.type, selection.shape = ir.TensorType(INT64), ir.Shape(["kept", 3])
+    message = refusal(net.save(tmp_path / "ssd.onnx", selection))
     assert "is a detector (NonMaxSuppression); exeunt cannot vote on boxes" in message
 
 
@@ -95,8 +95,8 @@ def test_a_model_with_state_is_refused(tmp_path: Path, before: str, after: str) 
     net = Net(0)
     scores = shaped(net.logits(net.conv(net.input, 1, 2), 2, 5, 16), "scores", ["rows", 5])
     state = added_input(net, before, ["rows", 5])
-    kept = shaped(net.node("Add", scores, state), after, ["rows", 5])
-    message = refusal(net.save(tmp_path / "rnn.onnx", scores, kept), "scores")
+    new_state = shaped(net.node("Add", scores, state), after, ["rows", 5])
+    message = refusal(net.save(tmp_path / "rnn.onnx", scores, new_state), "scores")
     assert f"input '{before}' takes up what output '{after}' gave before: a model with state" in message
     assert f"add '{before}' to the samples" in message
 
@@ -105,8 +105,8 @@ def test_a_state_that_clients_send_is_an_input_like_others(tmp_path: Path) -> No
     net = Net(0)
     state = added_input(net, "h0", ["rows", 5])
     scores = shaped(net.logits(net.conv(net.input, 1, 2), 2, 5, 16), "scores", ["rows", 5])
-    kept = shaped(net.node("Add", scores, state), "hn", ["rows", 5])
-    path = net.save(tmp_path / "rnn.onnx", scores, kept)
+    new_state = shaped(net.node("Add", scores, state), "hn", ["rows", 5])
+    path = net.save(tmp_path / "rnn.onnx", scores, new_state)
     table = {"IMAGE": ROWS, "h0": np.zeros((8, 5), np.float32)}
     assert load_member("m", path, table, output="hn").classes == 5
 

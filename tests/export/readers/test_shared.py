@@ -55,10 +55,10 @@ def inputs(rows: int, seed: int) -> dict[str, np.ndarray]:
     return {"PIXELS": pixels, "AGE": rng.normal(size=(rows, 1)).astype(np.float32)}
 
 
-def whole_vote(folder: Path, given: dict[str, np.ndarray]) -> np.ndarray:
+def whole_vote(folder: Path, rows: dict[str, np.ndarray]) -> np.ndarray:
     """The mean of the operator's own files on pixels scaled here, float32 [rows, classes]."""
-    scaled = given["PIXELS"].astype(np.float32) / np.float32(127.5) - 1
-    table = {"plain": {"IMAGE": scaled}, "aged": {"IMAGE": scaled, "AGE": given["AGE"][:, 0]}}
+    scaled = rows["PIXELS"].astype(np.float32) / np.float32(127.5) - 1
+    table = {"plain": {"IMAGE": scaled}, "aged": {"IMAGE": scaled, "AGE": rows["AGE"][:, 0]}}
     scores = [ort.InferenceSession(folder / f"{name}.onnx").run(None, table[name])[0] for name in MEMBERS]
     powers = [np.exp(score - score.max(axis=1, keepdims=True)) for score in scores]
     return np.asarray(sum(power / power.sum(axis=1, keepdims=True) for power in powers) / 2)
@@ -125,12 +125,12 @@ def runs(server: Server) -> int:
 
 @pytest.mark.triton
 def test_a_server_runs_it_once_for_each_request(server: Server, exported: ExportReport) -> None:
-    given = inputs(3, 7)
-    expected = whole_vote(exported.output.parent, given)
+    rows = inputs(3, 7)
+    expected = whole_vote(exported.output.parent, rows)
     before = runs(server)  # to warm up
     for model in ("both", "both_full"):
         with Client(f"grpc://{server.grpc_url}", model) as client:
-            full = client.infer(given, RequestOptions(exit="never"))
+            full = client.infer(rows, RequestOptions(exit="never"))
         np.testing.assert_allclose(full.probabilities, expected, rtol=1e-3, atol=1e-5)
         if model == "both":  # the wish has reached the controller, past the first step
             assert set(full.exits) == {len(exported.manifest.exits) - 1}
@@ -139,12 +139,12 @@ def test_a_server_runs_it_once_for_each_request(server: Server, exported: Export
 
 @pytest.mark.triton
 def test_a_stream_is_scaled_too(server: Server, exported: ExportReport) -> None:
-    given = inputs(4, 7)
+    rows = inputs(4, 7)
     with Client(f"grpc://{server.grpc_url}", "both") as client:
-        parts = list(client.stream(given, RequestOptions(exit="never")))
+        parts = list(client.stream(rows, RequestOptions(exit="never")))
     order = np.argsort(np.concatenate([part.rows for part in parts]))
-    found = np.concatenate([part.answers.probabilities for part in parts])[order]
-    np.testing.assert_allclose(found, whole_vote(exported.output.parent, given), rtol=1e-3, atol=1e-5)
+    votes = np.concatenate([part.answers.probabilities for part in parts])[order]
+    np.testing.assert_allclose(votes, whole_vote(exported.output.parent, rows), rtol=1e-3, atol=1e-5)
 
 
 def test_samples_that_it_cannot_take_are_refused(tmp_path: Path) -> None:

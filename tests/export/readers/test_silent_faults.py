@@ -54,7 +54,7 @@ def opened(folder, members, labels=None):
         lines += ["[[member]]", f'name = "{file.stem}"', f'file = "{file.name}"']
     np.save(folder / "s.npy", ROWS)
     (folder / "bag.toml").write_text("\n".join(lines))
-    return open_bag(BagFile.read(folder / "bag.toml"), None, Stages(lambda stage, done, total: None))
+    return open_bag(BagFile.read(folder / "bag.toml"), None, Stages(lambda stage, steps, total: None))
 
 
 def test_a_softmax_over_the_batch_is_refused_by_its_node(tmp_path):

@@ -50,9 +50,9 @@ def test_numbers_in_0_to_1_that_do_not_sum_to_1_are_refused(tmp_path):
 def test_one_vs_rest_keeps_the_order_of_classes_and_sums_to_1(tmp_path):
     path = base(tmp_path / "m.onnx", back=SIGMOID)
     plain = votes(load_member("m", base(tmp_path / "plain.onnx"), {"x": ROWS}))
-    found = votes(load_member("m", path, {"x": ROWS}, scores="one_vs_rest"))
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_array_equal(found.argmax(axis=1), plain.argmax(axis=1))
+    one_vs_rest = votes(load_member("m", path, {"x": ROWS}, scores="one_vs_rest"))
+    np.testing.assert_allclose(one_vs_rest.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(one_vs_rest.argmax(axis=1), plain.argmax(axis=1))
 
 
 def test_one_vs_rest_of_logits_is_refused(tmp_path):

@@ -102,9 +102,9 @@ def test_a_member_that_changes_no_label_is_told() -> None:
     rng = np.random.default_rng(2)
     # m0 is right and m1 wrong where m0 is surer, and the other way round: both matter, m2 does not
     first = rng.random(ROWS) < 0.5
-    found = votes["m2", 2].argmax(axis=1)
-    votes["m0", 2] = votes_at(found, first, np.where(first, 0.9, 0.5))
-    votes["m1", 3] = votes_at((found + 2) % CLASSES, ~first, np.where(first, 0.5, 0.9))
+    labels = votes["m2", 2].argmax(axis=1)
+    votes["m0", 2] = votes_at(labels, first, np.where(first, 0.9, 0.5))
+    votes["m1", 3] = votes_at((labels + 2) % CLASSES, ~first, np.where(first, 0.5, 0.9))
     rows = np.arange(ROWS)
     lines = [line for line in warn(bag, votes, rows, expect(bag, votes, rows, rows)) if "never matters" in line]
     assert [line.split(":")[0] for line in lines] == ["member m2 never matters"]
@@ -123,17 +123,17 @@ class Balanced(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.seen: list[str] = []
+        self.tags: list[str] = []
         self.refers: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
+        self.tags.append(tag)
         self.refers += [value or "" for name, value in attrs if name in ("src", "href", "data", "action")]
         if tag not in VOID or (tag == "rect"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
+        self.tags.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -155,7 +155,7 @@ def test_the_page_needs_nothing_from_elsewhere(exported: ExportReport) -> None:
     read = Balanced()
     read.feed(text)
     assert (read.open, read.refers) == ([], [])
-    assert not {"script", "link", "img", "iframe"} & set(read.seen)
+    assert not {"script", "link", "img", "iframe"} & set(read.tags)
     assert "url(" not in text and "@import" not in text and "://" not in text
     assert "prefers-color-scheme: dark" in text
 

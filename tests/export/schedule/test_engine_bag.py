@@ -23,11 +23,11 @@ def exported(request, tmp_path_factory):
     return report.manifest, folder / "repository" / "tiny_exit" / "1"
 
 
-def run(file, given):
+def run(file, tensors):
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = [input_.name for input_ in session.get_inputs()]
     return dict(
-        zip([o.name for o in session.get_outputs()], session.run(None, {n: given[n] for n in names}), strict=True)
+        zip([o.name for o in session.get_outputs()], session.run(None, {n: tensors[n] for n in names}), strict=True)
     )
 
 
@@ -43,9 +43,9 @@ def chain(manifest, folder, x):
         final[member.name] = tensors[PROBABILITIES]
     at_exits = []
     for number, exit_ in enumerate(manifest.exits):
-        found = run(folder / f"{exit_.heads}.onnx", features) if exit_.heads else {}
+        head_votes = run(folder / f"{exit_.heads}.onnx", features) if exit_.heads else {}
         voting = [(m, d) for m, d in zip(manifest.members, exit_.depths, strict=True) if d]
-        items = [final[m.name] if d == m.depth else found[votes_name(m.name, d)] for m, d in voting]
+        items = [final[m.name] if d == m.depth else head_votes[votes_name(m.name, d)] for m, d in voting]
         at_exits.append(votes.vote(items, manifest.exit_weights(number), manifest.vote))
     return at_exits
 
@@ -80,8 +80,8 @@ def test_every_answer_is_the_vote_of_its_exit_in_any_merge(exported):
     used = set()
     for key, (start, rows) in enumerate(zip(first[:-1], sizes, strict=True)):
         answer = replies[key].answer
-        wanted = [at_exits[exit_][start + row] for row, exit_ in zip(range(rows), answer.exit, strict=True)]
-        np.testing.assert_allclose(answer.probabilities, np.stack(wanted), **TOLERANCE)
+        expected = [at_exits[exit_][start + row] for row, exit_ in zip(range(rows), answer.exit, strict=True)]
+        np.testing.assert_allclose(answer.probabilities, np.stack(expected), **TOLERANCE)
         used |= set(answer.exit.tolist())
     assert len(used) >= 3
 

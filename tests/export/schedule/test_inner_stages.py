@@ -26,9 +26,9 @@ def weighed(depths, segment_us, skills, share=0.1, seed=0, max_loss=0.02):
 
 
 def test_a_member_of_many_milliseconds_whose_ramps_are_sure_is_left_inside():
-    own = weighed(ALONE, 5000.0, SURE)
-    inner = own.best((0, 1, 2))
-    assert inner and own.work_us(inner) <= (1.0 - LEAST_SAVED) * own.work_us(())
+    stages = weighed(ALONE, 5000.0, SURE)
+    inner = stages.best((0, 1, 2))
+    assert inner and stages.work_us(inner) <= (1.0 - LEAST_SAVED) * stages.work_us(())
 
 
 def test_a_member_that_costs_less_than_feedback_calls_is_not():
@@ -48,11 +48,11 @@ def test_where_all_answered_rows_run_on_there_is_nothing_to_save():
 def test_what_is_chosen_can_be_and_never_costs_more_than_whole_members(depths, segment_us, share, seed):
     bag = chained(depths)
     places = candidates((X,), bag.members, depths)
-    own = weighed(depths, segment_us, (1.0,) * len(depths[-1]), share, seed)
-    inner = own.best(places)
+    stages = weighed(depths, segment_us, (1.0,) * len(depths[-1]), share, seed)
+    inner = stages.best(places)
     assert list(inner) == sorted(set(inner)) and set(inner) <= set(places)
     assert can_cross((X,), bag.members, depths, inner)
-    assert not inner or own.work_us(inner) <= (1.0 - LEAST_SAVED) * own.work_us(())
+    assert not inner or stages.work_us(inner) <= (1.0 - LEAST_SAVED) * stages.work_us(())
 
 
 @settings(max_examples=40, deadline=None)
@@ -79,8 +79,8 @@ def test_feedback_counts_as_where_work_is_scarce(feedback, share):
 
 
 def test_work_counts_what_leavers_have_run_and_what_crossing_costs():
-    own = weighed(ALONE, 1000.0, SURE, share=0.0, max_loss=1.0)
+    stages = weighed(ALONE, 1000.0, SURE, share=0.0, max_loss=1.0)
     everybody_at_once = 1000.0
-    assert own.work_us((0,)) == pytest.approx(everybody_at_once)
-    assert own.work_us(()) == pytest.approx(4000.0)
-    assert np.isfinite(own.work_us((0, 1, 2)))
+    assert stages.work_us((0,)) == pytest.approx(everybody_at_once)
+    assert stages.work_us(()) == pytest.approx(4000.0)
+    assert np.isfinite(stages.work_us((0, 1, 2)))

@@ -54,8 +54,8 @@ def test_a_label_is_certain_after_the_members_of_which_the_engine_says_so():
 
 def test_the_exits_at_rest_are_reached_as_without_the_others_and_those_of_the_lean_gear_count_by_their_work():
     members = [
-        Member(f"m{n}", 1.0, tuple(Segment("s", (), (), None, {1: us, 4: 4 * us}) for us in own), None)
-        for n, own in enumerate(SEGMENTS_US)
+        Member(f"m{n}", 1.0, tuple(Segment("s", (), (), None, {1: us, 4: 4 * us}) for us in segments_us), None)
+        for n, segments_us in enumerate(SEGMENTS_US)
     ]
     exits, gears = united(SEGMENTS_US, SIDE_BY_SIDE, CASCADE)
     plan = ExitPlan((), exits, 0.0, 0.0, (), gears=gears)

@@ -30,10 +30,10 @@ def member_votes(skills, seed=0, segments_us=SEGMENTS_US, rows=ROWS):
     truth = rng.integers(0, CLASSES, rows)
     hard = rng.uniform(0, 1, rows)
     probabilities = {}
-    for member, own in enumerate(segments_us):
-        for depth in range(1, len(own) + 1):
+    for member, member_us in enumerate(segments_us):
+        for depth in range(1, len(member_us) + 1):
             scores = rng.standard_normal((rows, CLASSES))
-            scores[np.arange(rows), truth] += 8 * skills[member] * (1 - 0.8 * hard) * depth / len(own)
+            scores[np.arange(rows), truth] += 8 * skills[member] * (1 - 0.8 * hard) * depth / len(member_us)
             share = np.exp(scores)
             probabilities[member, depth] = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
     return probabilities
@@ -122,13 +122,13 @@ def test_exits_wait_for_the_slowest_of_their_members():
 @given(st.integers(0, 10_000), st.integers(2, 4), st.lists(st.floats(0.1, 3.0), min_size=4, max_size=4))
 def test_fitted_weights_are_never_worse_than_equal_ones(seed, members, bag):
     rng = np.random.default_rng(seed)
-    given_ = [rng.dirichlet(np.full(4, 0.3), 60).astype(np.float32) for _ in range(members)]
+    by_member = [rng.dirichlet(np.full(4, 0.3), 60).astype(np.float32) for _ in range(members)]
     full = rng.integers(0, 4, 60)
-    weights = fitted_weights(given_, bag[:members], full)
+    weights = fitted_weights(by_member, bag[:members], full)
     assert all(weight > 0 for weight in weights)
 
     def agreement(by):
-        return (votes.vote(given_, list(by)).argmax(axis=1) == full).mean()
+        return (votes.vote(by_member, list(by)).argmax(axis=1) == full).mean()
 
     assert agreement(weights) >= agreement([1.0] * members)
 

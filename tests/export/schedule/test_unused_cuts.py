@@ -20,9 +20,9 @@ def test_a_plan_that_uses_all_its_cuts_stays_as_it_is():
 
 
 def test_cuts_without_an_exit_go_and_depths_move_up():
-    left = without_unused_cuts(PARTLY)
-    assert left.cuts == (("b",), (), ())
-    assert left.exits == ((0, 0, 1), (1, 0, 1), (2, 0, 1), (2, 1, 1))
+    plan = without_unused_cuts(PARTLY)
+    assert plan.cuts == (("b",), (), ())
+    assert plan.exits == ((0, 0, 1), (1, 0, 1), (2, 0, 1), (2, 1, 1))
 
 
 @pytest.mark.parametrize(("name", "expected"), [("x", {1: "b", 2: "full"}), ("y", {1: "full"}), ("z", {1: "full"})])

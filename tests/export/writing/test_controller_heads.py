@@ -57,12 +57,12 @@ def test_a_tap_sends_what_its_exit_votes_by_and_the_last_the_features_at_every_r
 
 
 def test_without_its_file_of_heads_the_repository_is_refused(tmp_path: Path) -> None:
-    own = exported(tmp_path / "bag", mode="ensemble")
-    (own / HEADS_FILE).unlink()
-    assert any(HEADS_FILE in problem.what for problem in check_repository(own.parent.parent).problems)
+    folder = exported(tmp_path / "bag", mode="ensemble")
+    (folder / HEADS_FILE).unlink()
+    assert any(HEADS_FILE in problem.what for problem in check_repository(folder.parent.parent).problems)
 
 
 def test_native_options_reach_every_segment_and_ask_for_no_heads(tmp_path: Path) -> None:
-    own = exported(tmp_path / "bag", mode="ensemble")
-    changed = adapt(own.parent.parent, Manifest.load(own / contract.MANIFEST_FILE), Native(gpus=(0, 1)))
+    folder = exported(tmp_path / "bag", mode="ensemble")
+    changed = adapt(folder.parent.parent, Manifest.load(folder / contract.MANIFEST_FILE), Native(gpus=(0, 1)))
     assert changed and not any("heads" in model for model in changed)

@@ -44,9 +44,9 @@ def test_nothing_asked_changes_nothing(repository):
 
 
 def test_tensorrt_gets_a_cache_on_the_state_volume_and_the_whole_range_of_batches(adapted):
-    found = accelerator(adapted(accelerator="tensorrt", precision="float16")["tiny_a_s1"])
-    assert found.name == "tensorrt"
-    assert dict(found.parameters) == {
+    tensorrt = accelerator(adapted(accelerator="tensorrt", precision="float16")["tiny_a_s1"])
+    assert tensorrt.name == "tensorrt"
+    assert dict(tensorrt.parameters) == {
         "precision_mode": "FP16",
         "max_workspace_size_bytes": "1073741824",
         "trt_engine_cache_enable": "1",

@@ -78,10 +78,10 @@ def test_the_controller_is_one_process_on_the_cpu(configs: dict[str, pb.ModelCon
 
 
 def test_every_input_of_the_controller_is_optional(configs: dict[str, pb.ModelConfig], manifest: Manifest) -> None:
-    found = {tensor.name: tensor.optional for tensor in configs["tiny_exit"].input}
+    optional_by_name = {tensor.name: tensor.optional for tensor in configs["tiny_exit"].input}
     depths = {(m.name, d) for e in manifest.exits for m, d in zip(manifest.members, e.depths, strict=True) if d}
-    assert set(found) == {"IMAGE", "TICKET"} | {contract.votes_name(*depth) for depth in depths}
-    assert all(found.values())
+    assert set(optional_by_name) == {"IMAGE", "TICKET"} | {contract.votes_name(*depth) for depth in depths}
+    assert all(optional_by_name.values())
 
 
 def test_a_tap_sends_the_votes_of_its_exit(configs: dict[str, pb.ModelConfig], manifest: Manifest) -> None:
