@@ -12,8 +12,8 @@ MAPPINGS = [{"options": {"0": {"text": "off", "color": "red"}, "1": {"text": "on
 
 def panel(kind: str, unit: str = "short", **defaults) -> dict:
     steps = [{"color": "green", "value": None}, {"color": "red", "value": 1}]
-    found = {"unit": unit, "custom": {}, "mappings": [], "thresholds": {"steps": steps}} | defaults
-    return {"type": kind, "fieldConfig": {"defaults": found}, "options": {"yAxis": {"unit": "µs"}}}
+    field_defaults = {"unit": unit, "custom": {}, "mappings": [], "thresholds": {"steps": steps}} | defaults
+    return {"type": kind, "fieldConfig": {"defaults": field_defaults}, "options": {"yAxis": {"unit": "µs"}}}
 
 
 def series(*values: float, name: str = "one", **labels: str) -> Series:

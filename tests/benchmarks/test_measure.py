@@ -58,8 +58,8 @@ def test_members_and_vote_are_held_against_the_vote_where_nobody_knows_the_truth
     rows = np.load(tmp_path / "samples.npy")[:20]
     material = Material({m.name: m.file for m in bag.members}, rows, (), lambda rows, seed: stream)
     stream = BenchStream(rows, np.zeros(20))
-    found = accuracy(material, stream)
-    assert found["bag"] == 1.0 and set(found) == {"bag", *(member.name for member in bag.members)}
+    accuracies = accuracy(material, stream)
+    assert accuracies["bag"] == 1.0 and set(accuracies) == {"bag", *(member.name for member in bag.members)}
 
 
 def test_a_contenders_bag_file_is_one_that_export_reads(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def point(model: str, load: float, ms: float) -> dict[str, Any]:
     ).to_mapping()  # fmt: skip
 
 
-def found() -> dict[str, Any]:
+def toy_results() -> dict[str, Any]:
     off = [point("toy_full", 0.3, 20.0), point("toy_auto", 0.3, 20.5)]
     counts = {"promised_rows": 100, "promised_loss": 0.01, "lost_rows": 1, "most_unconfirmed_rows": 4}
     return {
@@ -103,27 +103,27 @@ def found() -> dict[str, Any]:
 
 
 def test_targets_are_held_against_the_plain_ensemble_of_the_same_load() -> None:
-    text = markdown(found())
+    text = markdown(toy_results())
     assert "| p50 at 30% load, best schedule | <= 0.45 | 0.40 (toy_auto) | reached |" in text
 
 
 def test_the_bare_time_of_the_members_stands_beside_the_ratios() -> None:
-    text = markdown(found())
+    text = markdown(toy_results())
     assert "| a | 5.0 | 90.0% |" in text and "| all together | 12.0 | 95.0% |" in text
 
 
 def test_throughput_is_not_compared_where_the_plain_ensemble_was_never_seen_to_give_in() -> None:
-    assert "throughput" not in markdown(found())
-    more = found()
+    assert "throughput" not in markdown(toy_results())
+    more = toy_results()
     more["points"] += [point("toy_full", 0.8, 300.0), point("toy_auto", 0.8, 10.0)]
     assert "throughput, best schedule" in markdown(more)
 
 
 def test_forecasts_stand_beside_the_measurement_and_those_that_come_close_are_counted() -> None:
-    more = found()
-    said = {"p50_ms": 9.0, "p50_range_ms": (7, 11), "p99_ms": 32.0, "p99_range_ms": (20, 40)}
-    said |= {"plain_p50_ms": 20.0, "plain_p99_ms": 64.0}
-    more["forecasts"] = {"toy_auto": {"0.3": said}}
+    more = toy_results()
+    forecast = {"p50_ms": 9.0, "p50_range_ms": (7, 11), "p99_ms": 32.0, "p99_range_ms": (20, 40)}
+    forecast |= {"plain_p50_ms": 20.0, "plain_p99_ms": 64.0}
+    more["forecasts"] = {"toy_auto": {"0.3": forecast}}
     text = markdown(more)
     assert "| 30% | toy_auto | 9.0 (7 to 11), 8.0, 1.12 | 32.0 (20 to 40), 16.0, 2.00 |" in text
     assert "| 30% | toy_full | 20.0, 20.0, 1.00 | 64.0, 40.0, 1.60 | |" in text
@@ -133,7 +133,9 @@ def test_forecasts_stand_beside_the_measurement_and_those_that_come_close_are_co
 def test_forecasts_are_those_of_the_command_line_and_end_where_only_queues_are_left(
     tiny_exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = forecasts(tiny_exported, ["tiny"], (0.3, 0.8, 1.3), 100.0, seconds=0)["tiny"]
-    assert set(made) == {"0.3", "0.8", "most_per_s", "plain_most_per_s"}
+    tiny_forecasts = forecasts(tiny_exported, ["tiny"], (0.3, 0.8, 1.3), 100.0, seconds=0)["tiny"]
+    assert set(tiny_forecasts) == {"0.3", "0.8", "most_per_s", "plain_most_per_s"}
     assert main(["advise", str(tiny_exported), "--rate", "80", "--seconds", "0", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["forecasts"][0]["p99_ms"] == pytest.approx(made["0.8"]["p99_ms"])
+    assert json.loads(capsys.readouterr().out)["forecasts"][0]["p99_ms"] == pytest.approx(
+        tiny_forecasts["0.8"]["p99_ms"]
+    )

@@ -13,10 +13,10 @@ def pictures(number: int) -> list[np.ndarray]:
 
 
 def test_samples_and_stream_share_no_photograph() -> None:
-    made = pictures(10)
-    samples, stream = split(made)
+    photographs = pictures(10)
+    samples, stream = split(photographs)
     assert {id(picture) for picture in samples}.isdisjoint(id(picture) for picture in stream)
-    assert len(samples) + len(stream) == len(made)
+    assert len(samples) + len(stream) == len(photographs)
 
 
 def test_a_crop_without_difficulty_is_neither_darker_nor_noisier() -> None:
@@ -31,8 +31,8 @@ def test_a_difficult_crop_is_changed() -> None:
 
 def test_a_stream_shows_every_photograph_before_it_shows_one_again() -> None:
     flat = [np.full((3, 200, 200), 20 * number, dtype=np.uint8) for number in range(5)]
-    shown = crops(flat, np.zeros(5), seed=3)[:, 0, 0, 0]
-    assert sorted(shown.tolist()) == [0, 20, 40, 60, 80]
+    shades = crops(flat, np.zeros(5), seed=3)[:, 0, 0, 0]
+    assert sorted(shades.tolist()) == [0, 20, 40, 60, 80]
 
 
 def test_a_stream_repeats_with_its_seed() -> None:

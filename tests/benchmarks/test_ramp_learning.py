@@ -40,6 +40,9 @@ def test_until_the_first_change_learning_decides_nothing_and_then_it_saves_laten
 
 def test_shares_of_the_exported_heads_are_those_that_the_exits_have(bag) -> None:
     folder, manifest, rows = bag
-    found = shares(manifest, rows, load_exported(folder, manifest), 0.05)
-    assert len(found.agreement) == len(found.may_leave) == len(manifest.exits) - 1
-    assert all(leave <= agrees + 0.05 + 1e-9 for leave, agrees in zip(found.may_leave, found.agreement, strict=True))
+    exit_shares = shares(manifest, rows, load_exported(folder, manifest), 0.05)
+    assert len(exit_shares.agreement) == len(exit_shares.may_leave) == len(manifest.exits) - 1
+    assert all(
+        leave <= agrees + 0.05 + 1e-9
+        for leave, agrees in zip(exit_shares.may_leave, exit_shares.agreement, strict=True)
+    )

@@ -52,5 +52,5 @@ def test_trained_members_come_from_the_cache(
 def test_training_that_is_stopped_ends_at_once(few: data.DigitsPart) -> None:
     stop, epochs = threading.Event(), []
     stop.set()
-    train.train(ARCHITECTURES["plain"](), few, 0, lambda done, total: epochs.append(done), stop)
+    train.train(ARCHITECTURES["plain"](), few, 0, lambda epoch, total: epochs.append(epoch), stop)
     assert epochs == []

@@ -16,17 +16,17 @@ def speaking_s(window: np.ndarray) -> np.ndarray:
 
 
 def test_what_is_cut_off_is_told_from_what_is_whole() -> None:
-    made, truth = turns([prompt(2.0)], np.zeros(40), 0, speaking_s)
-    whole = made[:, 0, 0] == 2.0
+    windows, truth = turns([prompt(2.0)], np.zeros(40), 0, speaking_s)
+    whole = windows[:, 0, 0] == 2.0
     assert np.array_equal(whole, truth == 1) and 0 < whole.mean() < 1
-    assert made[~whole].min() >= 0.6 - 1e-3 and made[~whole].max() <= 1.6 + 1e-3
+    assert windows[~whole].min() >= 0.6 - 1e-3 and windows[~whole].max() <= 1.6 + 1e-3
 
 
 def test_of_a_long_prompt_the_end_counts() -> None:
-    made, truth = turns([prompt(SECONDS + 2.0)], np.zeros(10), 0, speaking_s)
-    assert np.allclose(made[truth == 1], SECONDS - PAUSE_S)
+    windows, truth = turns([prompt(SECONDS + 2.0)], np.zeros(10), 0, speaking_s)
+    assert np.allclose(windows[truth == 1], SECONDS - PAUSE_S)
 
 
 def test_noise_grows_with_the_difficulty() -> None:
-    made, _ = turns([prompt(1.0)], np.linspace(0, 1, 3), 0, lambda window: np.array([[window[:RATE_HZ].std()]]))
-    assert made[0, 0, 0] == 0.0 and made[0, 0, 0] < made[1, 0, 0] < made[2, 0, 0]
+    windows, _ = turns([prompt(1.0)], np.linspace(0, 1, 3), 0, lambda window: np.array([[window[:RATE_HZ].std()]]))
+    assert windows[0, 0, 0] == 0.0 and windows[0, 0, 0] < windows[1, 0, 0] < windows[2, 0, 0]

@@ -32,9 +32,9 @@ def votes():
     return Known()
 
 
-def answered(votes, chosen, exits, status="OK"):
+def answered(votes, pool_rows, exits, status="OK"):
     """A call with the right answer at those exits."""
-    probabilities = votes.table[exits, chosen]
+    probabilities = votes.table[exits, pool_rows]
     response = pb.ModelInferResponse()
     for name, array in (
         ("PROBABILITIES", probabilities),
@@ -43,7 +43,7 @@ def answered(votes, chosen, exits, status="OK"):
     ):
         response.outputs.add(name=name, shape=list(array.shape))
         response.raw_output_contents.append(array.tobytes())
-    return Call(0.0, b"", np.array(chosen), None, 0.1, status, "", response.SerializeToString())
+    return Call(0.0, b"", np.array(pool_rows), None, 0.1, status, "", response.SerializeToString())
 
 
 def test_right_answers_at_their_own_exits_are_right(votes):
@@ -99,8 +99,8 @@ def test_a_message_reads_back(votes):
 
 
 def test_an_answers_outputs_of_one_value_a_row_are_flat(votes):
-    found = answer_of(answered(votes, [3, 5], [0, 1]).answer)
-    assert (found["LABEL"].shape, found["PROBABILITIES"].shape) == ((2,), (2, CLASSES))
+    arrays = answer_of(answered(votes, [3, 5], [0, 1]).answer)
+    assert (arrays["LABEL"].shape, arrays["PROBABILITIES"].shape) == ((2,), (2, CLASSES))
 
 
 def test_p99_is_told_by_window():
@@ -122,10 +122,10 @@ def test_memory_is_kept_minute_by_minute():
 def test_what_is_left_of_the_kills_evens_out_what_was_made():
     kinds = len(MODES) * len(VICTIMS) * len(ACTIONS)
     victim = next(iter(VICTIMS))
-    made = [Trial("engine", victim, "killed", 0.1, 0.1, 0, True, 0)]
-    left = left_to_do(made, 2)
-    assert len(left) == 2 * kinds - 1
-    assert ("engine", victim, "killed") not in left[: kinds - 1]
+    trials = [Trial("engine", victim, "killed", 0.1, 0.1, 0, True, 0)]
+    remaining_trials = left_to_do(trials, 2)
+    assert len(remaining_trials) == 2 * kinds - 1
+    assert ("engine", victim, "killed") not in remaining_trials[: kinds - 1]
 
 
 def test_the_report_of_a_soak_tells_what_was_lost_and_how_memory_grew(votes):
@@ -140,8 +140,8 @@ def test_the_report_of_a_soak_tells_what_was_lost_and_how_memory_grew(votes):
 
 def test_a_polite_callers_wait_counts_whether_it_was_answered_or_refused():
     calls = [Call(0.0, b"", np.array([0]), None, 0.2, "OK"), Call(0.1, b"", np.array([1]), None, 0.7, "UNAVAILABLE")]
-    found = storm.summary("storm", calls)
-    assert (found.answered, found.refused, found.failed, found.longest_s) == (0.5, 1, 0, 0.7)
+    summary = storm.summary("storm", calls)
+    assert (summary.answered, summary.refused, summary.failed, summary.longest_s) == (0.5, 1, 0, 0.7)
 
 
 def test_the_report_of_a_storm_says_if_triton_ended():

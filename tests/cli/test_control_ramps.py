@@ -76,22 +76,22 @@ def test_heads_go_from_one_server_to_another_and_nothing_else_does(bag, learnt, 
         assert heads(server).version == 1
         for pair, head in table.items():
             np.testing.assert_array_equal(heads(server).table[pair].weight, head.weight)
-    found = load_heads(next(other.glob(f"*{HEADS_SUFFIX}")), assembly.read_manifest(bag, {}))
-    assert found is not None and found.heads.version == 1
+    loaded_heads = load_heads(next(other.glob(f"*{HEADS_SUFFIX}")), assembly.read_manifest(bag, {}))
+    assert loaded_heads is not None and loaded_heads.heads.version == 1
 
 
 def test_what_cannot_be_done_is_said_with_what_can(bag, tmp_path, capsys) -> None:
     state_dir, broken = tmp_path / "state", tmp_path / "broken.npz"
     broken.write_bytes(b"heads")
     with Server(bag, state_dir):
-        for options, said in (
+        for options, message in (
             (("--ramps", "previous"), "no heads before those in use"),
             (("--apply-ramps", str(broken)), "not a good file of heads"),
             (("--apply-ramps", str(tmp_path / "missing.npz")), "no such file"),
             (("--apply-ramps", str(broken), "--ramps", "exported"), "allowed: one of them"),
         ):
             assert control(state_dir, *options) != 0
-            assert said in capsys.readouterr().err
+            assert message in capsys.readouterr().err
         assert control(state_dir, "--max-loss", "0.02") == 0
     with Server(bag, tmp_path / "unlearning", learn_ramps=False):
         assert control(tmp_path / "unlearning", "--ramps", "freeze") != 0

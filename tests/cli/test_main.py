@@ -48,8 +48,8 @@ def test_each_verb_has_help_with_an_example(name, capsys):
 
 
 def test_the_help_lists_every_verb_in_the_order_of_use():
-    found = parser().format_help()
-    places = [found.index(f"\n    {name}") for name in verbs()]  # a long name has its help on the next line
+    help_text = parser().format_help()
+    places = [help_text.index(f"\n    {name}") for name in verbs()]  # a long name has its help on the next line
     assert places == sorted(places)
 
 

@@ -19,5 +19,5 @@ def test_a_stage_has_a_line_when_it_starts_and_when_it_ends():
 
 
 def test_a_long_stage_has_a_line_every_ten_seconds():
-    found = shown([(second, "profile", second, 100) for second in range(31)])
-    assert found == ["profile: 0/100, 0 s", *(f"profile: {second}/100, {second} s" for second in (10, 20, 30))]
+    lines = shown([(second, "profile", second, 100) for second in range(31)])
+    assert lines == ["profile: 0/100, 0 s", *(f"profile: {second}/100, {second} s" for second in (10, 20, 30))]

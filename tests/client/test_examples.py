@@ -33,19 +33,19 @@ def run(example: str, *args: str) -> str:
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_the_first_example_asks(tiny_server: Server, rows_file: Path, protocol: str) -> None:
     url = tiny_server.http_url if protocol == "http" else tiny_server.grpc_url
-    found = run("ask.py", f"{protocol}://{url}", "tiny", str(rows_file))
+    output = run("ask.py", f"{protocol}://{url}", "tiny", str(rows_file))
     reasons = "|".join(reason.name for reason in Reason)  # on a busy machine a later exit's vote may overtake
     assert re.fullmatch(
         rf"one row:  \d, left at exit \d \(({reasons})\), risk \d\.\d{{4}}\n"
         r"full vote of four: \[('\d'(, )?){4}\]\n"
         r"careful:  exits \[(\d(, )?){4}\], risks \[(\d\.\d+(, )?){4}\]\n"
         r"answered in the order \[(\d(, )?){8}\]\n",
-        found,
+        output,
     )
 
 
 def test_the_second_example_loads_and_draws(tiny_server: Server, rows_file: Path) -> None:
     picture = rows_file.with_name("load.png")
-    found = run("load.py", f"grpc://{tiny_server.grpc_url}", "tiny", str(rows_file), str(picture))
-    assert "tiny_full" in found
+    output = run("load.py", f"grpc://{tiny_server.grpc_url}", "tiny", str(rows_file), str(picture))
+    assert "tiny_full" in output
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -136,8 +136,8 @@ def test_threads_that_share_a_client_get_their_own_rows(tiny_server: Server, exp
                     client.close()  # this thread's connection
 
         with ThreadPoolExecutor(6) as pool:
-            found = np.stack(list(pool.map(ask, [0, 1, 2, 3, 4, 5])))
-    np.testing.assert_allclose(found, expected.probabilities, rtol=1e-4, atol=1e-6)
+            probabilities = np.stack(list(pool.map(ask, [0, 1, 2, 3, 4, 5])))
+    np.testing.assert_allclose(probabilities, expected.probabilities, rtol=1e-4, atol=1e-6)
 
 
 def test_open_loop_load_answers_every_request_of_every_model(tiny_server: Server) -> None:
@@ -182,11 +182,11 @@ def test_infer_prints_one_typed_answer_per_row(
     tiny_server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str
 ) -> None:
     np.save(tmp_path / "rows.npy", ROWS)
-    asked = ["infer", "tiny", "--url", url_of(tiny_server, protocol), "--input", str(tmp_path / "rows.npy")]
-    assert main([*asked, "--rows", "3", "--full", "--json"]) == 0
+    arguments = ["infer", "tiny", "--url", url_of(tiny_server, protocol), "--input", str(tmp_path / "rows.npy")]
+    assert main([*arguments, "--rows", "3", "--full", "--json"]) == 0
     items = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [item["reason"] for item in items] == ["full"] * 3
-    assert main([*asked, "--rows", "2"]) == 0
+    assert main([*arguments, "--rows", "2"]) == 0
     assert "early" in capsys.readouterr().out
 
 

@@ -34,12 +34,12 @@ class Build:
 
 def client() -> str:
     """A docker command that can ask an engine for BuildKit; "" where there is none."""
-    for found in filter(None, (shutil.which("docker"), shutil.which(DEBIANS_DOCKER))):
-        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
-        release = re.search(r"version (\d+)", said)
-        plugin = subprocess.run([found, "buildx", "version"], capture_output=True, check=False)
+    for command in filter(None, (shutil.which("docker"), shutil.which(DEBIANS_DOCKER))):
+        version_text = subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
+        release = re.search(r"version (\d+)", version_text)
+        plugin = subprocess.run([command, "buildx", "version"], capture_output=True, check=False)
         if plugin.returncode == 0 or (release and int(release[1]) <= LAST_WITH_ITS_OWN):
-            return found
+            return command
     return ""
 
 

@@ -53,8 +53,8 @@ class Project:
 
     def container(self, service: str) -> Container:
         """A service's only container."""
-        (found,) = self.containers(service)
-        return found
+        (container,) = self.containers(service)
+        return container
 
     def containers(self, service: str) -> list[Container]:
         """Every container of a service, stopped ones included."""
@@ -79,9 +79,9 @@ class Project:
 
     def healthy(self, *services: str) -> bool:
         """Whether these services have containers, and the healthchecks of all of them succeed."""
-        found = [self.containers(service) for service in services]
-        states = [container.attrs["State"] for containers in found for container in containers]
-        return all(found) and all(state.get("Health", {}).get("Status") == "healthy" for state in states)
+        by_service = [self.containers(service) for service in services]
+        states = [container.attrs["State"] for containers in by_service for container in containers]
+        return all(by_service) and all(state.get("Health", {}).get("Status") == "healthy" for state in states)
 
     def await_healthy(self, *services: str, within_s: float = 180) -> None:
         """Wait until these services' healthchecks succeed."""
@@ -90,8 +90,11 @@ class Project:
     def left(self) -> list[str]:
         """Names of the project's containers, volumes and networks."""
         labelled = {"label": LABEL}
-        found = [*self.engine.containers.list(all=True, filters=labelled), *self.engine.volumes.list(filters=labelled)]
-        return sorted(str(item.name) for item in [*found, *self.engine.networks.list(filters=labelled)])
+        leftovers = [
+            *self.engine.containers.list(all=True, filters=labelled),
+            *self.engine.volumes.list(filters=labelled),
+        ]
+        return sorted(str(item.name) for item in [*leftovers, *self.engine.networks.list(filters=labelled)])
 
 
 def copy_checkout(folder: Path) -> Path:
@@ -111,9 +114,9 @@ def metrics() -> dict[str, float]:
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
 
-def until(done: Callable[[], object], within_s: float) -> None:
-    """Wait for `done()`; AssertionError after so many seconds."""
+def until(condition: Callable[[], object], within_s: float) -> None:
+    """Wait until `condition()` holds; AssertionError after so many seconds."""
     end = time.monotonic() + within_s
-    while not done():
+    while not condition():
         assert time.monotonic() < end, f"not within {within_s:g} s"
         time.sleep(0.2)

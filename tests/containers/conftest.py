@@ -47,8 +47,8 @@ def docker(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @contextmanager
 def engine_folder() -> Iterator[Path]:
     """Where the engine keeps its many files: not in pytest's folders, which it looks through later."""
-    if kept := os.environ.get("EXEUNT_TEST_ENGINE"):
-        yield Path(kept)
+    if path := os.environ.get("EXEUNT_TEST_ENGINE"):
+        yield Path(path)
         return
     with tempfile.TemporaryDirectory(prefix="exeunt-engine-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)

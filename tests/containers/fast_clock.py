@@ -18,6 +18,6 @@ def quicken(source: Path, target: Path) -> None:
         (target / file.name).write_text(_TIMES.sub(_shorter, file.read_text()))
 
 
-def _shorter(found: re.Match[str]) -> str:
-    seconds = max(1, int(found[2]) * _SECONDS[found[3]] // FACTOR)
-    return f"{found[1]}{seconds}s"
+def _shorter(match: re.Match[str]) -> str:
+    seconds = max(1, int(match[2]) * _SECONDS[match[3]] // FACTOR)
+    return f"{match[1]}{seconds}s"

@@ -18,10 +18,10 @@ def commands(text: str) -> list[str]:
     Args:
         text: Markdown; blocks that name a language are no commands.
     """
-    found: list[str] = []
+    lines: list[str] = []
     for match in _PLACES.finditer(text):
         if match["span"] is not None:
-            found.append(" ".join(match["span"].split()))
+            lines.append(" ".join(match["span"].split()))
         elif not match["language"]:
-            found += [_COMMENT.sub("", line) for line in re.sub(r"\\\n\s*", "", match["block"]).splitlines()]
-    return list(dict.fromkeys(filter(None, found)))
+            lines += [_COMMENT.sub("", line) for line in re.sub(r"\\\n\s*", "", match["block"]).splitlines()]
+    return list(dict.fromkeys(filter(None, lines)))

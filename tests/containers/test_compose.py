@@ -97,9 +97,9 @@ def test_a_container_has_the_rights_of_the_compose_file_and_no_more(stack, name)
 def test_a_container_writes_to_its_own_volume_alone(stack, name):
     mounts = {mount["Destination"]: mount["RW"] for mount in stack.container(name).attrs["Mounts"]}
     named = (volume for volume in SERVICES[name].get("volumes", ()) if ":" in volume)
-    wanted = {volume.split(":")[1]: not volume.endswith(":ro") for volume in named}
-    wanted |= {volume: True for volume in SERVICES[name].get("volumes", ()) if ":" not in volume}
-    assert mounts == wanted
+    expected = {volume.split(":")[1]: not volume.endswith(":ro") for volume in named}
+    expected |= {volume: True for volume in SERVICES[name].get("volumes", ()) if ":" not in volume}
+    assert mounts == expected
 
 
 @pytest.mark.parametrize("name", ENDLESS)
@@ -115,8 +115,8 @@ def test_the_export_had_no_network(stack):
 
 @pytest.mark.parametrize("place", ["/", "/opt/tritonserver/bin", "/models/repository", "/etc"])
 def test_the_server_cannot_write(stack, place):
-    status, said = stack.container("triton").exec_run(["touch", f"{place}/x"])
-    assert status != 0 and (b"Read-only file system" in said or b"Permission denied" in said)
+    status, output = stack.container("triton").exec_run(["touch", f"{place}/x"])
+    assert status != 0 and (b"Read-only file system" in output or b"Permission denied" in output)
 
 
 def test_prometheus_reaches_every_target(prometheus):

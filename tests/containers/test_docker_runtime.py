@@ -80,9 +80,9 @@ def test_it_has_the_rights_of_the_compose_file_and_no_more(container):
 
 def test_models_are_read_only_and_only_the_state_is_the_hosts_to_write(container, repository, server):
     mounts = {mount["Destination"]: (mount["Type"], mount["RW"]) for mount in container["Mounts"]}
-    own = [volume for volume in TRITON["volumes"] if ":" not in volume]
-    wanted = {"/models/repository": ("bind", False), "/state": ("bind", True)}
-    assert mounts == wanted | {volume: ("volume", True) for volume in own}
+    anonymous_volumes = [volume for volume in TRITON["volumes"] if ":" not in volume]
+    expected = {"/models/repository": ("bind", False), "/state": ("bind", True)}
+    assert mounts == expected | {volume: ("volume", True) for volume in anonymous_volumes}
 
 
 def test_ports_are_on_loopback(container, server):
@@ -108,8 +108,8 @@ def test_the_verb_serves_restarts_what_was_killed_drains_and_leaves_nothing(engi
         again = json.loads(process.stdout.readline())
         assert again["http"] == first["http"] and ask(again["http"]).shape == (2, 1)
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=120)
-    assert json.loads(said) == {"status": "stopped", "drained": True}
+        output, _ = process.communicate(timeout=120)
+    assert json.loads(output) == {"status": "stopped", "drained": True}
     assert left(engine) == before
 
 

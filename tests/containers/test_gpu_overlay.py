@@ -28,13 +28,13 @@ def times(project):
 
     They start one after the other: Triton before 25.08 gives up a backend process that gets no CPU for a second.
     """
-    found = {}
+    times_by_server = {}
     for name in SERVERS:
         project("--profile", "tensorrt", "--profile", "scale", "up", "-d", name)
         project.await_healthy(name, within_s=300)
         engines, server = (project.container(which).attrs["State"] for which in ("engines", name))
-        found[name] = engines["FinishedAt"], server["StartedAt"]
-    return found
+        times_by_server[name] = engines["FinishedAt"], server["StartedAt"]
+    return times_by_server
 
 
 @pytest.fixture(scope="module")

@@ -97,13 +97,13 @@ class Reader:
             )
         self._running[line] = process, log
 
-    def until(self, line: str, done, within_s: float) -> None:
+    def until(self, line: str, condition, within_s: float) -> None:
         """Wait for what a running command is to do; AssertionError if it ends before."""
         process, log = self._running[line]
 
         def looked_at() -> bool:
-            assert process.poll() is None or done(), f"{line} ended: {log.read_text()[-3000:]}"
-            return done()
+            assert process.poll() is None or condition(), f"{line} ended: {log.read_text()[-3000:]}"
+            return condition()
 
         until(looked_at, within_s)
 
@@ -158,11 +158,11 @@ def shares() -> bool:
 
 def has_perf_analyzer(reader) -> None:
     try:
-        found = perf_binary.find()
+        perf_analyzer = perf_binary.find()
     except ConfigError as error:
         pytest.skip(str(error))
-    reader.env["PATH"] += f"{os.pathsep}{found.binary.parent}"
-    reader.env["LD_LIBRARY_PATH"] = found.environment["LD_LIBRARY_PATH"]
+    reader.env["PATH"] += f"{os.pathsep}{perf_analyzer.binary.parent}"
+    reader.env["LD_LIBRARY_PATH"] = perf_analyzer.environment["LD_LIBRARY_PATH"]
 
 
 def has_prometheus(reader) -> None:

@@ -12,9 +12,9 @@ from tests.deciding.controller_bag import manifest
 
 def bag() -> Manifest:
     """Three members of 2, 3 and 2 segments at 10 us each, with their unsplit models."""
-    made = manifest()
+    base = manifest()
     return dataclasses.replace(
-        made, members=tuple(dataclasses.replace(member, model=f"bag_{member.name}") for member in made.members)
+        base, members=tuple(dataclasses.replace(member, model=f"bag_{member.name}") for member in base.members)
     )
 
 
@@ -23,18 +23,18 @@ def times(requests: int, infer_us: float) -> ModelTimes:
 
 
 def test_work_is_told_per_request_of_the_public_model() -> None:
-    found = account(bag(), {"bag": times(10, 1.0), "bag_m0_s1": times(10, 20_000), "bag_m1_s1": times(10, 40_000)})
-    (line,) = [item for item in found if item.group == SEGMENTS]
+    lines = account(bag(), {"bag": times(10, 1.0), "bag_m0_s1": times(10, 20_000), "bag_m1_s1": times(10, 40_000)})
+    (line,) = [item for item in lines if item.group == SEGMENTS]
     assert (line.public, line.runs) == ("bag", 2.0)
     assert (line.infer_ms, line.queue_ms, line.copy_ms) == pytest.approx((6.0, 6.0, 3.0))
     assert line.profile_ms == pytest.approx(0.02)
 
 
 def test_the_baseline_is_charged_for_its_own_members() -> None:
-    found = account(bag(), {"bag_full": times(4, 1.0), "bag_m1": times(4, 8000), "bag_vote": times(4, 400)})
-    assert {line.public for line in found} == {"bag_full"}
-    assert [line.infer_ms for line in found] == pytest.approx([2.0, 0.1])
-    assert found[0].profile_ms == pytest.approx(0.03)
+    lines = account(bag(), {"bag_full": times(4, 1.0), "bag_m1": times(4, 8000), "bag_vote": times(4, 400)})
+    assert {line.public for line in lines} == {"bag_full"}
+    assert [line.infer_ms for line in lines] == pytest.approx([2.0, 0.1])
+    assert lines[0].profile_ms == pytest.approx(0.03)
 
 
 def test_what_did_not_run_is_left_out() -> None:

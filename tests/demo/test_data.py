@@ -19,8 +19,8 @@ def test_every_image_is_in_exactly_one_part(images: int, seed: int) -> None:
 
 def test_no_image_of_one_part_is_in_another() -> None:
     parts = data.digits(seed=0)
-    seen = [{image.tobytes() for image in part.images} for part in (parts.train, parts.calibration, parts.test)]
-    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+    contents = [{image.tobytes() for image in part.images} for part in (parts.train, parts.calibration, parts.test)]
+    assert not contents[0] & contents[1] and not contents[0] & contents[2] and not contents[1] & contents[2]
 
 
 def test_digits_are_real_images_at_32_px() -> None:

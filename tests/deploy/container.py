@@ -98,9 +98,9 @@ def running_container(
         process.wait(60)
 
 
-def until(done, most_s: float) -> None:
-    """Wait for `done()`, at most so many seconds."""
+def until(condition, most_s: float) -> None:
+    """Wait until `condition()` holds, at most so many seconds."""
     end = time.monotonic() + most_s
-    while not done():
+    while not condition():
         assert time.monotonic() < end, f"not within {most_s:g} s"
         time.sleep(0.05)

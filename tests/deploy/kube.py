@@ -56,5 +56,5 @@ def golden(values: Path) -> Path:
 
 
 if __name__ == "__main__":
-    for chosen in VALUES:
-        golden(chosen).write_text(rendered(chosen), encoding="utf-8")
+    for file in VALUES:
+        golden(file).write_text(rendered(file), encoding="utf-8")

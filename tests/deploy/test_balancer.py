@@ -54,8 +54,8 @@ def calling(fleet: Fleet) -> Callers:
 
 def go_on(callers: Callers, requests: int) -> None:
     """Wait for so many more answers over each protocol."""
-    asked = dict(callers.answered)
-    until(lambda: all(callers.answered[kind] > asked[kind] + requests for kind in asked), 120)
+    before = dict(callers.answered)
+    until(lambda: all(callers.answered[kind] > before[kind] + requests for kind in before), 120)
 
 
 def answers(address: str) -> float:
@@ -82,8 +82,10 @@ def test_one_connection_reaches_every_replica(fleet: Fleet) -> None:
 
 @pytest.mark.triton
 def test_every_replica_locks_a_folder_of_its_own_in_the_one_volume(fleet: Fleet) -> None:
-    own = {next(line for line in replica.said() if line.startswith("state: ")) for replica in fleet.all.values()}
-    assert own == {f"state: {fleet.state}/replica-{number}" for number in range(3)}
+    state_lines = {
+        next(line for line in replica.said() if line.startswith("state: ")) for replica in fleet.all.values()
+    }
+    assert state_lines == {f"state: {fleet.state}/replica-{number}" for number in range(3)}
 
 
 @pytest.mark.triton

@@ -28,8 +28,8 @@ def of_the_chart(kind: str) -> dict[str, Any]:
         binary("helm")
     except ConfigError as error:
         pytest.skip(f"no helm: {error}")
-    found = (item for values in VALUES for item in yaml.safe_load_all(rendered(values)) if item)
-    item: dict[str, Any] = next(item for item in found if item["kind"] == kind)
+    objects = (item for values in VALUES for item in yaml.safe_load_all(rendered(values)) if item)
+    item: dict[str, Any] = next(item for item in objects if item["kind"] == kind)
     return item
 
 

@@ -125,12 +125,12 @@ def test_every_panel_names_the_provisioned_data_source():
 
 
 def test_panels_have_descriptions_units_and_do_not_overlap():
-    taken = set()
+    occupied_cells = set()
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
         cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
-        assert not cells & taken, panel["title"]
-        taken |= cells
+        assert not cells & occupied_cells, panel["title"]
+        occupied_cells |= cells
     assert all(panel["description"] and panel["fieldConfig"]["defaults"]["unit"] for panel in PANELS)
 
 

@@ -197,11 +197,11 @@ def test_every_mounted_file_and_every_volume_exists():
 
 
 def test_what_the_images_copy_is_in_the_build_context():
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    context_paths = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     lines = re.findall(r"^COPY (?!--from)(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     sources = [item for line in lines for item in line.split()[:-1] if not item.startswith("--")]
-    assert sources and set(sources) == set(kept)
-    assert all((ROOT / item).exists() for item in kept)
+    assert sources and set(sources) == set(context_paths)
+    assert all((ROOT / item).exists() for item in context_paths)
 
 
 def test_the_commands_inside_the_containers_parse(monkeypatch):

@@ -34,10 +34,10 @@ def differences(before: object, after: object, path: str = "") -> dict[str, tupl
         return {}
     if not (isinstance(before, dict) and isinstance(after, dict)):
         return {path: (before, after)}
-    found: dict[str, tuple[object, object]] = {}
+    changes: dict[str, tuple[object, object]] = {}
     for key in before.keys() | after.keys():
-        found |= differences(before.get(key, ABSENT), after.get(key, ABSENT), f"{path}.{key}".lstrip("."))
-    return found
+        changes |= differences(before.get(key, ABSENT), after.get(key, ABSENT), f"{path}.{key}".lstrip("."))
+    return changes
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def changed():
 
 
 def test_the_overlay_adds_one_service_and_changes_three_things_of_each_server(changed):
-    wanted = {f"services.{name}.{part}" for name in SERVERS for part in ("command", "depends_on.engines", "deploy")}
-    assert set(changed) == wanted | {"services.engines"}
+    expected = {f"services.{name}.{part}" for name in SERVERS for part in ("command", "depends_on.engines", "deploy")}
+    assert set(changed) == expected | {"services.engines"}
     assert changed["services.engines"][0] == ABSENT
 
 

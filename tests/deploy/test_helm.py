@@ -139,10 +139,10 @@ def test_who_takes_models_from_a_bucket_may_reach_it(helm: Path) -> None:
 
 
 def test_a_headless_service_has_the_port_that_the_balancer_asks(helm: Path) -> None:
-    asked = re.search(r"connect port (\d+)", (ROOT / "deploy/haproxy/haproxy.cfg").read_text())
+    port_match = re.search(r"connect port (\d+)", (ROOT / "deploy/haproxy/haproxy.cfg").read_text())
     (port,) = (port["containerPort"] for port in server("scaled")["ports"] if port["name"] == "health")
     assert one("scaled", "Service")["spec"]["clusterIP"] == "None"
-    assert asked and options(server("scaled")["args"]).health_port == port == int(asked[1])
+    assert port_match and options(server("scaled")["args"]).health_port == port == int(port_match[1])
     assert options(server("cpu")["args"]).health_port == 0
 
 
@@ -188,10 +188,10 @@ def test_a_bag_that_drains_for_longer_gets_the_time(helm: Path) -> None:
 
 
 def test_the_store_is_told_by_variables_that_the_code_reads(helm: Path) -> None:
-    told = {entry["name"]: entry["value"] for entry in server("gpu")["env"]}
-    assert set(told) == {STATE_URL_VARIABLE, PASSWORD_FILE_VARIABLE}
+    variables = {entry["name"]: entry["value"] for entry in server("gpu")["env"]}
+    assert set(variables) == {STATE_URL_VARIABLE, PASSWORD_FILE_VARIABLE}
     mounts = {mount["mountPath"] for mount in server("gpu")["volumeMounts"]}
-    assert str(Path(told[PASSWORD_FILE_VARIABLE]).parent) in mounts
+    assert str(Path(variables[PASSWORD_FILE_VARIABLE]).parent) in mounts
 
 
 def test_a_pod_has_no_rights_that_the_compose_file_does_not_give(helm: Path) -> None:
@@ -199,9 +199,9 @@ def test_a_pod_has_no_rights_that_the_compose_file_does_not_give(helm: Path) -> 
     rights = pod("cpu")["securityContext"]
     assert (rights["runAsUser"], rights["runAsGroup"], rights["runAsNonRoot"]) == (user, group, True)
     for container in (*pod("cpu")["containers"], *pod("cpu")["initContainers"]):
-        own = container["securityContext"]
-        assert own["readOnlyRootFilesystem"] is compose()["read_only"] and not own["allowPrivilegeEscalation"]
-        assert own["capabilities"]["drop"] == compose()["cap_drop"]
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"] is compose()["read_only"] and not security["allowPrivilegeEscalation"]
+        assert security["capabilities"]["drop"] == compose()["cap_drop"]
     assert pod("cpu")["automountServiceAccountToken"] is False
 
 
@@ -216,8 +216,8 @@ def test_gpus_are_asked_for_only_where_they_are_wanted(helm: Path) -> None:
 
 def test_the_autoscaler_asks_for_metrics_that_exist_and_owns_the_number_of_replicas(helm: Path) -> None:
     triggers = one("scaled", "ScaledObject")["spec"]["triggers"]
-    asked = {name for trigger in triggers for name in re.findall(r"exeunt_\w+", trigger["metadata"]["query"])}
-    assert asked == {"exeunt_waiting_rows", "exeunt_answers_total"} <= set(COUNTERS) | set(GAUGES)
+    metrics = {name for trigger in triggers for name in re.findall(r"exeunt_\w+", trigger["metadata"]["query"])}
+    assert metrics == {"exeunt_waiting_rows", "exeunt_answers_total"} <= set(COUNTERS) | set(GAUGES)
     assert "replicas" not in one("scaled", "Deployment")["spec"]
     assert 'namespace="shop",pod=~"fruit-exeunt-.*"' in triggers[0]["metadata"]["query"]
 

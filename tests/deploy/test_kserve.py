@@ -51,22 +51,22 @@ def test_a_service_names_our_runtime_and_a_format_of_its(runtime: str, service: 
 @pytest.mark.parametrize("runtime", [STANDARD[0], KNATIVE[0]])
 def test_a_runtime_runs_the_composes_image_with_arguments_that_are_understood(runtime: str) -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["triton"]
-    own = container(runtime)
-    assert own["image"] == re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", compose["image"])
-    assert own["command"] == compose["command"][:3]
-    ours = options(own["args"])
-    assert [port["containerPort"] for port in own["ports"]] == [ours.http_port]
-    assert own["readinessProbe"]["exec"]["command"] == [*compose["healthcheck"]["test"][1:-1], str(ours.repository)]
-    assert {"/dev/shm", str(ours.state_dir)} == {mount["mountPath"] for mount in own["volumeMounts"]}
+    server = container(runtime)
+    assert server["image"] == re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", compose["image"])
+    assert server["command"] == compose["command"][:3]
+    ours = options(server["args"])
+    assert [port["containerPort"] for port in server["ports"]] == [ours.http_port]
+    assert server["readinessProbe"]["exec"]["command"] == [*compose["healthcheck"]["test"][1:-1], str(ours.repository)]
+    assert {"/dev/shm", str(ours.state_dir)} == {mount["mountPath"] for mount in server["volumeMounts"]}
 
 
 def test_in_standard_mode_a_start_and_a_stop_have_the_time_that_they_take() -> None:
-    own = container(STANDARD[0])
-    startup = own["startupProbe"]
-    assert startup["periodSeconds"] * startup["failureThreshold"] >= options(own["args"]).start_s
+    server = container(STANDARD[0])
+    startup = server["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= options(server["args"]).start_s
     assert (
         predictor(STANDARD[1])["terminationGracePeriodSeconds"]
-        > own["lifecycle"]["preStop"]["sleep"]["seconds"] + DRAIN_S
+        > server["lifecycle"]["preStop"]["sleep"]["seconds"] + DRAIN_S
     )
 
 
@@ -77,8 +77,8 @@ def test_in_standard_mode_it_scales_by_a_metric_that_exists_at_the_port_that_is_
 
 
 def test_in_knative_mode_nothing_is_asked_that_knative_refuses() -> None:
-    own = container(KNATIVE[0])
-    assert not {"lifecycle", "startupProbe"} & set(own) and len(own["ports"]) == 1
+    server = container(KNATIVE[0])
+    assert not {"lifecycle", "startupProbe"} & set(server) and len(server["ports"]) == 1
     assert "terminationGracePeriodSeconds" not in predictor(KNATIVE[1])
     assert named(KNATIVE[1])["metadata"]["annotations"] == {"serving.kserve.io/deploymentMode": "Knative"}
 

@@ -25,8 +25,8 @@ def kubectl() -> Path:
         pytest.skip(f"no kubectl: {error}")
 
 
-def run(kubectl: Path, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([kubectl, *words], input=given, capture_output=True, text=True, check=False)
+def run(kubectl: Path, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([kubectl, *words], input=stdin, capture_output=True, text=True, check=False)
 
 
 def objects(text: str) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name.split(".")[0])
 def test_kubectl_reads_every_object_of_the_chart(kubectl: Path, values: Path) -> None:
     text = golden(values).read_text()
-    ended = run(kubectl, "label", "--local", "-f", "-", "read=yes", "-o", "name", given=text)
+    ended = run(kubectl, "label", "--local", "-f", "-", "read=yes", "-o", "name", stdin=text)
     assert ended.returncode == 0, ended.stderr
     assert len(ended.stdout.split()) == len(objects(text))
 
@@ -45,23 +45,25 @@ def test_kubectl_reads_every_object_of_the_chart(kubectl: Path, values: Path) ->
 def test_kubernetes_own_types_take_the_deployment(kubectl: Path, values: Path) -> None:
     (deployment,) = (item for item in objects(golden(values).read_text()) if item["kind"] == "Deployment")
     words = ("set", "image", "--local", "-f", "-", "triton=other:1", "-o", "yaml")
-    ended = run(kubectl, *words, given=yaml.safe_dump(deployment))
+    ended = run(kubectl, *words, stdin=yaml.safe_dump(deployment))
     assert ended.returncode == 0, ended.stderr
     (server,) = yaml.safe_load(ended.stdout)["spec"]["template"]["spec"]["containers"]
     assert server["image"] == "other:1" and server["ports"]
     deployment["spec"]["minReadySeconds"] = "soon"
-    assert "minReadySeconds" in run(kubectl, *words, given=yaml.safe_dump(deployment)).stderr
+    assert "minReadySeconds" in run(kubectl, *words, stdin=yaml.safe_dump(deployment)).stderr
 
 
 def test_kustomize_builds_what_the_kserve_files_say(kubectl: Path) -> None:
     ended = run(kubectl, "kustomize", str(KSERVE))
     assert ended.returncode == 0, ended.stderr
-    said = [
+    expected = [
         item
         for name in ("inferenceservice", "servingruntime")
         for item in objects((KSERVE / f"{name}.yaml").read_text())
     ]
-    assert sorted(objects(ended.stdout), key=lambda item: item["kind"]) == sorted(said, key=lambda item: item["kind"])
+    assert sorted(objects(ended.stdout), key=lambda item: item["kind"]) == sorted(
+        expected, key=lambda item: item["kind"]
+    )
 
 
 def test_kustomize_takes_the_folder_as_a_base(kubectl: Path, tmp_path: Path) -> None:

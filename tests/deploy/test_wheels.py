@@ -31,9 +31,9 @@ def pip(machine: str, folder: Path, *words: str) -> subprocess.CompletedProcess[
 @pytest.fixture(scope="module", autouse=True)
 def index(tmp_path_factory):
     """Skips where pip reaches no index."""
-    asked = pip("x86_64", tmp_path_factory.mktemp("index"), "--no-deps", f"numpy=={CONSTRAINTS['numpy']}")
-    if asked.returncode:
-        pytest.skip(f"no index of packages is reached: {asked.stderr[-300:]}")
+    process = pip("x86_64", tmp_path_factory.mktemp("index"), "--no-deps", f"numpy=={CONSTRAINTS['numpy']}")
+    if process.returncode:
+        pytest.skip(f"no index of packages is reached: {process.stderr[-300:]}")
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -41,19 +41,21 @@ def index(tmp_path_factory):
 def test_every_pinned_requirement_has_a_wheel_whose_hash_is_in_the_file(file, machine, tmp_path):
     ended = pip(machine, tmp_path, "--require-hashes", "-r", str(ROOT / "deploy" / file))
     assert ended.returncode == 0, ended.stderr
-    wanted = re.findall(r"^([\w-]+)==(\S+)(?! *;)", (ROOT / "deploy" / file).read_text(), re.MULTILINE)
+    pins = re.findall(r"^([\w-]+)==(\S+)(?! *;)", (ROOT / "deploy" / file).read_text(), re.MULTILINE)
     metadata = [item["metadata"] for item in json.loads(ended.stdout)["install"]]
-    found = {(re.sub("[._]", "-", about["name"].lower()), about["version"]) for about in metadata}
-    assert found <= set(wanted) and len(found) >= len(wanted) - 1  # async-timeout: for Python 3.11 alone
+    wheels = {(re.sub("[._]", "-", about["name"].lower()), about["version"]) for about in metadata}
+    assert wheels <= set(pins) and len(wheels) >= len(pins) - 1  # async-timeout: for Python 3.11 alone
 
 
 def test_a_hash_that_arm64_lacks_is_missed(tmp_path):
-    kept = pip("aarch64", tmp_path, "--no-deps", f"numpy=={CONSTRAINTS['numpy']}").stdout
-    (wheel,) = json.loads(kept)["install"]
+    report = pip("aarch64", tmp_path, "--no-deps", f"numpy=={CONSTRAINTS['numpy']}").stdout
+    (wheel,) = json.loads(report)["install"]
     text = (ROOT / "deploy/requirements-server.txt").read_text()
-    own = f"--hash=sha256:{wheel['download_info']['archive_info']['hashes']['sha256']}"
-    assert own in text
-    (tmp_path / "cut.txt").write_text(text.replace(f"    {own} \\\n", "").replace(f" \\\n    {own}\n", "\n"))
+    hash_option = f"--hash=sha256:{wheel['download_info']['archive_info']['hashes']['sha256']}"
+    assert hash_option in text
+    (tmp_path / "cut.txt").write_text(
+        text.replace(f"    {hash_option} \\\n", "").replace(f" \\\n    {hash_option}\n", "\n")
+    )
     ended = pip("aarch64", tmp_path, "--require-hashes", "-r", str(tmp_path / "cut.txt"))
     assert ended.returncode != 0 and "HASH" in ended.stderr
 

@@ -24,9 +24,9 @@ class Health(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-found = [file for file in PROVISIONING.rglob("*.yml") if file.read_text()]
+provisioning_files = [file for file in PROVISIONING.rglob("*.yml") if file.read_text()]
 boards = {file: json.loads(file.read_text()) for file in HOME.parent.glob("*.json")}
-assert len(found) >= 2 and HOME in boards, (found, boards)
+assert len(provisioning_files) >= 2 and HOME in boards, (provisioning_files, boards)
 for folder in ("/var/lib/grafana", "/tmp"):
     tempfile.TemporaryFile(dir=folder).close()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
