@@ -52,8 +52,8 @@ def test_a_ticket_by_stages_makes_one_call_for_each():
 
 
 def test_a_stage_at_whose_end_nobody_may_leave_shares_the_next_call():
-    wanted = np.array([True, False, True, True, True])
-    assert len(staged(CASCADE).calls(wanted, staged=True)) == 2
+    wanted_exits = np.array([True, False, True, True, True])
+    assert len(staged(CASCADE).calls(wanted_exits, staged=True)) == 2
 
 
 def test_a_ticket_that_wants_the_full_vote_only_asks_one_tap():
@@ -82,14 +82,16 @@ def test_a_stage_ends_only_where_members_before_and_after_take_all_inputs():
 @given(any_exits(), st.data())
 def test_every_vote_of_a_wanted_exit_has_come_when_its_call_has_ended(exits, data):
     stages = staged(exits)
-    wanted = np.array([*data.draw(st.lists(st.booleans(), min_size=len(exits) - 1, max_size=len(exits) - 1)), True])
+    wanted_exits = np.array(
+        [*data.draw(st.lists(st.booleans(), min_size=len(exits) - 1, max_size=len(exits) - 1)), True]
+    )
     come: set = set()
-    asked: set = set()
-    for call in stages.calls(wanted, data.draw(st.booleans())):
+    taps: set = set()
+    for call in stages.calls(wanted_exits, data.draw(st.booleans())):
         come |= call.pairs
-        asked |= set(call.tap_names)
+        taps |= set(call.tap_names)
         for number, depths in enumerate(exits):
-            if wanted[number] and f"TAP_{number}" in asked:
+            if wanted_exits[number] and f"TAP_{number}" in taps:
                 assert pairs_of(depths) <= come
     assert pairs_of(exits[-1]) <= come
 
@@ -117,17 +119,21 @@ def test_one_by_one_exits_that_nobody_wants_are_not_asked_for():
 def test_where_ramps_learn_a_finished_ticket_has_brought_the_features_at_every_ramp(exits, data):
     bag = learning_manifest(exits)
     stages = BagStages(bag)
-    wanted = np.array([*data.draw(st.lists(st.booleans(), min_size=len(exits) - 1, max_size=len(exits) - 1)), True])
+    wanted_exits = np.array(
+        [*data.draw(st.lists(st.booleans(), min_size=len(exits) - 1, max_size=len(exits) - 1)), True]
+    )
     calls = data.draw(
-        st.sampled_from([stages.calls(wanted, True), stages.calls(wanted, False), stages.one_by_one(wanted)])
+        st.sampled_from(
+            [stages.calls(wanted_exits, True), stages.calls(wanted_exits, False), stages.one_by_one(wanted_exits)]
+        )
     )
     assert ramp_pairs(bag) <= {pair for call in calls for pair in call.pairs}
 
 
 def test_where_ramps_learn_each_call_runs_the_segments_it_would_run_anyway():
     learns, other = BagStages(learning_manifest(CASCADE)), staged(CASCADE)
-    wanted = np.ones(5, dtype=bool)
-    work = [[stages.work_us(call) for call in stages.calls(wanted, True)] for stages in (learns, other)]
+    wanted_exits = np.ones(5, dtype=bool)
+    work = [[stages.work_us(call) for call in stages.calls(wanted_exits, True)] for stages in (learns, other)]
     assert work[0] == work[1] and learns.work_us(learns.full_call()) == other.full_work_us
 
 

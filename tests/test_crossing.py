@@ -54,8 +54,8 @@ def all_inner(bag: Manifest) -> tuple[int, ...]:
 def any_staged(draw):
     """A bag with some stages that end inside members, and exits that a ticket asks for."""
     bag = chained(draw(any_exits()))
-    chosen = draw(st.sets(st.sampled_from(range(len(bag.exits)))))
-    inner = tuple(number for number in all_inner(bag) if number in chosen)
+    numbers = draw(st.sets(st.sampled_from(range(len(bag.exits)))))
+    inner = tuple(number for number in all_inner(bag) if number in numbers)
     assume(can_cross(bag.inputs, bag.members, [exit_.depths for exit_ in bag.exits], inner))
     early = draw(st.lists(st.booleans(), min_size=len(bag.exits) - 1, max_size=len(bag.exits) - 1))
     return dataclasses.replace(bag, inner_stages=inner), np.array([*early, True])
@@ -126,32 +126,34 @@ def test_feedback_runs_what_one_ensemble_can_in_one_call():
 
 @given(any_staged(), st.booleans())
 def test_every_vote_of_a_wanted_exit_has_come_when_its_call_has_ended(case, staged):
-    bag, wanted = case
+    bag, wanted_exits = case
     come: set = set()
-    asked: set = set()
-    for call in BagStages(bag).calls(wanted, staged):
+    taps: set = set()
+    for call in BagStages(bag).calls(wanted_exits, staged):
         come |= call.pairs
-        asked |= set(call.tap_names)
+        taps |= set(call.tap_names)
         for number, exit_ in enumerate(bag.exits):
-            if wanted[number] and f"TAP_{number}" in asked:
+            if wanted_exits[number] and f"TAP_{number}" in taps:
                 assert pairs_of(exit_.depths) <= come
     assert pairs_of(bag.exits[-1].depths) <= come
 
 
 @given(any_staged(), st.booleans())
 def test_every_call_is_of_an_ensemble_that_has_its_taps_and_gets_its_inputs(case, staged):
-    bag, wanted = case
+    bag, wanted_exits = case
     stages = BagStages(bag)
-    held: set = set()
-    for call in stages.calls(wanted, staged):
+    tensor_names: set = set()
+    for call in stages.calls(wanted_exits, staged):
         assert (call.start, call.end) in stages.spans()
         first = 0 if call.start is None else call.start + 1
         exits = range(first, stages.last(call.start, call.end) + 1)
-        if wanted[:-1].any():
+        if wanted_exits[:-1].any():
             assert set(call.tap_names) <= {f"TAP_{number}" for number in exits}
-        assert {one.name for one in stages.crossings(call.start)} <= held
-        held = {one.name for one in stages.crossings(call.end)}
-        assert held <= {one.name for one in (*stages.brought_back(call.start, call.end), *stages.crossings(call.start))}
+        assert {one.name for one in stages.crossings(call.start)} <= tensor_names
+        tensor_names = {one.name for one in stages.crossings(call.end)}
+        assert tensor_names <= {
+            one.name for one in (*stages.brought_back(call.start, call.end), *stages.crossings(call.start))
+        }
 
 
 @given(any_staged())
@@ -164,15 +166,15 @@ def test_by_stages_no_segment_runs_twice(case):
 
 @given(any_staged(), st.integers(0, 20))
 def test_joined_feedback_brings_what_its_calls_would(case, skipped):
-    bag, wanted = case
-    calls = BagStages(bag).calls(wanted, staged=True)
-    left = calls[min(skipped, len(calls) - 1) :]
-    pairs = frozenset().union(*(call.pairs for call in left))
+    bag, wanted_exits = case
+    calls = BagStages(bag).calls(wanted_exits, staged=True)
+    remaining_calls = calls[min(skipped, len(calls) - 1) :]
+    pairs = frozenset().union(*(call.pairs for call in remaining_calls))
     joined: frozenset = frozenset()
-    while left:
-        call, count = first_run(left)
-        assert call.end is None and call.start == left[0].start
-        joined, left = joined | call.pairs, left[count:]
+    while remaining_calls:
+        call, count = first_run(remaining_calls)
+        assert call.end is None and call.start == remaining_calls[0].start
+        joined, remaining_calls = joined | call.pairs, remaining_calls[count:]
     assert joined == pairs
 
 

@@ -104,9 +104,9 @@ def test_every_folder_of_modules_is_a_package():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_wheel_holds_every_file_of_a_package(wheel, package):
     folder = PACKAGES[package]
-    kept = {file.relative_to(folder.parent) for file in folder.rglob("*") if file.is_file()}
-    kept = {str(file) for file in kept if "__pycache__" not in file.parts}
-    assert kept <= files_of(wheel)
+    expected = {file.relative_to(folder.parent) for file in folder.rglob("*") if file.is_file()}
+    expected = {str(file) for file in expected if "__pycache__" not in file.parts}
+    assert expected <= files_of(wheel)
 
 
 def test_the_client_wheel_holds_every_module_of_the_client(client_wheel):
@@ -122,8 +122,8 @@ def test_the_wheel_pollutes_no_top_level_name(wheel):
 
 
 def test_the_command_line_of_the_wheel_imports_without_any_dependency(wheel):
-    found = where_packages_are(wheel)
-    assert all(Path(file).is_relative_to(wheel) for file in found.values()), found
+    package_files = where_packages_are(wheel)
+    assert all(Path(file).is_relative_to(wheel) for file in package_files.values()), package_files
 
 
 def test_the_client_alone_needs_nothing_of_the_server(client_wheel):
@@ -143,8 +143,8 @@ def test_a_wheel_from_an_sdist_requires_the_client_by_version(wheel):
 
 def test_a_wheel_from_a_checkout_takes_the_client_from_its_folder(source, tmp_path):
     folder = build(source, tmp_path / "dist", "--wheel")
-    found = requirements(unpacked(next(folder.glob("*.whl")), tmp_path / "wheel"))
-    assert f"exeunt-client @ {(source / 'client').as_uri()}" in found
+    needs = requirements(unpacked(next(folder.glob("*.whl")), tmp_path / "wheel"))
+    assert f"exeunt-client @ {(source / 'client').as_uri()}" in needs
 
 
 def test_a_release_from_a_checkout_requires_the_client_by_version(source, tmp_path):
@@ -169,9 +169,11 @@ build_backend.build_editable({str(tmp_path)!r})
 """
     run(code)
     site = unpacked(next(tmp_path.glob("*.whl")), tmp_path / "site")
-    found = where_packages_are(site, (*PACKAGES, "exeunt_client"))
+    package_files = where_packages_are(site, (*PACKAGES, "exeunt_client"))
     folders = PACKAGES | {"exeunt_client": CLIENT}
-    assert found == {name: str(source / folder.relative_to(ROOT) / "__init__.py") for name, folder in folders.items()}
+    assert package_files == {
+        name: str(source / folder.relative_to(ROOT) / "__init__.py") for name, folder in folders.items()
+    }
 
 
 def test_a_fresh_process_finds_the_backends():

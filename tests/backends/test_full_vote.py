@@ -17,15 +17,15 @@ def config(**parameters: str) -> ModelConfig:
 
 
 def test_weights_follow_the_order_of_the_inputs():
-    found = FullVote.from_config(config(weights="3,1"))({"b.3": B, "a.2": A})
-    assert_allclose(found["PROBABILITIES"], (3 * A + B) / 4, rtol=1e-6)
-    assert found["LABEL"].tolist() == [[0], [1]]
-    assert found["LABEL"].dtype == np.int64
+    outputs = FullVote.from_config(config(weights="3,1"))({"b.3": B, "a.2": A})
+    assert_allclose(outputs["PROBABILITIES"], (3 * A + B) / 4, rtol=1e-6)
+    assert outputs["LABEL"].tolist() == [[0], [1]]
+    assert outputs["LABEL"].dtype == np.int64
 
 
 def test_a_hard_vote_counts_labels():
-    found = FullVote.from_config(config(weights="3, 1", vote="hard"))({"a.2": A, "b.3": B})
-    assert_allclose(found["PROBABILITIES"], [[0.75, 0.25], [0.0, 1.0]])
+    outputs = FullVote.from_config(config(weights="3, 1", vote="hard"))({"a.2": A, "b.3": B})
+    assert_allclose(outputs["PROBABILITIES"], [[0.75, 0.25], [0.0, 1.0]])
 
 
 @pytest.mark.parametrize("weights", ["", "1", "1,x", "1,0", "1,nan", "1,2,3"])

@@ -42,10 +42,10 @@ def test_a_forecast_has_an_interval_that_narrows_with_the_rows_it_was_made_from(
     few, many = (
         advise(BAG, 10.0, REPORT | {"expected": [POINT | {"rows": rows}]}, 0.01).forecasts[0] for rows in (20, 20_000)
     )
-    for made in (few, many):
-        assert made.p50_range_ms[0] < made.p50_ms < made.p50_range_ms[1]
-        assert made.p99_range_ms[0] < made.p99_ms < made.p99_range_ms[1]
-    widths = [made.p50_range_ms[1] - made.p50_range_ms[0] for made in (few, many)]
+    for prediction in (few, many):
+        assert prediction.p50_range_ms[0] < prediction.p50_ms < prediction.p50_range_ms[1]
+        assert prediction.p99_range_ms[0] < prediction.p99_ms < prediction.p99_range_ms[1]
+    widths = [prediction.p50_range_ms[1] - prediction.p50_range_ms[0] for prediction in (few, many)]
     assert widths[0] > widths[1]
 
 

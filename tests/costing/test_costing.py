@@ -52,8 +52,8 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_one_machine_costs_its_rent_whoever_asks() -> None:
-    found = one_machine(MIX, constant(10.0), PRICES, COLD, rng())
-    assert found.usd_per_1000 == pytest.approx(1000 * 0.0816 / 3600 / 10.0)
+    cost = one_machine(MIX, constant(10.0), PRICES, COLD, rng())
+    assert cost.usd_per_1000 == pytest.approx(1000 * 0.0816 / 3600 / 10.0)
 
 
 def test_a_function_costs_its_calls_and_its_memory_rounded_up_to_milliseconds() -> None:

@@ -21,8 +21,8 @@ SEEDS = 20
 
 @pytest.fixture(scope="module")
 def run() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(FIXTURE.read_text())
-    return found
+    measurement: dict[str, Any] = json.loads(FIXTURE.read_text())
+    return measurement
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,11 @@ def simulated_ms(run: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     shares = np.bincount(run["exits"], minlength=len(manifest.exits)) / len(run["exits"])
     mix = answer_mix(manifest, tuple(map(float, shares)), run["workers"])
     arrivals_us = 1000.0 * np.array(run["arrivals_ms"])
-    found = [
+    percentiles_us = [
         np.percentile(latencies_us(mix, arrivals_us, run["workers"], np.random.default_rng(seed)), (50, 99))
         for seed in range(SEEDS)
     ]
-    return np.mean(found, axis=0) / 1000.0
+    return np.mean(percentiles_us, axis=0) / 1000.0
 
 
 def test_the_measured_run_is_one_with_exits_and_without_failures(run: dict[str, Any]) -> None:

@@ -38,9 +38,9 @@ def manifest(
         for i, (weight, n) in enumerate(zip(weights, depths[-1], strict=True))
     )
     exits = tuple(Exit(depth, None, {1: 100.0 * (e + 1)}, {1: 1.0}, 0.9) for e, depth in enumerate(depths))
-    kept = {"shadow_share": 0.0, "lossless": False} | settings
+    all_settings = {"shadow_share": 0.0, "lossless": False} | settings
     labels = tuple(f"class {k}" for k in range(CLASSES))
-    return Manifest("bag", "ensemble", vote, "parallel", (x,), labels, 8, members, exits, Settings(**kept), "")
+    return Manifest("bag", "ensemble", vote, "parallel", (x,), labels, 8, members, exits, Settings(**all_settings), "")
 
 
 def learning_manifest(
@@ -48,12 +48,12 @@ def learning_manifest(
 ) -> Manifest:
     """A bag in ensemble mode whose heads the controller holds; its members' weights are equal by default."""
     bag = manifest(depths, weights or (1.0,) * len(depths[0]))
-    made = Tensor("FEATURES", "float32", (features,))
+    feature_tensor = Tensor("FEATURES", "float32", (features,))
     members = tuple(
         dataclasses.replace(
             member,
             segments=(
-                *(dataclasses.replace(segment, features=made) for segment in member.segments[:-1]),
+                *(dataclasses.replace(segment, features=feature_tensor) for segment in member.segments[:-1]),
                 member.segments[-1],
             ),
         )

@@ -121,13 +121,13 @@ def test_a_gear_that_exits_make_fast_is_left_for_a_faster_one_with_exits():
 
 def test_a_gear_that_exits_make_fast_is_never_left_for_the_plain_one():
     of = Gears(lambda rows: FULL_US * rows, np.random.default_rng(0), STAGED)
-    chosen = set()
+    gears_used = set()
     for _ in range(ENOUGH):
         gear, counts = of.choose(LEARNT_ROWS)
-        chosen.add(gear)
+        gears_used.add(gear)
         if counts:
             of.took(gear, 1, 500.0, 500.0)
-    assert chosen == {Gear.STAGES, Gear.EXITS}
+    assert gears_used == {Gear.STAGES, Gear.EXITS}
 
 
 def test_who_waited_long_tells_of_earlier_blocks_and_does_not_count():
@@ -156,11 +156,11 @@ def wanted(of):
     return ticket.requested_exits.tolist()
 
 
-@pytest.mark.parametrize(("gear", "asked"), [("plain", [False, False, True]), ("exits", [True, True, True])])
-def test_the_setting_overrules_the_measurement(gear, asked):
+@pytest.mark.parametrize(("gear", "expected"), [("plain", [False, False, True]), ("exits", [True, True, True])])
+def test_the_setting_overrules_the_measurement(gear, expected):
     of = controller(manifest(gear=gear), EVERYBODY)
     admit(of)
-    assert wanted(of) == asked
+    assert wanted(of) == expected
 
 
 def test_who_never_leaves_early_asks_for_the_full_vote_only():

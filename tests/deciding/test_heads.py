@@ -60,11 +60,11 @@ def test_what_an_old_ticket_saw_at_a_changed_exit_teaches_nothing() -> None:
 
 def test_records_say_with_which_heads_a_ticket_was_admitted() -> None:
     of = controller(BAG, ALL_LEAVE)
-    kept: list[DecidedRows] = []
-    of.decisions.on_over.append(lambda decided, events: kept.append(decided))
+    records: list[DecidedRows] = []
+    of.decisions.on_over.append(lambda decided, events: records.append(decided))
     change(of, version=3)
     run(of, admit(of, rows=2), votes_of(BAG, 2))
-    assert kept[0].heads_version.tolist() == [3, 3]
+    assert records[0].heads_version.tolist() == [3, 3]
 
 
 def test_exits_that_vote_by_another_head_are_found() -> None:

@@ -70,22 +70,22 @@ def test_a_bag_without_gears_offers_all_its_exits_whatever_waits():
 def of_many(share, tickets=3000, **settings):
     """Admit and forget tickets, one at a time; how many wanted which exits."""
     of = controller(geared(shadow_share=share, **settings), NOBODY)
-    found = {AT_REST: 0, LEAN: 0}
+    counts = {AT_REST: 0, LEAN: 0}
     for key in range(tickets):
         admit(of, key=key)
-        found[tuple(wanted(of))] += 1
+        counts[tuple(wanted(of))] += 1
         of.give_up(0)
-    return found
+    return counts
 
 
 def test_at_rest_a_few_tickets_are_lean_so_that_its_exits_stay_known():
-    found = of_many(share=0.0)
-    assert found[LEAN] == pytest.approx(3000 * PROBES, rel=0.3)
+    counts = of_many(share=0.0)
+    assert counts[LEAN] == pytest.approx(3000 * PROBES, rel=0.3)
 
 
 def test_shadow_tickets_are_of_either_gear():
-    found = of_many(share=1.0)
-    assert found[LEAN] == pytest.approx(1500, rel=0.1)
+    counts = of_many(share=1.0)
+    assert counts[LEAN] == pytest.approx(1500, rel=0.1)
 
 
 def test_who_is_behind_does_not_try_the_plain_gear():

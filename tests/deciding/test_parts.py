@@ -61,8 +61,8 @@ def test_every_row_is_released_once_with_the_answer_that_a_whole_release_has(dat
         ticket = of.next_ticket(0, 0)
         parts = [part for exit_ in range(EXITS) for part in of.arrived(ticket.id, at_exit(bag, exit_, votes), exit_)]
         assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
-        found = np.concatenate([np.arange(rows) if part.rows is None else part.rows for part in parts])
-        assert sorted(found.tolist()) == list(range(rows))
+        released_rows = np.concatenate([np.arange(rows) if part.rows is None else part.rows for part in parts])
+        assert sorted(released_rows.tolist()) == list(range(rows))
         answers = np.concatenate([part.answer.label for part in parts])
-        labels[in_parts] = answers[np.argsort(found)].tolist()
+        labels[in_parts] = answers[np.argsort(released_rows)].tolist()
     assert labels[True] == labels[False]

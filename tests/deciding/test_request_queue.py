@@ -208,9 +208,9 @@ def test_polite_callers_wait_no_longer_than_the_bound_during_a_storm_of_another_
 
 def test_time_in_which_nobody_waits_is_no_service_time_though_those_who_waited_left_unbegun() -> None:
     queue = RequestQueue(1, 100, 50_000.0)
-    gone = Request("gone", 1)
-    queue.offer(gone, 0)
-    queue.withdraw(gone)
+    leaver = Request("gone", 1)
+    queue.offer(leaver, 0)
+    queue.withdraw(leaver)
     for now_us in (60_000_000, 60_001_000):  # a minute later a row takes a millisecond
         queue.offer(Request(now_us, 1), now_us)
     assert queue.take(60_001_000) and len(queue) == 1

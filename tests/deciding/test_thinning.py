@@ -30,8 +30,8 @@ class Stream:
     def __init__(self, seed: int, eps: float, lossy: float, **value: object) -> None:
         self.rng = np.random.default_rng(seed)
         self.tuner = tuner(exits=EXITS, eps=eps, most_unconfirmed=CAP, calibration_rows=16, half_life_rows=2000.0)
-        kept = dataclasses.replace(Settings(lossless=False), **value)
-        self.core = Decisions(kept, EXITS, self.tuner, self._toss)
+        stream_settings = dataclasses.replace(Settings(lossless=False), **value)
+        self.core = Decisions(stream_settings, EXITS, self.tuner, self._toss)
         self.core.changes.set_late_thinning(True)
         self.account = self.tuner.budget.classes[0]
         self.flying: list[tuple[Batch, np.ndarray]] = []
@@ -49,11 +49,11 @@ class Stream:
         batch = Batch(self._admitted, EXITS, nobody, np.full(rows, np.inf, np.float32), np.zeros(rows, np.int16))
         self._admitted += 1
         sure = ExitVotes(np.ones(rows, np.int32), np.full(rows, 0.999, np.float32))
-        left = self.core.complete(batch, 0, sure)
+        early_rows = self.core.complete(batch, 0, sure)
         full = np.ones(rows, dtype=np.int32)
-        lost = left[self.rng.random(len(left)) < self.lossy]
+        lost = early_rows[self.rng.random(len(early_rows)) < self.lossy]
         full[lost] = 2
-        self.early += len(left)
+        self.early += len(early_rows)
         self.true_losses += len(lost)
         self.flying.append((batch, full))
 
@@ -200,14 +200,14 @@ def test_with_late_tosses_true_losses_pass_the_stated_bound_no_more_often_than_s
 def test_auto_asks_for_all_feedback_until_the_risks_are_known_and_again_when_losses_run_high() -> None:
     stream = Stream(6, eps=0.05, lossy=0.0, feedback="auto")
     assert stream.core.coins.probability(1.0) == 1.0
-    asked = []
+    probabilities = []
     for _ in range(600):
         stream.admit(8)
         stream.thin(0, 1.0)
         while stream.flying:
             stream.finish(0)
-        asked.append(stream.core.coins.probability(1.0))
-    assert min(asked) < 1.0
+        probabilities.append(stream.core.coins.probability(1.0))
+    assert min(probabilities) < 1.0
     stream.tuner.budget.classes[0].answered(1)
     for _ in range(60):
         stream.tuner.budget._lost(0, 1.0)

@@ -31,11 +31,11 @@ def test_the_lossless_stop_is_never_wrong(bag, data):
     members, classes, seed, kind = bag
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.1, 3, members)
-    given_ = [probabilities(rng, 40, classes, sharpness=4) for _ in range(members)]
-    done = data.draw(st.integers(1, members))
-    certain = votes.cannot_change(given_[:done], weights[:done], weights[done:].sum(), kind)
-    full = votes.labels(votes.vote(given_, weights, kind))
-    partial = votes.labels(votes.vote(given_[:done], weights[:done], kind))
+    by_member = [probabilities(rng, 40, classes, sharpness=4) for _ in range(members)]
+    count = data.draw(st.integers(1, members))
+    certain = votes.cannot_change(by_member[:count], weights[:count], weights[count:].sum(), kind)
+    full = votes.labels(votes.vote(by_member, weights, kind))
+    partial = votes.labels(votes.vote(by_member[:count], weights[:count], kind))
     assert (partial[certain] == full[certain]).all()
 
 

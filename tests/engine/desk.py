@@ -27,15 +27,15 @@ class Desk:
         self.tuner = FixedThresholds(bag, thresholds)
         self.controller = Controller(bag, self.tuner, np.random.default_rng(0))
         self.replies: dict[Any, Release] = {}
-        self.came = threading.Condition()
+        self.arrival = threading.Condition()
         self.host = ControllerHost(self.controller, self.engine, self.reply)
         self.host.start()
 
     def reply(self, release: Release) -> None:
-        with self.came:
+        with self.arrival:
             assert release.key not in self.replies
             self.replies[release.key] = release
-            self.came.notify_all()
+            self.arrival.notify_all()
 
     def ask(self, key: Any, x: np.ndarray | dict[str, np.ndarray], **options: Any) -> None:
         inputs = x if isinstance(x, dict) else {self.input: x}
@@ -43,8 +43,8 @@ class Desk:
         self.host.submit(Request(key, rows, ParsedOptions(**options)), inputs)
 
     def answers(self, count: int) -> dict[Any, Release]:
-        with self.came:
-            assert self.came.wait_for(lambda: len(self.replies) >= count, timeout=60)
+        with self.arrival:
+            assert self.arrival.wait_for(lambda: len(self.replies) >= count, timeout=60)
         return self.replies
 
     def __enter__(self) -> Desk:

@@ -72,26 +72,28 @@ def written(folder: Path, exits: tuple[tuple[int, ...], ...], seed: int = 0, **s
         segments = []
         for step in range(1, depth + 1):
             model, last = segment_model("bag", name, step), step == depth
-            given = X if step == 1 else Tensor(f"{name}_cut{step - 1}", "float32", (WIDTH,))
+            input_tensor = X if step == 1 else Tensor(f"{name}_cut{step - 1}", "float32", (WIDTH,))
             cut = (
                 Tensor(PROBABILITIES, "float32", (CLASSES,))
                 if last
                 else Tensor(f"{name}_cut{step}", "float32", (WIDTH,))
             )
-            _segment(folder, model, given.name, f"{name}_cut{step}", last, rng)
+            _segment(folder, model, input_tensor.name, f"{name}_cut{step}", last, rng)
             features = None if last else Tensor(FEATURES, "float32", (WIDTH,))
-            segments.append(Segment(model, (given,), (cut,), features, {1: 50.0, 8: 100.0}))
+            segments.append(Segment(model, (input_tensor,), (cut,), features, {1: 50.0, 8: 100.0}))
         members.append(Member(name, 1.0 + number, tuple(segments), None))
-    made = []
+    manifest_exits = []
     for number, depths in enumerate(exits):
         midway = [(m.name, d) for m, d in zip(members, depths, strict=True) if 0 < d < m.depth]
         heads = heads_model("bag", number) if midway else None
         if heads:
             _heads(folder, heads, midway, seed)
-        made.append(Exit(depths, heads, {1: 100.0 * (number + 1)}, {1: 1.0}, 0.9))
-    kept = Settings(**({"shadow_share": 0.0, "lossless": False} | settings))
+        manifest_exits.append(Exit(depths, heads, {1: 100.0 * (number + 1)}, {1: 1.0}, 0.9))
+    all_settings = Settings(**({"shadow_share": 0.0, "lossless": False} | settings))
     labels = tuple(f"class {k}" for k in range(CLASSES))
-    return Manifest("bag", "engine", "soft", "parallel", (X,), labels, 16, tuple(members), tuple(made), kept, "")
+    return Manifest(
+        "bag", "engine", "soft", "parallel", (X,), labels, 16, tuple(members), tuple(manifest_exits), all_settings, ""
+    )
 
 
 def without_profile(bag: Manifest) -> Manifest:

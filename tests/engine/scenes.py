@@ -11,9 +11,9 @@ from tests.engine.simulate import Simulation
 LEAST_Q = 0.25
 
 
-def engine_bag(costs, exits, shrink=0.9, **kept):
+def engine_bag(costs, exits, shrink=0.9, **settings):
     """A bag in engine mode: `costs[m][d]` is the time of one row, `shrink` what a batch saves."""
-    bag = manifest(depths=exits, weights=(1.0,) * len(costs), **({"gear": "exits"} | kept))
+    bag = manifest(depths=exits, weights=(1.0,) * len(costs), **({"gear": "exits"} | settings))
     members = tuple(
         dataclasses.replace(
             member,
@@ -28,7 +28,7 @@ def engine_bag(costs, exits, shrink=0.9, **kept):
 
 
 @st.composite
-def bags(draw, **kept):
+def bags(draw, **settings):
     """1 to 3 members of 1 to 4 segments, 1 to 4 exits that only go deeper."""
     full = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
     costs = [draw(st.lists(st.integers(1, 20), min_size=n, max_size=n)) for n in full]
@@ -37,7 +37,7 @@ def bags(draw, **kept):
         shallower = tuple(draw(st.integers(0, depth)) for depth in exits[0])
         if any(shallower) and shallower != exits[0]:
             exits.insert(0, shallower)
-    bag = engine_bag(costs, tuple(exits), draw(st.sampled_from([0.3, 0.9, 1.0])), **kept)
+    bag = engine_bag(costs, tuple(exits), draw(st.sampled_from([0.3, 0.9, 1.0])), **settings)
     return dataclasses.replace(bag, slowdown=draw(st.sampled_from([(), (1.0, 1.8, 2.6)])))
 
 
@@ -55,9 +55,9 @@ def streams(draw):
 
 
 @st.composite
-def scenes(draw, **kept):
+def scenes(draw, **settings):
     """A bag under load: (bag, arrivals, workers, thresholds, seed)."""
-    bag = draw(bags(**kept))
+    bag = draw(bags(**settings))
     thresholds = [draw(st.sampled_from([0.0, 0.1, 0.4, 2.0])) for _ in bag.exits]
     return bag, draw(streams()), draw(st.integers(1, 3)), thresholds, draw(st.integers(0, 99))
 

@@ -150,9 +150,9 @@ class Simulation:
             run = self.scheduler.next_run(len(self._free) - 1)
             if run is None:
                 return
-            left = self._tossed(run)
+            rest = self._tossed(run)
             worker = heapq.heappop(self._free)
-            cost_us = self.scheduler.costs.chain_us(run.member, run.depth, run.end, left.rows) if left.pieces else 0.0
+            cost_us = self.scheduler.costs.chain_us(run.member, run.depth, run.end, rest.rows) if rest.pieces else 0.0
             end_us = now_us + self._pace * cost_us
             rows = {
                 ticket: tuple(row for piece in run.pieces if piece.progress.ticket.id == ticket for row in _rows(piece))
@@ -182,14 +182,14 @@ class Simulation:
             depths = self._controller.manifest.exits[due.exit_].depths
             value = self._answers[ticket.id]
             votes = {(m, d): value[m, d][rows] for m, d in enumerate(depths) if d}
-            given = None if len(rows) == ticket.rows else rows
-            released = self._controller.arrived(ticket.id, votes, int(now_us), given)
+            voting_rows = None if len(rows) == ticket.rows else rows
+            released = self._controller.arrived(ticket.id, votes, int(now_us), voting_rows)
             self.releases += [(now_us, item) for item in released]
         if self._like_the_engine:
             if self._load_q < 1.0:
                 self._controller.thin(ticket.id, self._load_q)
-            wanted = self._controller.decisions.coins.probability(self._load_q)
-            self.scheduler.finish_probability, self.scheduler.saves_work = wanted, wanted < self._load_q
+            probability = self._controller.decisions.coins.probability(self._load_q)
+            self.scheduler.finish_probability, self.scheduler.saves_work = probability, probability < self._load_q
         self.scheduler.decided(due.progress, due.exit_)
         if self._sampling is not None and self._sampling.update(self.scheduler.backlog, int(now_us)):
             self._controller.decisions.changes.set_finish_probability(self._sampling.q)

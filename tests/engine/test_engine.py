@@ -81,13 +81,13 @@ def test_answers_equal_the_chain_computed_offline_in_any_merge(bag, folder):
             desk.ask(key, x)
         replies = desk.answers(len(table))
         merged = desk.engine.metrics()["merged_runs_total"]
-    seen = set()
+    exits = set()
     for key, x in table.items():
         answer, votes = replies[key].answer, offline(bag, folder, x)
         for row, exit_ in enumerate(answer.exit):
             np.testing.assert_allclose(answer.probabilities[row], votes[exit_][row], rtol=1e-4, atol=1e-5)
-            seen.add(int(exit_))
-    assert seen == {0, 1, 2} and merged > 0
+            exits.add(int(exit_))
+    assert exits == {0, 1, 2} and merged > 0
 
 
 def test_lanes_with_sessions_of_their_own_answer_the_same(bag, folder):
@@ -104,17 +104,17 @@ def test_lanes_with_sessions_of_their_own_answer_the_same(bag, folder):
 
 @pytest.mark.parametrize(("providers", "workers"), [("CPUExecutionProvider", 1), ("CUDAExecutionProvider", 3)])
 def test_each_lane_of_a_gpu_has_sessions_of_its_own(folder, bag, monkeypatch, providers, workers):
-    made = []
+    session_providers = []
     real = onnxruntime.InferenceSession
 
     def recorded(path, options, providers):
-        made.append(providers[0])
+        session_providers.append(providers[0])
         return real(path, options, providers=["CPUExecutionProvider"])  # no GPU here: only who is asked for what
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", recorded)
     Session(folder / f"{bag.members[0].segments[0].model}.onnx", 1, [providers, "CPUExecutionProvider"], streams=3)
-    assert len(made) == workers
-    assert {item if isinstance(item, str) else item[0] for item in made} == {providers}
+    assert len(session_providers) == workers
+    assert {item if isinstance(item, str) else item[0] for item in session_providers} == {providers}
 
 
 def test_sampled_feedback_and_compaction_change_no_answer(bag, folder):

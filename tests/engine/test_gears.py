@@ -54,8 +54,10 @@ def geared_bags(draw):
     costs = [[float(draw(st.integers(1, 20))) for _ in range(n)] for n in full]
     exits, gears = united(costs, draw(chains(full)), draw(chains(full)))
     bag = engine_bag(costs, exits, gear="auto", shadow_share=draw(st.sampled_from([0.0, 0.3])), lossless=True)
-    kept = dataclasses.replace(bag.settings, max_unconfirmed_rows=draw(st.sampled_from([4, 16, 256])))
-    return dataclasses.replace(bag, gears=gears, settings=kept, slowdown=draw(st.sampled_from([(), (1.0, 1.8, 2.6)])))
+    bag_settings = dataclasses.replace(bag.settings, max_unconfirmed_rows=draw(st.sampled_from([4, 16, 256])))
+    return dataclasses.replace(
+        bag, gears=gears, settings=bag_settings, slowdown=draw(st.sampled_from([(), (1.0, 1.8, 2.6)]))
+    )
 
 
 @st.composite
@@ -80,12 +82,12 @@ def mostly_agreed(bag, rows, seed):
     """Probabilities of every member at every depth, which say the same of most rows."""
     rng = np.random.default_rng(seed)
     shared = 4.0 * rng.standard_normal((rows, CLASSES))
-    found = {}
+    probabilities = {}
     for member, item in enumerate(bag.members):
         for depth in range(1, item.depth + 1):
             shares = np.exp(shared + 1.5 * rng.standard_normal((rows, CLASSES)))
-            found[member, depth] = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
-    return found
+            probabilities[member, depth] = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities
 
 
 class Scene:

@@ -55,11 +55,11 @@ def test_weights_inside_the_file_are_packed_at_once(last_segment: Path) -> None:
 
 def test_runs_go_on_while_weights_are_packed(last_segment: Path) -> None:
     session = Session(mapped(last_segment), 1, [CPU])
-    whole, stop, seen = votes(session), threading.Event(), []
+    whole, stop, differences = votes(session), threading.Event(), []
 
     def run() -> None:
         while not stop.is_set():
-            seen.append(float(np.abs(votes(session) - whole).max()))
+            differences.append(float(np.abs(votes(session) - whole).max()))
 
     threads = [threading.Thread(target=run) for _ in range(3)]
     for thread in threads:
@@ -70,7 +70,7 @@ def test_runs_go_on_while_weights_are_packed(last_segment: Path) -> None:
     stop.set()
     for thread in threads:
         thread.join()
-    assert not session.packs_later and max(seen) < 1e-6
+    assert not session.packs_later and max(differences) < 1e-6
 
 
 def test_a_file_that_is_gone_leaves_the_mapped_weights_at_work(

@@ -82,14 +82,14 @@ def test_every_row_that_finishes_reaches_the_last_exit_exactly_once(scene):
 def test_the_segments_of_a_member_run_in_order_and_once_for_every_row(scene):
     bag, _, _, _, _ = scene
     _, simulation = simulated(scene)
-    seen: dict[tuple[int, int, int], list[tuple[float, int]]] = {}
+    steps_by_row: dict[tuple[int, int, int], list[tuple[float, int]]] = {}
     for ran in simulation.ran:
         for ticket, rows in ran.rows.items():
             for row in rows:
-                steps = seen.setdefault((ticket, ran.member, row), [])
+                steps = steps_by_row.setdefault((ticket, ran.member, row), [])
                 assert not steps or steps[-1][0] <= ran.start_us
                 steps.append((ran.end_us, ran.depth, ran.end))
-    for (_, member, _), steps in seen.items():
+    for (_, member, _), steps in steps_by_row.items():
         depths = [depth for _, start, end in steps for depth in range(start, end)]
         assert depths == list(range(len(depths)))
         assert len(depths) <= bag.members[member].depth
@@ -155,8 +155,8 @@ def refusals(scene):
 
     def watched(idle_workers):
         run = hand_out(idle_workers)
-        if run is None and (left := ready(scheduler)):
-            refused.append((idle_workers, [unanswered(item) for item in left], scheduler.backlog))
+        if run is None and (ready_pieces := ready(scheduler)):
+            refused.append((idle_workers, [unanswered(item) for item in ready_pieces], scheduler.backlog))
         return run
 
     scheduler.next_run = watched

@@ -182,7 +182,7 @@ def fuzz(kind: Kind, count: int, folder: Path, seed: int = 0) -> Counter[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = kind.write(folder)
-    good, seen = path.read_bytes(), Counter[str]()
+    good, outcomes = path.read_bytes(), Counter[str]()
     kind.read(path)
     rng = np.random.default_rng(seed)
     for number in range(count):
@@ -191,13 +191,13 @@ def fuzz(kind: Kind, count: int, folder: Path, seed: int = 0) -> Counter[str]:
         start_s = time.monotonic()
         try:
             kind.read(path)
-            seen["read"] += 1
+            outcomes["read"] += 1
         except ExeuntError:
-            seen["refused"] += 1
+            outcomes["refused"] += 1
         except BaseException as error:
             raise AssertionError(f"{kind.name}, seed {seed}, mutation {number}: {error!r}") from error
         assert time.monotonic() - start_s < SLOW_S, f"{kind.name}, seed {seed}, mutation {number} took too long"
-    return seen
+    return outcomes
 
 
 def main() -> int:
@@ -208,8 +208,8 @@ def main() -> int:
     args = parser.parse_args()
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
-            seen = fuzz(kind, args.mutations, Path(folder) / "f", args.seed)
-        print(f"{kind.name}: {seen['read']} read, {seen['refused']} refused, nothing else")
+            outcomes = fuzz(kind, args.mutations, Path(folder) / "f", args.seed)
+        print(f"{kind.name}: {outcomes['read']} read, {outcomes['refused']} refused, nothing else")
     return 0
 
 

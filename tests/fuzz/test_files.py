@@ -9,5 +9,5 @@ pytest.importorskip("pyarrow")
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_only_our_own_errors_come_out_of_a_damaged_file(kind, tmp_path):
-    seen = fuzz(kind, 300, tmp_path / "files")
-    assert seen["refused"] > 0
+    outcomes = fuzz(kind, 300, tmp_path / "files")
+    assert outcomes["refused"] > 0

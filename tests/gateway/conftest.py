@@ -36,5 +36,5 @@ def gated_server(triton: None, gated_repository: Path, tmp_path_factory: pytest.
 @pytest.fixture(scope="session")
 def gateway(gated_server: Server, gated_repository: Path) -> Iterator[Gateway]:
     """The gateway in front of it."""
-    with Gateway.before(gated_server, gated_repository) as found:
-        yield found
+    with Gateway.before(gated_server, gated_repository) as running_gateway:
+        yield running_gateway

@@ -11,7 +11,7 @@ from exeunt.gateway.door import Door
 from tests.deciding.controller_bag import manifest
 
 
-def answered(_found):
+def answered(_answer):
     return True
 
 
@@ -62,9 +62,9 @@ def test_who_leaves_while_it_waits_never_reaches_the_server():
         waiting[2].cancel()
         finish.set()
         await work
-        found = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [isinstance(result, asyncio.CancelledError) for result in found] == [True, False, True]
-        await found[1]
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [isinstance(result, asyncio.CancelledError) for result in results] == [True, False, True]
+        await results[1]
         await settled()
         assert one.calls == 0
 
@@ -96,15 +96,15 @@ def test_a_call_keeps_its_place_until_the_server_has_answered_whoever_left():
         async def caller():
             await asyncio.shield(await at_work(one, finish))
 
-        gone, later = asyncio.create_task(caller()), asyncio.create_task(caller())
+        leaver, later = asyncio.create_task(caller()), asyncio.create_task(caller())
         await settled()
-        gone.cancel()
+        leaver.cancel()
         await settled()
         assert one.calls == 2 and not later.done()
         finish.set()
         await later
         await settled()
-        assert gone.cancelled() and one.calls == 0
+        assert leaver.cancelled() and one.calls == 0
 
     asyncio.run(scene())
 

@@ -32,16 +32,16 @@ def test_odd_requests_are_all_answered_and_no_internal_model_is(gated_server, ga
     internal = [name for name in gated_server.models if name not in ("tiny", "tiny_stream")]
     configs = [call(gated_server.http_url, "GET", f"/v2/models/{name}/config")[1] for name in internal]
     with Gateway.before(gated_server, gated_repository) as gateway:  # at its end it must have said nothing of errors
-        found = {
+        by_kind = {
             kind: outcomes(HttpCaller(gateway.http_url, ROWS, rng), kind) for kind in ("json_request", "binary_request")
         }
         for kind in ("message_request", "internal_request"):
-            found[kind] = outcomes(GrpcCaller(gateway.grpc_url, ROWS, model_configs(configs), rng), kind)
+            by_kind[kind] = outcomes(GrpcCaller(gateway.grpc_url, ROWS, model_configs(configs), rng), kind)
         np.testing.assert_array_equal(
             *(ask(server, "grpc", ROWS, exit="never")["LABEL"] for server in (gateway, gated_server))
         )
-    assert set(found["internal_request"]) == {"gRPC NOT_FOUND"}
+    assert set(by_kind["internal_request"]) == {"gRPC NOT_FOUND"}
     for kind in ("json_request", "binary_request", "message_request"):
-        assert found[kind][("gRPC OK" if kind == "message_request" else "HTTP 200")] > 50
-        assert not [odd for odd in found[kind] if odd.startswith(("hang", "bug", "cut", "gRPC UNKNOWN"))], found
+        assert by_kind[kind][("gRPC OK" if kind == "message_request" else "HTTP 200")] > 50
+        assert not [odd for odd in by_kind[kind] if odd.startswith(("hang", "bug", "cut", "gRPC UNKNOWN"))], by_kind
     assert sorted(members(gated_server.pid)) == processes

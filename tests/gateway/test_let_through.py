@@ -66,15 +66,15 @@ def test_rows_of_a_stream_come_once_each(gateway):
 
 
 def test_many_requests_on_one_stream_are_answered_by_their_ids(gateway):
-    found = {}
+    replies = {}
     with grpc.InferenceServerClient(gateway.grpc_url) as client:
-        client.start_stream(lambda result, error: found.update({result.get_response().id: (result, error)}))
+        client.start_stream(lambda result, error: replies.update({result.get_response().id: (result, error)}))
         for number in range(50):
             image = grpc.InferInput("IMAGE", [1, 1, 16, 16], "FP32").set_data_from_numpy(ROWS[number % 4][None])
             client.async_stream_infer("tiny", [image], request_id=str(number), parameters={"exit": "never"})
         client.stop_stream()
-    assert sorted(map(int, found)) == list(range(50)) and not any(error for _, error in found.values())
-    labels = [int(found[str(number)][0].as_numpy("LABEL")[0, 0]) for number in range(4)]
+    assert sorted(map(int, replies)) == list(range(50)) and not any(error for _, error in replies.values())
+    labels = [int(replies[str(number)][0].as_numpy("LABEL")[0, 0]) for number in range(4)]
     with Client(f"grpc://{gateway.grpc_url}", "tiny") as client:
         assert labels == client.infer(ROWS, RequestOptions(exit="never")).labels.tolist()
 
@@ -101,12 +101,12 @@ def test_the_health_service_of_grpc_is_told(gateway):
 
 @BOTH
 def test_the_servers_own_errors_come_back(gateway, gated_server, protocol):
-    said = []
+    errors = []
     for server in (gateway, gated_server):
         with pytest.raises(InferenceServerException) as caught:
             ask(server, protocol, ROWS[:, :, :8])
-        said.append((caught.value.status(), caught.value.message()))
-    assert said[0] == said[1] and "IMAGE" in said[0][1]
+        errors.append((caught.value.status(), caught.value.message()))
+    assert errors[0] == errors[1] and "IMAGE" in errors[0][1]
 
 
 def test_the_plain_ensemble_is_public_where_it_was_asked_for(gated_server, gated_repository):

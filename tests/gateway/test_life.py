@@ -59,8 +59,8 @@ def test_a_server_that_comes_later_is_found(gated_server, gated_repository, nowh
 
 @pytest.mark.parametrize("option", ["--http-port", "--grpc-port"])
 def test_a_port_that_is_taken_is_refused_by_name(gated_repository, option, capsys):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
         assert main(["gateway", str(gated_repository), option, port]) == 78
     assert f"{option} {port}" in capsys.readouterr().err
 
@@ -116,20 +116,20 @@ def answered_by(server):
 def test_a_stop_under_load_answers_everybody_whom_it_let_in(gated_server, gated_repository):
     expected = ask(gated_server, "grpc", ROWS, exit="never")["PROBABILITIES"]
     before = answered_by(gated_server)
-    seen, wrong, gone = Counter(), [], threading.Event()
+    outcomes, wrong, stop_callers = Counter(), [], threading.Event()
 
     def caller(protocol, url):
         kind = KINDS[protocol]
         image = kind.InferInput("IMAGE", list(ROWS.shape), "FP32").set_data_from_numpy(ROWS)
         with kind.InferenceServerClient(url) as client:
-            while not gone.is_set():
+            while not stop_callers.is_set():
                 try:
                     answer = client.infer("tiny", [image], parameters={"exit": "never"}).as_numpy("PROBABILITIES")
-                    seen["answered"] += 1
+                    outcomes["answered"] += 1
                     if not np.array_equal(answer, expected):
                         wrong.append(answer)
                 except InferenceServerException as error:
-                    seen[error.status()] += 1
+                    outcomes[error.status()] += 1
                     time.sleep(0.01)
                 except ConnectionRefusedError:
                     return
@@ -139,14 +139,14 @@ def test_a_stop_under_load_answers_everybody_whom_it_let_in(gated_server, gated_
         callers = [threading.Thread(target=caller, args=(kind, urls[kind])) for kind in ("http", "grpc") * 4]
         for one in callers:
             one.start()
-        while seen["answered"] < 200:
+        while outcomes["answered"] < 200:
             time.sleep(0.01)
         ended = gateway.stop()
-    gone.set()
+    stop_callers.set()
     for one in callers:
         one.join()
     assert ended == (0, {"status": "stopped", "drained": True}, "")
-    assert not wrong and seen["answered"] == answered_by(gated_server) - before
+    assert not wrong and outcomes["answered"] == answered_by(gated_server) - before
     # gRPC's library cancels what comes in the very last moment: once for each caller
-    assert set(seen) <= {"answered", "503", "StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"}
-    assert seen["StatusCode.CANCELLED"] <= 4
+    assert set(outcomes) <= {"answered", "503", "StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"}
+    assert outcomes["StatusCode.CANCELLED"] <= 4

@@ -22,18 +22,18 @@ def test_the_rule_says_who_names_the_class(rule, headers, service_class):
 
 
 @pytest.mark.parametrize(
-    ("service_class", "found"), [(None, {"service_class": "lead"}), ("gold", {"service_class": "gold"}), ("", {})]
+    ("service_class", "expected"), [(None, {"service_class": "lead"}), ("gold", {"service_class": "gold"}), ("", {})]
 )
-def test_a_class_that_is_set_replaces_the_callers(service_class, found):
-    assert passed_on({"service_class": "lead"}, service_class, None) == (found, 0)
+def test_a_class_that_is_set_replaces_the_callers(service_class, expected):
+    assert passed_on({"service_class": "lead"}, service_class, None) == (expected, 0)
 
 
 @pytest.mark.parametrize(
-    ("timeout", "remaining_s", "found"),
+    ("timeout", "remaining_s", "timeout_us"),
     [({}, 0.25, 250_000), ({"timeout": 1000}, 0.25, 1000), ({"timeout": 10**9}, 0.25, 250_000), ({}, -1.0, 1)],
 )
-def test_a_callers_deadline_becomes_a_timeout_unless_its_own_is_shorter(timeout, remaining_s, found):
-    assert passed_on(timeout, None, remaining_s) == ({"timeout": found}, found)
+def test_a_callers_deadline_becomes_a_timeout_unless_its_own_is_shorter(timeout, remaining_s, timeout_us):
+    assert passed_on(timeout, None, remaining_s) == ({"timeout": timeout_us}, timeout_us)
 
 
 def test_without_a_deadline_nothing_is_added():

@@ -47,9 +47,9 @@ def send(url, content, method="ModelInfer"):
 @pytest.fixture(scope="module")
 def internal(gateway, gated_server):
     """Every model of the server that is not public."""
-    found = [name for name in gated_server.models if name not in ("tiny", "tiny_stream")]
-    assert {"tiny_exit", "tiny_bag", "tiny_vote", "tiny_full", "tiny_a_s1"} < set(found)
-    return found
+    names = [name for name in gated_server.models if name not in ("tiny", "tiny_stream")]
+    assert {"tiny_exit", "tiny_bag", "tiny_vote", "tiny_full", "tiny_a_s1"} < set(names)
+    return names
 
 
 def test_no_internal_model_is_reached_over_grpc(gateway, internal):
@@ -96,8 +96,8 @@ def test_no_internal_model_is_reached_by_a_stream(gateway, internal):
     ],
 )
 def test_the_name_that_counts_is_the_one_that_the_server_reads(gateway, content, code):
-    found, _, answer = send(gateway.grpc_url, content)
-    assert found == code
+    status, _, answer = send(gateway.grpc_url, content)
+    assert status == code
     if code == "OK":
         assert pb.ModelInferResponse.FromString(answer).model_name == "tiny"
 
