@@ -43,13 +43,13 @@ class Server:
 
     def __init__(self, folder: Path, state_dir: Path | None, **settings: Any) -> None:
         manifest = assembly.read_manifest(folder, {})
-        kept = dataclasses.replace(manifest.settings, state_dir=str(state_dir or ""), workers=2, **settings)
-        self.manifest: Manifest = dataclasses.replace(manifest, settings=kept)
+        server_settings = dataclasses.replace(manifest.settings, state_dir=str(state_dir or ""), workers=2, **settings)
+        self.manifest: Manifest = dataclasses.replace(manifest, settings=server_settings)
         self.lines: list[str] = []
         self.guard = Guard(self.lines.append)
         self.replies: dict[int, Release] = {}
         self.samples: dict[str, float] = {}
-        self._came = threading.Condition()
+        self._new_reply = threading.Condition()
         engine = Engine(self.manifest, folder)
         self.controller = assembly.make_controller(self.manifest, folder)
         self.learning: RampLearning | None = assembly.make_learning(self.manifest, folder, engine, self.lines.append)
@@ -64,8 +64,8 @@ class Server:
             part = rows[first : first + batch]
             key = len(self.replies)
             self.hosted.host.submit(Request(key, len(part), ParsedOptions()), {name: part})
-            with self._came:
-                assert self._came.wait_for(lambda key=key: key in self.replies, timeout=60)
+            with self._new_reply:
+                assert self._new_reply.wait_for(lambda key=key: key in self.replies, timeout=60)
         end_s = time.monotonic() + 60
         while not self.controller.idle:
             assert time.monotonic() < end_s
@@ -76,9 +76,9 @@ class Server:
         return self.learning.metrics()[name]
 
     def _reply(self, release: Release) -> None:
-        with self._came:
+        with self._new_reply:
             self.replies[release.key] = release
-            self._came.notify_all()
+            self._new_reply.notify_all()
 
     def _publish(self, samples: list[Any]) -> None:
         self.samples = {sample.labels[-1][1]: sample.value for sample in samples if sample.family == "exeunt_ramps"}

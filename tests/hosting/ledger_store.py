@@ -52,7 +52,7 @@ class LedgerStore:
 
     def lessons(self, after: str) -> list[tuple[str, str, bytes]]:
         self._answer()
-        return [found for found in self.taught if found[0] > after]
+        return [entry for entry in self.taught if entry[0] > after]
 
     def close(self) -> None:
         pass

@@ -53,7 +53,7 @@ class Desk:
 
     def __init__(self, thresholds, pause_s=0.0, **settings):
         self.bag = manifest(**settings)
-        self.replies, self.came = {}, threading.Condition()
+        self.replies, self.new_reply = {}, threading.Condition()
         self.runner = PoolRunner(self.bag, pause_s)
         tuner = FixedThresholds(self.bag, thresholds)
         controller = Controller(self.bag, tuner, np.random.default_rng(0))
@@ -61,14 +61,14 @@ class Desk:
         self.host.start()
 
     def reply(self, release):
-        with self.came:
+        with self.new_reply:
             assert release.key not in self.replies, "released twice"
             self.replies[release.key] = release
-            self.came.notify_all()
+            self.new_reply.notify_all()
 
     def wait(self, count):
-        with self.came:
-            assert self.came.wait_for(lambda: len(self.replies) >= count, timeout=20)
+        with self.new_reply:
+            assert self.new_reply.wait_for(lambda: len(self.replies) >= count, timeout=20)
         return self.replies
 
     def __enter__(self):

@@ -65,7 +65,7 @@ def heads_path(bag: Path, state_dir: Path, suffix: str = HEADS_SUFFIX) -> Path:
     return state_dir / f"{assembly.read_manifest(bag, {}).content_hash}{suffix}"
 
 
-def held(bag: Path, state_dir: Path) -> HeadsFile:
+def stored_heads(bag: Path, state_dir: Path) -> HeadsFile:
     heads_file = load_heads(heads_path(bag, state_dir), assembly.read_manifest(bag, {}))
     assert heads_file is not None
     return heads_file
@@ -86,7 +86,7 @@ def test_learnt_heads_serve_again_after_a_restart_and_agree_more_with_the_full_v
     with Server(bag, None, shadow_share=1.0) as fresh:
         before = agreement(fresh)
     with Server(bag, state_dir, shadow_share=1.0) as server:
-        assert in_use(server).version == held(bag, state_dir).heads.version
+        assert in_use(server).version == stored_heads(bag, state_dir).heads.version
         assert agreement(server) > before + 0.1
 
 
@@ -98,7 +98,7 @@ def test_what_the_tuner_knows_of_learnt_heads_is_kept_over_an_orderly_stop(bag, 
 
 
 def test_where_state_and_heads_do_not_fit_nothing_is_believed_of_exits_with_ramps(bag, state_dir) -> None:
-    before = held(bag, state_dir)
+    before = stored_heads(bag, state_dir)
     save_heads(
         heads_path(bag, state_dir),
         dataclasses.replace(before, heads=Heads(before.heads.version + 3, before.heads.table)),
@@ -148,7 +148,7 @@ def test_rows_are_kept_on_disk_only_where_an_operator_asks_for_it(bag, tmp_path)
 
 
 def test_an_operator_gets_the_heads_before_or_the_exported_ones_and_each_command_is_done_once(bag, state_dir) -> None:
-    version = held(bag, state_dir).heads.version
+    version = stored_heads(bag, state_dir).heads.version
     with Server(bag, state_dir) as server:
         assert server.learning is not None
         table = in_use(server).table
@@ -213,10 +213,12 @@ def test_a_ticket_is_answered_by_the_heads_it_was_admitted_with(bag) -> None:
     for heads in (Heads(), Heads(1, table)):
         with Server(bag, None, shadow_share=1.0) as server:
             server.controller.decisions.in_use.start(heads)
-            seen = {}
-            server.controller.decisions.on_over.append(lambda decided, events, seen=seen: seen.update(rows=decided))
+            last_decided = {}
+            server.controller.decisions.on_over.append(
+                lambda decided, events, last_decided=last_decided: last_decided.update(rows=decided)
+            )
             server.ask(stream(8), batch=8)
-            votes.append(seen["rows"])
+            votes.append(last_decided["rows"])
     assert votes[0].heads_version.tolist() == [0] * 8 and votes[1].heads_version.tolist() == [1] * 8
     assert (votes[0].rows.labels[:, 0] != votes[1].rows.labels[:, 0]).any()
     np.testing.assert_array_equal(votes[0].rows.labels[:, -1], votes[1].rows.labels[:, -1])
@@ -238,8 +240,8 @@ def test_fed_heads_say_what_numpy_says_of_them(bag) -> None:
         feed |= {f"{name}.features": features, f"{name}.weight": other.weight, f"{name}.bias": other.bias}
         expected.append(other.probabilities(features))
         names.append(name)
-    for found, wanted in zip(session.run(names, feed), expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-6)
+    for output, probabilities in zip(session.run(names, feed), expected, strict=True):
+        np.testing.assert_allclose(output, probabilities, rtol=1e-3, atol=1e-6)
 
 
 def test_a_bag_that_was_not_exported_to_learn_says_what_to_do(bag, tmp_path) -> None:

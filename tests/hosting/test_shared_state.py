@@ -209,8 +209,8 @@ def test_the_metrics_say_whether_the_store_answers(store, start, tmp_path):
     store.down = True
     for _ in range(3):
         replica.round()
-    found = replica.shared.metrics()
-    assert found["reachable"] == 0 and found["failed_calls"] >= 1 and found["seconds_since_answer"] == 3 * BEAT_S
+    metrics = replica.shared.metrics()
+    assert metrics["reachable"] == 0 and metrics["failed_calls"] >= 1 and metrics["seconds_since_answer"] == 3 * BEAT_S
     assert sum("goes on with its own account" in line for line in replica.lines) == 1
     store.down = False
     for _ in range(8):
@@ -224,11 +224,11 @@ def hosted(tuner, url):
     bag = manifest(tuner=tuner, state_url=url)
     setup = Setup(bag.costs(), bag.settings, learnt(50), 0)
     controller = Controller(bag, make_tuner(setup), np.random.default_rng(0))
-    lines, found = [], []
+    lines, samples = [], []
     guard = Guard(lines.append)
-    HostedBag(controller, PoolRunner(bag), lambda release: None, found.extend, lines.append, guard, {}).stop(0.0)
+    HostedBag(controller, PoolRunner(bag), lambda release: None, samples.extend, lines.append, guard, {}).stop(0.0)
     assert guard.faults == {}
-    return lines, {dict(sample.labels)["name"]: sample.value for sample in found if sample.family == "exeunt_store"}
+    return lines, {dict(sample.labels)["name"]: sample.value for sample in samples if sample.family == "exeunt_store"}
 
 
 def test_a_server_starts_and_ends_where_there_is_no_store_and_says_so():

@@ -56,10 +56,10 @@ class Controller:
     """Notes what arrives, and in which thread."""
 
     def __init__(self):
-        self.came = []
+        self.arrivals = []
 
     def arrived(self, ticket_id, votes, rows):
-        self.came.append((ticket_id, set(votes), rows, threading.current_thread().name))
+        self.arrivals.append((ticket_id, set(votes), rows, threading.current_thread().name))
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_votes_of_features_come_from_a_thread_of_the_pool(heads):
     controller, call = Controller(), BagCall(ROWS, set(), ticket_of(BAG, ROWS), np.array([0, 2, 3]))
     heads.pass_on(call, {(0, 1): features()}, controller.arrived)
     call.passing[0].result(10)
-    ((ticket_id, pairs, rows, thread),) = controller.came
+    ((ticket_id, pairs, rows, thread),) = controller.arrivals
     assert (ticket_id, pairs, rows.tolist()) == (1, {(0, 1)}, [0, 2, 3])
     assert thread.startswith("exeunt-heads")
 
@@ -142,7 +142,7 @@ def test_finished_members_votes_are_handed_on_at_once(heads):
         BagCall(ROWS, set(), ticket_of(BAG, ROWS, requested_exits=np.array([False, False, True]))),
     )
     heads.pass_on(call, {(0, 1): features(), (0, 2): final(), (1, 2): final()}, controller.arrived)
-    ((_, pairs, _, thread),) = controller.came
+    ((_, pairs, _, thread),) = controller.arrivals
     assert pairs == {(0, 2), (1, 2)} and thread == threading.current_thread().name
 
 
@@ -161,7 +161,7 @@ def test_what_a_later_tap_brings_comes_after_what_an_earlier_one_brought(heads):
     go_on.set()
     for passing in call.passing:
         passing.result(10)
-    assert [pairs for _, pairs, _, _ in controller.came] == [{(0, 1)}, {(0, 2)}]
+    assert [pairs for _, pairs, _, _ in controller.arrivals] == [{(0, 1)}, {(0, 2)}]
 
 
 def test_nothing_is_made_of_features_of_a_ticket_that_is_over(heads):
@@ -170,7 +170,7 @@ def test_nothing_is_made_of_features_of_a_ticket_that_is_over(heads):
     call = BagCall(ROWS, set(), ticket)
     heads.pass_on(call, {(0, 1): features()}, controller.arrived)
     call.passing[0].result(10)
-    assert not controller.came
+    assert not controller.arrivals
 
 
 def test_where_a_head_fails_the_finished_members_votes_are_handed_on_and_it_is_said(faults):
@@ -179,15 +179,15 @@ def test_where_a_head_fails_the_finished_members_votes_are_handed_on_and_it_is_s
     controller, call = Controller(), BagCall(ROWS, set(), ticket_of(BAG, ROWS))
     heads.pass_on(call, {(0, 1): features(), (1, 2): final()}, controller.arrived)
     heads.close()
-    assert [pairs for _, pairs, _, _ in controller.came] == [{(1, 2)}]
+    assert [pairs for _, pairs, _, _ in controller.arrivals] == [{(1, 2)}]
     assert any("heads failed" in line for line in faults)
 
 
 def test_a_members_own_exit_is_passed_on_as_it_is():
-    own = learning_manifest(depths=((1, 0), (2, 1), (2, 2)), features=CLASSES)
-    heads = HeadsAtTaps(own, {(1, 1): Head(np.eye(CLASSES, dtype=np.float32), np.zeros(CLASSES, np.float32))}, Guard())
+    bag = learning_manifest(depths=((1, 0), (2, 1), (2, 2)), features=CLASSES)
+    heads = HeadsAtTaps(bag, {(1, 1): Head(np.eye(CLASSES, dtype=np.float32), np.zeros(CLASSES, np.float32))}, Guard())
     probabilities = final()
-    assert heads.votes(ticket_of(own, ROWS), {(0, 1): probabilities})[0, 1] is probabilities
+    assert heads.votes(ticket_of(bag, ROWS), {(0, 1): probabilities})[0, 1] is probabilities
 
 
 def test_a_head_that_is_missing_is_named():

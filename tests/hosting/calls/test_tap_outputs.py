@@ -14,14 +14,14 @@ ALL = np.arange(4)
 
 
 @pytest.fixture
-def taken():
+def deliveries():
     return []
 
 
 @pytest.fixture
-def outputs(taken):
+def outputs(deliveries):
     gathering = TapOutputs(BAG)
-    gathering.learn_from(RAMPS, lambda ticket, brought: taken.append((ticket, dict(brought))))
+    gathering.learn_from(RAMPS, lambda ticket, brought: deliveries.append((ticket, dict(brought))))
     return gathering
 
 
@@ -38,26 +38,26 @@ def brought(*pairs, rows=ALL):
     }
 
 
-def test_a_ticket_is_handed_over_when_every_member_has_finished(outputs, taken, work):
+def test_a_ticket_is_handed_over_when_every_member_has_finished(outputs, deliveries, work):
     outputs.add(work, brought((0, 1), (0, 2)), ALL)
-    assert not taken
+    assert not deliveries
     outputs.add(work, brought((1, 2)), ALL)
-    ((ticket, at_taps),) = taken
+    ((ticket, at_taps),) = deliveries
     assert ticket is work.ticket and set(at_taps) == {(0, 1), (0, 2), (1, 2)}
 
 
-def test_rows_that_did_not_run_in_a_later_stage_are_no_numbers(outputs, taken, work):
+def test_rows_that_did_not_run_in_a_later_stage_are_no_numbers(outputs, deliveries, work):
     outputs.add(work, brought((0, 1), (0, 2)), ALL)
     outputs.add(work, brought((1, 2), rows=(1, 3)), np.array([1, 3]))
-    ((_, at_taps),) = taken
+    ((_, at_taps),) = deliveries
     assert at_taps[0, 1][:, 0].tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(at_taps[1, 2][:, 0], [np.nan, 1, np.nan, 3])
 
 
-def test_a_stage_that_is_run_again_for_fewer_rows_takes_back_nothing(outputs, taken, work):
+def test_a_stage_that_is_run_again_for_fewer_rows_takes_back_nothing(outputs, deliveries, work):
     outputs.add(work, brought((0, 1), (0, 2)), ALL)
     outputs.add(work, brought((0, 1), (0, 2), (1, 2), rows=(2,)), np.array([2]))
-    ((_, at_taps),) = taken
+    ((_, at_taps),) = deliveries
     assert at_taps[0, 1][:, 0].tolist() == [0, 1, 2, 3]
 
 
