@@ -24,8 +24,8 @@ def examples(rows: int, seed: int, chunk: int | None = None, rest: float | None 
     return Examples(lambda: parts, scores, softmax(inputs @ TEACHER), weights, others)
 
 
-def fit(rows: Examples, held: Examples, steps: int = 60, ridge: float = 0.0) -> Fit:
-    return descend(rows, held, WIDTH, Limits(ridge, steps))
+def fit(rows: Examples, held_out: Examples, steps: int = 60, ridge: float = 0.0) -> Fit:
+    return descend(rows, held_out, WIDTH, Limits(ridge, steps))
 
 
 def entropy(goal: np.ndarray) -> float:
@@ -33,11 +33,11 @@ def entropy(goal: np.ndarray) -> float:
 
 
 def test_a_linear_teacher_is_found() -> None:
-    held = examples(400, 2)
-    found = fit(examples(400, 1), held)
-    assert found.before == pytest.approx(np.log(CLASSES))
-    assert found.after == pytest.approx(entropy(held.goal), abs=1e-4)
-    learnt = found.change[:-1] - found.change[:-1].mean(axis=1, keepdims=True)
+    held_out = examples(400, 2)
+    descent = fit(examples(400, 1), held_out)
+    assert descent.before == pytest.approx(np.log(CLASSES))
+    assert descent.after == pytest.approx(entropy(held_out.goal), abs=1e-4)
+    learnt = descent.change[:-1] - descent.change[:-1].mean(axis=1, keepdims=True)
     np.testing.assert_allclose(learnt, TEACHER - TEACHER.mean(axis=1, keepdims=True), atol=0.05)
 
 
@@ -61,32 +61,32 @@ def test_the_step_that_does_best_on_held_out_rows_is_kept() -> None:
     rng = np.random.default_rng(3)
     noise = examples(30, 1)
     noise.goal[:] = softmax(5 * rng.normal(size=noise.goal.shape))  # nothing to learn from the inputs
-    held = examples(400, 2)
-    held.goal[:] = softmax(5 * rng.normal(size=held.goal.shape))
-    scores = fit(noise, held).change
-    after = softmax(next(held.parts())[1] @ scores[:-1] + scores[-1])
-    assert -(held.goal * np.log(after)).sum(axis=1).mean() <= np.log(CLASSES) + 1e-5
+    held_out = examples(400, 2)
+    held_out.goal[:] = softmax(5 * rng.normal(size=held_out.goal.shape))
+    scores = fit(noise, held_out).change
+    after = softmax(next(held_out.parts())[1] @ scores[:-1] + scores[-1])
+    assert -(held_out.goal * np.log(after)).sum(axis=1).mean() <= np.log(CLASSES) + 1e-5
 
 
 def test_what_the_other_scores_hold_is_not_given_away() -> None:
     rows = examples(400, 1, rest=2.0)
     rows.goal[:] *= 0.5  # the full vote gives the other half to scores that stay
-    held = examples(200, 2, rest=2.0)
-    held.goal[:] *= 0.5
-    fit(rows, held)
+    held_out = examples(200, 2, rest=2.0)
+    held_out.goal[:] *= 0.5
+    fit(rows, held_out)
     powers = np.exp(rows.scores).sum(axis=1)
     assert np.mean(powers / (powers + np.exp(2.0))) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_a_fit_ends_when_it_may_not_go_on() -> None:
-    asked = iter([True, True, False])
-    found = descend(examples(50, 1), examples(50, 2), WIDTH, Limits(0.0, 9), go_on=lambda: next(asked))
-    assert found.steps == 2
+    may_go_on = iter([True, True, False])
+    descent = descend(examples(50, 1), examples(50, 2), WIDTH, Limits(0.0, 9), go_on=lambda: next(may_go_on))
+    assert descent.steps == 2
 
 
 def test_a_converged_descent_ends() -> None:
-    found = descend(examples(200, 1), examples(200, 2), WIDTH, Limits(0.1, 500, converged=1e-4))
-    assert 3 < found.steps < 100
+    descent = descend(examples(200, 1), examples(200, 2), WIDTH, Limits(0.1, 500, converged=1e-4))
+    assert 3 < descent.steps < 100
 
 
 def test_a_descent_goes_on_where_another_has_ended() -> None:

@@ -13,12 +13,14 @@ from tests.learning.world import CLASSES, PAIRS, SHAPE, Clock, exported, served
 
 
 def learnt(rows: int = 1500, seed: int = 0) -> dict[tuple[int, int], Head]:
-    found = served(rows, seed)
+    served_rows = served(rows, seed)
     weights, heads = np.ones(rows, dtype=np.float32), {}
     for pair, head in exported().items():
-        made = refit(head, found.features[pair], SHAPE.full_vote(found), weights, clock_s=Clock(), until_s=1.0)
-        assert made.head is not None
-        heads[pair] = made.head
+        fit = refit(
+            head, served_rows.features[pair], SHAPE.full_vote(served_rows), weights, clock_s=Clock(), until_s=1.0
+        )
+        assert fit.head is not None
+        heads[pair] = fit.head
     return heads
 
 
@@ -59,15 +61,15 @@ def test_a_bad_head_does_not_take_a_good_one_with_it() -> None:
 
 
 def test_heads_of_chance_are_hardly_ever_taken() -> None:
-    taken = 0
+    acceptances = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
         near = {
             pair: Head((head.weight + 0.05 * rng.standard_normal(head.weight.shape)).astype(np.float32), head.bias)
             for pair, head in exported().items()
         }
-        taken += bool(judge(SHAPE, served(300, seed), exported(), near, 0.02, rng).pairs)
-    assert taken <= 6
+        acceptances += bool(judge(SHAPE, served(300, seed), exported(), near, 0.02, rng).pairs)
+    assert acceptances <= 6
 
 
 @given(
@@ -80,8 +82,8 @@ def test_what_may_leave_is_what_the_best_threshold_would_let_leave(
     confidence, wrong, weights = (np.array(column) for column in zip(*rows, strict=True))
     order = np.argsort(-confidence, kind="stable")
     best = 0.0
-    for taken in range(1, len(rows) + 1):
-        chosen = order[:taken]
-        if weights[chosen][wrong[chosen]].sum() <= eps * weights.sum() + 1e-9:
-            best = max(best, weights[chosen].sum() / weights.sum())
+    for count in range(1, len(rows) + 1):
+        most_certain = order[:count]
+        if weights[most_certain][wrong[most_certain]].sum() <= eps * weights.sum() + 1e-9:
+            best = max(best, weights[most_certain].sum() / weights.sum())
     assert np.isclose(may_leave(confidence, wrong, weights[None], eps)[0], best)

@@ -12,11 +12,11 @@ PAIR = (0, 1)
 
 
 def fit(rows: int, seed: int = 0, clock: Clock | None = None, until_s: float = 1.0, head: Head | None = None) -> Refit:
-    found = served(rows, seed)
+    served_rows = served(rows, seed)
     weights = np.ones(rows, dtype=np.float32)
     head = head or exported()[PAIR]
-    target = SHAPE.full_vote(found)
-    return refit(head, found.features[PAIR], target, weights, clock_s=clock or Clock(), until_s=until_s)
+    target = SHAPE.full_vote(served_rows)
+    return refit(head, served_rows.features[PAIR], target, weights, clock_s=clock or Clock(), until_s=until_s)
 
 
 def agreement(head: Head, seed: int = 99) -> float:
@@ -59,19 +59,19 @@ def test_columns_of_classes_that_nobody_votes_for_stay_as_they_are() -> None:
 
 
 def test_rows_that_are_not_finite_are_left_out() -> None:
-    found = served(400, 0)
-    features = found.features[PAIR].astype(np.float32)
+    served_rows = served(400, 0)
+    features = served_rows.features[PAIR].astype(np.float32)
     features[::7] = np.nan
-    target, weights = SHAPE.full_vote(found), np.ones(400, dtype=np.float32)
+    target, weights = SHAPE.full_vote(served_rows), np.ones(400, dtype=np.float32)
     new = refit(exported()[PAIR], features, target, weights, clock_s=Clock(), until_s=1.0).head
     assert new is not None and np.isfinite(new.weight).all()
 
 
 def test_the_loss_of_the_returned_head_is_the_one_that_was_found() -> None:
-    found = served(600, 0)
-    made = fit(600)
-    assert made.head is not None
-    held = slice(480, None)
-    probabilities = made.head.probabilities(found.features[PAIR][held].astype(np.float32))
-    loss = -(SHAPE.full_vote(found)[held] * np.log(probabilities)).sum(axis=1).mean()
-    assert np.isclose(loss, made.after, atol=1e-3)
+    served_rows = served(600, 0)
+    new_fit = fit(600)
+    assert new_fit.head is not None
+    held_out = slice(480, None)
+    probabilities = new_fit.head.probabilities(served_rows.features[PAIR][held_out].astype(np.float32))
+    loss = -(SHAPE.full_vote(served_rows)[held_out] * np.log(probabilities)).sum(axis=1).mean()
+    assert np.isclose(loss, new_fit.after, atol=1e-3)

@@ -36,8 +36,8 @@ def served(rows: int, seed: int, *, first_us: int = 0, turn: float = 0.0) -> Ser
     features, votes = {}, []
     base = rng.standard_normal((rows, WIDTH))
     for number, pair in enumerate(PAIRS):
-        own = base + 0.3 * rng.standard_normal((rows, WIDTH))
-        features[pair] = half(own)
+        noisy_base = base + 0.3 * rng.standard_normal((rows, WIDTH))
+        features[pair] = half(noisy_base)
         weight = meaning(number) + turn * np.random.default_rng([9, number]).standard_normal((WIDTH, CLASSES))
         votes.append(softmax(2.0 * (base @ weight) + 0.3 * rng.standard_normal((rows, CLASSES))))
     full = np.mean(votes, axis=0)
@@ -52,8 +52,8 @@ def served(rows: int, seed: int, *, first_us: int = 0, turn: float = 0.0) -> Ser
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    found = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return found / found.sum(axis=1, keepdims=True)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 class Clock:

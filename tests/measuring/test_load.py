@@ -117,6 +117,6 @@ def test_a_percentile_really_occurred_and_leaves_enough_below(values: list[float
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 70))
-def test_a_moving_mean_is_the_mean_of_the_newest_rows(chosen: list[bool], window: int) -> None:
-    expected = [np.mean(chosen[max(0, end - window) : end]) for end in range(1, len(chosen) + 1)]
-    assert np.allclose(moving_mean(np.array(chosen), window), expected)
+def test_a_moving_mean_is_the_mean_of_the_newest_rows(flags: list[bool], window: int) -> None:
+    expected = [np.mean(flags[max(0, end - window) : end]) for end in range(1, len(flags) + 1)]
+    assert np.allclose(moving_mean(np.array(flags), window), expected)

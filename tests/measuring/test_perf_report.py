@@ -52,10 +52,10 @@ def test_inputs_that_differ_in_rows_are_refused(tmp_path):
 
 
 def test_exits_and_loss_are_those_of_the_bag_alone():
-    seen = exits_of(METRICS, "b")
-    assert seen.shares() == {"0": 0.7, "1": 0.1, "2": 0.2}
-    assert seen.loss == pytest.approx(1.5 / 90)  # the deadline's rows are outside the promise
-    assert (seen.refused, seen.errors) == (3, 0)
+    exits = exits_of(METRICS, "b")
+    assert exits.shares() == {"0": 0.7, "1": 0.1, "2": 0.2}
+    assert exits.loss == pytest.approx(1.5 / 90)  # the deadline's rows are outside the promise
+    assert (exits.refused, exits.errors) == (3, 0)
 
 
 def test_what_happened_since_is_a_difference():

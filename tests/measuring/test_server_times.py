@@ -25,6 +25,6 @@ def test_versions_of_a_model_are_added_up() -> None:
 def test_only_what_was_done_in_between_is_told() -> None:
     before = parse_times({"model_stats": [stats("m", 2, 5000), stats("idle", 7, 100)]})
     after = parse_times({"model_stats": [stats("m", 5, 9000), stats("idle", 7, 100), stats("new", 1, 1000)]})
-    found = spent(before, after)
-    assert sorted(found) == ["m", "new"]
-    assert (found["m"].requests, found["m"].infer_us) == (3, 4.0)
+    differences = spent(before, after)
+    assert sorted(differences) == ["m", "new"]
+    assert (differences["m"].requests, differences["m"].infer_us) == (3, 4.0)

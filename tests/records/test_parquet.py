@@ -31,14 +31,14 @@ ABOUT = About("digits", "0123456789abcdef", Settings(max_loss=0.02, service_clas
 
 def feedback(rows: int, seed: int = 0) -> Feedback:
     rng = np.random.default_rng(seed)
-    made = Feedback.observed(rng.integers(0, 10, (rows, 3)), rng.random((rows, 3)))
+    complete = Feedback.observed(rng.integers(0, 10, (rows, 3)), rng.random((rows, 3)))
     unseen = rng.random((rows, 3)) < 0.2
     unseen[:, -1] = False
     return dataclasses.replace(
-        made,
-        labels=np.where(unseen, NEVER_SEEN, made.labels).astype(np.int32),
-        confidence=np.where(unseen, np.float32(np.nan), made.confidence),
-        order=np.where(unseen, NEVER_SEEN, made.order),
+        complete,
+        labels=np.where(unseen, NEVER_SEEN, complete.labels).astype(np.int32),
+        confidence=np.where(unseen, np.float32(np.nan), complete.confidence),
+        order=np.where(unseen, NEVER_SEEN, complete.order),
         reason=rng.integers(0, len(Reason), rows).astype(np.int8),
         q=rng.random(rows, dtype=np.float32),
         service_class=rng.integers(0, 2, rows).astype(np.int16),
@@ -53,9 +53,9 @@ def rows_of(rows: int, seed: int = 0) -> DecidedRows:
 
 def assert_same(one: Feedback, other: Feedback) -> None:
     for field in dataclasses.fields(Feedback):
-        left, right = getattr(one, field.name), getattr(other, field.name)
-        assert left.dtype == right.dtype, field.name
-        np.testing.assert_array_equal(left, right, err_msg=field.name)
+        column, other_column = getattr(one, field.name), getattr(other, field.name)
+        assert column.dtype == other_column.dtype, field.name
+        np.testing.assert_array_equal(column, other_column, err_msg=field.name)
 
 
 @contextmanager

@@ -35,8 +35,8 @@ def manifest(**settings: Any) -> Manifest:
     )
     exits = tuple(Exit(depth, None, {1: 100.0 * (e + 1)}, {1: 2.0}, 0.9) for e, depth in enumerate(depths))
     labels = tuple(map(str, range(CLASSES)))
-    found = Settings(**({"max_tickets": 10_000, "max_waiting_rows": 10_000} | settings))
-    return Manifest("bag", "ensemble", "soft", "parallel", (x,), labels, 8, members, exits, found, "")
+    bag_settings = Settings(**({"max_tickets": 10_000, "max_waiting_rows": 10_000} | settings))
+    return Manifest("bag", "ensemble", "soft", "parallel", (x,), labels, 8, members, exits, bag_settings, "")
 
 
 def votes_of(bag: Manifest, rows: int, seed: int) -> Votes:
@@ -67,15 +67,15 @@ def certain_from(bag: Manifest, bag_votes: Votes) -> np.ndarray:
     for exit_ in range(last - 1, -1, -1):
         parts = votes.ExitVoters(bag, exit_)
         if parts.finished:
-            done = [bag_votes[pair] for pair in parts.finished]
-            first[votes.cannot_change(done, parts.finished_weights, parts.missing, bag.vote)] = exit_
+            finished_votes = [bag_votes[pair] for pair in parts.finished]
+            first[votes.cannot_change(finished_votes, parts.finished_weights, parts.missing, bag.vote)] = exit_
     return first
 
 
 def stream_of(bag: Manifest, bag_votes: Votes, seed: int = 0, late_rows: int = 16) -> VoteStream:
-    seen = feedback_of(bag, bag_votes)
+    feedback = feedback_of(bag, bag_votes)
     return made_stream(
-        "made", seen.labels, seen.confidence, certain_from(bag, bag_votes), late_rows=late_rows, seed=seed
+        "made", feedback.labels, feedback.confidence, certain_from(bag, bag_votes), late_rows=late_rows, seed=seed
     )
 
 

@@ -67,11 +67,11 @@ def test_replay_judges_each_class_of_service_by_its_own_promise(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = manifest(tuner="static", max_loss=0.3, service_classes={"gold": 0.001}, shadow_share=1.0)
-    given = votes_of(bag, 600, seed=2)
+    bag_votes = votes_of(bag, 600, seed=2)
     live = Live(bag, tuner_of(bag))
     log = FeedbackLog(tmp_path, About.of(bag))
     live.controller.decisions.on_over.append(log.add)
-    live.serve(stream_of(bag, given), given, lambda ticket: ParsedOptions(service_class=ticket % 2))
+    live.serve(stream_of(bag, bag_votes), bag_votes, lambda ticket: ParsedOptions(service_class=ticket % 2))
     log.close()
     results = printed(capsys, "replay", str(tmp_path), "--tuner", "static:thresholds=[1.0]", "--max-loss", "1")[
         "results"
@@ -164,11 +164,11 @@ class Server:
 def test_control_shows_the_state_of_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Server(tmp_path):
         assert main(["control", "digits", "--state-dir", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    assert "running" in shown
-    assert "promised loss 1.000%" in shown
-    assert re.search(r"\b30 +30\.0%", shown)
-    assert "lambda 0.5" in shown
+    output = capsys.readouterr().out
+    assert "running" in output
+    assert "promised loss 1.000%" in output
+    assert re.search(r"\b30 +30\.0%", output)
+    assert "lambda 0.5" in output
 
 
 def test_control_changes_losses_and_exits_and_waits_until_the_server_obeys(

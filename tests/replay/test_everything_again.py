@@ -73,11 +73,11 @@ class Recorded:
         self.bag = bag
         self.tuner = tuner_of(bag)
         self.controller = Controller(bag, self.tuner, np.random.default_rng(5))
-        self.kept: list[DecidedRows] = []
+        self.decided: list[DecidedRows] = []
         self._folder = folder
         self._log = FeedbackLog(folder, About.of(bag))
         self.controller.decisions.on_over.append(self._log.add)
-        self.controller.decisions.on_over.append(lambda decided, events: self.kept.append(decided))
+        self.controller.decisions.on_over.append(lambda decided, events: self.decided.append(decided))
 
     def again(self) -> tuple[VoteStream, Tuner]:
         """The stream that was recorded, and the tuner that replayed it; every decision must be the same."""
@@ -85,7 +85,7 @@ class Recorded:
         stream = recorded_stream(read_record(self._folder), "recorded")
         tuner = tuner_of(self.bag)
         run = replay(stream, tuner, self.bag.costs(), self.bag.settings)
-        live = DecidedRows.joined(self.kept)
+        live = DecidedRows.joined(self.decided)
         np.testing.assert_array_equal(run.exit, live.rows.exit)
         np.testing.assert_array_equal(run.reason, live.rows.reason)
         np.testing.assert_array_equal(run.version, live.rows.tuner_version)
@@ -157,11 +157,11 @@ class EnsembleLife:
     def learn_ramps(self) -> None:
         decisions, exits = self.controller.decisions, len(self.bag.exits)
         rows = int(self.rng.choice([0, 5, 300]))
-        seen = (
+        feedback = (
             feedback_of(self.bag, votes_of(self.bag, rows, int(self.rng.integers(2**31)))) if rows else no_rows(exits)
         )
         changed = np.append(self.rng.random(exits - 1) < 0.5, False)
-        decisions.changes.set_heads(Heads(decisions.in_use.heads.version + 1), changed, seen)
+        decisions.changes.set_heads(Heads(decisions.in_use.heads.version + 1), changed, feedback)
 
 
 def no_rows(exits: int) -> Feedback:

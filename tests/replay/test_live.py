@@ -30,7 +30,7 @@ def test_a_live_run_replayed_gives_the_same_answers(
     repository, records = tmp_path / "repository", tmp_path / "records"
     shutil.copytree(tiny_exported, repository)
     manifest = manifest_of(repository)
-    chosen = dataclasses.replace(
+    settings = dataclasses.replace(
         manifest.settings,
         tuner=tuner,
         tuner_options={},
@@ -44,8 +44,8 @@ def test_a_live_run_replayed_gives_the_same_answers(
         dataclasses.replace(exit_, elapsed_us={1: 1000.0 * number}, head_us={1: 1.0})
         for number, exit_ in enumerate(manifest.exits, start=1)  # given times: whether exits pay is not the machine's
     )
-    chosen_manifest = dataclasses.replace(manifest, settings=chosen, exits=exits)
-    chosen_manifest.save(repository / exit_model("tiny") / "1" / MANIFEST_FILE)
+    served_manifest = dataclasses.replace(manifest, settings=settings, exits=exits)
+    served_manifest.save(repository / exit_model("tiny") / "1" / MANIFEST_FILE)
 
     def request(number: int) -> np.ndarray:
         rows = noise_rows(1 + number % 8, 100 + number, 16)

@@ -68,26 +68,26 @@ def test_made_streams_are_kept_as_records_and_come_back_the_same(tmp_path: Path)
     bag = replay_bag.manifest()
     bag_votes = replay_bag.votes_of(bag, 120, seed=4)
     material = Material("test", tmp_path, bag, replay_bag.feedback_of(bag, bag_votes), lambda *_: np.zeros(0))
-    made = replay_bag.stream_of(bag, bag_votes)
+    stream = replay_bag.stream_of(bag, bag_votes)
     shape = Scenario("stable", False, np.zeros(120), np.full(120, ANY))
 
-    write_stream(made, bag, records_folder(material, shape, 0))
-    kept = stream_of(material, shape, 0, pytest.fail)
+    write_stream(stream, bag, records_folder(material, shape, 0))
+    read_back = stream_of(material, shape, 0, pytest.fail)
     for field in dataclasses.fields(Feedback):
         if field.name not in ("exit", "reason"):
-            np.testing.assert_array_equal(getattr(kept.rows, field.name), getattr(made.rows, field.name))
-    np.testing.assert_array_equal(kept.certain, made.certain)
-    assert not kept.recorded
+            np.testing.assert_array_equal(getattr(read_back.rows, field.name), getattr(stream.rows, field.name))
+    np.testing.assert_array_equal(read_back.certain, stream.certain)
+    assert not read_back.recorded
 
 
 def test_certain_rows_keep_their_label_to_the_end() -> None:
     bag = replay_bag.manifest()
     bag_votes = replay_bag.votes_of(bag, 2000, seed=5)
-    seen = replay_bag.feedback_of(bag, bag_votes)
+    feedback = replay_bag.feedback_of(bag, bag_votes)
     certain = certain_from(bag, bag_votes)
     early = np.flatnonzero(certain < len(bag.exits) - 1)
     assert len(early) > 100
-    np.testing.assert_array_equal(seen.labels[early, certain[early]], seen.full[early])
+    np.testing.assert_array_equal(feedback.labels[early, certain[early]], feedback.full[early])
 
 
 def test_fixed_thresholds_at_once_or_row_by_row_are_the_same_run() -> None:
@@ -139,11 +139,13 @@ def test_targets_are_met_or_not_as_measured() -> None:
 
 
 def test_a_run_that_passed_its_promise_is_marked() -> None:
-    kept, passed = result("static", 0.4, 0.005), result("static", 0.3, 0.04, violations=9)
-    assert cells(kept)[5] == "kept"
-    assert cells(passed)[5] == "passed by 4"
+    within_promise, over_promise = result("static", 0.4, 0.005), result("static", 0.3, 0.04, violations=9)
+    assert cells(within_promise)[5] == "kept"
+    assert cells(over_promise)[5] == "passed by 4"
     plan = ComparisonPlan(("digits",), 1000, 1, 0.01, Path())
-    text = _data_section(plan, "digits", [ComparedStream("digits", "stable", False, 0, {"static": passed})], np.ones(2))
+    text = _data_section(
+        plan, "digits", [ComparedStream("digits", "stable", False, 0, {"static": over_promise})], np.ones(2)
+    )
     assert "**0.300 / 4.00 % / 1.0 %**" in text
 
 
