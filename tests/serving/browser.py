@@ -63,11 +63,11 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def until(self, expression: str, wanted: Any, within_s: float = 60.0) -> None:
+    def until(self, expression: str, expected: Any, within_s: float = 60.0) -> None:
         """Wait until an expression has a value."""
         end = time.monotonic() + within_s
-        while (found := self.value(expression)) != wanted:
-            assert time.monotonic() < end, f"{expression} is {found!r}, not {wanted!r}"
+        while (value := self.value(expression)) != expected:
+            assert time.monotonic() < end, f"{expression} is {value!r}, not {expected!r}"
             time.sleep(0.1)
 
     def _next(self) -> dict[str, Any]:

@@ -108,6 +108,6 @@ def copy_with(repository: Path, to: Path, bag: str = "tiny", **settings: str) ->
     shutil.copytree(repository, to)
     with (to / f"{bag}_exit" / "config.pbtxt").open("a") as config:
         for key, value in settings.items():
-            found = value.replace('"', '\\"')
-            config.write(f'parameters {{ key: "{key}" value {{ string_value: "{found}" }} }}\n')
+            escaped_value = value.replace('"', '\\"')
+            config.write(f'parameters {{ key: "{key}" value {{ string_value: "{escaped_value}" }} }}\n')
     return to

@@ -32,8 +32,8 @@ def problems(repository):
 
 
 def images(rows=1):
-    found = np.random.default_rng(7).normal(size=(rows, 1, 16, 16)).astype(np.float32)
-    return [grpc.InferInput("IMAGE", list(found.shape), "FP32").set_data_from_numpy(found)]
+    pixels = np.random.default_rng(7).normal(size=(rows, 1, 16, 16)).astype(np.float32)
+    return [grpc.InferInput("IMAGE", list(pixels.shape), "FP32").set_data_from_numpy(pixels)]
 
 
 def test_what_export_writes_passes_the_check(tiny_exported):
@@ -115,11 +115,11 @@ def test_an_option_that_its_tuner_does_not_know_is_found_without_a_server(copy):
 @pytest.mark.triton
 def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, tiny_exported, tmp_path):
     answered, refused, odd = [], [], []
-    gone = threading.Event()
+    server_stopped = threading.Event()
 
     def ask(url):
         with grpc.InferenceServerClient(url) as client:
-            while not gone.is_set():
+            while not server_stopped.is_set():
                 try:
                     answered.append(client.infer("tiny", images(4), parameters={"exit": "never"}).as_numpy("LABEL"))
                 except InferenceServerException as error:
@@ -131,7 +131,7 @@ def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, tiny_exporte
             client_.start()
         while len(answered) < 20 and not odd:
             time.sleep(0.01)
-    gone.set()
+    server_stopped.set()
     for client_ in clients:
         client_.join()
     assert odd == []

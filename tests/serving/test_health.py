@@ -13,7 +13,7 @@ from exeunt.serving.health import LEAVING, Health, health_port
 from exeunt.serving.launch import choose_ports
 
 
-def asked(port: int) -> tuple[int, str]:
+def health_of(port: int) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
             return answer.status, answer.read().decode()
@@ -25,13 +25,13 @@ def asked(port: int) -> tuple[int, str]:
 def test_it_says_starting_then_ready_then_what_is_wrong() -> None:
     health, port = Health(), choose_ports(None, None, None).http
     with health_port(health, "127.0.0.1", port):
-        assert asked(port) == (503, "starting")
+        assert health_of(port) == (503, "starting")
         health.welcome()
-        assert asked(port) == (200, "ready")
+        assert health_of(port) == (200, "ready")
         health.turn_away("status 500: a member fails")
-        assert asked(port) == (503, "status 500: a member fails")
+        assert health_of(port) == (503, "status 500: a member fails")
         health.welcome()
-        assert asked(port) == (200, "ready")
+        assert health_of(port) == (200, "ready")
 
 
 def test_who_leaves_is_not_welcomed_back_by_an_inference_that_was_under_way() -> None:
@@ -48,7 +48,7 @@ def test_a_caller_that_hangs_up_at_once_disturbs_nobody(capfd: pytest.CaptureFix
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
-        assert asked(port) == (503, "starting")
+        assert health_of(port) == (503, "starting")
     assert capfd.readouterr().err == ""
 
 

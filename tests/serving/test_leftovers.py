@@ -15,7 +15,7 @@ from exeunt.serving.leftovers import CLOCK_S, abandoned, servers_since_s
 NOW_S = time.time()
 
 
-def made(folder: Path, age_s: float, name: str = "python_env_a1B2c3") -> Path:
+def leftover_folder(folder: Path, age_s: float, name: str = "python_env_a1B2c3") -> Path:
     """A folder like Triton's, so many seconds old."""
     path = folder / name
     path.mkdir()
@@ -24,29 +24,29 @@ def made(folder: Path, age_s: float, name: str = "python_env_a1B2c3") -> Path:
 
 
 def test_a_folder_is_nobodys_when_no_server_lives(tmp_path: Path) -> None:
-    path = made(tmp_path, age_s=0.0)
+    path = leftover_folder(tmp_path, age_s=0.0)
     assert abandoned(tmp_path, []) == [path]
 
 
 def test_a_folder_older_than_every_living_server_is_nobodys(tmp_path: Path) -> None:
-    path = made(tmp_path, age_s=100.0)
+    path = leftover_folder(tmp_path, age_s=100.0)
     assert abandoned(tmp_path, [NOW_S - 50.0, NOW_S - 10.0]) == [path]
 
 
 @pytest.mark.parametrize("server_age_s", [100.0 + CLOCK_S, 100.0, 100.0 - CLOCK_S / 2])
 def test_a_folder_that_a_living_server_may_have_made_stays(tmp_path: Path, server_age_s: float) -> None:
-    made(tmp_path, age_s=100.0)
+    leftover_folder(tmp_path, age_s=100.0)
     assert abandoned(tmp_path, [NOW_S - server_age_s, NOW_S]) == []
 
 
 def test_a_folder_with_something_in_it_stays(tmp_path: Path) -> None:
-    path = made(tmp_path, age_s=100.0)
+    path = leftover_folder(tmp_path, age_s=100.0)
     (path / "environment").mkdir()
     assert abandoned(tmp_path, []) == []
 
 
 def test_folders_of_other_names_stay(tmp_path: Path) -> None:
-    made(tmp_path, age_s=100.0, name="my_python_env")
+    leftover_folder(tmp_path, age_s=100.0, name="my_python_env")
     assert abandoned(tmp_path, []) == []
 
 

@@ -30,9 +30,9 @@ def rows(*counts):
 
 
 def test_requests_of_one_batch_get_their_own_rows_back(load):
-    found = rows(1, 3, 2)
-    answers = load(SEGMENT_1, CONFIG).run_many([({"IMAGE": item}, ["cut"]) for item in found])
-    for item, answer in zip(found, answers, strict=True):
+    inputs = rows(1, 3, 2)
+    answers = load(SEGMENT_1, CONFIG).run_many([({"IMAGE": item}, ["cut"]) for item in inputs])
+    for item, answer in zip(inputs, answers, strict=True):
         assert_allclose(answer["cut"], item @ FIRST, rtol=1e-5)
 
 

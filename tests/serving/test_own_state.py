@@ -25,11 +25,11 @@ sys.stdin.read()
 
 def test_who_comes_takes_the_first_folder_that_nobody_holds(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        taken = []
+        stacks = []
         for _ in range(3):
-            taken.append(stack.enter_context(ExitStack()))
-            own_subfolder(tmp_path, taken[-1])
-        taken[1].close()
+            stacks.append(stack.enter_context(ExitStack()))
+            own_subfolder(tmp_path, stacks[-1])
+        stacks[1].close()
         assert own_subfolder(tmp_path, stack) == tmp_path / "replica-1"
         assert own_subfolder(tmp_path, stack) == tmp_path / "replica-3"
 

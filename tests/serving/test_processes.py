@@ -21,8 +21,8 @@ def most_files():
 def test_a_server_may_have_more_connections_than_the_common_limit(most_files, tmp_path):
     line = ["bash", "-c", "ulimit -Sn"]
     Supervisor(line, {}, "none", 1, [], tmp_path / "log").ending()
-    wanted = MOST_OPEN_FILES if most_files == resource.RLIM_INFINITY else min(most_files, MOST_OPEN_FILES)
-    assert int((tmp_path / "log").read_text()) == wanted
+    expected = MOST_OPEN_FILES if most_files == resource.RLIM_INFINITY else min(most_files, MOST_OPEN_FILES)
+    assert int((tmp_path / "log").read_text()) == expected
 
 
 def test_a_killed_group_leaves_no_grandchild():

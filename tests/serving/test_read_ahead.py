@@ -18,12 +18,12 @@ def in_memory(path: Path) -> int:
     library, size = ctypes.CDLL(None), path.stat().st_size
     library.mmap.restype = ctypes.c_void_p
     library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    held = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
+    pages = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
     with path.open("rb") as file:
         start = library.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
-    assert library.mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), held) == 0
+    assert library.mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), pages) == 0
     library.munmap(ctypes.c_void_p(start), ctypes.c_size_t(size))
-    return sum(page & 1 for page in held)
+    return sum(page & 1 for page in pages)
 
 
 def on_disk(path: Path) -> Path:

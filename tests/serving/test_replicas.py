@@ -39,8 +39,8 @@ class Replica:
         self.folder = folder
         self.answers: list[tuple[int, int, int]] = []  # (row, label, reason)
         self.ended_by: Exception | None = None
-        self._own = ExitStack()
-        self.server: Server = self._own.enter_context(serve(repository, state_dir=folder))
+        self._server_stack = ExitStack()
+        self.server: Server = self._server_stack.enter_context(serve(repository, state_dir=folder))
         self._rows, self._rng = rows, np.random.default_rng(seed)
         self._asks = True
         self._thread = threading.Thread(target=self._run)
@@ -61,7 +61,7 @@ class Replica:
 
     def stop(self) -> None:
         """In order, under load."""
-        self._own.close()
+        self._server_stack.close()
         self.silence()
 
     def kill(self) -> None:
@@ -78,8 +78,8 @@ class Replica:
         """A number of the metric exeunt_store; NaN until it is told first."""
         with urllib.request.urlopen(self.server.metrics_url, timeout=30) as page:
             lines = [line for line in page.read().decode().splitlines() if line.startswith("exeunt_store{")]
-        found = [float(line.rsplit(" ", 1)[1]) for line in lines if f'name="{name}"' in line]
-        return found[0] if found else float("nan")
+        values = [float(line.rsplit(" ", 1)[1]) for line in lines if f'name="{name}"' in line]
+        return values[0] if values else float("nan")
 
 
 class Farm:
@@ -96,8 +96,8 @@ class Farm:
 
     def start(self, folder: Path | None = None) -> Replica:
         """One more replica, on a folder of its own or that of one that is gone."""
-        own = folder or self._folder / f"state{len(self.all)}"
-        self.all.append(Replica(self._folder / "repository", own, self.rows, seed=len(self.all)))
+        state_dir = folder or self._folder / f"state{len(self.all)}"
+        self.all.append(Replica(self._folder / "repository", state_dir, self.rows, seed=len(self.all)))
         if not len(self._full):
             parts = np.split(self.rows, 4)
             self._full = np.concatenate(
@@ -164,8 +164,8 @@ def test_all_answers_of_all_lives_keep_the_bound_while_servers_and_store_are_kil
         lives = farm.ledger().lives
         assert first.server.drained and "stopping" in str(first.ended_by)
         assert any(lives[life].over for life in living & set(lives))  # it said so at its end
-        asked = len(fourth.answers)
-        until(lambda: len(fourth.answers) > asked + 200)
+        answers_before = len(fourth.answers)
+        until(lambda: len(fourth.answers) > answers_before + 200)
         assert third.ended_by is None and fourth.ended_by is None  # who was let live answered everything
     farm.check()
 
@@ -178,12 +178,12 @@ def test_chance_may_kill_stop_and_start_servers_and_store_in_any_order(
     with farm_of_three(tmp_path, monkeypatch) as farm:
         running = list(farm.all)
         for event in rng.permutation(["kill", "kill", "stop", "stop", "copy", "restart", "restart", "pause"]):
-            asked = farm.answered()
-            until(lambda asked=asked: farm.answered() > asked + 150)
+            answers_before = farm.answered()
+            until(lambda answers_before=answers_before: farm.answered() > answers_before + 150)
             if event in ("kill", "stop"):
-                gone = running.pop(int(rng.integers(len(running))))
-                gone.kill() if event == "kill" else gone.stop()
-                running.append(farm.start(gone.folder if rng.random() < 0.5 else None))
+                victim = running.pop(int(rng.integers(len(running))))
+                victim.kill() if event == "kill" else victim.stop()
+                running.append(farm.start(victim.folder if rng.random() < 0.5 else None))
             elif event == "copy":
                 RedisStore(farm.store.url, "any", limit_s=30.0)._client.save()
             elif event == "restart":  # from the copy, if there is one

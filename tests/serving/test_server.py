@@ -26,7 +26,7 @@ def client(hand_made_server):
         yield client
 
 
-def given(name, array, dtype="FP32"):
+def tensor(name, array, dtype="FP32"):
     return grpc.InferInput(name, list(array.shape), dtype).set_data_from_numpy(array)
 
 
@@ -36,22 +36,22 @@ def images(rows, seed=0):
 
 def test_a_member_in_segments_answers_as_the_whole(client):
     rows = images(3)
-    found = client.infer("member", [given("IMAGE", rows)]).as_numpy("PROBABILITIES")
-    assert_allclose(found, whole_member(rows), rtol=1e-5)
+    probabilities = client.infer("member", [tensor("IMAGE", rows)]).as_numpy("PROBABILITIES")
+    assert_allclose(probabilities, whole_member(rows), rtol=1e-5)
 
 
 def test_the_vote_answers_only_what_was_asked_for(client):
     a, b = whole_member(images(2, 1)), whole_member(images(2, 2))
-    asked = [grpc.InferRequestedOutput("LABEL")]
-    answer = client.infer("vote", [given("a.2", a), given("b.2", b)], outputs=asked)
+    outputs = [grpc.InferRequestedOutput("LABEL")]
+    answer = client.infer("vote", [tensor("a.2", a), tensor("b.2", b)], outputs=outputs)
     assert answer.as_numpy("PROBABILITIES") is None
     assert answer.as_numpy("LABEL").ravel().tolist() == (3 * a + b).argmax(axis=1).tolist()
 
 
 async def look_up_together(url, indices):
     async with grpc_aio.InferenceServerClient(url) as client:
-        asked = [[given("INDEX", np.array([[index]], dtype=np.int64), "INT64")] for index in indices]
-        return await asyncio.gather(*(client.infer("look", item) for item in asked), return_exceptions=True)
+        requests = [[tensor("INDEX", np.array([[index]], dtype=np.int64), "INT64")] for index in indices]
+        return await asyncio.gather(*(client.infer("look", item) for item in requests), return_exceptions=True)
 
 
 def test_a_bad_request_in_a_batch_leaves_its_mates_alone(hand_made_server):
@@ -92,9 +92,9 @@ def test_a_start_that_fails_tells_the_cause_first(triton, tmp_path, model, file,
     first, second = str(caught.value).splitlines()[:2]
     assert first == "tritonserver did not start, exit code 1:"
     assert f"model {model!r}" in second and cause in second
-    kept = Path(str(caught.value).rsplit("whole log: ", 1)[1])
-    assert kept.stat().st_size > 0
-    kept.unlink()
+    log_file = Path(str(caught.value).rsplit("whole log: ", 1)[1])
+    assert log_file.stat().st_size > 0
+    log_file.unlink()
 
 
 def test_a_read_only_repository_is_served_and_nothing_is_left(triton, tmp_path):

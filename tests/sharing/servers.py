@@ -29,9 +29,9 @@ class StoreServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        own = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder), "--save", ""]
+        fixed_options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder), "--save", ""]
         with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen([self._binary, *own, *options], stdout=log, stderr=log)
+            self._process = subprocess.Popen([self._binary, *fixed_options, *options], stdout=log, stderr=log)
         end = time.monotonic() + 60
         while time.monotonic() < end:
             try:

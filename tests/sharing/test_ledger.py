@@ -206,10 +206,10 @@ messages = st.tuples(
 
 @given(st.lists(st.tuples(messages, st.floats(0.0, 40.0)), max_size=30))
 def test_the_ledger_survives_its_text_and_never_goes_below_nothing(
-    said: list[tuple[tuple[str, float, float, float, bool, str], float]],
+    conversation: list[tuple[tuple[str, float, float, float, bool, str], float]],
 ) -> None:
     store, numbers = Store(), dict.fromkeys("abc", 0)
-    for (life, owed, deposit, want, final, was), later_s in said:
+    for (life, owed, deposit, want, final, was), later_s in conversation:
         store.now_s += later_s
         numbers[life] += 1
         deposit = deposit if final or deposit > 0.0 else 0.0

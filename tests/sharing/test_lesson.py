@@ -82,9 +82,9 @@ def test_the_newest_rows_that_teach_are_kept() -> None:
     lessons = Lessons()
     for seed in range(10):
         lessons.add(rows(100, seed))
-    taken = lessons.take()
-    assert taken is not None and len(taken) == MOST_ROWS
-    np.testing.assert_array_equal(taken.labels[-1], _teaching(rows(100, 9)).labels[-1])
+    lesson = lessons.take()
+    assert lesson is not None and len(lesson) == MOST_ROWS
+    np.testing.assert_array_equal(lesson.labels[-1], _teaching(rows(100, 9)).labels[-1])
     assert lessons.take() is None
 
 
@@ -94,8 +94,8 @@ def test_rows_outside_the_promise_are_not_told() -> None:
     sent.never[5:8] = True
     lessons = Lessons()
     lessons.add(sent)
-    taken = lessons.take()
-    assert taken is not None and len(taken) == len(_teaching(sent.rows(slice(8, None))))
+    lesson = lessons.take()
+    assert lesson is not None and len(lesson) == len(_teaching(sent.rows(slice(8, None))))
 
 
 def _teaching(feedback: Feedback) -> Feedback:

@@ -50,8 +50,8 @@ def early_shares(seed: int) -> tuple[float, float, float]:
     newcomer = World(server(), np.random.default_rng(seed + 1000))
     window = sibling.tuner._window.view()
     for first in range(0, len(window), MOST_ROWS):
-        told = to_bytes(window.rows(slice(first, first + MOST_ROWS)), sibling.tuner.active())
-        newcomer.tuner.taught(*from_bytes(told, EXITS, CLASSES))
+        lesson = to_bytes(window.rows(slice(first, first + MOST_ROWS)), sibling.tuner.active())
+        newcomer.tuner.taught(*from_bytes(lesson, EXITS, CLASSES))
     born = Life("newcomer")
     _, reply = exchange(ledger, born.beat(newcomer.tuner.budget.classes[0]), 251.0, "run")
     born.answered(reply, newcomer.tuner.budget.classes[0])

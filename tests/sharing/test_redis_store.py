@@ -85,7 +85,7 @@ def test_a_message_that_was_sent_twice_counts_once(server: StoreServer) -> None:
 
 def test_many_lives_at_once_lose_and_invent_nothing(server: StoreServer) -> None:
     hand_over(RedisStore(server.url, BAG), 16.0)
-    found: list[float] = []
+    savings: list[float] = []
 
     def live(name: str) -> None:
         store = RedisStore(server.url, BAG, limit_s=30.0)
@@ -99,14 +99,14 @@ def test_many_lives_at_once_lose_and_invent_nothing(server: StoreServer) -> None
                 except StoreError as error:
                     assert "busy" in str(error)
             run_id = reply.run_id
-            found.append(reply.savings)
+            savings.append(reply.savings)
 
     threads = [threading.Thread(target=live, args=(f"life{number}",)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 30 and sum(found) == pytest.approx(16.0)
+    assert len(savings) == 30 and sum(savings) == pytest.approx(16.0)
 
 
 def test_after_a_restart_from_an_old_copy_savings_are_void_and_debt_stays(own_server: StoreServer) -> None:
@@ -204,9 +204,9 @@ def test_lessons_come_in_order_after_a_place_and_are_bounded(server: StoreServer
     for number in range(MOST_LESSONS + 5):
         store.publish("a", bytes([number]))
     assert store._client.xlen(store.lessons_key) == MOST_LESSONS
-    found = store.lessons("")
-    assert [lesson[0] for _, _, lesson in found] == list(range(MOST_LESSONS + 5 - READ_LESSONS, MOST_LESSONS + 5))
-    assert [lesson for _, _, lesson in store.lessons(found[-3][0])] == [found[-2][2], found[-1][2]]
+    lessons = store.lessons("")
+    assert [lesson[0] for _, _, lesson in lessons] == list(range(MOST_LESSONS + 5 - READ_LESSONS, MOST_LESSONS + 5))
+    assert [lesson for _, _, lesson in store.lessons(lessons[-3][0])] == [lessons[-2][2], lessons[-1][2]]
 
 
 def test_lessons_that_are_none_give_one_kind_of_error(server: StoreServer) -> None:

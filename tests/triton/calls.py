@@ -35,9 +35,9 @@ def ask(
     kind = PROTOCOLS[protocol]
     url = server.grpc_url if protocol == "grpc" else server.http_url
     with kind.InferenceServerClient(url) as client:
-        given = kind.InferInput("IMAGE", list(rows.shape), "FP32")
-        given.set_data_from_numpy(rows)
-        result = client.infer(model, [given], parameters=parameters or None)
+        image = kind.InferInput("IMAGE", list(rows.shape), "FP32")
+        image.set_data_from_numpy(rows)
+        result = client.infer(model, [image], parameters=parameters or None)
         response = result.get_response()
         names = [o["name"] for o in response["outputs"]] if protocol == "http" else [o.name for o in response.outputs]
         return {name: result.as_numpy(name) for name in names}
@@ -61,12 +61,12 @@ def controlled(server: Server, repository: Path, **control: Any) -> Iterator[Non
     """Change a running server through its control file until the block ends."""
     manifest = manifest_of(repository)
     path = control_path(server.state_dir, manifest.content_hash)
-    for number, wanted in ((1, Control(version=_next(server), **control)), (2, None)):
+    for number, change in ((1, Control(version=_next(server), **control)), (2, None)):
         if number == 2:
             yield
-            wanted = Control(version=_next(server))
-        write_control(path, wanted)
-        _await_version(server, wanted.version)
+            change = Control(version=_next(server))
+        write_control(path, change)
+        _await_version(server, change.version)
 
 
 def _next(server: Server) -> int:
@@ -115,24 +115,26 @@ def vote_offline(
     """
     manifest = manifest_of(repository, bag)
     depths = manifest.exits[exit_].depths
-    known: dict[str, np.ndarray] = {}
+    tensors: dict[str, np.ndarray] = {}
     for member, depth in zip(manifest.members, depths, strict=True):
-        made = {"IMAGE": rows} if isinstance(rows, np.ndarray) else dict(rows)
+        member_tensors = {"IMAGE": rows} if isinstance(rows, np.ndarray) else dict(rows)
         for number, segment in enumerate(member.segments[:depth], start=1):
-            outputs = _run(repository, segment.model, {input_.name: made[input_.name] for input_ in segment.inputs})
-            made |= outputs
+            inputs = {input_.name: member_tensors[input_.name] for input_ in segment.inputs}
+            outputs = _run(repository, segment.model, inputs)
+            member_tensors |= outputs
             if number == depth:
-                known |= {features_name(member.name, depth): outputs.get("FEATURES")}
-                known |= {votes_name(member.name, depth): outputs.get("PROBABILITIES")}
+                tensors |= {features_name(member.name, depth): outputs.get("FEATURES")}
+                tensors |= {votes_name(member.name, depth): outputs.get("PROBABILITIES")}
     model = manifest.exits[exit_].heads
     if model is not None:
-        known |= _run(repository, model, {k: v for k, v in known.items() if k.endswith(".features") and v is not None})
+        features = {k: v for k, v in tensors.items() if k.endswith(".features") and v is not None}
+        tensors |= _run(repository, model, features)
     for (number, depth), head in (heads or {}).items():
         if depths[number] == depth:
             name = manifest.members[number].name
-            known[votes_name(name, depth)] = head.probabilities(known[features_name(name, depth)])
+            tensors[votes_name(name, depth)] = head.probabilities(tensors[features_name(name, depth)])
     voting = [votes_name(m.name, d) for m, d in zip(manifest.members, depths, strict=True) if d]
-    return votes.vote([known[item] for item in voting], manifest.exit_weights(exit_), manifest.vote)
+    return votes.vote([tensors[item] for item in voting], manifest.exit_weights(exit_), manifest.vote)
 
 
 def _run(repository: Path, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -72,10 +72,10 @@ def test_with_all_exits_off_every_answer_is_the_full_vote_at_the_last_exit(tiny_
 @BOTH
 def test_the_baseline_says_what_the_full_vote_says(tiny_server, tiny_exported, protocol):
     full = ask(tiny_server, protocol, ROWS, model="tiny_full")
-    asked = ask(tiny_server, protocol, ROWS, exit="never")
-    np.testing.assert_allclose(full["PROBABILITIES"], asked["PROBABILITIES"], rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(full["LABEL"], asked["LABEL"])
-    assert (asked["REASON"] == Reason.FULL).all()
+    without_exits = ask(tiny_server, protocol, ROWS, exit="never")
+    np.testing.assert_allclose(full["PROBABILITIES"], without_exits["PROBABILITIES"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(full["LABEL"], without_exits["LABEL"])
+    assert (without_exits["REASON"] == Reason.FULL).all()
 
 
 def test_heads_and_taps_of_an_exit_that_is_off_do_not_run_but_segments_always_do(tiny_server, tiny_exported):
@@ -102,10 +102,10 @@ def test_label_names_come_through_tritons_classification_extension(tiny_server, 
     kind = PROTOCOLS[protocol]
     url = tiny_server.grpc_url if protocol == "grpc" else tiny_server.http_url
     with kind.InferenceServerClient(url) as client:
-        given = kind.InferInput("IMAGE", list(ROWS.shape), "FP32")
-        given.set_data_from_numpy(ROWS)
-        wanted = [kind.InferRequestedOutput("PROBABILITIES", class_count=1), kind.InferRequestedOutput("LABEL")]
-        result = client.infer("tiny", [given], outputs=wanted)
+        image = kind.InferInput("IMAGE", list(ROWS.shape), "FP32")
+        image.set_data_from_numpy(ROWS)
+        outputs = [kind.InferRequestedOutput("PROBABILITIES", class_count=1), kind.InferRequestedOutput("LABEL")]
+        result = client.infer("tiny", [image], outputs=outputs)
         top = [text.decode().split(":") for text in result.as_numpy("PROBABILITIES")[:, 0]]
     np.testing.assert_array_equal([int(index) for _, index, _ in top], result.as_numpy("LABEL")[:, 0])
     assert [name for _, _, name in top] == [index for _, index, _ in top]  # the tiny bag's labels are its numbers
@@ -113,9 +113,9 @@ def test_label_names_come_through_tritons_classification_extension(tiny_server, 
 
 def test_a_request_may_ask_for_some_outputs_and_gets_its_id_back(tiny_server):
     with grpc.InferenceServerClient(tiny_server.grpc_url) as client:
-        given = grpc.InferInput("IMAGE", list(ROWS.shape), "FP32")
-        given.set_data_from_numpy(ROWS)
-        result = client.infer("tiny", [given], outputs=[grpc.InferRequestedOutput("LABEL")], request_id="abc")
+        image = grpc.InferInput("IMAGE", list(ROWS.shape), "FP32")
+        image.set_data_from_numpy(ROWS)
+        result = client.infer("tiny", [image], outputs=[grpc.InferRequestedOutput("LABEL")], request_id="abc")
         response = result.get_response()
     assert response.id == "abc" and [output.name for output in response.outputs] == ["LABEL"]
 
@@ -138,8 +138,8 @@ def test_a_parameter_that_is_not_allowed_is_refused_by_name(tiny_server, protoco
 def test_metrics_count_every_answer_by_exit_and_reason(tiny_server):
     def answered() -> Counter[tuple[str, str]]:
         text = urllib.request.urlopen(tiny_server.metrics_url).read().decode()
-        found = re.findall(r'exeunt_answers_total{bag="tiny",exit="(\d+)",reason="(\w+)"} (\S+)', text)
-        return Counter({(exit_, reason): int(float(value)) for exit_, reason, value in found if float(value)})
+        series = re.findall(r'exeunt_answers_total{bag="tiny",exit="(\d+)",reason="(\w+)"} (\S+)', text)
+        return Counter({(exit_, reason): int(float(value)) for exit_, reason, value in series if float(value)})
 
     await_idle(tiny_server)
     before = None
@@ -148,20 +148,20 @@ def test_metrics_count_every_answer_by_exit_and_reason(tiny_server):
         time.sleep(2.5)
     outputs = ask(tiny_server, "grpc", ROWS)
     result = zip(outputs["EXIT"][:, 0].tolist(), outputs["REASON"][:, 0].tolist(), strict=True)
-    wanted = before + Counter((str(exit_), Reason(reason).name.lower()) for exit_, reason in result)
+    expected = before + Counter((str(exit_), Reason(reason).name.lower()) for exit_, reason in result)
     end = time.monotonic() + 60
-    while answered() != wanted:
+    while answered() != expected:
         assert time.monotonic() < end
         time.sleep(0.1)
 
 
 def test_the_public_model_describes_itself_by_the_v2_protocol(tiny_server):
     with urllib.request.urlopen(f"http://{tiny_server.http_url}/v2/models/tiny") as reply:
-        found = json.load(reply)
-    assert [(item["name"], item["datatype"], item["shape"]) for item in found["inputs"]] == [
+        metadata = json.load(reply)
+    assert [(item["name"], item["datatype"], item["shape"]) for item in metadata["inputs"]] == [
         ("IMAGE", "FP32", [-1, 1, 16, 16])
     ]
-    assert {item["name"] for item in found["outputs"]} == set(ANSWER_DTYPES)
+    assert {item["name"] for item in metadata["outputs"]} == set(ANSWER_DTYPES)
 
 
 def test_ranked_segments_in_one_slot_answer_as_the_others_do(triton, tiny_exported, tmp_path):

@@ -135,10 +135,10 @@ def test_tritons_statistics_show_early_answers_below_the_time_of_the_members(ser
     await_idle(server)
     first = last = read_times(f"http://{server.http_url}")
     early_us: list[float] = []
-    asked, end = 0, time.monotonic() + 120
+    request_count, end = 0, time.monotonic() + 120
     while len(early_us) < 10:  # on a busy machine the full vote may overtake an exit: such requests tell nothing
         early = (ask(server, "grpc", ROWS)["REASON"] == Reason.EARLY).all()
-        before, asked = last["tiny"], asked + 1
+        before, request_count = last["tiny"], request_count + 1
         while last["tiny"].requests == before.requests:  # counted soon after the answer
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -149,9 +149,9 @@ def test_tritons_statistics_show_early_answers_below_the_time_of_the_members(ser
         ask(server, "grpc", ROWS, model="tiny_full")
     await_idle(server)
     spent = {model: times - first[model] for model, times in read_times(f"http://{server.http_url}").items()}
-    assert spent["tiny"].requests == spent[whole].requests == asked
+    assert spent["tiny"].requests == spent[whole].requests == request_count
     # the least of ten: a caller whose time were counted until the members have ended would lie above their mean
-    assert min(early_us) < spent[whole].wall_us / asked
+    assert min(early_us) < spent[whole].wall_us / request_count
 
 
 def test_a_request_that_fails_a_member_fails_nobody_else(server, repository):

@@ -22,7 +22,7 @@ SETTINGS = 'tuner = "static"\ntuner_options = { thresholds = [1.0] }\nlossless =
 @pytest.fixture(scope="module")
 def served(triton, tmp_path_factory):
     """By gear, (exits of single rows, full votes, lean tickets, tickets)."""
-    found = {}
+    answers_by_gear = {}
     for gear in ("exits", "lean"):
         folder = tmp_path_factory.mktemp(gear)
         repository = folder / "repository"
@@ -33,10 +33,10 @@ def served(triton, tmp_path_factory):
         geared = dataclasses.replace(bag, gears=(exits, exits[1:]), settings=settings)
         geared.save(repository / exit_model("tiny") / "1" / MANIFEST_FILE)
         with serve(repository, state_dir=folder / "state") as server:
-            left = [int(ask(server, "grpc", row[None])["EXIT"][0, 0]) for row in ROWS]
+            row_exits = [int(ask(server, "grpc", row[None])["EXIT"][0, 0]) for row in ROWS]
             full = ask(server, "grpc", ROWS, exit="never")["PROBABILITIES"]
-            found[gear] = left, full, _counted(server)
-    return found
+            answers_by_gear[gear] = row_exits, full, _counted(server)
+    return answers_by_gear
 
 
 def _counted(server):

@@ -130,11 +130,11 @@ def test_rows_that_stay_cross_without_those_that_have_left(triton, repository, t
     override(copy, tuner_options=json.dumps({"thresholds": risks}), confidence="max_probability")
     with serve(copy, state_dir=tmp_path / "state") as server:
         outputs = ask(server, "grpc", ROWS[:16])
-    left = outputs["EXIT"][:, 0] == end
-    assert 0 < left.sum() < 16
-    np.testing.assert_allclose(outputs["PROBABILITIES"][left], votes[left], rtol=1e-4, atol=1e-6)
+    early = outputs["EXIT"][:, 0] == end
+    assert 0 < early.sum() < 16
+    np.testing.assert_allclose(outputs["PROBABILITIES"][early], votes[early], rtol=1e-4, atol=1e-6)
     full = vote_offline(repository, len(manifest.exits) - 1, ROWS[:16])
-    np.testing.assert_allclose(outputs["PROBABILITIES"][~left], full[~left], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(outputs["PROBABILITIES"][~early], full[~early], rtol=1e-4, atol=1e-6)
 
 
 def test_feedback_of_several_tickets_crosses_in_one_call(triton, repository, tmp_path):

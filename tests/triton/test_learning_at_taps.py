@@ -75,10 +75,10 @@ def test_learnt_heads_serve_after_a_restart_and_answers_at_exits_are_theirs(fold
             rows, number = stream(16, number), number + 1
             outputs = ask(server, "grpc", rows)
             for exit_ in np.unique(outputs["EXIT"][outputs["REASON"] == Reason.EARLY]):
-                left = outputs["EXIT"][:, 0] == exit_
+                at_exit = outputs["EXIT"][:, 0] == exit_
                 expected = vote_offline(repository, exit_, rows, heads=heads.table)
-                np.testing.assert_allclose(outputs["PROBABILITIES"][left], expected[left], rtol=1e-3, atol=1e-5)
-                early += int(left.sum())
+                np.testing.assert_allclose(outputs["PROBABILITIES"][at_exit], expected[at_exit], rtol=1e-3, atol=1e-5)
+                early += int(at_exit.sum())
 
 
 def test_the_full_vote_is_what_it_was_whatever_ramps_have_learnt(folder, state, tmp_path):
@@ -128,6 +128,6 @@ def test_a_server_that_is_told_not_to_learn_answers_by_the_exported_heads(folder
         for part in rows:
             outputs = ask(server, "grpc", part)
             for exit_ in np.unique(outputs["EXIT"]):
-                left = outputs["EXIT"][:, 0] == exit_
+                at_exit = outputs["EXIT"][:, 0] == exit_
                 expected = vote_offline(repository, exit_, part)
-                np.testing.assert_allclose(outputs["PROBABILITIES"][left], expected[left], rtol=1e-3, atol=1e-5)
+                np.testing.assert_allclose(outputs["PROBABILITIES"][at_exit], expected[at_exit], rtol=1e-3, atol=1e-5)

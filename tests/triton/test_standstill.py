@@ -22,12 +22,12 @@ TRIES = 5  # a busy machine may make a harmless pause longer
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory):
-    found = {}
+    repository_by_mode = {}
     for mode in ("ensemble", "engine"):
         folder = tmp_path_factory.mktemp(mode)
         bag = tiny_bag(folder, mode=mode, members=2, exit_table='tuner = "static"')
-        found[mode] = export_bag(bag, folder / "repository").output
-    return found
+        repository_by_mode[mode] = export_bag(bag, folder / "repository").output
+    return repository_by_mode
 
 
 def stop_for(pids, seconds):

@@ -37,9 +37,9 @@ def server(triton, repository, tmp_path_factory):
 
 
 def tensor(name, array, dtype):
-    given = grpc.InferInput(name, list(array.shape), dtype)
-    given.set_data_from_numpy(array)
-    return given
+    infer_input = grpc.InferInput(name, list(array.shape), dtype)
+    infer_input.set_data_from_numpy(array)
+    return infer_input
 
 
 def forge(client, manifest, ticket, rows=4):

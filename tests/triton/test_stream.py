@@ -36,8 +36,8 @@ def streaming(request, triton, tmp_path_factory):
 
 @pytest.fixture
 def client(streaming):
-    with Client(f"grpc://{streaming[1].grpc_url}", "tiny") as made:
-        yield made
+    with Client(f"grpc://{streaming[1].grpc_url}", "tiny") as streaming_client:
+        yield streaming_client
 
 
 def joined(parts):
@@ -92,20 +92,20 @@ def test_a_timeout_is_passed_on_with_the_time_waited_before(streaming, timeout_u
 
 
 def test_a_coroutine_gets_the_same(streaming):
-    async def asked():
+    async def all_parts():
         async with AsyncClient(f"grpc://{streaming[1].grpc_url}", "tiny") as client:
             return [part async for part in client.stream(MIXED)]
 
-    assert sorted(np.concatenate([part.rows for part in asyncio.run(asked())]).tolist()) == list(range(16))
+    assert sorted(np.concatenate([part.rows for part in asyncio.run(all_parts())]).tolist()) == list(range(16))
 
 
 def test_more_streams_than_run_at_a_time_are_all_answered(streaming):
-    async def asked(client):
+    async def count_rows(client):
         return sum([len(part.rows) async for part in client.stream(MIXED)])
 
     async def many():
         async with AsyncClient(f"grpc://{streaming[1].grpc_url}", "tiny") as client:
-            return await asyncio.gather(*(asked(client) for _ in range(60)))
+            return await asyncio.gather(*(count_rows(client) for _ in range(60)))
 
     assert asyncio.run(many()) == [16] * 60
 

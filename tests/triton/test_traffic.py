@@ -47,11 +47,11 @@ class Client:
         return bool(self.good and self.bad and self.cancelled)
 
     def ask(self):
-        chosen = self.rng.integers(0, len(POOL), self.rng.integers(1, 17))
+        indices = self.rng.integers(0, len(POOL), self.rng.integers(1, 17))
         wish = {"exit": "never"} if self.rng.random() < 0.3 else None
-        result = self.client.infer("tiny", [given(POOL[chosen])], parameters=wish, client_timeout=60)
+        result = self.client.infer("tiny", [image_input(POOL[indices])], parameters=wish, client_timeout=60)
         for row, exit_, vote in zip(
-            chosen, result.as_numpy("EXIT")[:, 0], result.as_numpy("PROBABILITIES"), strict=True
+            indices, result.as_numpy("EXIT")[:, 0], result.as_numpy("PROBABILITIES"), strict=True
         ):
             if not np.allclose(vote, self.expected[exit_][row], rtol=1e-3, atol=1e-5):
                 self.complaints.append(f"row {row} left at exit {exit_} with another row's vote")
@@ -72,21 +72,21 @@ class Client:
         self.refused(tensor, "IMAGE", "expects 'FP32'")
 
     def wrong_shape(self):
-        self.refused(given(np.zeros((2, 1, 8, 8), np.float32)), "IMAGE", "[-1,1,16,16]")
+        self.refused(image_input(np.zeros((2, 1, 8, 8), np.float32)), "IMAGE", "[-1,1,16,16]")
 
     def wrong_name(self):
-        self.refused(given(POOL[:2], "PICTURE"), "PICTURE")
+        self.refused(image_input(POOL[:2], "PICTURE"), "PICTURE")
 
     def cancel(self):
         over = threading.Event()
-        call = self.client.async_infer("tiny", [given(POOL[:4])], callback=lambda result, error: over.set())
+        call = self.client.async_infer("tiny", [image_input(POOL[:4])], callback=lambda result, error: over.set())
         time.sleep(float(self.rng.uniform(0, 0.01)))
         call.cancel()
         assert over.wait(60)
         self.cancelled += 1
 
 
-def given(rows, name="IMAGE"):
+def image_input(rows, name="IMAGE"):
     tensor = grpc.InferInput(name, list(rows.shape), "FP32")
     tensor.set_data_from_numpy(rows)
     return tensor

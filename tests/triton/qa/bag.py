@@ -77,13 +77,13 @@ class Served:
 
     def wrong(self, outputs: dict[str, np.ndarray], rows: np.ndarray | None = None) -> list[str]:
         """What is wrong with an answer for ROWS, or for those of these indices; empty where all of it is right."""
-        chosen = np.arange(len(ROWS)) if rows is None else rows
-        found = []
-        for place, row in enumerate(chosen):
+        indices = np.arange(len(ROWS)) if rows is None else rows
+        complaints = []
+        for place, row in enumerate(indices):
             exit_ = int(outputs["EXIT"][place, 0])
             expected = self.votes[exit_][row]
             if not np.allclose(outputs["PROBABILITIES"][place], expected, rtol=1e-3, atol=1e-5):
-                found.append(f"row {row} left at exit {exit_} with another vote than that exit's")
+                complaints.append(f"row {row} left at exit {exit_} with another vote than that exit's")
             elif outputs["LABEL"][place, 0] != outputs["PROBABILITIES"][place].argmax():
-                found.append(f"row {row}: LABEL is not the most probable class")
-        return found
+                complaints.append(f"row {row}: LABEL is not the most probable class")
+        return complaints

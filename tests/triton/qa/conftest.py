@@ -21,5 +21,4 @@ def qa_repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 def served(triton: None, qa_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The QA bag on a running server."""
     with serve(qa_repository, state_dir=tmp_path_factory.mktemp("qa_state")) as server:
-        found = Served(qa_repository, server)
-        yield found
+        yield Served(qa_repository, server)

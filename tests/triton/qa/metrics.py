@@ -14,17 +14,17 @@ def read_samples(server: Server) -> dict[tuple[str, tuple[tuple[str, str], ...]]
     """(name, sorted labels) -> value, of every series; a text that is no valid exposition raises ValueError."""
     with urllib.request.urlopen(server.metrics_url, timeout=30) as answer:
         text = answer.read().decode()
-    found: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    samples: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
     names = set(re.findall(r"^\w+", text, re.MULTILINE))
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             name = sample.name if sample.name in names else sample.name.removesuffix("_total")  # the parser adds it
             key = (name, tuple(sorted(sample.labels.items())))
-            assert key not in found, f"{key} is there twice"
-            found[key] = sample.value
-    return found
+            assert key not in samples, f"{key} is there twice"
+            samples[key] = sample.value
+    return samples
 
 
 def value_of(server: Server, name: str) -> float:
     """Sum over all series of that name; 0 where there is none."""
-    return sum(value for (found, _), value in read_samples(server).items() if found == name)
+    return sum(value for (series_name, _), value in read_samples(server).items() if series_name == name)

@@ -47,9 +47,9 @@ def settled(served, before):
     """Counts once connections of clients that have gone are closed, or after half a minute."""
     end = time.monotonic() + 30
     while True:
-        found = counts(served)
-        if all(found[kind] <= before[kind] for kind in before) or time.monotonic() > end:
-            return found
+        current = counts(served)
+        if all(current[kind] <= before[kind] for kind in before) or time.monotonic() > end:
+            return current
         time.sleep(0.5)
 
 

@@ -19,8 +19,8 @@ KINDS = {"http": http, "grpc": grpc}
 @pytest.fixture(params=["http", "grpc"])
 def client(served, request):
     url = served.server.grpc_url if request.param == "grpc" else served.server.http_url
-    with KINDS[request.param].InferenceServerClient(url) as found:
-        yield found
+    with KINDS[request.param].InferenceServerClient(url) as connection:
+        yield connection
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def client(served, request):
     ],
 )
 def test_c28_every_endpoint_has_the_status_of_the_protocol(served, path, status):
-    found, body = call(served.server.http_url, "GET", path)
-    assert found == status
+    actual, body = call(served.server.http_url, "GET", path)
+    assert actual == status
     assert not body or json.loads(body) is not None
 
 
@@ -60,12 +60,12 @@ def test_c28_the_model_describes_its_inputs_and_outputs(served, protocol):
     kind = KINDS[protocol]
     url = served.server.grpc_url if protocol == "grpc" else served.server.http_url
     with kind.InferenceServerClient(url) as client:
-        found = client.get_model_metadata("tiny", **({"as_json": True} if protocol == "grpc" else {}))
-    (image,) = found["inputs"]
+        metadata = client.get_model_metadata("tiny", **({"as_json": True} if protocol == "grpc" else {}))
+    (image,) = metadata["inputs"]
     assert image["name"] == "IMAGE" and image["datatype"] == "FP32"
     assert [int(dim) for dim in image["shape"]] == [-1, 1, 16, 16]
-    assert {item["name"] for item in found["outputs"]} == set(ANSWER_DTYPES)
-    assert list(found["versions"]) == ["1"]
+    assert {item["name"] for item in metadata["outputs"]} == set(ANSWER_DTYPES)
+    assert list(metadata["versions"]) == ["1"]
 
 
 def test_c28_json_and_binary_and_grpc_give_the_same_answers(served):
@@ -92,11 +92,11 @@ def test_c28_a_requests_id_comes_back(served, name):
 
 
 @BOTH
-@pytest.mark.parametrize("wanted", [["LABEL"], ["EXIT", "REASON"], ["RISK", "PROBABILITIES", "LABEL"]])
-def test_c28_only_the_outputs_that_were_asked_for_come_back(served, protocol, wanted):
+@pytest.mark.parametrize("names", [["LABEL"], ["EXIT", "REASON"], ["RISK", "PROBABILITIES", "LABEL"]])
+def test_c28_only_the_outputs_that_were_asked_for_come_back(served, protocol, names):
     kind = KINDS[protocol]
     url = served.server.grpc_url if protocol == "grpc" else served.server.http_url
     image = kind.InferInput("IMAGE", list(ROWS.shape), "FP32").set_data_from_numpy(ROWS)
     with kind.InferenceServerClient(url) as client:
-        result = client.infer("tiny", [image], outputs=[kind.InferRequestedOutput(name) for name in wanted])
-    assert {name for name in ANSWER_DTYPES if result.as_numpy(name) is not None} == set(wanted)
+        result = client.infer("tiny", [image], outputs=[kind.InferRequestedOutput(name) for name in names])
+    assert {name for name in ANSWER_DTYPES if result.as_numpy(name) is not None} == set(names)

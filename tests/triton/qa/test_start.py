@@ -87,8 +87,8 @@ def test_c21_too_little_shared_memory_is_refused_before_the_start_with_what_to_d
 
 
 def test_c23_a_second_server_of_the_bag_is_kept_away_from_its_state(served):
-    taken = pytest.raises(ConfigError, match="another server of this bag uses this state_dir")
-    with taken, serve(served.repository, state_dir=served.server.state_dir):
+    refusal = pytest.raises(ConfigError, match="another server of this bag uses this state_dir")
+    with refusal, serve(served.repository, state_dir=served.server.state_dir):
         pass
     assert served.wrong(ask(served.server, "grpc", ROWS)) == []
 

@@ -24,12 +24,12 @@ class Caller:
     """Asks over one kept HTTP connection all the time, and begins a new one when the server has closed it.
 
     Attributes:
-        seen: how often each status came, and "cut" for whole requests that got none.
+        statuses: how often each status came, and "cut" for whole requests that got none.
         refused: a new connection was refused: the listener has closed.
     """
 
     def __init__(self, url, think_s):
-        self.seen, self.refused = Counter(), False
+        self.statuses, self.refused = Counter(), False
         self._url, self._think_s = url, think_s
         self.thread = threading.Thread(target=self._run)
 
@@ -40,11 +40,11 @@ class Caller:
                 connection.request("POST", "/v2/models/tiny/infer", BODY)
                 answer = connection.getresponse()
                 answer.read()
-                self.seen[answer.status] += 1
+                self.statuses[answer.status] += 1
             except ConnectionRefusedError:
                 self.refused = True
             except (OSError, http.client.HTTPException):
-                self.seen["cut"] += 1
+                self.statuses["cut"] += 1
                 connection.close()
             time.sleep(self._think_s)
         connection.close()
@@ -60,18 +60,18 @@ def test_c17_late_requests_on_kept_connections_are_told_to_come_again_and_nobody
         time.sleep(AFTER_S)
     for caller in callers:
         caller.thread.join(60)
-    seen = sum((caller.seen for caller in callers), Counter())
-    assert seen.keys() <= {200, 503} and seen[200] and seen[503] >= CALLERS
+    statuses = sum((caller.statuses for caller in callers), Counter())
+    assert statuses.keys() <= {200, 503} and statuses[200] and statuses[503] >= CALLERS
     assert all(caller.refused for caller in callers) and server.drained
 
 
 def test_c17_grpc_callers_are_answered_right_or_told_unavailable_to_the_end(triton, qa_repository, tmp_path):
-    odd, answered, gone = [], [], threading.Event()
+    odd, answered, server_stopped = [], [], threading.Event()
 
     def ask(served):
         with grpc.InferenceServerClient(served.server.grpc_url) as client:
             image = grpc.InferInput("IMAGE", list(ROWS.shape), "FP32").set_data_from_numpy(ROWS)
-            while not gone.is_set():
+            while not server_stopped.is_set():
                 try:
                     result = client.infer("tiny", [image], client_timeout=60)
                 except InferenceServerException as error:
@@ -86,7 +86,7 @@ def test_c17_grpc_callers_are_answered_right_or_told_unavailable_to_the_end(trit
         for caller in callers:
             caller.start()
         time.sleep(AFTER_S)
-    gone.set()
+    server_stopped.set()
     for caller in callers:
         caller.join(60)
     assert odd == [] and answered

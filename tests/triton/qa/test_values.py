@@ -69,16 +69,16 @@ def test_c30_a_row_has_the_same_answer_in_any_batch_and_order_beside_any_other_r
     rng = np.random.default_rng(3)
     batches = [rng.permutation(len(ROWS))[: rng.integers(1, len(ROWS) + 1)] for _ in range(120)]
 
-    def send(chosen):
-        return served.wrong(ask(served.server, "grpc", ROWS[chosen]), chosen)
+    def send(indices):
+        return served.wrong(ask(served.server, "grpc", ROWS[indices]), indices)
 
     with ThreadPoolExecutor(12) as pool:
         assert {complaint for complaints in pool.map(send, batches) for complaint in complaints} == set()
 
 
 def test_c30_a_rows_label_at_an_exit_is_the_same_alone_and_in_company(served):
-    seen = {}
-    for chosen in [np.arange(6), np.arange(5, -1, -1), *np.arange(6)[:, None]]:
-        outputs = ask(served.server, "http", ROWS[chosen])
-        for row, exit_, label in zip(chosen, outputs["EXIT"][:, 0], outputs["LABEL"][:, 0], strict=True):
-            assert seen.setdefault((int(row), int(exit_)), int(label)) == label
+    labels = {}
+    for indices in [np.arange(6), np.arange(5, -1, -1), *np.arange(6)[:, None]]:
+        outputs = ask(served.server, "http", ROWS[indices])
+        for row, exit_, label in zip(indices, outputs["EXIT"][:, 0], outputs["LABEL"][:, 0], strict=True):
+            assert labels.setdefault((int(row), int(exit_)), int(label)) == label

@@ -49,8 +49,8 @@ def tensor(rows: np.ndarray, name: str = "IMAGE", datatype: str = "FP32", **more
 def binary(rows: np.ndarray, size: int | None = None, **fields: Any) -> tuple[dict[str, Any], bytes]:
     """A request whose one input follows in binary: its JSON and the raw bytes. `size` is what it says of its length."""
     raw = rows.tobytes()
-    told = {"binary_data_size": len(raw) if size is None else size}
-    item = {"name": "IMAGE", "shape": list(rows.shape), "datatype": "FP32", "parameters": told}
+    parameters = {"binary_data_size": len(raw) if size is None else size}
+    item = {"name": "IMAGE", "shape": list(rows.shape), "datatype": "FP32", "parameters": parameters}
     return {"inputs": [item | fields]}, raw
 
 
@@ -70,6 +70,6 @@ def infer_binary(
 def send_part(url: str, head: str, body: bytes) -> socket.socket:
     """A connection on which a request was begun; the caller closes it."""
     host, port = url.split(":")
-    found = socket.create_connection((host, int(port)), timeout=60)
-    found.sendall(head.encode() + body)
-    return found
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection.sendall(head.encode() + body)
+    return connection
