@@ -42,38 +42,38 @@ def setup(name: str, calibration_rows: int = 400, **options: object) -> Setup:
 
 def serve(tuner: Tuner, batches: int, seed: int, until: int = EXITS - 1) -> np.ndarray:
     """Serve batches of 16 rows, feedback after each; returns the exit of every row."""
-    taken = []
+    exits = []
     for batch in range(batches):
-        found = rows(16, seed + batch)
+        feedback = rows(16, seed + batch)
         exit_ = np.full(16, EXITS - 1, dtype=np.int32)
-        labels, confidence = np.full_like(found.labels, -1), np.full_like(found.confidence, np.nan)
+        labels, confidence = np.full_like(feedback.labels, -1), np.full_like(feedback.confidence, np.nan)
         for e in range(until):
             if not tuner.active()[e]:
                 continue
-            labels[:, e], confidence[:, e] = found.labels[:, e], found.confidence[:, e]
+            labels[:, e], confidence[:, e] = feedback.labels[:, e], feedback.confidence[:, e]
             still = np.flatnonzero(exit_ == EXITS - 1)
             view = View(labels[still], confidence[still], np.zeros(len(still), dtype=np.int16))
             exit_[still[tuner.leaves(e, view)]] = e
-        labels[:, -1], confidence[:, -1] = found.labels[:, -1], found.confidence[:, -1]
+        labels[:, -1], confidence[:, -1] = feedback.labels[:, -1], feedback.confidence[:, -1]
         reason = np.where(exit_ < EXITS - 1, Reason.EARLY, Reason.FULL).astype(np.int8)
         ones, yes = np.ones(16, dtype=np.float32), np.ones(16, dtype=bool)
         tuner.answered(Answered(reason, exit_, np.zeros(16, dtype=np.int16), ones, yes, yes))
         tuner.learn(
             dataclasses.replace(
-                found,
+                feedback,
                 labels=labels,
                 confidence=confidence,
                 exit=exit_,
                 reason=reason,
-                answer=found.labels[np.arange(16), exit_],
+                answer=feedback.labels[np.arange(16), exit_],
                 tuner_version=np.full(16, tuner.version),
             )
         )
         job = tuner.retune()
         if job is not None:
             tuner.adopt(job())
-        taken.append(exit_)
-    return np.concatenate(taken)
+        exits.append(exit_)
+    return np.concatenate(exits)
 
 
 def view_of(feedback: Feedback) -> View:
@@ -144,16 +144,16 @@ def test_state_holds_what_a_file_can_keep(name: str) -> None:
 def test_nan_confidence_never_leaves(name: str) -> None:
     tuner = make_tuner(setup(name))
     serve(tuner, batches=30, seed=4)
-    found = rows(64, seed=8)
-    blank = View(found.labels, np.full_like(found.confidence, np.nan), found.service_class)
+    feedback = rows(64, seed=8)
+    blank = View(feedback.labels, np.full_like(feedback.confidence, np.nan), feedback.service_class)
     assert not any(tuner.leaves(exit_, blank).any() for exit_ in range(EXITS - 1))
 
 
 @every_tuner
 def test_a_cold_start_without_calibration_lets_nobody_leave(name: str) -> None:
     tuner = make_tuner(setup(name, calibration_rows=0))
-    left = [tuner.leaves(exit_, view_of(rows(64, seed=1))).any() for exit_ in range(EXITS - 1)]
-    assert any(left) == (name in NEEDS_NO_CALIBRATION)
+    leaves_at = [tuner.leaves(exit_, view_of(rows(64, seed=1))).any() for exit_ in range(EXITS - 1)]
+    assert any(leaves_at) == (name in NEEDS_NO_CALIBRATION)
 
 
 @every_tuner

@@ -30,10 +30,10 @@ def good(count: int, error: float = 0.045) -> Feedback:
 
 def lost(count: int, exit_: int = 0, error: float = 0.045) -> Feedback:
     """Rows that left at `exit_` with another label than the full vote's; the other exits are right."""
-    found = good(count, error)
-    found.labels[:, exit_] = 1
+    feedback = good(count, error)
+    feedback.labels[:, exit_] = 1
     return dataclasses.replace(
-        found,
+        feedback,
         answer=np.ones(count, dtype=np.int32),
         exit=np.full(count, exit_, dtype=np.int32),
         reason=np.full(count, Reason.EARLY, dtype=np.int8),

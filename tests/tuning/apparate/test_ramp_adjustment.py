@@ -66,9 +66,9 @@ def test_figure_11s_bounds_follow_the_rule_of_the_text() -> None:
 
 def test_figure_11_adds_the_candidate_of_highest_bounded_utility() -> None:
     twelve = costs(13, head_us=5.0)  # positions 0..11 and the full model
-    chosen = addition(intervals(3, [7, 9], range(12)), {7: 0.05, 9: 0.10}, 0.95, twelve, room_us=100.0)
+    added_exit = addition(intervals(3, [7, 9], range(12)), {7: 0.05, 9: 0.10}, 0.95, twelve, room_us=100.0)
     # candidate 5: .05 * 700 - .90 * 5 = 30.5; candidate 8: .15 * 400 - .80 * 5 = 56; candidate 10: .15 * 200 - 4 = 26
-    assert chosen == 8
+    assert added_exit == 8
 
 
 def test_figure_11_as_a_round_replaces_both_negative_ramps_by_one_trial() -> None:
@@ -93,9 +93,9 @@ def test_a_candidate_beyond_the_budget_is_passed_over() -> None:
 
 def test_utility_is_latency_avoided_less_ramp_time_on_rows_that_passed() -> None:
     rows = leaving(4, {0: 20, 1: 30})
-    found = utilities(rows, costs(4, head_us=10.0), ramp_set(4, {0: 0.5, 1: 0.5}))
-    assert found[:2].tolist() == [20 * 300 - 80 * 10, 30 * 200 - 50 * 10]
-    assert np.isnan(found[2:]).all()
+    values = utilities(rows, costs(4, head_us=10.0), ramp_set(4, {0: 0.5, 1: 0.5}))
+    assert values[:2].tolist() == [20 * 300 - 80 * 10, 30 * 200 - 50 * 10]
+    assert np.isnan(values[2:]).all()
 
 
 def test_a_negative_ramp_is_kept_if_one_tuning_makes_it_pay() -> None:
@@ -167,16 +167,16 @@ def test_a_ramp_that_answers_no_sooner_than_the_full_model_is_never_offered() ->
 def test_the_budget_and_the_last_exit_hold_over_many_rounds(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
     exits = int(rng.integers(2, 12))
-    found = Costs(np.sort(rng.uniform(100, 1000, exits)), np.append(rng.uniform(0.5, 20, exits - 1), 0.0))
-    budget_us = share * found.elapsed_us[-1]
-    now = first_set(found, budget_us)
+    exit_costs = Costs(np.sort(rng.uniform(100, 1000, exits)), np.append(rng.uniform(0.5, 20, exits - 1), 0.0))
+    budget_us = share * exit_costs.elapsed_us[-1]
+    now = first_set(exit_costs, budget_us)
     for _ in range(8):
         rows = evidence(rng.beta(0.8, 2.0, (60, exits)))
 
         def tune(active: np.ndarray) -> np.ndarray:
             return np.append(np.where(active[:-1], 0.3, 0.0), np.nan)
 
-        now = adjust(rows, found, now, budget_us, tune)
+        now = adjust(rows, exit_costs, now, budget_us, tune)
         assert now.active[-1] and np.isnan(now.thresholds[-1])
-        assert found.head_us[now.ramps].sum() <= budget_us + 1e-9
+        assert exit_costs.head_us[now.ramps].sum() <= budget_us + 1e-9
         assert (now.thresholds[:-1][~now.active[:-1]] == 0).all()

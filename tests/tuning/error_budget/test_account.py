@@ -114,9 +114,9 @@ def test_a_class_keeps_its_share_of_the_room_while_it_is_in_use() -> None:
 
 def test_an_early_row_that_was_not_chosen_to_finish_does_not_wait() -> None:
     books = error_budget()
-    found = answers(4, q=0.5)
-    found.finishes[:] = False
-    books.answered(found)
+    early_rows = answers(4, q=0.5)
+    early_rows.finishes[:] = False
+    books.answered(early_rows)
     assert books.classes[0].unconfirmed == 0.0
     assert books.classes[0].answered_rows == 4
 

@@ -43,9 +43,9 @@ class Life:
     def __init__(self, of: Manifest, seed: int, q: float = 1.0) -> None:
         self.rng = np.random.default_rng(seed)
         self.bag = of
-        found = like_a_bag(of, 100, self.rng)
+        bag_votes = like_a_bag(of, 100, self.rng)
         both = [
-            votes.vote(list(at_exit(of, e, found).values()), of.weights[: len(at_exit(of, e, found))].tolist())
+            votes.vote(list(at_exit(of, e, bag_votes).values()), of.weights[: len(at_exit(of, e, bag_votes))].tolist())
             for e in range(len(of.exits))
         ]
         labels = np.stack([votes.labels(one) for one in both], axis=1)
@@ -71,8 +71,8 @@ class Life:
     def ticket(self, number: int) -> None:
         """One ticket from start to end, its taps in any order, or failing half way."""
         rows = int(self.rng.integers(1, 9))
-        found = like_a_bag(self.bag, rows, self.rng)
-        last = at_exit(self.bag, len(self.bag.exits) - 1, found)
+        bag_votes = like_a_bag(self.bag, rows, self.rng)
+        last = at_exit(self.bag, len(self.bag.exits) - 1, bag_votes)
         self.truth[number] = votes.labels(votes.vote(list(last.values()), self.bag.weights.tolist()))
         options = ParsedOptions(max_risk=0.02) if self.rng.random() < 0.1 else ParsedOptions()
         self.controller.offer(Request(number, rows, options), self.now_us)
@@ -84,7 +84,7 @@ class Life:
             if self.rng.random() < 0.03:
                 self.book(self.controller.failed(ticket.id, ServingError("broken"), self.now_us))
                 return
-            self.book(self.controller.arrived(ticket.id, at_exit(self.bag, int(exit_), found), self.now_us))
+            self.book(self.controller.arrived(ticket.id, at_exit(self.bag, int(exit_), bag_votes), self.now_us))
         job = self.tuner.retune()
         if job is not None:
             self.tuner.adopt(job())

@@ -56,13 +56,13 @@ def test_the_few_rows_of_a_gear_out_of_use_count_as_if_they_were_new():
     np.testing.assert_allclose(*cuts, atol=0.1)
 
 
-@pytest.mark.parametrize(("gear", "own"), [(AT_REST, [0, 2]), (LEAN, [1, 3])])
-def test_the_cuts_of_a_gear_are_those_of_a_bag_that_has_only_this_gear(gear, own):
+@pytest.mark.parametrize(("gear", "exits"), [(AT_REST, [0, 2]), (LEAN, [1, 3])])
+def test_the_cuts_of_a_gear_are_those_of_a_bag_that_has_only_this_gear(gear, exits):
     """Of rows that saw nothing else: what the other gear's exits are worth changes nothing."""
     feedback = rows(600, 3, gear)
     both = taught(tuner(feedback), rows(64, 4, gear))
     alone = taught(tuner(feedback, replace(COSTS, gears=())), rows(64, 4, gear))
-    np.testing.assert_allclose(both._retuned.path.cuts[:, own], alone._retuned.path.cuts[:, own], atol=0.05)
+    np.testing.assert_allclose(both._retuned.path.cuts[:, exits], alone._retuned.path.cuts[:, exits], atol=0.05)
 
 
 def test_an_exit_is_judged_within_its_own_gear():

@@ -64,8 +64,8 @@ def test_a_harder_label_gets_a_higher_risk() -> None:
     hard = labels[:, 0] == 2
     labels[hard, -1] = np.where(np.random.default_rng(0).random(hard.sum()) < 0.5, 3, labels[hard, -1])
     calibration = calibrate(labels, confidence, weights, prior(4))
-    found = calibration.risk(0, np.full(4, 0.9), np.arange(4))
-    assert found.argmax() == 2
+    risk = calibration.risk(0, np.full(4, 0.9), np.arange(4))
+    assert risk.argmax() == 2
 
 
 def test_an_exit_that_no_row_has_seen_keeps_its_prior() -> None:
@@ -178,10 +178,10 @@ def test_a_plan_copes_with_a_path_on_which_nothing_is_known() -> None:
     assert np.isfinite(plan(nothing, 0.01, capacity=5.0)).all()
 
 
-def replayed(heads: list[float], seen: np.ndarray | None = None) -> Replayed:
+def replayed(heads: list[float], observed: np.ndarray | None = None) -> Replayed:
     risk = risks()
-    if seen is not None:
-        risk[~seen] = np.nan
+    if observed is not None:
+        risk[~observed] = np.nan
     return Replayed(risk, np.ones(1500), Costs(SPENT * 1000.0, np.append(heads, 0.0)), price=5.0)
 
 
@@ -207,8 +207,8 @@ def test_an_inactive_exit_that_looks_useful_is_tried_and_kept_if_it_pays() -> No
     useful = replayed([1.0, 1.0, 1.0])
     trying = reconsider(without(0), useful)
     assert (trying.trial, trying.active[0]) == (0, True)
-    kept = reconsider(trying, useful)
-    assert (kept.trial, kept.active[0]) == (-1, True)
+    after_trial = reconsider(trying, useful)
+    assert (after_trial.trial, after_trial.active[0]) == (-1, True)
 
 
 def test_a_trial_that_fails_ends_and_the_next_waits_twice_as_long() -> None:
@@ -227,9 +227,9 @@ def test_a_trial_that_fails_ends_and_the_next_waits_twice_as_long() -> None:
 
 
 def test_an_exit_that_too_few_rows_have_seen_is_left_alone() -> None:
-    seen = np.ones((1500, 3), dtype=bool)
-    seen[:-20, 0] = False
-    assert not reconsider(without(0), replayed([1.0, 1.0, 1.0], seen)).active[0]
+    observed = np.ones((1500, 3), dtype=bool)
+    observed[:-20, 0] = False
+    assert not reconsider(without(0), replayed([1.0, 1.0, 1.0], observed)).active[0]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -238,10 +238,10 @@ def test_the_risk_of_one_vote_is_that_of_many(seed: int) -> None:
     labels = rng.integers(0, 5, (300, 3)).astype(np.int32)
     confidence = rng.random((300, 3)).astype(np.float32)
     calibration = calibrate(labels, confidence, np.ones((300, 3)), prior(3))
-    asked = np.append(rng.random(50), [0.0, 1.0, np.nan]).astype(np.float32)
+    confidences = np.append(rng.random(50), [0.0, 1.0, np.nan]).astype(np.float32)
     of = np.append(rng.integers(-1, 7, 50), [0, 1, 2]).astype(np.int32)
 
-    many = calibration.risk(1, asked, of)
+    many = calibration.risk(1, confidences, of)
 
-    one = [calibration.risk_of_one(1, float(c), int(label)) for c, label in zip(asked, of, strict=True)]
+    one = [calibration.risk_of_one(1, float(c), int(label)) for c, label in zip(confidences, of, strict=True)]
     np.testing.assert_allclose(one, many, rtol=1e-9)

@@ -42,10 +42,10 @@ def live(
     """
     rng = np.random.default_rng(seed)
     exits = world.tuner.setup.exits
-    came, patient = 0, rng.random() < 0.5
-    while came < rows:
+    served_rows, patient = 0, rng.random() < 0.5
+    while served_rows < rows:
         size = int(rng.integers(1, 17))
-        came += size
+        served_rows += size
         if rng.random() < learning:
             world.change_ramps(np.append(rng.random(exits - 1) < 0.6, False), int(rng.choice([0, 8, 64])))
         labels, confidence = stream(rng, size, exits)
@@ -56,8 +56,8 @@ def live(
         elif cunning:
             labels[:] = labels[:, :1]
             confidence[:] = rng.choice([0.6, 0.9, 1.0])
-        seen = rng.random(exits) < 0.9 if rng.random() < 0.1 else None
-        world.admit(labels, confidence, service_class, seen)
+        observed = rng.random(exits) < 0.9 if rng.random() < 0.1 else None
+        world.admit(labels, confidence, service_class, observed)
         while len(world.flying) > rng.integers(0, most_late + 1):
             number = int(rng.integers(len(world.flying)))
             (world.drop if rng.random() < lossy else world.finish)(number)
@@ -70,7 +70,7 @@ def random_world(seed: int) -> World:
     return World(tuner(exits=exits, eps=eps, g=g, most_unconfirmed=int(rng.choice([0, 1, 8, 64]))), rng)
 
 
-def kept(world: World) -> bool:
+def promise_kept(world: World) -> bool:
     """True if neither bound was passed at any time, for any class of service."""
     for number, account in enumerate(world.tuner.budget.classes):
         most = account.most_unconfirmed
@@ -90,7 +90,7 @@ def test_no_stream_passes_the_bound(cunning: float, lossy: float) -> None:
     for seed in range(250):
         world = random_world(seed)
         live(world, seed, rows=100, classes=1, cunning=cunning, lossy=lossy, most_late=int(world.rng.integers(0, 5)))
-        assert kept(world), f"stream {seed}"
+        assert promise_kept(world), f"stream {seed}"
         losses += int(world.losses()[-1])
     assert losses > 50  # the streams did put it to the test
 
@@ -101,7 +101,7 @@ def test_no_class_of_service_passes_its_own_bound(cunning: float) -> None:
         rng = np.random.default_rng(seed)
         world = World(tuner(exits=3, eps=0.1, service_classes={"gold": 0.0, "bulk": 0.5}), rng)
         live(world, seed, rows=120, classes=3, cunning=cunning, lossy=0.1, most_late=4)
-        assert kept(world), f"stream {seed}"
+        assert promise_kept(world), f"stream {seed}"
         assert not any(world.lost[1])  # gold promised 0
 
 
@@ -110,7 +110,7 @@ def test_the_bound_holds_when_every_row_that_leaves_is_lost_at_once() -> None:
         rng = np.random.default_rng(seed)
         world = World(tuner(exits=2, eps=0.2, g=1.0, most_unconfirmed=10_000), rng)
         live(world, seed, rows=80, classes=1, cunning=1.0, lossy=0.0, most_late=0)
-        assert kept(world), f"stream {seed}"
+        assert promise_kept(world), f"stream {seed}"
 
 
 @pytest.mark.parametrize("cunning", [0.0, 0.5, 1.0])
@@ -119,7 +119,7 @@ def test_no_stream_passes_the_bound_while_ramps_change_under_it(cunning: float) 
     for seed in range(250):
         world = random_world(seed)
         live(world, seed, rows=100, classes=1, cunning=cunning, lossy=0.1, most_late=4, learning=0.3)
-        assert kept(world), f"stream {seed}"
+        assert promise_kept(world), f"stream {seed}"
         losses += int(world.losses()[-1])
         changes += world.tuner.heads_version
     assert losses > 50 and changes > 250  # the streams did put it to the test

@@ -99,19 +99,19 @@ def test_a_class_of_service_that_never_comes_disturbs_nobody() -> None:
 def test_a_stricter_class_of_service_leaves_later() -> None:
     world = World(tuner(eps=0.3, service_classes={"gold": 0.01}, most_unconfirmed=100), np.random.default_rng(0))
     rng = np.random.default_rng(0)
-    left: dict[int, list[int]] = {0: [], 1: []}
+    exits_by_class: dict[int, list[int]] = {0: [], 1: []}
     for _ in range(200):
         labels, confidence = stream(rng, 8, 4)
         classes = rng.integers(0, 2, 8)
         for class_, exit_ in zip(classes.tolist(), world.admit(labels, confidence, classes).tolist(), strict=True):
-            left[class_].append(exit_)
+            exits_by_class[class_].append(exit_)
         world.finish()
-    assert np.mean(left[0]) < np.mean(left[1])
+    assert np.mean(exits_by_class[0]) < np.mean(exits_by_class[1])
 
 
 def test_an_exit_that_an_operator_switched_off_is_planned_without() -> None:
     world = World(tuner(eps=0.1, most_unconfirmed=100), np.random.default_rng(0))
-    lived(world, batches=70, seen=np.array([False, True, True, True]))
+    lived(world, batches=70, observed=np.array([False, True, True, True]))
     assert world.tuner.thresholds()[0] == 0.0
     assert set(world.exits[200:]) >= {1}
     lived(world, batches=70, seed=1)

@@ -84,36 +84,39 @@ class World:
         labels: np.ndarray,
         confidence: np.ndarray,
         service_class: np.ndarray | None = None,
-        seen: np.ndarray | None = None,
+        observed: np.ndarray | None = None,
     ) -> np.ndarray:
         """Decide rows at every active exit before the last; they fly until `finish` or `drop`. Exits, int [rows]."""
         rows, exits = labels.shape
-        seen = self.tuner.active() if seen is None else seen
-        seen[-1] = True
+        observed = self.tuner.active() if observed is None else observed
+        observed[-1] = True
         classes = np.zeros(rows, dtype=np.int16) if service_class is None else service_class.astype(np.int16)
-        shown, scores = np.full((rows, exits), -1, dtype=np.int32), np.full((rows, exits), np.nan, dtype=np.float32)
-        left = np.full(rows, exits - 1, dtype=np.int32)
+        visible_labels = np.full((rows, exits), -1, dtype=np.int32)
+        scores = np.full((rows, exits), np.nan, dtype=np.float32)
+        row_exits = np.full(rows, exits - 1, dtype=np.int32)
         finishes = np.ones(rows, dtype=bool)
-        for exit_ in np.flatnonzero(seen[:-1]):
-            shown[:, exit_], scores[:, exit_] = labels[:, exit_], confidence[:, exit_]
-            open_ = np.flatnonzero(left == exits - 1)
+        for exit_ in np.flatnonzero(observed[:-1]):
+            visible_labels[:, exit_], scores[:, exit_] = labels[:, exit_], confidence[:, exit_]
+            open_ = np.flatnonzero(row_exits == exits - 1)
             if not (self.tuner.active()[exit_] and len(open_)):
                 continue
-            leaves = self.tuner.leaves(int(exit_), View(shown[open_], scores[open_], classes[open_], self.q))
+            leaves = self.tuner.leaves(int(exit_), View(visible_labels[open_], scores[open_], classes[open_], self.q))
             assert not leaves[np.isnan(scores[open_, exit_])].any()
-            gone = open_[leaves]
-            left[gone] = exit_
-            finishes[gone] = self.rng.random(len(gone)) < self.q
-            self._answered(left[gone], classes[gone], finishes[gone], labels[gone, exit_] != labels[gone, -1])
-        shown[:, -1], scores[:, -1] = labels[:, -1], confidence[:, -1]
-        feedback = Feedback.observed(shown, scores)
-        feedback.exit[:] = left
-        feedback.answer[:] = labels[np.arange(rows), left]
-        feedback.reason[:] = np.where(left < exits - 1, Reason.EARLY, Reason.FULL)
-        feedback.q[:] = np.where(left < exits - 1, self.q, 1.0)
+            leaving = open_[leaves]
+            row_exits[leaving] = exit_
+            finishes[leaving] = self.rng.random(len(leaving)) < self.q
+            self._answered(
+                row_exits[leaving], classes[leaving], finishes[leaving], labels[leaving, exit_] != labels[leaving, -1]
+            )
+        visible_labels[:, -1], scores[:, -1] = labels[:, -1], confidence[:, -1]
+        feedback = Feedback.observed(visible_labels, scores)
+        feedback.exit[:] = row_exits
+        feedback.answer[:] = labels[np.arange(rows), row_exits]
+        feedback.reason[:] = np.where(row_exits < exits - 1, Reason.EARLY, Reason.FULL)
+        feedback.q[:] = np.where(row_exits < exits - 1, self.q, 1.0)
         feedback.service_class[:] = classes
         self.flying.append(feedback.rows(finishes))
-        return left
+        return row_exits
 
     def finish(self, number: int = 0) -> None:
         """The full vote of a flying batch arrives."""
