@@ -85,8 +85,8 @@ def trial(repository: Path, mode: str, victim: str, action: str) -> Trial:
         named = action == "paused" or VICTIMS[victim] in serving.errors()
         serving.process.send_signal(signal.SIGTERM)
         serving.process.wait(timeout=120)
-        left = _left_behind(f"exeunt-{serving.process.pid}-")
-    return Trial(mode, victim, action, longest_s, whole_after_s, len(wrong), named, left, wrong)
+        left_behind = _left_behind(f"exeunt-{serving.process.pid}-")
+    return Trial(mode, victim, action, longest_s, whole_after_s, len(wrong), named, left_behind, wrong)
 
 
 def asked_model(mode: str, victim: str) -> str:
@@ -120,13 +120,13 @@ def _whole_after_s(hit_s: float, load: Load) -> float:
 
 def _left_behind(name: str) -> int:
     """Processes and regions of shared memory whose names hold that of a server that has ended."""
-    left = len(list(Path("/dev/shm").glob(f"*{name}*")))
+    count = len(list(Path("/dev/shm").glob(f"*{name}*")))
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            left += name in command.read_text(errors="replace")
+            count += name in command.read_text(errors="replace")
         except OSError:  # it has ended meanwhile
             continue
-    return left
+    return count
 
 
 def process_name(victim: str) -> str:
@@ -157,21 +157,33 @@ def markdown(trials: Sequence[Trial], about: dict[str, Any]) -> str:
         if not same:
             continue
         longest, whole = max(one.longest_wait_s for one in same), max(one.whole_after_s for one in same)
-        wrong, left = sum(one.wrong for one in same), sum(one.left_behind for one in same)
+        wrong, left_behind = sum(one.wrong for one in same), sum(one.left_behind for one in same)
         good = sum(one.good for one in same)
         who = (mode, process_name(victim), action, str(len(same)))
-        lines.append((*who, f"{longest:.1f} s", f"{whole:.1f} s", str(wrong), str(left), f"{good} of {len(same)}"))
+        lines.append(
+            (*who, f"{longest:.1f} s", f"{whole:.1f} s", str(wrong), str(left_behind), f"{good} of {len(same)}")
+        )
     where = ", ".join(f"{key} {value}" for key, value in about.items())
-    wrong = [f"Wrong: {one.mode}, {one.victim} {one.action}: {text}" for one in trials for text in one.wrong_answers]
-    page = ["# Killed and paused processes", "", markdown_table(head, lines), "", *wrong, f"Machine: {where}.", ""]
+    wrong_lines = [
+        f"Wrong: {one.mode}, {one.victim} {one.action}: {text}" for one in trials for text in one.wrong_answers
+    ]
+    page = [
+        "# Killed and paused processes",
+        "",
+        markdown_table(head, lines),
+        "",
+        *wrong_lines,
+        f"Machine: {where}.",
+        "",
+    ]
     return "\n".join(page)
 
 
 def last_trials() -> list[Trial]:
     """What earlier runs kept; nothing where none did."""
     file = RESULTS / "kills.json"
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"trials": []}
-    return [Trial(**one) for one in kept["trials"]]
+    document = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"trials": []}
+    return [Trial(**one) for one in document["trials"]]
 
 
 def left_to_do(trials: Sequence[Trial], times: int) -> list[tuple[str, str, str]]:
@@ -182,8 +194,8 @@ def left_to_do(trials: Sequence[Trial], times: int) -> list[tuple[str, str, str]
         times: how often each kind is to be tried in all.
     """
     kinds = list(product(MODES, VICTIMS, ACTIONS))
-    made = Counter((one.mode, one.victim, one.action) for one in trials)
-    return [kind for number in range(times) for kind in kinds if made[kind] <= number]
+    trial_counts = Counter((one.mode, one.victim, one.action) for one in trials)
+    return [kind for number in range(times) for kind in kinds if trial_counts[kind] <= number]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,18 +211,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         repositories = {}
         for mode in MODES:
-            own = Path(folder) / mode
-            own.mkdir()
-            bag = tiny_bag(own, mode=mode, members=2, exit_table='tuner = "static"')
-            repositories[mode] = export_bag(bag, own / "repository").output
-        left = left_to_do(trials, args.times)
+            mode_folder = Path(folder) / mode
+            mode_folder.mkdir()
+            bag = tiny_bag(mode_folder, mode=mode, members=2, exit_table='tuner = "static"')
+            repositories[mode] = export_bag(bag, mode_folder / "repository").output
+        remaining = left_to_do(trials, args.times)
         if args.again:
-            left = [one for one in left if [one[0], process_name(one[1]), one[2]] == args.again]
-        for number, (mode, victim, action) in enumerate(left, start=1):
+            remaining = [one for one in remaining if [one[0], process_name(one[1]), one[2]] == args.again]
+        for number, (mode, victim, action) in enumerate(remaining, start=1):
             trials.append(trial(repositories[mode], mode, victim, action))
-            print(f"{number} of {len(left)}: {trials[-1]}", flush=True)
-            kept = {"machine": about, "trials": [asdict(one) for one in trials]}
-            RESULTS.joinpath("kills.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            print(f"{number} of {len(remaining)}: {trials[-1]}", flush=True)
+            document = {"machine": about, "trials": [asdict(one) for one in trials]}
+            RESULTS.joinpath("kills.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
             RESULTS.joinpath("kills.md").write_text(markdown(trials, about), encoding="utf-8")
     print(markdown(trials, about))
     return 0 if all(one.good for one in trials) else 1

@@ -117,9 +117,9 @@ def markdown(stretches: dict[str, list[dict[str, Any]]], about: dict[str, Any]) 
     header = ["mode", "minutes", "able calls/s", "sent", "answered", "refused", "cancelled", "lost", "rows twice"]
     header += ["rows wrong", "odd errors", "p99 before ms", "p99 after, by 5 s, ms"]
     where = ", ".join(f"{key} {value}" for key, value in about.items())
-    held = markdown_table(["mode", "process", "MB after warm-up", "half way", "at the end", ""], memory)
+    memory_table = markdown_table(["mode", "process", "MB after warm-up", "half way", "at the end", ""], memory)
     table = markdown_table(header, lines)
-    text = ["# At twice what the server can do", "", table, "", "Memory of its own, by process:", "", held, ""]
+    text = ["# At twice what the server can do", "", table, "", "Memory of its own, by process:", "", memory_table, ""]
     return "\n".join([*text, f"Machine: {where}.", ""])
 
 
@@ -131,15 +131,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, help="file of the servers' output; without it, it goes with the server")
     args = parser.parse_args(argv)
     file = RESULTS / "soak.json"
-    kept = json.loads(file.read_text()) if file.exists() else {"modes": {mode: [] for mode in MODES}}
+    document = json.loads(file.read_text()) if file.exists() else {"modes": {mode: [] for mode in MODES}}
     for mode in [args.mode] if args.mode else MODES:
-        kept["machine"] = machine()
-        stretches = kept["modes"][mode]
+        document["machine"] = machine()
+        stretches = document["modes"][mode]
         stretches.append(soak(mode, args.minutes, len(stretches), args.log).to_mapping())
-        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        (RESULTS / "soak.md").write_text(markdown(kept["modes"], kept["machine"]), encoding="utf-8")
-    print(markdown(kept["modes"], kept["machine"]))
-    return 0 if all(_good(one) for of_mode in kept["modes"].values() for one in of_mode) else 1
+        file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "soak.md").write_text(markdown(document["modes"], document["machine"]), encoding="utf-8")
+    print(markdown(document["modes"], document["machine"]))
+    return 0 if all(_good(one) for of_mode in document["modes"].values() for one in of_mode) else 1
 
 
 def _good(one: dict[str, Any]) -> bool:

@@ -103,8 +103,8 @@ def polite_calls(contents: Sequence[bytes], rate_per_s: float, seconds: float) -
     """Calls of one row each."""
     arrivals_s = poisson(rate_per_s, int(2 * rate_per_s * seconds) + 10, seed=1)
     for number, due_s in enumerate(arrivals_s[arrivals_s < seconds]):
-        chosen = np.array([number % len(contents)])
-        yield Call(float(due_s), contents[int(chosen[0])], chosen)
+        pool_rows = np.array([number % len(contents)])
+        yield Call(float(due_s), contents[int(pool_rows[0])], pool_rows)
 
 
 def measure(
@@ -170,11 +170,11 @@ def markdown(by_mode: dict[str, dict[str, Any]], about: dict[str, Any], through_
                 lines[-1] += [f"{stretch['p50_ms']:.0f}", f"{stretch['p99_ms']:.0f}", f"{stretch['longest_s']:.2f}"]
                 lines[-1] += [str(stretch["refused"]), str(stretch["failed"])]
             largest = sorted(one["peak_mb"].items(), key=lambda item: -item[1])[:3]
-            held = ", ".join(f"{called} {size:.0f} MB" for called, size in largest)
+            peaks = ", ".join(f"{called} {size:.0f} MB" for called, size in largest)
             ended = " Triton itself ended in it." if one["triton_ended"] else ""
             notes.append(
                 f"- {mode}, {which}: {one['able_per_s']:.0f} requests/s from 16 callers; the storm sent "
-                f"{one['storm_calls']} calls; the most that was held in memory: {held}.{ended}"
+                f"{one['storm_calls']} calls; the most that was held in memory: {peaks}.{ended}"
             )
     header = ["mode", "polite callers in", "when", "calls", "answered", "p50 ms", "p99 ms", "longest wait s"]
     header += ["refused", "failed"]
@@ -193,20 +193,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gateway", action="store_true", help="everybody comes through `exeunt gateway`")
     args = parser.parse_args(argv)
     file = RESULTS / ("storm_gateway.json" if args.gateway else "storm.json")
-    kept = json.loads(file.read_text()) if file.exists() else {"modes": {}}
+    document = json.loads(file.read_text()) if file.exists() else {"modes": {}}
     for mode in [args.mode] if args.mode else MODES:
         about = machine()
-        kept["machine"] = about
+        document["machine"] = about
         with tempfile.TemporaryDirectory() as folder:
             repository = export_stress_bag(Path(folder), mode)
-            kept["modes"][mode] = {
+            document["modes"][mode] = {
                 which: measure(repository, Path(folder) / f"state{number}", service_class, args.seconds, args.gateway)
                 for number, (which, service_class) in enumerate(CLASSES.items())
             }
-        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        file.with_suffix(".md").write_text(markdown(kept["modes"], about, args.gateway), encoding="utf-8")
-    print(markdown(kept["modes"], kept["machine"], args.gateway))
-    stretches = [s for of_mode in kept["modes"].values() for one in of_mode.values() for s in one["stretches"]]
+        file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        file.with_suffix(".md").write_text(markdown(document["modes"], about, args.gateway), encoding="utf-8")
+    print(markdown(document["modes"], document["machine"], args.gateway))
+    stretches = [s for of_mode in document["modes"].values() for one in of_mode.values() for s in one["stretches"]]
     return 0 if all(s["longest_s"] < LONGEST_S and s["answered"] >= LEAST_ANSWERED for s in stretches) else 1
 
 

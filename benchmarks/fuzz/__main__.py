@@ -45,11 +45,11 @@ def markdown(results: dict[str, list[PhaseResult]], about: dict[str, object], se
 def last_results() -> dict[str, list[PhaseResult]]:
     """By mode, as an earlier run kept them; nothing where none did."""
     file = RESULTS / "fuzz.json"
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    document = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return {
-        mode: [PhaseResult(**phase | {"outcomes": Counter(phase["outcomes"])}) for phase in kept[mode]]
+        mode: [PhaseResult(**phase | {"outcomes": Counter(phase["outcomes"])}) for phase in document[mode]]
         for mode in MODES
-        if mode in kept
+        if mode in document
     }
 
 
@@ -75,8 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
             if not server.drained:
                 results[mode][-1].complaints.append("the server did not drain")
-        kept = {"machine": about, "seed": args.seed} | {name: [vars(one) for one in of] for name, of in results.items()}
-        RESULTS.joinpath("fuzz.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        document = {"machine": about, "seed": args.seed} | {
+            name: [vars(one) for one in of] for name, of in results.items()
+        }
+        RESULTS.joinpath("fuzz.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         RESULTS.joinpath("fuzz.md").write_text(markdown(results, about, args.seed), encoding="utf-8")
     print(markdown(results, about, args.seed))
     return 0 if not any(phase.complaints for phases in results.values() for phase in phases) else 1

@@ -41,26 +41,26 @@ def value(rng: np.random.Generator) -> Any:
 
 def shape(rng: np.random.Generator, good: list[int]) -> list[int]:
     """A shape that is nearly, or not at all, a good one."""
-    made = list(good)
+    dims = list(good)
     kind = rng.integers(5)
-    if kind == 0 and made:
-        made[int(rng.integers(len(made)))] = pick(rng, NUMBERS)
+    if kind == 0 and dims:
+        dims[int(rng.integers(len(dims)))] = pick(rng, NUMBERS)
     elif kind == 1:
-        made = made[: int(rng.integers(len(made) + 1))]
+        dims = dims[: int(rng.integers(len(dims) + 1))]
     elif kind == 2:
-        made = made + [1] * int(rng.integers(1, 12))
+        dims = dims + [1] * int(rng.integers(1, 12))
     elif kind == 3:
-        made = made[::-1]
+        dims = dims[::-1]
     else:
-        made = [int(pick(rng, NUMBERS)) for _ in range(int(rng.integers(0, 6)))]
-    return made
+        dims = [int(pick(rng, NUMBERS)) for _ in range(int(rng.integers(0, 6)))]
+    return dims
 
 
 def mutated(rng: np.random.Generator, table: Any, times: int) -> Any:
     """A copy of a JSON value with some of its parts replaced, removed, doubled or added."""
-    made = copy.deepcopy(table)
+    mutant = copy.deepcopy(table)
     for _ in range(times):
-        parent, key = _place(rng, made)
+        parent, key = _place(rng, mutant)
         if parent is None:
             return value(rng)
         kind = rng.integers(6)
@@ -72,7 +72,7 @@ def mutated(rng: np.random.Generator, table: Any, times: int) -> Any:
             parent.insert(key, copy.deepcopy(parent[key]))
         else:
             parent[pick(rng, TEXTS)] = copy.deepcopy(parent[key])
-    return made
+    return mutant
 
 
 def _place(rng: np.random.Generator, table: Any) -> tuple[Any, Any]:
@@ -94,8 +94,8 @@ def mangled(rng: np.random.Generator, content: bytes) -> bytes:
 
 def floats(rng: np.random.Generator, dims: list[int]) -> np.ndarray:
     """A float32 tensor of small numbers, now and then with some that are not finite, or huge."""
-    made = rng.normal(size=dims).astype(np.float32)
-    if made.size and rng.random() < 0.3:
+    tensor = rng.normal(size=dims).astype(np.float32)
+    if tensor.size and rng.random() < 0.3:
         with np.errstate(over="ignore"):
-            made.flat[int(rng.integers(made.size))] = np.float32(pick(rng, FLOATS))
-    return made
+            tensor.flat[int(rng.integers(tensor.size))] = np.float32(pick(rng, FLOATS))
+    return tensor

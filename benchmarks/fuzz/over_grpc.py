@@ -64,8 +64,8 @@ class GrpcCaller:
         for item in config["input"]:
             if self._rng.random() < 0.15 or (item.get("optional") and self._rng.random() < 0.5):
                 continue
-            own_rows = rows if self._rng.random() < 0.9 else rows + 1
-            dims = [own_rows, *(int(dim) if int(dim) > 0 else 4 for dim in item["dims"])]
+            input_rows = rows if self._rng.random() < 0.9 else rows + 1
+            dims = [input_rows, *(int(dim) if int(dim) > 0 else 4 for dim in item["dims"])]
             if self._rng.random() < 0.1:
                 dims = [max(0, min(dim, 16)) for dim in odd.shape(self._rng, dims)][:4]
             self._add(request, item["name"], item["data_type"].removeprefix("TYPE_"), dims)
@@ -107,8 +107,8 @@ class GrpcCaller:
             if kind == 0:
                 item.datatype = odd.pick(self._rng, (*odd.DATATYPES, *odd.TEXTS))
             elif kind == 1:
-                wanted = odd.shape(self._rng, list(item.shape))
-                item.shape[:] = [max(-(2**63), min(2**63 - 1, int(dim))) for dim in wanted]
+                dims = odd.shape(self._rng, list(item.shape))
+                item.shape[:] = [max(-(2**63), min(2**63 - 1, int(dim))) for dim in dims]
             elif kind == 2 and request.raw_input_contents:
                 request.raw_input_contents[0] = odd.mangled(self._rng, request.raw_input_contents[0])
             elif kind == 3:

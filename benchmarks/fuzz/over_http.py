@@ -39,8 +39,8 @@ class HttpCaller:
         rows = self._some_rows()
         table = {"id": "7", "inputs": [self._input(rows, rows.ravel().tolist())], "parameters": self._parameters()}
         table["outputs"] = [{"name": odd.pick(self._rng, ("LABEL", "EXIT", "PROBABILITIES"))}]
-        made = odd.mutated(self._rng, table, int(self._rng.integers(0, 4)))
-        content = self._spoilt(json.dumps(made).encode())
+        mutant = odd.mutated(self._rng, table, int(self._rng.integers(0, 4)))
+        content = self._perhaps_mangled(json.dumps(mutant).encode())
         return "left out" if claims_too_much(content) else self._send(content, {})
 
     def binary_request(self) -> str:
@@ -56,9 +56,9 @@ class HttpCaller:
             length = str(odd.pick(self._rng, (*odd.NUMBERS, "", "x", len(head) - 1, len(head) + 1, "1e3", "0x10")))
         if self._rng.random() < 0.2:
             raw = odd.mangled(self._rng, raw)
-        return self._send(self._spoilt(head) + raw, {LENGTH: length})
+        return self._send(self._perhaps_mangled(head) + raw, {LENGTH: length})
 
-    def _spoilt(self, content: bytes) -> bytes:
+    def _perhaps_mangled(self, content: bytes) -> bytes:
         return odd.mangled(self._rng, content) if self._rng.random() < 0.25 else content
 
     def _some_rows(self) -> np.ndarray:

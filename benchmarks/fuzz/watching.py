@@ -68,11 +68,11 @@ class Witness:
         end_s, since = time.monotonic() + IDLE_WITHIN_S, time.time()
         while True:
             status = find_status(self.served.server.state_dir, "tiny")
-            left = status.tickets_in_flight, status.waiting_rows
-            if status.written_unix_s > since and left == (0, 0):
+            in_flight = status.tickets_in_flight, status.waiting_rows
+            if status.written_unix_s > since and in_flight == (0, 0):
                 return []
             if time.monotonic() > end_s:
-                return [f"still in flight: {left[0]} tickets, waiting: {left[1]} rows"]
+                return [f"still in flight: {in_flight[0]} tickets, waiting: {in_flight[1]} rows"]
             time.sleep(0.1)
 
 

@@ -55,16 +55,16 @@ class Votes:
         exits = range(len(self.manifest.exits))
         return np.stack([vote_offline(self._repository, exit_, self.rows, NAME) for exit_ in exits])
 
-    def wrong_rows(self, chosen: np.ndarray, probabilities: np.ndarray, label: np.ndarray, exit_: np.ndarray) -> int:
+    def wrong_rows(self, pool_rows: np.ndarray, probabilities: np.ndarray, label: np.ndarray, exit_: np.ndarray) -> int:
         """How many rows of an answer are not the vote at the exit that they name.
 
         Args:
-            chosen: int [rows], which of `rows` were sent.
+            pool_rows: int [rows], which of `rows` were sent.
             probabilities: [rows, classes], of the answer.
             label: [rows].
             exit_: [rows].
         """
-        if len(probabilities) != len(chosen):
-            return len(chosen)
-        right = np.isclose(probabilities, self._votes[exit_, chosen], rtol=1e-3, atol=1e-5).all(axis=1)
+        if len(probabilities) != len(pool_rows):
+            return len(pool_rows)
+        right = np.isclose(probabilities, self._votes[exit_, pool_rows], rtol=1e-3, atol=1e-5).all(axis=1)
         return int((~right | (label != probabilities.argmax(axis=1))).sum())

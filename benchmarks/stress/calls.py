@@ -54,7 +54,7 @@ class Call:
     Attributes:
         due_s: when it was to be sent, seconds since the run began.
         content: the message.
-        chosen: which rows of the pool it holds.
+        pool_rows: which rows of the pool it holds.
         cancel_after_s: its caller gives it up after so long; None: never.
         latency_s: from `due_s` to its end; NaN while there is none.
         status: gRPC's name of how it ended; "" while it has not.
@@ -64,7 +64,7 @@ class Call:
 
     due_s: float
     content: bytes
-    chosen: np.ndarray
+    pool_rows: np.ndarray
     cancel_after_s: float | None = None
     latency_s: float = float("nan")
     status: str = ""
@@ -96,12 +96,12 @@ class Caller:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def play(self, calls: Iterable[Call], done: Callable[[Call], None] = lambda call: None) -> Iterator[Call]:
+    def play(self, calls: Iterable[Call], on_end: Callable[[Call], None] = lambda call: None) -> Iterator[Call]:
         """Send calls, and give each back as it is sent; returns when all of them have ended.
 
         Args:
             calls: in the order of `due_s`.
-            done: takes every call when it has ended, in a thread of gRPC's.
+            on_end: takes every call when it has ended, in a thread of gRPC's.
         """
         begun_s = time.monotonic()
         open_, all_ended = 0, threading.Condition()
@@ -115,7 +115,7 @@ class Caller:
                 call.status = future.code().name
                 call.text = future.details() or ""
                 call.answer = future.result() if call.status == "OK" else b""
-            done(call)
+            on_end(call)
             with all_ended:
                 open_ -= 1
                 all_ended.notify()

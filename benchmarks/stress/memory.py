@@ -30,8 +30,8 @@ def memory_mb(group: int, name: str) -> dict[str, float]:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:  # it has ended meanwhile
             continue
-        own = next((line.split()[1] for line in text.splitlines() if line.startswith("RssAnon:")), "0")
-        megabytes[_called(words)] = 1.024e-3 * float(own)
+        anonymous_kb = next((line.split()[1] for line in text.splitlines() if line.startswith("RssAnon:")), "0")
+        megabytes[_called(words)] = 1.024e-3 * float(anonymous_kb)
     regions = Path("/dev/shm").glob(f"*{name}*")
     return megabytes | {SHARED: sum(region.stat().st_blocks * 512e-6 for region in regions)}
 

@@ -31,7 +31,7 @@ def mixed_calls(votes: Votes, rate_per_s: float, seconds: float, seed: int, star
     rng = np.random.default_rng(seed)
     due_s = starts_s
     while (due_s := due_s + rng.exponential(1.0 / rate_per_s)) < starts_s + seconds:
-        chosen = rng.choice(len(votes.rows), size=SIZES[rng.integers(len(SIZES))], replace=False)
+        pool_rows = rng.choice(len(votes.rows), size=SIZES[rng.integers(len(SIZES))], replace=False)
         wishes: dict[str, str | float] = {}
         if rng.random() < GOLD_SHARE:
             wishes["service_class"] = GOLD
@@ -39,7 +39,7 @@ def mixed_calls(votes: Votes, rate_per_s: float, seconds: float, seed: int, star
             wishes["deadline_ms"] = float(rng.uniform(*DEADLINE_MS))
         cancelled = rng.random() < CANCELLED_SHARE
         after_s = float(rng.uniform(0.0, CANCELLED_AFTER_S)) if cancelled else None
-        yield Call(due_s, message(votes.rows[chosen], **wishes), chosen, after_s)
+        yield Call(due_s, message(votes.rows[pool_rows], **wishes), pool_rows, after_s)
 
 
 @dataclass
@@ -71,13 +71,13 @@ class Tally:
         self.ended[call.status] += 1
         if call.status == "OK":
             answer = answer_of(call.answer)
-            self.rows_answered += len(call.chosen)
+            self.rows_answered += len(call.pool_rows)
             self.wrong_rows += self.votes.wrong_rows(
-                call.chosen, answer["PROBABILITIES"], answer["LABEL"], answer["EXIT"]
+                call.pool_rows, answer["PROBABILITIES"], answer["LABEL"], answer["EXIT"]
             )
             self.times.append((call.due_s, call.latency_s))
         elif call.status == "CANCELLED":
-            self.rows_cancelled += len(call.chosen)
+            self.rows_cancelled += len(call.pool_rows)
         elif call.status not in EXPECTED:
             self.odd[f"{call.status}: {call.text[:200]}"] += 1
         call.answer = call.content = b""

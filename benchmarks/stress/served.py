@@ -116,21 +116,21 @@ class Load:
     def _call(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         while not self._stop.is_set():
-            chosen = rng.choice(len(POOL), size=2, replace=False)
+            pool_rows = rng.choice(len(POOL), size=2, replace=False)
             start_s = time.monotonic()
             outputs = None
             try:
-                outputs = ask(self._url, POOL[chosen], self._model)
+                outputs = ask(self._url, POOL[pool_rows], self._model)
             except grpc.InferenceServerException:
                 self.errors += 1
                 time.sleep(0.05)
             self.waits_s.append(time.monotonic() - start_s)
             if outputs is None:
                 continue
-            if is_vote(outputs, self._votes[chosen]):
+            if is_vote(outputs, self._votes[pool_rows]):
                 self.last_good_s = time.monotonic()
             else:
-                self.wrong.append(in_words(outputs) | {"rows": chosen.tolist(), "of_rows": self._rows_of(outputs)})
+                self.wrong.append(in_words(outputs) | {"rows": pool_rows.tolist(), "of_rows": self._rows_of(outputs)})
 
     def _rows_of(self, outputs: Outputs) -> list[list[int]]:
         """Of which rows of the pool the votes of an answer are."""

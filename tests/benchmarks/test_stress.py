@@ -62,7 +62,7 @@ def test_the_vote_of_another_exit_is_wrong(votes):
 
 def test_an_answer_for_fewer_rows_than_were_sent_is_wrong(votes):
     call = answered(votes, [3], [0])
-    call.chosen = np.array([3, 5])
+    call.pool_rows = np.array([3, 5])
     tally = Tally(votes)
     tally.add(call)
     assert tally.wrong_rows == 2
@@ -85,8 +85,8 @@ def test_mixed_calls_hold_what_they_say(votes):
     calls = list(mixed_calls(votes, 200.0, 20.0, seed=3))
     requests = [pb.ModelInferRequest.FromString(call.content) for call in calls]
     assert all(
-        request.inputs[0].shape[0] == len(call.chosen)
-        and request.raw_input_contents[0] == votes.rows[call.chosen].tobytes()
+        request.inputs[0].shape[0] == len(call.pool_rows)
+        and request.raw_input_contents[0] == votes.rows[call.pool_rows].tobytes()
         for request, call in zip(requests, calls, strict=True)
     )
     assert {request.parameters["service_class"].string_param for request in requests if request.parameters} >= {GOLD}
