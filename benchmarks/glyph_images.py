@@ -89,10 +89,10 @@ def _placed(glyphs: np.ndarray, turn: np.ndarray, scale: np.ndarray, shift: np.n
     centre = (atlas_px - 1) / 2
     v = np.clip((cosine * y - sine * x + 1) * centre, 0, atlas_px - 1.001)
     u = np.clip((sine * y + cosine * x + 1) * centre, 0, atlas_px - 1.001)
-    top, left = v.astype(np.int32), u.astype(np.int32)
-    low, far = (v - top).astype(np.float32), (u - left).astype(np.float32)
+    top_px, left_px = v.astype(np.int32), u.astype(np.int32)
+    low, far = (v - top_px).astype(np.float32), (u - left_px).astype(np.float32)
     flat = glyphs.reshape(-1)
-    at = np.arange(rows, dtype=np.int32)[:, None, None] * atlas_px**2 + top * atlas_px + left
+    at = np.arange(rows, dtype=np.int32)[:, None, None] * atlas_px**2 + top_px * atlas_px + left_px
     above = flat[at] * (1 - far) + flat[at + 1] * far
     below = flat[at + atlas_px] * (1 - far) + flat[at + atlas_px + 1] * far
     return np.asarray(above * (1 - low) + below * low)

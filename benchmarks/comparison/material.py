@@ -105,7 +105,7 @@ def stream_of(material: Material, scenario: Scenario, seed: int, say: Say) -> Vo
     folder = records_folder(material, scenario, seed)
     if not folder.exists():
         say(f"{material.name}: votes on {len(scenario.level)} images, {label}")
-        write_stream(_made(material, scenario, seed), material.manifest, folder)
+        write_stream(_vote_stream(material, scenario, seed), material.manifest, folder)
     stream = recorded_stream(read_record(folder), f"{material.name}: {label}")
     return dataclasses.replace(stream, recorded=False, settings=None)
 
@@ -116,35 +116,35 @@ def records_folder(material: Material, scenario: Scenario, seed: int) -> Path:
     return material.folder / "records" / f"{material.manifest.content_hash}-{slug}"
 
 
-def _made(material: Material, scenario: Scenario, seed: int) -> VoteStream:
+def _vote_stream(material: Material, scenario: Scenario, seed: int) -> VoteStream:
     from benchmarks.offline_votes import depth_probabilities
 
     manifest = material.manifest
     images = material.draw(scenario.level, scenario.classes, seed)
-    given = depth_probabilities(material.folder / "model_repository", manifest, images)
-    seen = exits_of(given, manifest)
+    probabilities = depth_probabilities(material.folder / "model_repository", manifest, images)
+    feedback = exits_of(probabilities, manifest)
     by_pair = {
-        (m, d): given[f"{member.name}.{d}"]
+        (m, d): probabilities[f"{member.name}.{d}"]
         for m, member in enumerate(manifest.members)
         for d in {exit_.depths[m] for exit_ in manifest.exits} - {0}
     }
-    return made_stream("", seen.labels, seen.confidence, certain_from(manifest, by_pair), seed=seed)
+    return made_stream("", feedback.labels, feedback.confidence, certain_from(manifest, by_pair), seed=seed)
 
 
-def certain_from(manifest: Manifest, given: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
+def certain_from(manifest: Manifest, probabilities: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
     """First exit at which the lossless stop holds, the last where none does; int32 [rows].
 
     Args:
         manifest: of the bag.
-        given: (member, depth) -> float32 [rows, classes], every pair that votes.
+        probabilities: (member, depth) -> float32 [rows, classes], every pair that votes.
     """
     last = len(manifest.exits) - 1
-    first = np.full(len(next(iter(given.values()))), last, dtype=np.int32)
+    first = np.full(len(next(iter(probabilities.values()))), last, dtype=np.int32)
     for exit_ in range(last - 1, -1, -1):
         parts = votes.ExitVoters(manifest, exit_)
         if parts.finished:
-            done = [given[pair] for pair in parts.finished]
-            first[votes.cannot_change(done, parts.finished_weights, parts.missing, manifest.vote)] = exit_
+            finished_votes = [probabilities[pair] for pair in parts.finished]
+            first[votes.cannot_change(finished_votes, parts.finished_weights, parts.missing, manifest.vote)] = exit_
     return first
 
 
@@ -248,11 +248,11 @@ def _draw_digits() -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
 
     def draw(level: np.ndarray, classes: np.ndarray, seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        chosen = rng.integers(0, len(test), len(level))
+        image_rows = rng.integers(0, len(test), len(level))
         for label in np.unique(classes[classes >= 0]):
             here = np.flatnonzero(classes == label)
-            chosen[here] = rng.choice(np.flatnonzero(test.labels == label), len(here))
-        return data.with_noise(test.images[chosen], level, rng)
+            image_rows[here] = rng.choice(np.flatnonzero(test.labels == label), len(here))
+        return data.with_noise(test.images[image_rows], level, rng)
 
     return draw
 

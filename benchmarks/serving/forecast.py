@@ -44,10 +44,12 @@ def forecasts(
             timed, _ = timed_here(bag, bag.settings.max_loss, None, seconds)
             rates = {f"{load:g}": load * capacity_per_s for load in loads if load <= MOST_LOAD}
             rows = calibration_rows(read_report(bag.folder))
-            made: dict[str, Any] = {load: asdict(forecast(timed, rate, rows, TRACED)) for load, rate in rates.items()}
-            made["most_per_s"] = most_per_s(timed, TRACED, plain=False)
-            made["plain_most_per_s"] = most_per_s(timed, TRACED, plain=True)
-            by_bag[name] = made
+            by_load: dict[str, Any] = {
+                load: asdict(forecast(timed, rate, rows, TRACED)) for load, rate in rates.items()
+            }
+            by_load["most_per_s"] = most_per_s(timed, TRACED, plain=False)
+            by_load["plain_most_per_s"] = most_per_s(timed, TRACED, plain=True)
+            by_bag[name] = by_load
     return by_bag
 
 
@@ -65,28 +67,35 @@ def table(figures: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
     lines += ["| load | contender | p50 ms: forecast, measured, ratio | p99 ms: forecast, measured, ratio "
               "| p99 to plain: forecast, measured |", "|---|---|---|---|---|"]  # fmt: skip
     plain = {f"{point.load:g}": point for point in points if point.model == figures["plain"]}
-    ratios, held = [], 0
+    ratios, within_interval = [], 0
     for point in points:
         load = f"{point.load:g}"
-        if (made := figures["forecasts"].get(point.model, {}).get(load)) is None:
+        if (load_forecast := figures["forecasts"].get(point.model, {}).get(load)) is None:
             continue
         cells = []
         for name in ("p50_ms", "p99_ms"):
-            (low, high), seen = made[name.replace("_ms", "_range_ms")], getattr(point, name)
-            ratios.append(made[name] / seen)
-            held += low <= seen <= high
-            cells.append(f"{made[name]:.1f} ({low:.0f} to {high:.0f}), {seen:.1f}, {made[name] / seen:.2f}")
+            forecast_ms, measured_ms = load_forecast[name], getattr(point, name)
+            low, high = load_forecast[name.replace("_ms", "_range_ms")]
+            ratios.append(forecast_ms / measured_ms)
+            within_interval += low <= measured_ms <= high
+            cells.append(
+                f"{forecast_ms:.1f} ({low:.0f} to {high:.0f}), {measured_ms:.1f}, {forecast_ms / measured_ms:.2f}"
+            )
         if load in plain:
-            cells.append(f"{made['p99_ms'] / made['plain_p99_ms']:.2f}, {point.p99_ms / plain[load].p99_ms:.2f}")
+            forecast_ratio = load_forecast["p99_ms"] / load_forecast["plain_p99_ms"]
+            cells.append(f"{forecast_ratio:.2f}, {point.p99_ms / plain[load].p99_ms:.2f}")
         lines.append(f"| {point.load:.0%} | {point.model} | {' | '.join(cells)} |")
     for load, point in plain.items():
-        if made := next((by_load[load] for by_load in figures["forecasts"].values() if load in by_load), None):
-            pairs = [(made[f"plain_{name}"], getattr(point, name)) for name in ("p50_ms", "p99_ms")]
-            ratios += [forecast_ms / seen for forecast_ms, seen in pairs]
-            cells = [f"{forecast_ms:.1f}, {seen:.1f}, {forecast_ms / seen:.2f}" for forecast_ms, seen in pairs]
+        if load_forecast := next((by_load[load] for by_load in figures["forecasts"].values() if load in by_load), None):
+            pairs = [(load_forecast[f"plain_{name}"], getattr(point, name)) for name in ("p50_ms", "p99_ms")]
+            ratios += [forecast_ms / measured_ms for forecast_ms, measured_ms in pairs]
+            cells = [
+                f"{forecast_ms:.1f}, {measured_ms:.1f}, {forecast_ms / measured_ms:.2f}"
+                for forecast_ms, measured_ms in pairs
+            ]
             lines.append(f"| {point.load:.0%} | {point.model} | {' | '.join(cells)} | |")
     close = sum(1 - WITHIN <= ratio <= 1 + WITHIN for ratio in ratios)
-    counts = f"Within {WITHIN:.0%}: {close} of {len(ratios)}; within the stated interval: {held}."
+    counts = f"Within {WITHIN:.0%}: {close} of {len(ratios)}; within the stated interval: {within_interval}."
     return [*lines, "", counts, "", *_most(figures)]
 
 

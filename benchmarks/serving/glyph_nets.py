@@ -85,8 +85,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map [rows, before, height, width] to [rows, after, ...]."""
-        made: torch.Tensor = self.body(images)
-        return images + made if self.adds else made
+        body_output: torch.Tensor = self.body(images)
+        return images + body_output if self.adds else body_output
 
 
 class SqueezeExcite(nn.Module):

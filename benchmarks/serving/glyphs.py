@@ -44,11 +44,11 @@ def trained(cache: Path = CACHE, say: Say = print) -> dict[str, nn.Module]:
         torch.manual_seed(number)
         module = architecture(len(glyphs.CLASSES))
         courses = COURSES + COURSES[-1:] * MORE_COURSES.get(name, 0)
-        paths = [cache / f"{name}-{_key(courses[:done])}.pt" for done in range(1, len(courses) + 1)]
-        done = next((done for done in range(len(courses), 0, -1) if paths[done - 1].exists()), 0)
-        if done:
-            module.load_state_dict(torch.load(paths[done - 1], weights_only=True))
-        for following in range(done, len(courses)):
+        paths = [cache / f"{name}-{_key(courses[:count])}.pt" for count in range(1, len(courses) + 1)]
+        cached_courses = next((count for count in range(len(courses), 0, -1) if paths[count - 1].exists()), 0)
+        if cached_courses:
+            module.load_state_dict(torch.load(paths[cached_courses - 1], weights_only=True))
+        for following in range(cached_courses, len(courses)):
             side_px, rows, rate = courses[following]
             seed = (
                 100 * (number + 1) + side_px + 10_007 * [earlier[0] for earlier in courses[:following]].count(side_px)

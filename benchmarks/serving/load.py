@@ -71,9 +71,9 @@ def closed_loop(
 ) -> np.ndarray:
     """Latencies of one-row requests when `callers` ask without pause; float64 [requests], ms."""
 
-    async def caller(client: AsyncClient, own: np.ndarray) -> list[float]:
+    async def caller(client: AsyncClient, caller_rows: np.ndarray) -> list[float]:
         spent = []
-        for row in own:
+        for row in caller_rows:
             began_s = time.perf_counter()
             await client.infer(row[None], options)
             spent.append(1e3 * (time.perf_counter() - began_s))
@@ -128,7 +128,7 @@ def _point(run: LoadRun, model: str, load: float, rate_per_s: float, seed: int, 
     latency_ms = np.array([1e3 * (o.done_s - o.scheduled_s) for o in run.outcomes[model] if o.answers is not None])
     rng = np.random.default_rng(seed)
     drawn = latency_ms[rng.integers(0, len(latency_ms), (BOOTSTRAPS, len(latency_ms)))]
-    p50, p99 = (np.percentile(np.percentile(drawn, wanted, axis=1), (2.5, 97.5)) for wanted in (50, 99))
+    p50, p99 = (np.percentile(np.percentile(drawn, percent, axis=1), (2.5, 97.5)) for percent in (50, 99))
     return Point(
         model=model,
         load=load,
@@ -190,7 +190,9 @@ def promises(metrics_url: str, bags: Sequence[str]) -> dict[str, dict[str, float
         bag -> {"promised_rows", "promised_loss", "lost_rows", "most_unconfirmed_rows", "promise_broken"}; lost rows
         are estimated where feedback is sampled, and unconfirmed ones weighed alike (docs/promise.md, section 5).
     """
-    wanted = ("promised_rows", "promised_loss", "lost_rows", "most_unconfirmed_rows", "promise_broken")
+    metric_names = ("promised_rows", "promised_loss", "lost_rows", "most_unconfirmed_rows", "promise_broken")
     time.sleep(FLUSH_S)
     values = parse(scrape(metrics_url))
-    return {bag: {name: values["exeunt_tuner", (("bag", bag), ("name", name))] for name in wanted} for bag in bags}
+    return {
+        bag: {name: values["exeunt_tuner", (("bag", bag), ("name", name))] for name in metric_names} for bag in bags
+    }

@@ -25,8 +25,8 @@ def prepare(_folder: Path, cache: Path, say: Say) -> Material:
     samples, test = gather(models.type_of, models.labels, seed=0)
 
     def stream(rows: int, seed: int) -> BenchStream:
-        made = stream_of(test, rows, seed)
-        return BenchStream(made.rows, made.broken.astype(np.float32), made.truth)
+        files = stream_of(test, rows, seed)
+        return BenchStream(files.rows, files.broken.astype(np.float32), files.truth)
 
     return Material(models.models, sample_rows(samples, 0), models.labels, stream)
 

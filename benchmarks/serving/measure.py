@@ -157,15 +157,15 @@ def _with_server(
     )
     best = best_member(bag, stages.get("accuracy", dict))
     off = [bag.plain, bag.name, f"{bag.name}_{schedules[-1]}"]  # a schedule makes no difference when nobody leaves
-    asked = Asked(url, input_name, material, capacity, size)
-    figures["exits_off"] = stages.get("exits_off", lambda: asked.points(off, 0.3, dict.fromkeys(off[1:], NEVER)))
+    open_loops = OpenLoops(url, input_name, material, capacity, size)
+    figures["exits_off"] = stages.get("exits_off", lambda: open_loops.points(off, 0.3, dict.fromkeys(off[1:], NEVER)))
     figures["points"] = []
     for share in size.loads:
         if time.monotonic() > end_s and not stages.has(f"load_{share}"):
             say(f"{size.minutes:g} minutes are over: no load beyond; the same command goes on from here")
             break
         models = [*([bag.plain] if share <= SATURATED else []), best, *contenders]
-        points = stages.get(f"load_{share}", lambda share=share, models=models: asked.points(models, share, {}))
+        points = stages.get(f"load_{share}", lambda share=share, models=models: open_loops.points(models, share, {}))
         figures["points"] += points
         say(f"load {share:.0%}: " + ", ".join(f"{p['model']} {p['p50_ms']:.0f}/{p['p99_ms']:.0f} ms" for p in points))
     figures["forecasts"] = forecasts(repository, contenders, size.loads, capacity)
@@ -176,8 +176,8 @@ def _with_server(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Who is asked what, for open loops of several loads."""
+class OpenLoops:
+    """Open loops of several loads: whom they ask, and with what."""
 
     url: str
     input_name: str
@@ -280,5 +280,9 @@ def models_of(repository: Path, bag: BenchBag, schedules: tuple[str, ...]) -> di
     members = [member.model or "" for member in manifest.members]
     parts = [part.model for part in parts_of(manifest)]
     engines = {name: [exit_model(name)] for name, (mode, _) in bag.contenders(schedules).items() if mode == "engine"}
-    own = {bag.plain: [f"{bag.name}_vote", *members], bag.name: [exit_model(bag.name), *parts], **engines}
-    return {name: [model for model in models if model in folders] for name, models in own.items()}
+    models_by_contender = {
+        bag.plain: [f"{bag.name}_vote", *members],
+        bag.name: [exit_model(bag.name), *parts],
+        **engines,
+    }
+    return {name: [model for model in models if model in folders] for name, models in models_by_contender.items()}

@@ -102,12 +102,12 @@ def _sessions(engine: Engine) -> list[Session]:
 def _remember(session: Session) -> None:
     """Answer with what the first run of as many rows said."""
     run = session.run
-    known: dict[tuple[int, int], list[np.ndarray]] = {}
+    outputs_by_size: dict[tuple[int, int], list[np.ndarray]] = {}
 
     def remembered(outputs: list[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         key = len(next(iter(feed.values()))), len(outputs)
-        if key not in known:
-            known[key] = run(outputs, feed)
-        return known[key]
+        if key not in outputs_by_size:
+            outputs_by_size[key] = run(outputs, feed)
+        return outputs_by_size[key]
 
     session.run = remembered  # type: ignore[method-assign]

@@ -81,10 +81,10 @@ def crops(pictures: list[np.ndarray], difficulty: np.ndarray, seed: int) -> np.n
     rows = len(difficulty)
     rounds = -(-rows // len(pictures))
     order = np.concatenate([rng.permutation(len(pictures)) for _ in range(rounds)])[:rows]
-    made = np.empty((rows, 3, SIDE_PX, SIDE_PX), dtype=np.uint8)
+    images = np.empty((rows, 3, SIDE_PX, SIDE_PX), dtype=np.uint8)
     for row, (place, hard) in enumerate(zip(order.tolist(), difficulty.tolist(), strict=True)):
-        made[row] = _crop(pictures[place], hard, rng)
-    return made
+        images[row] = _crop(pictures[place], hard, rng)
+    return images
 
 
 def drifting(pictures: list[np.ndarray], rows: int, seed: int) -> BenchStream:
@@ -95,9 +95,9 @@ def drifting(pictures: list[np.ndarray], rows: int, seed: int) -> BenchStream:
 
 def _crop(picture: np.ndarray, hard: float, rng: np.random.Generator) -> np.ndarray:
     _, height, width = picture.shape
-    side = max(48, int(min(height, width) * (1.0 - 0.6 * hard * rng.random())))
-    top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
-    part = picture[:, top : top + side, left : left + side].transpose(1, 2, 0)
+    side_px = max(48, int(min(height, width) * (1.0 - 0.6 * hard * rng.random())))
+    top_px, left_px = rng.integers(0, height - side_px + 1), rng.integers(0, width - side_px + 1)
+    part = picture[:, top_px : top_px + side_px, left_px : left_px + side_px].transpose(1, 2, 0)
     resized = Image.fromarray(np.ascontiguousarray(part)).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
     image = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1)
     if rng.random() < 0.5:

@@ -34,11 +34,13 @@ def draw_load(points: Sequence[Point], path: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True, layout="constrained")
     for model in dict.fromkeys(point.model for point in points):
-        own = sorted((point for point in points if point.model == model), key=lambda point: point.load)
-        loads = [100 * point.load for point in own]
+        model_points = sorted((point for point in points if point.model == model), key=lambda point: point.load)
+        loads = [100 * point.load for point in model_points]
         for axis, name in zip(axes, ("p50", "p99"), strict=True):
-            ranges = np.array([getattr(point, f"{name}_range_ms") for point in own])
-            axis.plot(loads, [getattr(point, f"{name}_ms") for point in own], "o-", color=colour(model), label=model)
+            ranges = np.array([getattr(point, f"{name}_range_ms") for point in model_points])
+            axis.plot(
+                loads, [getattr(point, f"{name}_ms") for point in model_points], "o-", color=colour(model), label=model
+            )
             axis.fill_between(loads, ranges[:, 0], ranges[:, 1], color=colour(model), alpha=0.15, linewidth=0)
     for axis, title in zip(axes, ("median", "99th percentile"), strict=True):
         axis.set(title=title, xlabel="arrivals, % of the plain ensemble's capacity", ylabel="latency, ms", yscale="log")

@@ -102,14 +102,14 @@ def _batches(entries: Sequence[Mapping[str, Any]], plain: str) -> list[str]:
 def _cost(figures: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
     lines = ["## Cost", "", "| contender | memory MB |", "|---|---|"]
     lines += [f"| {name} | {mb:.0f} |" for name, mb in figures["memory_mb"].items()]
-    own = figures["own_time"]
+    times_us = figures["own_time"]
     busiest = max((point.client_cpu for point in points), default=0.0)
     return [
         *lines,
         "",
-        f"CPU time per input, caches warm: controller and scheduler {own['own_us']:.0f} us, tuner "
-        f"{own['tuning_us']:.0f} us; together {_own_share(figures):.2%} of the {own['all_us']:.0f} us that an input "
-        "takes in all.",
+        f"CPU time per input, caches warm: controller and scheduler {times_us['own_us']:.0f} us, tuner "
+        f"{times_us['tuning_us']:.0f} us; together {_own_share(figures):.2%} of the {times_us['all_us']:.0f} us that "
+        "an input takes in all.",
         "",
         f"The load generator used at most {busiest:.0%} of one core.",
         "",
@@ -127,14 +127,16 @@ def _promises(promises: Mapping[str, Mapping[str, float]]) -> list[str]:
     lines += ["| contender | answers | lost | bound | |", "|---|---|---|---|---|"]
     for model, values in promises.items():
         bound = values["promised_loss"] * values["promised_rows"] + values["most_unconfirmed_rows"]
-        kept = "**broken**" if values["promise_broken"] else "kept"
-        lines.append(f"| {model} | {values['promised_rows']:.0f} | {values['lost_rows']:.0f} | {bound:.0f} | {kept} |")
+        verdict = "**broken**" if values["promise_broken"] else "kept"
+        lines.append(
+            f"| {model} | {values['promised_rows']:.0f} | {values['lost_rows']:.0f} | {bound:.0f} | {verdict} |"
+        )
     return [*lines, ""]
 
 
 def _own_share(figures: Mapping[str, Any]) -> float:
-    own = figures["own_time"]
-    return float((own["own_us"] + own["tuning_us"]) / own["all_us"])
+    times_us = figures["own_time"]
+    return float((times_us["own_us"] + times_us["tuning_us"]) / times_us["all_us"])
 
 
 def _targets(figures: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
@@ -184,9 +186,9 @@ def _carried(figures: Mapping[str, Any], points: Sequence[Point], plain: str) ->
     limit_ms = 5 * figures["unloaded"][plain][0]
     carried = {}
     for model in dict.fromkeys(point.model for point in points):
-        own = sorted((p.load, p.p99_ms) for p in points if p.model == model)
+        p99_by_load = sorted((p.load, p.p99_ms) for p in points if p.model == model)
         within = 0.0
-        for (load, p99_ms), (next_load, next_ms) in zip([(0.0, limit_ms / 5), *own], own, strict=False):
+        for (load, p99_ms), (next_load, next_ms) in zip([(0.0, limit_ms / 5), *p99_by_load], p99_by_load, strict=False):
             if next_ms < limit_ms:
                 within = next_load
                 continue

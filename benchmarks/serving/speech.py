@@ -85,7 +85,7 @@ def turns(
     rows = len(difficulty)
     order = np.concatenate([rng.permutation(len(prompts)) for _ in range(-(-rows // len(prompts)))])[:rows]
     whole = rng.random(rows) < 0.5
-    made = []
+    windows = []
     for place, hard, complete in zip(order.tolist(), difficulty.tolist(), whole.tolist(), strict=True):
         speech = prompts[place]
         if not complete:
@@ -94,8 +94,8 @@ def turns(
         tail = np.concatenate([speech, np.zeros(int(PAUSE_S * RATE_HZ), np.float32)])[-len(window) :]
         window[-len(tail) :] = tail
         window += NOISE * hard * rng.standard_normal(len(window), dtype=np.float32)
-        made.append(features(window))
-    return np.stack(made), whole.astype(np.int64)
+        windows.append(features(window))
+    return np.stack(windows), whole.astype(np.int64)
 
 
 def _model(wheel: Path, path: Path) -> Path:

@@ -75,8 +75,8 @@ class _Bottleneck(nn.Module):
         self.adds = before == width and stride == 1
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self.body(images)
-        return images + made if self.adds else made
+        body_output: torch.Tensor = self.body(images)
+        return images + body_output if self.adds else body_output
 
 
 class _Classify(nn.Sequential):

@@ -101,12 +101,12 @@ def train(
     module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for epoch in range(EPOCHS):
         order = torch.randperm(len(part), generator=chance)
-        for chosen in order[: steps * BATCH_ROWS].split(BATCH_ROWS):
+        for batch in order[: steps * BATCH_ROWS].split(BATCH_ROWS):
             if stop is not None and stop.is_set():
                 return
             optimizer.zero_grad()
-            shown = _augmented(images[chosen], chance).to(memory_format=torch.channels_last)
-            loss_of(module(shown), labels[chosen]).backward()
+            batch_images = _augmented(images[batch], chance).to(memory_format=torch.channels_last)
+            loss_of(module(batch_images), labels[batch]).backward()
             optimizer.step()
             schedule.step()
         progress(epoch + 1, EPOCHS)
