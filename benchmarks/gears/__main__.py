@@ -62,10 +62,10 @@ def markdown(runs: Sequence[dict[str, Any]], rows: int) -> str:
     for workers in MACHINES:
         for place, load in enumerate(LOADS):
             for kind in KINDS:
-                own = [one["levels"][place] for one in runs if (one["workers"], one["kind"]) == (workers, kind)]
-                if own:
-                    mean = {key: float(np.mean([level[key] for level in own])) for key in own[0]}
-                    spread = " / ".join(f"{level['mean_ms']:.0f}" for level in own)
+                levels = [one["levels"][place] for one in runs if (one["workers"], one["kind"]) == (workers, kind)]
+                if levels:
+                    mean = {key: float(np.mean([level[key] for level in levels])) for key in levels[0]}
+                    spread = " / ".join(f"{level['mean_ms']:.0f}" for level in levels)
                     lines.append(
                         f"| {workers} | {load:.0%} | {kind} | {mean['mean_ms']:.1f} ({spread}) | {mean['p50_ms']:.1f} "
                         f"| {mean['p99_ms']:.0f} | {mean['work']:.2f} | {mean['early']:.0%} | {mean['full']:.0%} "
@@ -83,12 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = RESULTS / "gears.json"
     runs = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     finished = {(one["seed"], one["workers"], one["kind"]) for one in runs}
-    wanted = [(seed, workers, kind) for kind in KINDS for seed in SEEDS for workers in MACHINES]
-    for seed, workers, kind in [key for key in wanted if key not in finished][: args.at_most]:
-        made = [asdict(level) for level in measured(workers, kind, seed, args.rows)]
-        runs.append({"seed": seed, "workers": workers, "kind": kind, "levels": made})
+    run_keys = [(seed, workers, kind) for kind in KINDS for seed in SEEDS for workers in MACHINES]
+    for seed, workers, kind in [key for key in run_keys if key not in finished][: args.at_most]:
+        levels = [asdict(level) for level in measured(workers, kind, seed, args.rows)]
+        runs.append({"seed": seed, "workers": workers, "kind": kind, "levels": levels})
         file.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
-        print(seed, workers, kind, [round(level["mean_ms"], 1) for level in made], flush=True)
+        print(seed, workers, kind, [round(level["mean_ms"], 1) for level in levels], flush=True)
     page = markdown(runs, args.rows)
     (RESULTS / "gears.md").write_text(page, encoding="utf-8")
     print(page)

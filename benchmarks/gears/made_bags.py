@@ -60,13 +60,13 @@ class MadeBag:
         true = np.zeros(shape)
         true[np.arange(rows), rng.integers(0, self.classes, rows)] = 1.0
         spread = self.noise * (0.25 + difficulty[:, None]) * rng.gamma(2.0, 0.5, (rows, 1))
-        common = rng.standard_normal(shape)
+        common_noise = rng.standard_normal(shape)
         probabilities: Probabilities = {}
         for member, strengths in enumerate(self.strengths):
-            own = rng.standard_normal(shape)
+            member_noise = rng.standard_normal(shape)
             for depth, strength in enumerate(strengths, start=1):
                 unripe = 1.0 - strength / strengths[-1]
-                misled = np.sqrt(self.shared) * common + np.sqrt(1.0 - self.shared) * own
+                misled = np.sqrt(self.shared) * common_noise + np.sqrt(1.0 - self.shared) * member_noise
                 misled = np.sqrt(1.0 - unripe) * misled + np.sqrt(unripe) * rng.standard_normal(shape)
                 scores = strength * true + spread * misled
                 shares = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -124,11 +124,11 @@ def manifest_of(
             1.0,
             tuple(
                 Segment(f"{name}_m{number}_s{place}", (x,), (x,), None, {1: us, 8: 8 * us * BATCH_SAVES})
-                for place, us in enumerate(own, start=1)
+                for place, us in enumerate(member_us, start=1)
             ),
             None,
         )
-        for number, own in enumerate(inputs.segments_us)
+        for number, member_us in enumerate(inputs.segments_us)
     )
     best = evaluator.ordered(lists[0])
     times = exit_times(inputs.segments_us, lists[0], inputs.workers, best.targets, inputs.slowdown, best.works_ahead)
@@ -136,7 +136,7 @@ def manifest_of(
     work = exit_times(inputs.segments_us, lists[-1], workers=1)
     for depths, us in zip(lists[-1], work, strict=True):  # as the export does
         times_us.setdefault(depths, us * times[-1] / work[-1])
-    made = tuple(
+    manifest_exits = tuple(
         Exit(depths, None, {1: times_us[depths]}, {1: DECISION_US}, 0.9, evaluator.weights(depths)) for depths in exits
     )
     classes = next(iter(inputs.probabilities.values())).shape[1]
@@ -151,7 +151,7 @@ def manifest_of(
         labels,
         64,
         members,
-        made,
+        manifest_exits,
         settings,
         "",
         slowdown=tuple(inputs.slowdown),

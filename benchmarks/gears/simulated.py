@@ -79,7 +79,7 @@ class Run:
             self.controller, settings.workers, self._votes, sampling, watch, like_the_engine=True
         )
         self._rng = np.random.default_rng(seed)
-        self._asked = 0
+        self._next_key = 0
         work_us = sum(segment.cost_us[1] for member in manifest.members for segment in member.segments)
         self._capacity = settings.workers / slowed(manifest.slowdown, settings.workers) / work_us  # rows per us
 
@@ -87,14 +87,14 @@ class Run:
         """Ask for `rows` rows at a load, and wait for the last."""
         gaps_us = self._rng.exponential(1.0 / (load * self._capacity), rows)
         arrivals = [
-            (float(at_us), Request(self._asked + number, 1))
+            (float(at_us), Request(self._next_key + number, 1))
             for number, at_us in enumerate(self.simulation.now_us + np.cumsum(gaps_us))
         ]
         counters = self.simulation.scheduler.counters
         before = counters.work_us, counters.full_work_us
         self.simulation.releases.clear()
         self.simulation.ran.clear()
-        self._asked += rows
+        self._next_key += rows
         self.simulation.run(arrivals)
         releases = [release for _, release in self.simulation.releases]
         answers = [release.answer for release in releases if release.answer is not None]

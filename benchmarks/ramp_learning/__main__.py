@@ -100,8 +100,8 @@ class Contenders:
         for block in take_turns(names, poisson(rate_per_s, rows, SEED + first), TURN_S):
             name = block.model
             model = full_model(NAME) if name == PLAIN else NAME
-            asked = type(block)(model, block.requests + first, block.offsets_s, block.stream_s)
-            outcomes[name] += run_load(self.url[name], self._traffic, [asked]).outcomes[model]
+            shifted_block = type(block)(model, block.requests + first, block.offsets_s, block.stream_s)
+            outcomes[name] += run_load(self.url[name], self._traffic, [shifted_block]).outcomes[model]
         return outcomes
 
 
@@ -139,22 +139,22 @@ def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, b
         serve(fixed, log=logs[FIXED], state_dir=folder / "state_fixed") as first,
         serve(repository, log=logs[LEARNING], state_dir=state_dir) as second,
     ):
-        asked = Contenders({FIXED: first, LEARNING: second}, manifest.inputs[0].name, stream)
-        capacity = capacity_per_s(asked.url[PLAIN], full_model(NAME), stream[:64])
+        contenders = Contenders({FIXED: first, LEARNING: second}, manifest.inputs[0].name, stream)
+        capacity = capacity_per_s(contenders.url[PLAIN], full_model(NAME), stream[:64])
         figures["capacity_per_s"] = capacity
         everybody, began_s = (PLAIN, FIXED, LEARNING), time.monotonic()
-        figures["first"] = summary(asked.ask(everybody, 0, measured, LOAD * capacity), len(manifest.exits))
+        figures["first"] = summary(contenders.ask(everybody, 0, measured, LOAD * capacity), len(manifest.exits))
         print(json.dumps(figures["first"], indent=1), flush=True)
-        asked.ask((FIXED, LEARNING), measured, between, BETWEEN_LOAD * capacity)
+        contenders.ask((FIXED, LEARNING), measured, between, BETWEEN_LOAD * capacity)
         figures["ramps_after_between"] = ramps_of(state_dir)
-        outcomes = asked.ask(everybody, measured + between, measured, LOAD * capacity)
+        outcomes = contenders.ask(everybody, measured + between, measured, LOAD * capacity)
         figures["last"] = summary(outcomes, len(manifest.exits))
         print(json.dumps(figures["last"], indent=1), flush=True)
         figures["seconds"] = time.monotonic() - began_s
         figures["ramps"] = ramps_of(state_dir)
-    held = load_heads(state_dir / f"{manifest.content_hash}{HEADS_SUFFIX}", manifest)
+    heads_file = load_heads(state_dir / f"{manifest.content_hash}{HEADS_SUFFIX}", manifest)
     before = load_exported(version, manifest)
-    after = before | dict(held.heads.table if held else {})
+    after = before | dict(heads_file.heads.table if heads_file else {})
     rows = served_rows(manifest, repository, sorted(before), stream[-measured:])
     figures["exits"] = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
     figures["as_exported"], figures["learnt"] = (
@@ -211,15 +211,15 @@ def main() -> None:
     if args.export_only:
         return
     stream = BAG.prepare(folder, args.cache, print).stream(2 * args.measured + args.between, SEED).inputs
-    kept = RESULTS / f"{name}.json"
-    figures: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    json_file = RESULTS / f"{name}.json"
+    figures: dict[str, Any] = json.loads(json_file.read_text(encoding="utf-8")) if json_file.exists() else {}
     figures.pop("note", None)
     figures |= {"mode": args.mode, "machine": machine()}
     figures["offline"] = offline(repository, stream, OFFLINE_RATE_PER_S)
-    keep(kept, figures)
+    keep(json_file, figures)
     if not args.offline:
         figures["served"] = measure(repository, folder, stream, args.measured, args.between)
-        keep(kept, figures)
+        keep(json_file, figures)
 
 
 def keep(path: Path, figures: dict[str, Any]) -> None:

@@ -52,8 +52,8 @@ class Course:
 
     def heads_after(self, rows: int) -> Mapping[Pair, Head]:
         """What had been learnt after so many rows."""
-        known = [heads.table for row, heads in self.changes.items() if row <= rows]
-        return known[-1] if known else {}
+        tables = [heads.table for row, heads in self.changes.items() if row <= rows]
+        return tables[-1] if tables else {}
 
 
 class _Run:
@@ -74,7 +74,7 @@ class _Run:
         self._learner = Learner(self._shape, exported, bounds, manifest.classes)
         self._learner.frozen = not cpu_share
         self._certain = self._first_certain()
-        self._said_from = 0
+        self._first_vote_row = 0
         self._labels, self._confidence = self._shape.exit_votes(rows, self._exported)
 
     def _first_certain(self) -> np.ndarray:
@@ -92,19 +92,19 @@ class _Run:
     def decide(self, row: int) -> tuple[float, int, bool]:
         """Latency, exit and loss of a row."""
         shadow = self._rng.random() < self._manifest.settings.shadow_share
-        wanted = np.ones(self._exits, dtype=bool) if shadow else self._decisions.active()
+        active_exits = np.ones(self._exits, dtype=bool) if shadow else self._decisions.active()
         one, version = np.zeros(1), self._decisions.in_use.heads.version
         batch = Batch(row, self._exits, one > 0, (one + np.inf).astype(np.float32), one.astype(np.int16), True, version)
-        place = row - self._said_from
-        for exit_ in np.flatnonzero(wanted).tolist():
+        place = row - self._first_vote_row
+        for exit_ in np.flatnonzero(active_exits).tolist():
             certain = np.array([self._certain[row] <= exit_])
-            said = self._labels[place, exit_ : exit_ + 1], self._confidence[place, exit_ : exit_ + 1]
-            self._decisions.complete(batch, exit_, votes.ExitVotes(*said, None, lambda some, sure=certain: sure))
+            vote = self._labels[place, exit_ : exit_ + 1], self._confidence[place, exit_ : exit_ + 1]
+            self._decisions.complete(batch, exit_, votes.ExitVotes(*vote, None, lambda some, sure=certain: sure))
         if (job := self._decisions.changes.retune()) is not None:
             self._decisions.changes.adopt(job())
-        left = int(batch.exit[0])
-        latency = self._costs.latency_us(wanted)[left] / self._costs.elapsed_us[-1]
-        return float(latency), left, bool(batch.answer[0] != self._labels[place, -1])
+        answer_exit = int(batch.exit[0])
+        latency = self._costs.latency_us(active_exits)[answer_exit] / self._costs.elapsed_us[-1]
+        return float(latency), answer_exit, bool(batch.answer[0] != self._labels[place, -1])
 
     def learn(self, until: int, rate_per_s: float) -> bool:
         """Take in the latest rows, do what is due; True where heads changed."""
@@ -122,11 +122,11 @@ class _Run:
     def _change(self, change: Change, first: int) -> None:
         depths = [exit_.depths for exit_ in self._manifest.exits]
         changed = change.heads.exits(depths, self._decisions.in_use.heads)
-        seen = replace(Feedback.observed(change.labels, change.confidence), q=change.q)
-        self._decisions.changes.set_heads(change.heads, changed, seen)
-        self._said_from = first
-        left = self._rows.rows(slice(first, None))
-        self._labels, self._confidence = self._shape.exit_votes(left, self._exported | dict(change.heads.table))
+        feedback = replace(Feedback.observed(change.labels, change.confidence), q=change.q)
+        self._decisions.changes.set_heads(change.heads, changed, feedback)
+        self._first_vote_row = first
+        rows_ahead = self._rows.rows(slice(first, None))
+        self._labels, self._confidence = self._shape.exit_votes(rows_ahead, self._exported | dict(change.heads.table))
 
     @property
     def heads(self) -> Heads:
@@ -161,7 +161,7 @@ def course(
     changes: dict[int, Heads] = {}
     for row in range(len(rows)):
         latency[row], exits[row], lost[row] = run.decide(row)
-        done = row + 1
-        if cpu_share and done % GATHERED_ROWS == 0 and done < len(rows) and run.learn(done, rate_per_s):
-            changes[done] = run.heads
+        row_count = row + 1
+        if cpu_share and row_count % GATHERED_ROWS == 0 and row_count < len(rows) and run.learn(row_count, rate_per_s):
+            changes[row_count] = run.heads
     return Course(latency, exits, lost, changes, run.cpu_s)

@@ -44,12 +44,12 @@ def served_rows(manifest: Manifest, repository: Path, ramps: list[Pair], inputs:
         if part.is_heads:
             return {}
         names = [output.name for output in part.outputs]
-        made = dict(zip(names, sessions[part.model].run(names, tensors), strict=True))
+        outputs = dict(zip(names, sessions[part.model].run(names, tensors), strict=True))
         if (part.number, part.depth) in features:
-            features[part.number, part.depth].append(made[FEATURES])
-        if PROBABILITIES in made:
-            final[part.number].append(made[PROBABILITIES])
-        return made
+            features[part.number, part.depth].append(outputs[FEATURES])
+        if PROBABILITIES in outputs:
+            final[part.number].append(outputs[PROBABILITIES])
+        return outputs
 
     for start in range(0, len(inputs), BATCH_ROWS):
         run_parts(manifest, {manifest.inputs[0].name: inputs[start : start + BATCH_ROWS]}, run)

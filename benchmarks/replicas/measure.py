@@ -59,9 +59,9 @@ def slow_down(repository: Path) -> None:
     path = repository / f"{BAG}_exit" / "1" / "manifest.json"
     table = json.loads(path.read_text())
     rows_us = [segment["cost_us"] for member in table["members"] for segment in member["segments"]]
-    times = 1000.0 * FULL_MS / sum(own["1"] for own in rows_us)
-    for own in (*rows_us, *(exit_["elapsed_us"] for exit_ in table["exits"])):
-        own.update({rows: us * times for rows, us in own.items()})
+    times = 1000.0 * FULL_MS / sum(us_by_rows["1"] for us_by_rows in rows_us)
+    for us_by_rows in (*rows_us, *(exit_["elapsed_us"] for exit_ in table["exits"])):
+        us_by_rows.update({rows: us * times for rows, us in us_by_rows.items()})
     path.write_text(json.dumps(table))
 
 
@@ -89,13 +89,13 @@ def _one_load(
             latencies_ms[count] += [1e3 * (outcome.done_s - outcome.scheduled_s) for outcome in answered]
             failed[count] += len(run.outcomes[BAG]) - len(answered)
             early[count] += summarise(run, BAG).reasons.get("early", 0.0) / turns
-    for count, own_ms in latencies_ms.items():
-        p50_ms, p99_ms = np.percentile(own_ms, (50, 99))
+    for count, times_ms in latencies_ms.items():
+        p50_ms, p99_ms = np.percentile(times_ms, (50, 99))
         yield {
             "replicas": count,
             "load": load,
             "rate_per_s": count * load * PER_S,
-            "requests": len(own_ms),
+            "requests": len(times_ms),
             "failed": failed[count],
             "early": early[count],
             "p50_ms": float(p50_ms),
@@ -113,11 +113,11 @@ def _play(balancer: Balancer, rate_per_s: float, seconds: float, seed: int) -> L
 
 def _await_replicas(balancer: Balancer, count: int) -> None:
     """Wait until the balancer deals out to exactly so many."""
-    wanted = {f'haproxy_backend_active_servers{{proxy="{kind}"}} {count}' for kind in ("http", "grpc")}
+    metric_lines = {f'haproxy_backend_active_servers{{proxy="{kind}"}} {count}' for kind in ("http", "grpc")}
     end_s = time.monotonic() + 60
     while time.monotonic() < end_s:
         with urllib.request.urlopen(f"http://{balancer.metrics}/metrics", timeout=10) as page:
-            if wanted <= set(page.read().decode().splitlines()):
+            if metric_lines <= set(page.read().decode().splitlines()):
                 return
         time.sleep(0.1)
     raise AssertionError(f"the balancer does not come to {count} replicas")

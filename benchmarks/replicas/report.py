@@ -18,14 +18,14 @@ def carried_per_s(points: Sequence[Mapping[str, Any]], replicas: int, limit_ms: 
 
     0 where the lowest load is beyond the limit, and the highest where none is.
     """
-    own = sorted((point["rate_per_s"], point["p99_ms"]) for point in points if point["replicas"] == replicas)
+    by_rate = sorted((point["rate_per_s"], point["p99_ms"]) for point in points if point["replicas"] == replicas)
     within = 0.0
-    for place, (rate, p99_ms) in enumerate(own):
+    for place, (rate, p99_ms) in enumerate(by_rate):
         if p99_ms < limit_ms:
             within = rate
             continue
         if place:
-            low, low_ms = own[place - 1]
+            low, low_ms = by_rate[place - 1]
             return float(low + (rate - low) * np.log(limit_ms / low_ms) / np.log(p99_ms / low_ms))
         return 0.0
     return float(within)
@@ -64,10 +64,10 @@ def _sleeping(figures: Mapping[str, Any]) -> list[str]:
     cells = []
     counts = sorted({point["replicas"] for point in points})
     for count in counts:
-        own = [point for point in points if point["replicas"] == count]
-        times = [f"{point['p50_ms']:.0f} / {point['p99_ms']:.0f}" for point in own]
-        early = np.mean([point["early"] for point in own])
-        failed = sum(point["failed"] for point in own)
+        same_count = [point for point in points if point["replicas"] == count]
+        times = [f"{point['p50_ms']:.0f} / {point['p99_ms']:.0f}" for point in same_count]
+        early = np.mean([point["early"] for point in same_count])
+        failed = sum(point["failed"] for point in same_count)
         cells.append((str(count), *times, str(failed), f"{early:.0%}"))
     head = ("replicas", *(f"p50 / p99 ms at {load:g}" for load in LOADS), "failed", "early")
     rates = {count: carried_per_s(points, count) for count in counts}
@@ -88,10 +88,10 @@ def _real(real: Mapping[str, Any]) -> list[str]:
     head = ("protocol", "full votes that differ from one replica's own", "requests", "loss", "failed")
     cells = []
     for kind in ("grpc", "http"):
-        own = real[kind]
-        differ, loss = f"{own['full_votes_that_differ']} of {own['full_votes']}", f"{own['loss']:.1%}"
+        answers = real[kind]
+        differ, loss = f"{answers['full_votes_that_differ']} of {answers['full_votes']}", f"{answers['loss']:.1%}"
         promised = f"{real['max_loss']:.0%} promised"
-        cells.append((kind, differ, str(own["requests"]), f"{loss} of {promised}", str(own["failed"])))
+        cells.append((kind, differ, str(answers["requests"]), f"{loss} of {promised}", str(answers["failed"])))
     shares = np.array(real["rows_by_replica"]) / sum(real["rows_by_replica"])
     lines = ["## Answers: real members, three replicas", "", markdown_table(head, cells)]
     return [*lines, "", f"Answers by replica: {', '.join(f'{share:.0%}' for share in shares)}.", ""]

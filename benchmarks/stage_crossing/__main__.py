@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--turn-s", type=float, default=10.0, help="seconds of a turn (10)")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="folder of the report")
     args = parser.parse_args(argv)
-    found: dict[str, Any] = {"machine": machine(), "nets": args.nets, "turns": args.turns, "turn_s": args.turn_s}
-    found["crossing"] = [
+    figures: dict[str, Any] = {"machine": machine(), "nets": args.nets, "turns": args.turns, "turn_s": args.turn_s}
+    figures["crossing"] = [
         {
             "cut_kb": one.cut_kb,
             "rows": one.rows,
@@ -75,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.part == "all":
         repository, rows = exported(args.folder, args.nets)
         with tempfile.TemporaryDirectory() as folder:
-            found["bag"] = compared(repository, Path(folder), rows, args.turns, args.turn_s)
-    args.output.joinpath("stage_crossing.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    args.output.joinpath("stage_crossing.md").write_text(markdown(found), encoding="utf-8")
-    print(markdown(found))
+            figures["bag"] = compared(repository, Path(folder), rows, args.turns, args.turn_s)
+    args.output.joinpath("stage_crossing.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    args.output.joinpath("stage_crossing.md").write_text(markdown(figures), encoding="utf-8")
+    print(markdown(figures))
     return 0
 
 

@@ -55,11 +55,11 @@ def compared(repository: Path, folder: Path, rows: np.ndarray, turns: int, turn_
             )
             for name in ("inside", "whole")
         }
-        asked = {name: (server, bag) for name, server in servers.items()}
-        asked["plain"] = (servers["whole"], full_model(bag))
-        closed = _closed(asked, rows, turns, turn_s)
+        contenders = {name: (server, bag) for name, server in servers.items()}
+        contenders["plain"] = (servers["whole"], full_model(bag))
+        closed = _closed(contenders, rows, turns, turn_s)
         rate_per_s = LOAD * closed["plain"]["rows_per_s"]
-        open_ = _open(asked, rows, rate_per_s, turns, turn_s)
+        open_ = _open(contenders, rows, rate_per_s, turns, turn_s)
     return {
         "inner_stages": list(manifest.inner_stages),
         "exits": [list(exit_.depths) for exit_ in manifest.exits],
@@ -69,40 +69,40 @@ def compared(repository: Path, folder: Path, rows: np.ndarray, turns: int, turn_
     }
 
 
-def _closed(asked: dict[str, tuple[Server, str]], rows: np.ndarray, turns: int, turn_s: float) -> dict[str, Any]:
-    runs: dict[str, list[ClosedLoop]] = {name: [] for name in asked}
+def _closed(contenders: dict[str, tuple[Server, str]], rows: np.ndarray, turns: int, turn_s: float) -> dict[str, Any]:
+    runs: dict[str, list[ClosedLoop]] = {name: [] for name in contenders}
     for turn in range(turns):
-        for name in _order(asked, turn):
-            server, model = asked[name]
+        for name in _order(contenders, turn):
+            server, model = contenders[name]
             runs[name] += run_closed_loop(f"grpc://{server.grpc_url}", [model], rows, 4, turn_s, 1)
             time.sleep(SETTLE_S)
     return {
         name: {
-            "rows_per_s": sum(run.answers for run in own) / sum(run.seconds for run in own),
-            "p50_ms": float(np.median(np.concatenate([run.latencies_ms for run in own]))),
-            "failed": sum(run.failed for run in own),
+            "rows_per_s": sum(run.answers for run in loops) / sum(run.seconds for run in loops),
+            "p50_ms": float(np.median(np.concatenate([run.latencies_ms for run in loops]))),
+            "failed": sum(run.failed for run in loops),
         }
-        for name, own in runs.items()
+        for name, loops in runs.items()
     }
 
 
 def _open(
-    asked: dict[str, tuple[Server, str]], rows: np.ndarray, rate_per_s: float, turns: int, turn_s: float
+    contenders: dict[str, tuple[Server, str]], rows: np.ndarray, rate_per_s: float, turns: int, turn_s: float
 ) -> dict[str, Any]:
     """One caller that asks at Poisson times, or as soon as the answer before has come."""
-    latencies_ms: dict[str, list[float]] = {name: [] for name in asked}
-    exits: dict[str, list[int]] = {name: [] for name in asked}
-    work = {name: np.zeros(2) for name in asked}
+    latencies_ms: dict[str, list[float]] = {name: [] for name in contenders}
+    exits: dict[str, list[int]] = {name: [] for name in contenders}
+    work = {name: np.zeros(2) for name in contenders}
     for turn in range(turns):
         due_s = poisson(rate_per_s, max(1, int(rate_per_s * turn_s)), turn)
-        for name in _order(asked, turn):
-            server, model = asked[name]
+        for name in _order(contenders, turn):
+            server, model = contenders[name]
             before = _work_us(server)
             with Client(f"grpc://{server.grpc_url}", model) as client:
                 client.infer(rows[:1])
                 start_s = time.perf_counter()
-                for number, own_s in enumerate(due_s.tolist()):
-                    time.sleep(max(0.0, start_s + own_s - time.perf_counter()))
+                for number, at_s in enumerate(due_s.tolist()):
+                    time.sleep(max(0.0, start_s + at_s - time.perf_counter()))
                     place, begun_s = (number + turn * 101) % len(rows), time.perf_counter()
                     answers = client.infer(rows[place : place + 1])
                     latencies_ms[name].append(1e3 * (time.perf_counter() - begun_s))
@@ -110,14 +110,19 @@ def _open(
                         exits[name].append(int(answers.exits[0]))
             time.sleep(SETTLE_S)
             work[name] += _work_us(server) - before
-    found: dict[str, Any] = {}
-    for name, own_ms in latencies_ms.items():
-        p50_ms, p99_ms = np.percentile(own_ms, (50, 99)).tolist()
-        found[name] = {"requests": len(own_ms), "p50_ms": p50_ms, "mean_ms": float(np.mean(own_ms)), "p99_ms": p99_ms}
+    summaries: dict[str, Any] = {}
+    for name, times_ms in latencies_ms.items():
+        p50_ms, p99_ms = np.percentile(times_ms, (50, 99)).tolist()
+        summaries[name] = {
+            "requests": len(times_ms),
+            "p50_ms": p50_ms,
+            "mean_ms": float(np.mean(times_ms)),
+            "p99_ms": p99_ms,
+        }
         if exits[name]:
-            found[name]["work_per_answer"] = float(work[name][0] / work[name][1])
-            found[name]["exits"] = np.bincount(exits[name]).tolist()
-    return found
+            summaries[name]["work_per_answer"] = float(work[name][0] / work[name][1])
+            summaries[name]["exits"] = np.bincount(exits[name]).tolist()
+    return summaries
 
 
 def _work_us(server: Server) -> np.ndarray:
@@ -130,6 +135,6 @@ def _work_us(server: Server) -> np.ndarray:
     return np.array([values["work_us_total"], values["full_work_us_total"]])
 
 
-def _order(asked: dict[str, tuple[Server, str]], turn: int) -> list[str]:
-    names = list(asked)
+def _order(contenders: dict[str, tuple[Server, str]], turn: int) -> list[str]:
+    names = list(contenders)
     return names[turn % len(names) :] + names[: turn % len(names)]

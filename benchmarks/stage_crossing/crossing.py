@@ -85,12 +85,12 @@ def _write(repository: Path, name: str, width: int) -> None:
     for half, (before, after, model) in halves.items():
         configs.write(configs.onnx_model(serving, [before], [after]), repository / f"{name}_{half}")
         ir.save(model, repository / f"{name}_{half}" / "1" / "model.onnx")
-    for ensemble, steps in {"whole": ("s1", "s2"), "begin": ("s1",), "rest": ("s2",)}.items():
-        made = configs.Ensemble(serving, [halves[steps[0]][0]], [halves[steps[-1]][1]])
+    for ensemble_name, steps in {"whole": ("s1", "s2"), "begin": ("s1",), "rest": ("s2",)}.items():
+        ensemble = configs.Ensemble(serving, [halves[steps[0]][0]], [halves[steps[-1]][1]])
         for step in steps:
             before, after, _ = halves[step]
-            made.step(f"{name}_{step}", {before.name: before.name}, {after.name: after.name})
-        configs.write(made.config, repository / f"{name}_{ensemble}")
+            ensemble.step(f"{name}_{step}", {before.name: before.name}, {after.name: after.name})
+        configs.write(ensemble.config, repository / f"{name}_{ensemble_name}")
     config = configs.onnx_model(serving, [INPUT, Tensor("TURNS", "int64", (1,))], [Tensor("TIMES_MS", "float64", (2,))])
     config.backend, config.max_batch_size = "python", 0
     config.ClearField("dynamic_batching")
@@ -119,7 +119,7 @@ def _model(
         ir.Value(name=name, shape=ir.Shape(["rows", *dims]), type=float32) for name, dims in (input_, output)
     )
     before, after = values
-    held = ir.Value(name=constant.name, shape=constant.shape, type=float32, const_value=constant)
-    node = ir.Node("", operator, [before, held], outputs=[after])
-    graph = ir.Graph([before], [after], nodes=[node], initializers=[held], opset_imports={"": 17}, name="half")
+    weights = ir.Value(name=constant.name, shape=constant.shape, type=float32, const_value=constant)
+    node = ir.Node("", operator, [before, weights], outputs=[after])
+    graph = ir.Graph([before], [after], nodes=[node], initializers=[weights], opset_imports={"": 17}, name="half")
     return ir.Model(graph, ir_version=9)

@@ -45,12 +45,12 @@ def prepare(folder: Path, cache: Path, say: Say, nets: Sequence[str]) -> Materia
 def _crops(pictures: Sequence[tuple[str, np.ndarray]], rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(uint8 [rows, 3, SIDE_PX, SIDE_PX], int64 [rows] kinds); every kind as often as any other."""
     rng = np.random.default_rng(seed)
-    by_kind = [[picture for kind, picture in pictures if kind == wanted] for wanted in KINDS]
+    by_kind = [[picture for its_kind, picture in pictures if its_kind == kind] for kind in KINDS]
     kinds = rng.integers(0, len(KINDS), rows)
     images = np.empty((rows, 3, SIDE_PX, SIDE_PX), dtype=np.uint8)
-    for number, own in enumerate(by_kind):
+    for number, kind_pictures in enumerate(by_kind):
         places = np.flatnonzero(kinds == number)
-        images[places] = crops(own, rng.uniform(0.0, HARDEST, len(places)), seed + number)
+        images[places] = crops(kind_pictures, rng.uniform(0.0, HARDEST, len(places)), seed + number)
     return images, kinds
 
 
@@ -58,7 +58,7 @@ def _write(name: str, file: Path, images: np.ndarray, kinds: np.ndarray, cache: 
     net = load_nets(cache / "efficientnet", say)[name]
     pixels = OnPixels(net, NETS[name][1]).eval()
     features: list[torch.Tensor] = []
-    hook = net._fc.register_forward_pre_hook(lambda _, given: features.append(given[0]))
+    hook = net._fc.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
     with torch.inference_mode():
         for part in torch.from_numpy(images).split(16):
             pixels(part)

@@ -9,12 +9,12 @@ from exeunt.tables import markdown_table
 NAMES = {"inside": "stages inside members", "whole": "stages of whole members", "plain": "plain ensemble"}
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(figures: dict[str, Any]) -> str:
     """The page."""
-    about = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    about = ", ".join(f"{key} {value}" for key, value in figures["machine"].items())
     crossing = [
         [f"{one['cut_kb']} KB", str(one["rows"]), f"{one['one_call_ms']:.2f}", f"{one['extra_ms']:.2f}"]
-        for one in found["crossing"]
+        for one in figures["crossing"]
     ]
     return f"""# Stages that end inside members
 
@@ -26,18 +26,22 @@ Two models that do next to nothing with a cut tensor between them: in one call o
 the tensor copied out of the first and into the second. Median milliseconds, turn by turn; `more` is the difference.
 
 {markdown_table(["cut tensor of a row", "rows", "one call ms", "more ms"], crossing)}
-{_bag(found["nets"], found["bag"], found["turns"], found["turn_s"]) if "bag" in found else ""}"""
+{_bag(figures["nets"], figures["bag"], figures["turns"], figures["turn_s"]) if "bag" in figures else ""}"""
 
 
 def _bag(nets: list[str], bag: dict[str, Any], turns: int, turn_s: float) -> str:
     closed, load = bag["closed_loop"], bag["load"]
     lines = []
     for name, title in NAMES.items():
-        own, ratio = load[name], closed[name]["rows_per_s"] / closed["whole"]["rows_per_s"]
-        work = f"{own['work_per_answer']:.2f}" if "work_per_answer" in own else ""
-        exits = ", ".join(map(str, own.get("exits", [])))
-        line = [title, f"{closed[name]['rows_per_s']:.1f}", f"{ratio:.2f}", f"{own['p50_ms']:.1f}"]
-        line += [f"{own['p50_ms'] / load['whole']['p50_ms']:.2f}", f"{own['mean_ms']:.1f}", f"{own['p99_ms']:.0f}"]
+        open_loop, ratio = load[name], closed[name]["rows_per_s"] / closed["whole"]["rows_per_s"]
+        work = f"{open_loop['work_per_answer']:.2f}" if "work_per_answer" in open_loop else ""
+        exits = ", ".join(map(str, open_loop.get("exits", [])))
+        line = [title, f"{closed[name]['rows_per_s']:.1f}", f"{ratio:.2f}", f"{open_loop['p50_ms']:.1f}"]
+        line += [
+            f"{open_loop['p50_ms'] / load['whole']['p50_ms']:.2f}",
+            f"{open_loop['mean_ms']:.1f}",
+            f"{open_loop['p99_ms']:.0f}",
+        ]
         lines.append([*line, work, exits])
     heads = ["", "4 callers: rows/s", "ratio", "30 %: p50 ms", "ratio", "mean ms", "p99 ms", "work", "rows by exit"]
     segments = "; ".join(" + ".join(f"{ms:.1f}" for ms in member) for member in bag["segments_ms"])
