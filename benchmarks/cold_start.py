@@ -217,17 +217,17 @@ def markdown(starts: Sequence[Start], about: Mapping[str, object]) -> str:
     ]
     kinds = sorted({(one.size_mb, not one.baseline, one.cache == "cold", one.state == "after") for one in starts})
     for size_mb, alone, cold, after in kinds:
-        own = [
+        same_kind = [
             one
             for one in starts
             if (one.size_mb, not one.baseline, one.cache == "cold", one.state == "after")
             == (size_mb, alone, cold, after)
         ]
         names = ("cpu", "supervisor", "triton", "python", "members", "controller")
-        cells = [_median([getattr(one, name) for one in own]) for name in ("answer", *names)]
-        cells.insert(1, f"{min(one.answer for one in own):.2f}")
-        cells.append(f"{np.median([one.read_mb for one in own]):.0f}")
-        labels = (str(size_mb), "no" if alone else "yes", own[0].cache, own[0].state)
+        cells = [_median([getattr(one, name) for one in same_kind]) for name in ("answer", *names)]
+        cells.insert(1, f"{min(one.answer for one in same_kind):.2f}")
+        cells.append(f"{np.median([one.read_mb for one in same_kind]):.0f}")
+        labels = (str(size_mb), "no" if alone else "yes", same_kind[0].cache, same_kind[0].state)
         lines.append(f"| {' | '.join((*labels, *cells))} |")
     return "\n".join(lines) + "\n"
 
@@ -247,15 +247,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", choices=("before", "after"), default="", help="of the code; adds to what is kept")
     parser.add_argument("--output", type=Path, default=RESULTS / "cold_start", help="without its ending")
     args = parser.parse_args(argv)
-    kept = args.output.with_suffix(".json")
+    json_file = args.output.with_suffix(".json")
     about, starts = machine(), []
-    if args.state and kept.exists():
-        starts = [Start(**one) for one in json.loads(kept.read_text())["starts"]]
+    if args.state and json_file.exists():
+        starts = [Start(**one) for one in json.loads(json_file.read_text())["starts"]]
     with tempfile.TemporaryDirectory() as folder:
         for size_mb in map(int, args.sizes.split(",")):
             for baseline in (plain == "yes" for plain in args.plain.split(",")):
-                own = (args.bags or Path(folder)) / f"{size_mb}-{baseline}"
-                repository = bag(own, size_mb, baseline)
+                bag_folder = (args.bags or Path(folder)) / f"{size_mb}-{baseline}"
+                repository = bag(bag_folder, size_mb, baseline)
                 for number in range(args.times):
                     for cache in ("warm", "cold"):
                         place = Path(folder) / f"{size_mb}-{baseline}-{number}-{cache}"
@@ -263,8 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         starts.append(start(repository, (args.state or "after", size_mb, baseline, cache), place))
                         print(starts[-1], flush=True)
             table = {"machine": about, "starts": [asdict(one) for one in starts]}
-            kept.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-            kept.with_suffix(".md").write_text(markdown(starts, about), encoding="utf-8")
+            json_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+            json_file.with_suffix(".md").write_text(markdown(starts, about), encoding="utf-8")
     print(markdown(starts, about))
     return 0
 

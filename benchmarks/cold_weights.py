@@ -66,9 +66,9 @@ def markdown(times: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:
     rows = []
     for size_mb, after in sorted({(one["size_mb"], one["state"] == "after") for one in times}):
         state = "after" if after else "before"
-        own = [one for one in times if (one["size_mb"], one["state"]) == (size_mb, state)]
+        same_kind = [one for one in times if (one["size_mb"], one["state"]) == (size_mb, state)]
         names = ("open_s", "first_row_s", "cpu_s")
-        cells = [f"{statistics.median(one[name] for one in own):.2f}" for name in names]
+        cells = [f"{statistics.median(one[name] for one in same_kind):.2f}" for name in names]
         rows.append([str(size_mb), state, *cells])
     return "\n".join([*lines, markdown_table(head, rows)]) + "\n"
 
@@ -82,15 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", choices=("before", "after"), default="", help="of the code; adds to what is kept")
     parser.add_argument("--output", type=Path, default=RESULTS / "cold_weights", help="without its ending")
     args = parser.parse_args(argv)
-    kept, about = args.output.with_suffix(".json"), machine()
-    times = json.loads(kept.read_text())["times"] if args.state and kept.exists() else []
+    json_file, about = args.output.with_suffix(".json"), machine()
+    times = json.loads(json_file.read_text())["times"] if args.state and json_file.exists() else []
     with tempfile.TemporaryDirectory() as folder:
         for size_mb in map(int, args.sizes.split(",")):
             repository = bag((args.bags or Path(folder)) / f"{size_mb}-False", size_mb, False)
             for _ in range(args.times):
                 times.append({"state": args.state or "after", "size_mb": size_mb, **opened(repository)})
-    kept.write_text(json.dumps({"machine": about, "times": times}, indent=1) + "\n", encoding="utf-8")
-    kept.with_suffix(".md").write_text(markdown(times, about), encoding="utf-8")
+    json_file.write_text(json.dumps({"machine": about, "times": times}, indent=1) + "\n", encoding="utf-8")
+    json_file.with_suffix(".md").write_text(markdown(times, about), encoding="utf-8")
     print(markdown(times, about))
     return 0
 

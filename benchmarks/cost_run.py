@@ -64,16 +64,16 @@ def measured(load: float, seconds: float) -> dict[str, Any]:
         came_s = _play(served, PER_S * load, seconds, seed=1)
         served.stop(10.0)
     answered = {key: release.answer for key, (_, release) in done_s.items() if release.answer is not None}
-    kept = [key for key in came_s if key in answered]
+    answered_keys = [key for key in came_s if key in answered]
     first_s = min(came_s.values())
     return {
         "about": "benchmarks/cost_run.py: real engine and controller, members that sleep for their profiled times",
         "machine": machine(),
         "workers": WORKERS,
-        "failed": len(came_s) - len(kept),
-        "arrivals_ms": [round(1e3 * (came_s[key] - first_s), 3) for key in kept],
-        "latencies_ms": [round(1e3 * (done_s[key][0] - came_s[key]), 3) for key in kept],
-        "exits": [int(answered[key].exit[0]) for key in kept],
+        "failed": len(came_s) - len(answered_keys),
+        "arrivals_ms": [round(1e3 * (came_s[key] - first_s), 3) for key in answered_keys],
+        "latencies_ms": [round(1e3 * (done_s[key][0] - came_s[key]), 3) for key in answered_keys],
+        "exits": [int(answered[key].exit[0]) for key in answered_keys],
         "manifest": table,
     }
 

@@ -59,8 +59,8 @@ def pieces_of(name: str, net: nn.Module, row: Row, folder: Path) -> tuple[ir.Mod
     samples = {key: np.repeat(array, 4, axis=0) for key, array in row.items()}
     save_module(net.eval(), {key: array[:2] for key, array in samples.items()}, folder / "member.onnx")
     member = load_member(name, folder / "member.onnx", samples)
-    chosen = chosen_cuts(boundaries(member, nodecosts.measure(member.model, samples, name)))
-    cuts = [make_cut(member, boundary, CLASSES, Cuts().grid) for boundary in chosen]
+    cut_boundaries = chosen_cuts(boundaries(member, nodecosts.measure(member.model, samples, name)))
+    cuts = [make_cut(member, boundary, CLASSES, Cuts().grid) for boundary in cut_boundaries]
     return member.model, split(member, cuts).pieces
 
 
@@ -70,15 +70,15 @@ def chosen_cuts(boundaries: Sequence[Boundary]) -> tuple[Boundary, ...]:
     for candidate in candidates(list(boundaries), MOST_WIDTH):  # the cheapest in each fiftieth
         at = int(50 * candidate.share)
         places[at] = min(places.get(at, candidate), candidate, key=align.price)
-    wanted = [number / SEGMENTS for number in range(1, SEGMENTS)]
+    even_shares = [number / SEGMENTS for number in range(1, SEGMENTS)]
 
     def off(cuts: tuple[Boundary, ...]) -> float:
-        steps = sum(SEGMENTS * abs(cut.share - share) for cut, share in zip(cuts, wanted, strict=True))
+        steps = sum(SEGMENTS * abs(cut.share - share) for cut, share in zip(cuts, even_shares, strict=True))
         return steps + sum(align.price(cut) for cut in cuts)
 
     apart = (
         cuts
-        for cuts in itertools.combinations(sorted(places.values(), key=lambda item: item.share), len(wanted))
+        for cuts in itertools.combinations(sorted(places.values(), key=lambda item: item.share), len(even_shares))
         if all(later.share - cut.share >= LEAST_APART for cut, later in itertools.pairwise(cuts))
     )
     return min(apart, key=off)
@@ -87,8 +87,8 @@ def chosen_cuts(boundaries: Sequence[Boundary]) -> tuple[Boundary, ...]:
 def without_features(piece: SegmentGraph) -> ir.Model:
     """A segment that does not pool."""
     model = piece.model.clone()
-    kept = [output for output in model.graph.outputs if output.name != FEATURES]
-    model.graph.outputs[:] = kept
+    outputs = [output for output in model.graph.outputs if output.name != FEATURES]
+    model.graph.outputs[:] = outputs
     passes.RemoveUnusedNodesPass()(model)
     return model
 
@@ -106,8 +106,8 @@ def run(sessions: Sequence[ort.InferenceSession], row: Row) -> None:
     at_hand = dict(row)
     for session in sessions:
         names = [output.name for output in session.get_outputs()]
-        taken = {input_.name: at_hand[input_.name] for input_ in session.get_inputs()}
-        at_hand.update(zip(names, session.run(names, taken), strict=True))
+        feed = {input_.name: at_hand[input_.name] for input_ in session.get_inputs()}
+        at_hand.update(zip(names, session.run(names, feed), strict=True))
 
 
 def measure(name: str, side: int) -> dict[str, float | int | str]:

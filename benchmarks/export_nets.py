@@ -46,9 +46,9 @@ def small(seed: int, classes: int) -> ir.Model:
     one, zero, last = net.constant(np.ones(WIDTH)), net.constant(np.zeros(WIDTH)), net.image
     for number in range(BLOCKS + 1):
         kernel = net.weight(WIDTH, WIDTH if number else 1, 3, 3)
-        made = net.node("Conv", last, kernel, pads=[1] * 4)
-        made = net.node("Relu", net.node("InstanceNormalization", made, one, zero))
-        last = net.node("Add", last, made) if number else made
+        branch = net.node("Conv", last, kernel, pads=[1] * 4)
+        branch = net.node("Relu", net.node("InstanceNormalization", branch, one, zero))
+        last = net.node("Add", last, branch) if number else branch
     flat = net.node("Flatten", last, axis=1)
     return net.finished(net.node("MatMul", flat, net.weight(WIDTH * SIDE * SIDE, classes)), classes)
 
@@ -80,9 +80,9 @@ def mobile(seed: int, classes: int) -> ir.Model:
     for expansion, after, blocks, first in _MOBILE:
         for block in range(blocks):
             stride, wide = first if block == 0 else 1, expansion * channels
-            made = relu6(conv(x, channels, wide, 1, 1)) if expansion > 1 else x
-            made = conv(relu6(conv(made, wide, wide, 3, stride, wide)), wide, after, 1, 1)
-            x = net.node("Add", x, made) if stride == 1 and channels == after else made
+            branch = relu6(conv(x, channels, wide, 1, 1)) if expansion > 1 else x
+            branch = conv(relu6(conv(branch, wide, wide, 3, stride, wide)), wide, after, 1, 1)
+            x = net.node("Add", x, branch) if stride == 1 and channels == after else branch
             channels = after
     x = net.node("GlobalAveragePool", relu6(conv(x, channels, 1280, 1, 1)))
     flat = net.node("Flatten", x, axis=1)

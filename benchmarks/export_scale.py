@@ -137,17 +137,17 @@ def _peak_mib() -> float:
 
 def main(afresh: bool) -> None:
     """Every case in a process of its own, so that peaks are its own; kept after each."""
-    kept = RESULTS / "export_scale.json"
-    figures = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() and not afresh else {}
+    json_file = RESULTS / "export_scale.json"
+    figures = json.loads(json_file.read_text(encoding="utf-8")) if json_file.exists() and not afresh else {}
     for case in CASES:
         name = " ".join(map(str, case))
         if name in figures:
             continue
         line = [sys.executable, "-m", "benchmarks.export_scale", *map(str, case)]
-        ended = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
-        figures[name] = json.loads(ended.stdout.splitlines()[-1])
+        process = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
+        figures[name] = json.loads(process.stdout.splitlines()[-1])
         print(name, figures[name], flush=True)
-        kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         (RESULTS / "export_scale.md").write_text(_page(figures), encoding="utf-8")
 
 

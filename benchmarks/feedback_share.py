@@ -66,7 +66,7 @@ class Line:
         return self.p50_ms / self.plain_p50_ms
 
 
-class Asked:
+class Contenders:
     """A served bag and its plain ensemble.
 
     Args:
@@ -82,16 +82,16 @@ class Asked:
         self._metrics_url = server.metrics_url
         self._input = input_
         self._rows = rows
-        self._asked = 0
+        self._rows_sent = 0
 
     def once(self, rows: int) -> tuple[float, float, int]:
         """Ask both about the same rows: (ms, ms of the plain ensemble, rows whose labels differ)."""
-        chosen = self._rows[(np.arange(rows) + self._asked) % len(self._rows)]
-        self._asked += rows
+        batch = self._rows[(np.arange(rows) + self._rows_sent) % len(self._rows)]
+        self._rows_sent += rows
         times, labels = [], []
         for client in self._clients:
             start = time.perf_counter()
-            answers = client.infer({self._input: chosen})
+            answers = client.infer({self._input: batch})
             times.append(1000.0 * (time.perf_counter() - start))
             labels.append(answers.labels)
         return times[0], times[1], int(np.count_nonzero(labels[0] != labels[1]))
@@ -108,16 +108,23 @@ class Asked:
         """One line of the table."""
         time.sleep(SETTLE_S)
         before = self.work_us()
-        seen = []
+        turns = []
         for _ in range(requests):
-            seen.append(self.once(rows))
+            turns.append(self.once(rows))
             time.sleep(PAUSE_S)
         time.sleep(SETTLE_S)
         after = self.work_us()
-        own, plain, lost = (np.array(column) for column in zip(*seen, strict=True))
+        bag_ms, plain_ms, lost_rows = (np.array(column) for column in zip(*turns, strict=True))
         work = (after[0] - before[0]) / (after[1] - before[1])
         return Line(
-            feedback, rows, requests, float(np.median(own)), float(np.median(plain)), work, int(lost.sum()), full_ms
+            feedback,
+            rows,
+            requests,
+            float(np.median(bag_ms)),
+            float(np.median(plain_ms)),
+            work,
+            int(lost_rows.sum()),
+            full_ms,
         )
 
 
@@ -127,14 +134,14 @@ def measured(repository: Path, rows: np.ndarray, shares: Sequence[str | float], 
     full_ms = bag.costs().elapsed_us[-1] / 1000.0
     lines = []
     with tempfile.TemporaryDirectory() as folder, serve(repository, state_dir=Path(folder)) as server:
-        asked = Asked(server, bag.bag, bag.inputs[0].name, rows)
+        contenders = Contenders(server, bag.bag, bag.inputs[0].name, rows)
         for _ in range(WARM_UP_REQUESTS):
-            asked.once(1)
+            contenders.once(1)
         for version, feedback in enumerate(shares, start=1):
             write_control(control_path(Path(folder), bag.content_hash), Control(version=version, feedback=feedback))
             for size in (1, min(16, bag.max_batch_size), min(64, bag.max_batch_size)):
                 if not any(line.rows == size and line.feedback == feedback for line in lines):
-                    lines.append(asked.measure(feedback, size, max(10, requests // size), full_ms))
+                    lines.append(contenders.measure(feedback, size, max(10, requests // size), full_ms))
     return lines
 
 
@@ -171,8 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = markdown(lines, mode, about)
     print(page)
     RESULTS.joinpath(f"feedback_share_{mode}.md").write_text(page, encoding="utf-8")
-    kept = {"machine": about, "lines": [asdict(line) for line in lines]}
-    RESULTS.joinpath(f"feedback_share_{mode}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    document = {"machine": about, "lines": [asdict(line) for line in lines]}
+    RESULTS.joinpath(f"feedback_share_{mode}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -72,16 +72,16 @@ def measure(rounds: int, calls: int) -> list[list[str]]:
                 for url in urls.values():
                     latencies_ms(protocol, url, rows, 1, WARM_UP)
                 for callers in CALLERS:
-                    seen: dict[str, list[float]] = {where: [] for where in urls}
+                    times_ms: dict[str, list[float]] = {where: [] for where in urls}
                     cpu_s = []
                     for _ in range(rounds):
                         for where, url in urls.items():
                             before_s = cpu_time_s(gateway.process.pid)
-                            seen[where] += latencies_ms(protocol, url, rows, callers, calls)
+                            times_ms[where] += latencies_ms(protocol, url, rows, callers, calls)
                             if where:
                                 cpu_s.append((cpu_time_s(gateway.process.pid) - before_s) / calls)
-                    medians = [f"{statistics.median(seen[where]):.2f}" for where in urls]
-                    tails = [f"{np.percentile(seen[where], 99):.2f}" for where in urls]
+                    medians = [f"{statistics.median(times_ms[where]):.2f}" for where in urls]
+                    tails = [f"{np.percentile(times_ms[where], 99):.2f}" for where in urls]
                     lines.append([protocol, str(callers), *medians, *tails, f"{1e3 * statistics.median(cpu_s):.2f}"])
     return lines
 

@@ -115,8 +115,8 @@ class Bag:
 
 def _run(session: Session, at_hand: Mapping[str, Any]) -> dict[str, np.ndarray]:
     outputs = list(session.outputs)
-    made = session.run(outputs, {name: at_hand[name] for name in session.inputs})
-    return dict(zip(outputs, made, strict=True))
+    arrays = session.run(outputs, {name: at_hand[name] for name in session.inputs})
+    return dict(zip(outputs, arrays, strict=True))
 
 
 def measure(bag: Bag, batches: Sequence[int], rounds: int) -> list[dict[str, Any]]:
@@ -163,8 +163,8 @@ def machine(providers: Sequence[str]) -> dict[str, Any]:
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """The results as a Markdown table."""
     names = list(results[0]["ms"])
-    shown = ["members in series", "side by side", "cut, exits off", *(f"exit {n}" for n in range(len(names) - 4))]
-    head = ["batch", *shown, "full ensemble, exits on", "series / side by side"]
+    titles = ["members in series", "side by side", "cut, exits off", *(f"exit {n}" for n in range(len(names) - 4))]
+    head = ["batch", *titles, "full ensemble, exits on", "series / side by side"]
     lines = []
     for result in results:
         ms = result["ms"]
@@ -196,10 +196,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     import onnxruntime
 
-    known = onnxruntime.get_available_providers()
-    provider = args.provider or ("cuda" if PROVIDERS["cuda"][0] in known else "cpu")
-    if PROVIDERS[provider][0] not in known:
-        raise ConfigError(f"--provider {provider}: this onnxruntime has {', '.join(known)}; install onnxruntime-gpu")
+    available = onnxruntime.get_available_providers()
+    provider = args.provider or ("cuda" if PROVIDERS["cuda"][0] in available else "cpu")
+    if PROVIDERS[provider][0] not in available:
+        raise ConfigError(
+            f"--provider {provider}: this onnxruntime has {', '.join(available)}; install onnxruntime-gpu"
+        )
     with tempfile.TemporaryDirectory(prefix="exeunt-gpu-") as folder:
         repository = args.repository or exported(Path(folder))
         bag = Bag(repository, PROVIDERS[provider], args.threads)

@@ -61,11 +61,11 @@ class Serving:
         exits_off: an operator has switched all exits off.
     """
 
-    def __init__(self, tuner: str, exits_off: bool = False) -> None:
-        self._bag = bag(tuner)
+    def __init__(self, tuner_name: str, exits_off: bool = False) -> None:
+        self._bag = bag(tuner_name)
         nothing = np.zeros((0, EXITS))
-        made = make_tuner(Setup(self._bag.costs(), self._bag.settings, Feedback.observed(nothing, nothing)))
-        self._controller = Controller(self._bag, made, np.random.default_rng(0))
+        tuner = make_tuner(Setup(self._bag.costs(), self._bag.settings, Feedback.observed(nothing, nothing)))
+        self._controller = Controller(self._bag, tuner, np.random.default_rng(0))
         if exits_off:
             self._controller.decisions.changes.set_exits_off(np.ones(EXITS, dtype=bool))
         rng = np.random.default_rng(1)

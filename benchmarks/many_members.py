@@ -74,7 +74,7 @@ def bag(members: int) -> Manifest:
     return Manifest("many", "engine", "soft", "cascade", (x,), tuple("0123456789"), 8, parts, exits, settings, "")
 
 
-class Asked:
+class Host:
     """A host with an engine of sleeping members, and one caller.
 
     Args:
@@ -90,21 +90,21 @@ class Asked:
         sessions = {segment.model: Sleeper(segment.model, segment.cost_us[1]) for segment in segments}
         engine = Engine(manifest, Path(), sessions=sessions)
         self._options = ParsedOptions(never=never)
-        self._came = threading.Event()
+        self._reply_came = threading.Event()
         self._host = ControllerHost(Controller(manifest, tuner, np.random.default_rng(0)), engine, self._reply)
         self._host.start()
-        self._asked = 0
+        self._request_count = 0
 
     def _reply(self, release: Release) -> None:
-        self._came.set()
+        self._reply_came.set()
 
     def once_ms(self) -> float:
         """From the controller's door to the reply."""
-        self._came.clear()
-        self._asked += 1
+        self._reply_came.clear()
+        self._request_count += 1
         start_s = time.perf_counter()
-        self._host.submit(Request(self._asked, 1, self._options), {"x": np.zeros((1, 2), np.float32)})
-        self._came.wait()
+        self._host.submit(Request(self._request_count, 1, self._options), {"x": np.zeros((1, 2), np.float32)})
+        self._reply_came.wait()
         return 1000.0 * (time.perf_counter() - start_s)
 
     def close(self) -> None:
@@ -127,13 +127,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=300, help="of each kind (300)")
     args = parser.parse_args(argv)
     about: dict[str, Any] = machine()
-    asked = {"full vote asked for": Asked(args.members, True), "an exit after every member": Asked(args.members, False)}
-    turns = [(slept_ms(), *(one.once_ms() for one in asked.values())) for _ in range(args.requests)]
-    for one in asked.values():
+    hosts = {"full vote asked for": Host(args.members, True), "an exit after every member": Host(args.members, False)}
+    turns = [(slept_ms(), *(one.once_ms() for one in hosts.values())) for _ in range(args.requests)]
+    for one in hosts.values():
         one.close()
     slept, *columns = np.array(turns).T
     slowest_ms = float(np.median(slept))
-    ms_by_name = dict(zip(asked, columns, strict=True))
+    ms_by_name = dict(zip(hosts, columns, strict=True))
     lines = []
     for name, ms in ms_by_name.items():
         p50, p99 = np.quantile(ms, [0.5, 0.99])
@@ -144,8 +144,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = "\n".join(["# Many members", "", head, "", table, "", f"Machine: {where}.", ""])
     print(page)
     RESULTS.joinpath("many_members.md").write_text(page, encoding="utf-8")
-    kept = {"machine": about, "slowest_ms": slowest_ms, "ms": {name: ms.tolist() for name, ms in ms_by_name.items()}}
-    RESULTS.joinpath("many_members.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    document = {
+        "machine": about,
+        "slowest_ms": slowest_ms,
+        "ms": {name: ms.tolist() for name, ms in ms_by_name.items()},
+    }
+    RESULTS.joinpath("many_members.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
     return 0
 
 

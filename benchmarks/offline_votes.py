@@ -46,10 +46,10 @@ def depth_probabilities(
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, rows, _BATCH_ROWS):
         batch = {name: array[start : start + _BATCH_ROWS] for name, array in inputs.items()}
-        for name, made in run_parts(manifest, batch, run).items():
-            parts.setdefault(name, []).append(made)
+        for name, probabilities in run_parts(manifest, batch, run).items():
+            parts.setdefault(name, []).append(probabilities)
         progress(len(next(iter(batch.values()))))
-    return {name: np.concatenate(made) for name, made in parts.items()}
+    return {name: np.concatenate(batches) for name, batches in parts.items()}
 
 
 def _runner(repository: Path, manifest: Manifest) -> Callable[[Part, Tensors], Tensors]:

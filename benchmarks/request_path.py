@@ -111,9 +111,9 @@ def traced(repository: Path, options: ParsedOptions) -> tuple[str, int, set[str]
 
 def main() -> None:
     """Trace and print."""
-    asked = {"full vote": ParsedOptions(never=True), "may leave": ParsedOptions()}
+    options_by_name = {"full vote": ParsedOptions(never=True), "may leave": ParsedOptions()}
     passed: dict[str, set[str]] = {}
-    for name, options in asked.items():
+    for name, options in options_by_name.items():
         mode, exit_, passed[name], functions = traced(Path(sys.argv[1]), options)
         files = len(passed[name])
         print(f"{mode} mode, {name}: {files} files, {len(functions)} functions; answered at exit {exit_}")

@@ -51,21 +51,21 @@ def stream_ms(client: Client, rows: np.ndarray) -> list[float]:
 def measured(repository: Path, rows: np.ndarray, size: int, requests: int) -> dict[str, list[float]]:
     """Serve and measure: contender -> median milliseconds by share of the rows."""
     bag = bag_of(repository).manifest.bag
-    seen: dict[str, list[list[float]]] = {PLAIN: [], WHOLE: [], STREAM: []}
+    times_ms: dict[str, list[list[float]]] = {PLAIN: [], WHOLE: [], STREAM: []}
     with tempfile.TemporaryDirectory() as folder, serve(repository, state_dir=Path(folder)) as server:
         url = f"grpc://{server.grpc_url}"
         with Client(url, bag) as client, Client(url, full_model(bag)) as plain:
             for number in range(WARM_UP_REQUESTS):
                 client.infer(rows[[number % len(rows)]])
             for number in range(requests):
-                chosen = rows[(np.arange(size) + number * size) % len(rows)]
-                seen[PLAIN].append(whole_ms(plain, chosen))
+                request_rows = rows[(np.arange(size) + number * size) % len(rows)]
+                times_ms[PLAIN].append(whole_ms(plain, request_rows))
                 time.sleep(PAUSE_S)
-                seen[WHOLE].append(whole_ms(client, chosen))
+                times_ms[WHOLE].append(whole_ms(client, request_rows))
                 time.sleep(PAUSE_S)
-                seen[STREAM].append(stream_ms(client, chosen))
+                times_ms[STREAM].append(stream_ms(client, request_rows))
                 time.sleep(PAUSE_S)
-    return {name: np.median(np.array(times), axis=0).tolist() for name, times in seen.items()}
+    return {name: np.median(np.array(times), axis=0).tolist() for name, times in times_ms.items()}
 
 
 def markdown(times_ms: dict[str, list[float]], mode: str, size: int, requests: int, about: dict[str, Any]) -> str:
@@ -92,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = markdown(times_ms, mode, args.size, args.requests, about)
     print(page)
     RESULTS.joinpath("stream_parts.md").write_text(page, encoding="utf-8")
-    kept = {"machine": about, "mode": mode, "rows": args.size, "shares": SHARES, "ms": times_ms}
-    RESULTS.joinpath("stream_parts.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    document = {"machine": about, "mode": mode, "rows": args.size, "shares": SHARES, "ms": times_ms}
+    RESULTS.joinpath("stream_parts.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
