@@ -53,15 +53,15 @@ def page() -> str:
 
 
 def _reachable(room: str, arrows: set[tuple[str, str]]) -> set[str]:
-    found: set[str] = set()
+    reachable: set[str] = set()
     ahead = [room]
     while ahead:
         for a, b in arrows:
-            if a == ahead[0] and b not in found:
-                found.add(b)
+            if a == ahead[0] and b not in reachable:
+                reachable.add(b)
                 ahead.append(b)
         ahead.pop(0)
-    return found
+    return reachable
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ class Description(nn.Module):
         x = self.embed(tokens)
         for layer in self.layers:
             x = x + layer(x)
-        kept = mask.to(x.dtype).unsqueeze(-1)
-        return self.head((x * kept).sum(1) / kept.sum(1).clamp(min=1.0))
+        word_weights = mask.to(x.dtype).unsqueeze(-1)
+        return self.head((x * word_weights).sum(1) / word_weights.sum(1).clamp(min=1.0))
 
 
 def goods(rows: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -93,8 +93,8 @@ def goods(rows: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     label = rng.integers(0, CLASSES, rows)
     patterns = np.random.default_rng(1).normal(size=(CLASSES, 1, SIDE, SIDE))
     image = 127.5 + 40 * patterns[label] + 60 * rng.normal(size=(rows, 1, SIDE, SIDE))
-    own = label[:, None] * 10 + rng.integers(0, 10, (rows, LENGTH))  # ten words are typical of each class
-    tokens = np.where(rng.random((rows, LENGTH)) < 0.4, own, rng.integers(0, WORDS, (rows, LENGTH)))
+    typical_words = label[:, None] * 10 + rng.integers(0, 10, (rows, LENGTH))  # ten words are typical of each class
+    tokens = np.where(rng.random((rows, LENGTH)) < 0.4, typical_words, rng.integers(0, WORDS, (rows, LENGTH)))
     mask = np.arange(LENGTH) < rng.integers(3, LENGTH + 1, (rows, 1))
     table = {"IMAGE": image.clip(0, 255).astype(np.uint8), "TOKENS": tokens * mask, "MASK": mask.astype(np.int64)}
     return table, label
@@ -114,14 +114,14 @@ def write_bag(folder: Path, steps: int = 150) -> Path:
     """Train both members and write everything that the bag file names; its path."""
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
-    given, label = goods(400, seed=2)
-    scaled = given["IMAGE"].astype(np.float32) / np.float32(127.5) - 1
+    inputs, label = goods(400, seed=2)
+    scaled = inputs["IMAGE"].astype(np.float32) / np.float32(127.5) - 1
     picture, description = Picture(), Description()
     train(picture, [scaled], label, steps)
-    train(description, [given["TOKENS"], given["MASK"]], label, steps)
-    save_module(Scale(), {"IMAGE": given["IMAGE"]}, folder / "scale.onnx")
+    train(description, [inputs["TOKENS"], inputs["MASK"]], label, steps)
+    save_module(Scale(), {"IMAGE": inputs["IMAGE"]}, folder / "scale.onnx")
     save_module(picture, {"pixels": scaled}, folder / "picture.onnx")
-    words = {"input_ids": given["TOKENS"], "attention_mask": given["MASK"]}
+    words = {"input_ids": inputs["TOKENS"], "attention_mask": inputs["MASK"]}
     save_module(description, words, folder / "description.onnx")
     samples, _ = goods(400, seed=3)  # without labels, and not what the members were trained on
     np.savez(folder / "samples.npz", **samples)
