@@ -260,7 +260,9 @@ def elapsed_us(inputs: Sequence[Tensor], members: Sequence[Member], exits: Seque
     begun_us = 0.0  # of the present stage
     for number, depths in enumerate(exits):
         running = [
-            times[depth - 1] for times, depth, done in zip(reached_us, depths, finished, strict=True) if depth > done
+            times[depth - 1]
+            for times, depth, finished_depth in zip(reached_us, depths, finished, strict=True)
+            if depth > finished_depth
         ]
         elapsed.append(begun_us + max(running, default=0.0))
         if number in ends:

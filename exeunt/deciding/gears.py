@@ -111,8 +111,8 @@ class Gears:
         self._requests[gear] += 1
         self._summed[gear] += logarithm
         if gear == self.gear != Gear.PLAIN:
-            known = math.isfinite(self._recent)
-            self._recent = self._recent + RECENT * (logarithm - self._recent) if known else logarithm
+            has_recent = math.isfinite(self._recent)
+            self._recent = self._recent + RECENT * (logarithm - self._recent) if has_recent else logarithm
 
     def metrics(self) -> dict[str, float]:
         """Numbers for operators; latencies in times of the profiled full ensemble's."""

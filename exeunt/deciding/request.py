@@ -145,8 +145,10 @@ def parse_options(parameters: Mapping[str, Any], settings: Settings, timeout_us:
     max_risk = _number(parameters, contract.PARAMETER_MAX_RISK, math.inf, 1.0)
     name = parameters.get(contract.PARAMETER_SERVICE_CLASS, "")
     if name not in settings.classes_of_service:
-        known = ", ".join(repr(name) for name in settings.service_classes) or "none is configured"
-        raise RequestError(f"parameter service_class: expected one of the configured classes ({known}), got {name!r}")
+        class_names = ", ".join(repr(name) for name in settings.service_classes) or "none is configured"
+        raise RequestError(
+            f"parameter service_class: expected one of the configured classes ({class_names}), got {name!r}"
+        )
     waited_us = _number(parameters, contract.PARAMETER_WAITED_US, 0.0, _DAY_US)
     limits_us = [max(1, round(us - waited_us)) for us in (deadline_ms * 1000, timeout_us) if us > 0]
     return ParsedOptions(

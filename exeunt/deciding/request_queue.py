@@ -145,32 +145,32 @@ class RequestQueue:
             requests of equal `free_dims`, in the order of their turns, up to the first that would make too many rows.
             Empty when nobody waits.
         """
-        taken: list[Request] = []
+        ticket_requests: list[Request] = []
         passed_over: list[tuple[Request, bool]] = []  # their free dimensions differ; taken from the newest end?
         rows = 0
         room = self._max_batch_size if most_rows is None else min(most_rows, self._max_batch_size)
-        while len(taken) != most and (number := self._next_class()) is not None:
+        while len(ticket_requests) != most and (number := self._next_class()) is not None:
             newest = self._is_late(self._classes[number][0], now_us)
             request = self._classes[number][-1 if newest else 0]
-            if taken and rows + request.rows > room:
+            if ticket_requests and rows + request.rows > room:
                 break
             self._classes[number].pop() if newest else self._classes[number].popleft()
             self._count(request, -1)
-            if taken and request.free_dims != taken[0].free_dims:
+            if ticket_requests and request.free_dims != ticket_requests[0].free_dims:
                 passed_over.append((request, newest))
                 continue
             request.row_slice = slice(rows, rows + request.rows)
             rows += request.rows
-            taken.append(request)
+            ticket_requests.append(request)
             self._turn = self._served[number]
             self._served[number] += request.rows
         for request, newest in reversed(passed_over):
             requests = self._classes[request.options.service_class]
             requests.append(request) if newest else requests.appendleft(request)
             self._count(request, 1)
-        if taken:
+        if ticket_requests:
             self._rate.begun(rows, now_us, more=self.waiting_rows > 0)
-        return tuple(taken)
+        return tuple(ticket_requests)
 
     def _next_class(self) -> int | None:
         """Class of those that wait which has been served least."""

@@ -70,7 +70,7 @@ class Ticket(Batch):
 
     def unreleased(self) -> list[Request]:
         """Requests that nobody has answered yet."""
-        return [request for request, done in zip(self.requests, self.released, strict=True) if not done]
+        return [request for request, is_released in zip(self.requests, self.released, strict=True) if not is_released]
 
     def keep(self, member: int, depth: int, probabilities: np.ndarray, rows: np.ndarray | None) -> None:
         """Store a member's probabilities at a depth.

@@ -33,7 +33,7 @@ def companions(
     Returns:
         those of `others` to take along.
     """
-    chosen: list[WorkItem] = []
+    companion_items: list[WorkItem] = []
     rows = len(piece)
     alone_us = run_us(rows)
     for other in others:
@@ -44,19 +44,19 @@ def companions(
         joint_us = run_us(rows + more)
         saved_us = alone_us + other_us - joint_us
         newcomer_us = alone_us / workers + other_us - joint_us
-        behind = max(0, waiting - len(chosen) - 1)
-        if newcomer_us + saved_us * behind / workers <= (len(chosen) + 1) * (joint_us - alone_us):
+        behind = max(0, waiting - len(companion_items) - 1)
+        if newcomer_us + saved_us * behind / workers <= (len(companion_items) + 1) * (joint_us - alone_us):
             break
-        chosen.append(other)
+        companion_items.append(other)
         rows, alone_us = rows + more, joint_us
-    return chosen
+    return companion_items
 
 
 def fillers(
     piece: WorkItem, others: Iterable[WorkItem], run_us: Callable[[int], float], most_rows: int
 ) -> list[WorkItem]:
     """Answered tickets that share a run of feedback: whatever saves worker time, up to `most_rows` rows."""
-    chosen: list[WorkItem] = []
+    filler_items: list[WorkItem] = []
     rows = len(piece)
     alone_us = run_us(rows)
     for other in others:
@@ -65,9 +65,9 @@ def fillers(
             continue
         joint_us = run_us(rows + more)
         if joint_us < alone_us + run_us(more):
-            chosen.append(other)
+            filler_items.append(other)
             rows, alone_us = rows + more, joint_us
-    return chosen
+    return filler_items
 
 
 def shards(piece: WorkItem, free_workers: int, run_us: Callable[[int], float]) -> int:

@@ -82,9 +82,9 @@ class WorkItem:
         self.progress.pieces[self.member].append(other)
         return other
 
-    def _keep(self, chosen: np.ndarray) -> None:
-        self.rows = chosen if self.rows is None else self.rows[chosen]
-        self.positions = chosen if self.positions is None else self.positions[chosen]
+    def _keep(self, indices: np.ndarray) -> None:
+        self.rows = indices if self.rows is None else self.rows[indices]
+        self.positions = indices if self.positions is None else self.positions[indices]
 
     def narrow(self) -> None:
         """Copy the tensors' rows that are still meant; outside any lock, by the worker that has the piece."""

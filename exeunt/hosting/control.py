@@ -112,7 +112,7 @@ class ControlWatch:
         self._exits = exits
         self._classes = classes
         self._least_feedback = least_feedback
-        self._seen: tuple[int, int, int] | None = None
+        self._file_stamp: tuple[int, int, int] | None = None
 
     def poll(self) -> Control | None:
         """The new control if the file changed since the last look (an emptied one if it was removed), else None.
@@ -123,12 +123,12 @@ class ControlWatch:
         try:
             now = os.stat(self._path)
         except FileNotFoundError:
-            gone, self._seen = self._seen is not None, None
-            return Control() if gone else None
+            was_there, self._file_stamp = self._file_stamp is not None, None
+            return Control() if was_there else None
         stamp = (now.st_mtime_ns, now.st_ino, now.st_size)
-        if stamp == self._seen:
+        if stamp == self._file_stamp:
             return None
-        self._seen = stamp
+        self._file_stamp = stamp
         control = read_control(self._path)
         control.check(str(self._path), self._exits, self._classes, self._least_feedback)
         return control

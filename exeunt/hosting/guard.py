@@ -21,7 +21,7 @@ class Guard:
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self.faults: dict[str, float] = {}
         self._say = say or log.error
-        self._said: set[str] = set()
+        self._logged_lines: set[str] = set()
 
     def run(self, name: str, step: Callable[[], object]) -> bool:
         """Run one step.
@@ -44,6 +44,6 @@ class Guard:
         """Count an error that was caught elsewhere, and log it unless that has been done."""
         self.faults[name] = self.faults.get(name, 0.0) + 1.0
         line = f"{name} failed and goes on: {error!r}"
-        if line not in self._said and len(self._said) < 1000:
-            self._said.add(line)
+        if line not in self._logged_lines and len(self._logged_lines) < 1000:
+            self._logged_lines.add(line)
             self._say(line)

@@ -22,9 +22,9 @@ from exeunt.hosting.guard import Guard
 BEAT_S = 0.2
 # a second without a sign of life is too long for Triton, and the last one may be 0.3 s old when a process stops
 DOUBT_S = 0.6
-SEEN_WITHIN_S = 15.0  # the question, among other requests
+RECEIVED_WITHIN_S = 15.0  # the question, among other requests
 ANSWERED_WITHIN_S = 2.0  # from then on; held callers wait for it, and for a new server
-REFUSED_S = 1.0  # answered and not seen for so long: refused
+REFUSED_S = 1.0  # answered and not received for so long: refused
 LOOK_S = 0.01
 
 Clocks = tuple[float, float]  # monotonic and of the calendar, seconds: Triton waits by the second, which may jump
@@ -41,13 +41,13 @@ class Question:
 
     Attributes:
         word: nobody else knows it; the right answer holds it.
-        seen: it has come in.
+        received: it has come in.
         answered: Triton has answered, or refused to pass it on.
         answer: what Triton said.
     """
 
     word: str
-    seen: threading.Event = field(default_factory=threading.Event)
+    received: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
     answer: str = ""
 
@@ -78,7 +78,7 @@ class InStep:
         self._now = now
         self._beat = now()
         self._doubt = False
-        self._held: list[Callable[[], object]] = []
+        self._unsent_replies: list[Callable[[], object]] = []
         self._question: Question | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -110,7 +110,7 @@ class InStep:
         question = self._question
         if question is None or word != question.word:
             return False
-        question.seen.set()
+        question.received.set()
         return True
 
     def send(self, reply: Callable[[], object]) -> None:
@@ -118,7 +118,7 @@ class InStep:
         if self.in_doubt:
             with self._lock:
                 if self.in_doubt:
-                    self._held.append(reply)
+                    self._unsent_replies.append(reply)
                     return
         reply()
 
@@ -155,25 +155,25 @@ class InStep:
         """
         question = self._question = Question(str(draw_secret()))
         threading.Thread(target=self._put, args=(question,), name="exeunt-question", daemon=True).start()
-        unseen_s = unanswered_s = refused_s = 0.0  # while awake
+        not_received_s = unanswered_s = refused_s = 0.0  # while awake
         while not self._stop.wait(LOOK_S):
             if self._take_beat() > DOUBT_S:
                 return None
             answered = question.answered.is_set()
             if answered and question.word in question.answer:
                 return ""
-            if question.seen.is_set():
+            if question.received.is_set():
                 if answered:
                     return "it answered one question with the answer to another"
                 unanswered_s += LOOK_S
             else:
-                unseen_s += LOOK_S
+                not_received_s += LOOK_S
                 refused_s += LOOK_S * answered
             if refused_s > REFUSED_S:
                 return ""
             if unanswered_s > ANSWERED_WITHIN_S:
                 return "it did not pass an answer on"
-            if unseen_s > SEEN_WITHIN_S:
+            if not_received_s > RECEIVED_WITHIN_S:
                 return "it did not pass a question on"
         return None
 
@@ -189,6 +189,6 @@ class InStep:
         with self._lock:
             self._question = None
             self._doubt = False
-            replies, self._held = self._held, []
+            replies, self._unsent_replies = self._unsent_replies, []
         for reply in replies:
             self._guard.run("reply", reply)

@@ -162,12 +162,13 @@ class RampLearning:
         if self._dir is None:
             return
         try:
-            held = load_heads(self._path(HEADS_SUFFIX), self._manifest)
+            heads_file = load_heads(self._path(HEADS_SUFFIX), self._manifest)
         except ConfigError as error:
             self._log(f"learnt heads not restored, starting with the exported ones: {error}")
-            held = None
-        if held is not None:
-            self._learner.heads, self._learner.previous, self._command = held.heads, held.previous, held.command
+            heads_file = None
+        if heads_file is not None:
+            self._learner.heads, self._learner.previous = heads_file.heads, heads_file.previous
+            self._command = heads_file.command
             return
         with contextlib.suppress(ConfigError):  # whoever reads it to obey it says what is wrong with it
             self._command = read_control(control_path(self._dir, self._manifest.content_hash)).ramps_number
@@ -176,20 +177,20 @@ class RampLearning:
         """Put heads in place: on disk first, then for all tickets to come. `every`: of no exit with ramps is known."""
         assert self._host is not None
         if self._dir is not None:
-            held = HeadsFile(change.heads, self._learner.previous, self._command)
+            heads_file = HeadsFile(change.heads, self._learner.previous, self._command)
             try:
-                save_heads(self._path(HEADS_SUFFIX), held, self._manifest)
+                save_heads(self._path(HEADS_SUFFIX), heads_file, self._manifest)
             except OSError as error:
                 self._log(f"heads version {change.heads.version} not saved, they end with this process: {error}")
         depths = [exit_.depths for exit_ in self._manifest.exits]
-        seen = replace(Feedback.observed(change.labels, change.confidence), q=change.q)
+        feedback = replace(Feedback.observed(change.labels, change.confidence), q=change.q)
         with self._host.lock:
             decisions = self._host.controller.decisions
             if every:
                 changed = np.array([any((m, d) in self.ramps for m, d in enumerate(exit_)) for exit_ in depths])
             else:
                 changed = change.heads.exits(depths, decisions.in_use.heads)
-            decisions.changes.set_heads(change.heads, changed, seen)
+            decisions.changes.set_heads(change.heads, changed, feedback)
         self._log(f"ramps: heads version {change.heads.version} in use")
 
     def _run(self) -> None:

@@ -129,14 +129,14 @@ def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tup
     """
     savings = ledger.savings if ledger.run_id == run_id else 0.0
     clock_s = ledger.clock_s + min(max(0.0, now_s - ledger.heard_s), MOST_GAP_S)
-    known = ledger.lives.get(message.life)
-    if known is not None and message.number <= known.reply.number:
-        return replace(ledger, run_id=run_id, savings=savings), known.reply
+    last_record = ledger.lives.get(message.life)
+    if last_record is not None and message.number <= last_record.reply.number:
+        return replace(ledger, run_id=run_id, savings=savings), last_record.reply
     lives, debt = _bury(ledger.lives, ledger.debt, clock_s, but=message.life)
 
-    trusted = message.run_id == run_id and known is not None and not known.over
-    if known is not None and known.over:  # it is alive after all: it owes its debt itself again
-        debt -= min(known.owed, debt)
+    trusted = message.run_id == run_id and last_record is not None and not last_record.over
+    if last_record is not None and last_record.over:  # it is alive after all: it owes its debt itself again
+        debt -= min(last_record.owed, debt)
     inherited = 0.0
     if message.was in lives and message.was != message.life:
         before = lives.pop(message.was)

@@ -64,11 +64,11 @@ def from_bytes(lesson: bytes, exits: int, classes: int) -> tuple[Feedback, np.nd
 
 
 def _check(offered: np.ndarray, labels: np.ndarray, confidence: np.ndarray, q: np.ndarray, classes: int) -> None:
-    seen = labels != NEVER_SEEN
-    good = (offered <= 1).all() and offered[-1] == 1 and seen[:, -1].all()
+    has_vote = labels != NEVER_SEEN
+    good = (offered <= 1).all() and offered[-1] == 1 and has_vote[:, -1].all()
     good = good and (labels >= NEVER_SEEN).all() and (labels < classes).all()
-    good = good and (np.isfinite(confidence) == seen).all() and (confidence[seen] >= 0).all()
-    if not (good and (confidence[seen] <= 1).all() and (q > 0).all() and (q <= 1).all()):
+    good = good and (np.isfinite(confidence) == has_vote).all() and (confidence[has_vote] >= 0).all()
+    if not (good and (confidence[has_vote] <= 1).all() and (q > 0).all() and (q <= 1).all()):
         raise ValueError("holds numbers that no feedback holds")
 
 
@@ -100,5 +100,5 @@ class Lessons:
         rows = Feedback.joined(parts)
         good = rows.promised & (rows.labels[:, :-1] != NEVER_SEEN).any(axis=1) & (rows.full != NEVER_SEEN)
         good &= (np.isfinite(rows.confidence) == (rows.labels != NEVER_SEEN)).all(axis=1)
-        chosen = np.flatnonzero(good)[-MOST_ROWS:]
-        return rows.rows(chosen) if len(chosen) else None
+        row_indices = np.flatnonzero(good)[-MOST_ROWS:]
+        return rows.rows(row_indices) if len(row_indices) else None

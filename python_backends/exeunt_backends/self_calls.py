@@ -48,7 +48,7 @@ class SelfCalls:
         others = [request for request, is_question in zip(requests, questions, strict=True) if not is_question]
         replies = iter(self._returned(others, self._replies(others, take)))
         pairs = zip(requests, questions, strict=True)
-        return [self._answer(request) if asked else next(replies) for request, asked in pairs]
+        return [self._answer(request) if is_question else next(replies) for request, is_question in pairs]
 
     def send(self, reply):
         """Call `reply`, which sends something, now or when it is known to arrive where it belongs."""

@@ -60,7 +60,7 @@ class Process:
 @pytest.fixture
 def impatient(monkeypatch):
     """As patient as a test."""
-    monkeypatch.setattr(in_step, "SEEN_WITHIN_S", 0.5)
+    monkeypatch.setattr(in_step, "RECEIVED_WITHIN_S", 0.5)
     monkeypatch.setattr(in_step, "ANSWERED_WITHIN_S", 0.1)
 
 

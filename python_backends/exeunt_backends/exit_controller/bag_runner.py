@@ -186,12 +186,12 @@ class BagRunner:
         ticket = work.ticket
         inputs, some = self._inputs.of(work, rows, planned), None if len(rows) == ticket.rows else rows
         call, problem = self._call(len(rows), inputs, planned, ticket, some)
-        came = not call.expected
-        if came:
+        is_complete = not call.expected
+        if is_complete:
             self._tap_outputs.add(work, call.brought, rows)
             lacks = self._inputs.keep(work, rows, planned, call)
-            came, problem = lacks is None, problem or lacks
-        if came or not self._host.awaited(ticket.id):
+            is_complete, problem = lacks is None, problem or lacks
+        if is_complete or not self._host.awaited(ticket.id):
             if self._sampling.q < 1.0:  # under load what will not run is let go of at once
                 self._host.thin(ticket.id, self._sampling.q)
             return
