@@ -119,7 +119,7 @@ class Limits:
 
 def descend(
     examples: Examples,
-    held: Examples | None,
+    held_out: Examples | None,
     width: int,
     limits: Limits,
     *,
@@ -130,14 +130,14 @@ def descend(
 
     Args:
         examples: rows to fit to.
-        held: rows that say which step is kept; None keeps the last.
+        held_out: rows that say which step is kept; None keeps the last.
         width: number of features.
         limits: how far.
         start: float32 [f + 1, columns], a change that the rows' scores have in them already; None: no change.
         go_on: asked before every step.
     """
     descent = _Descent(examples, width, limits.ridge, start)
-    before = best = (held or examples).loss(descent.chunk_rows)
+    before = best = (held_out or examples).loss(descent.chunk_rows)
     best_change, steps, idle, slow = descent.change.copy(), 0, 0, 0
     while steps < limits.most_steps and idle < limits.patience and slow < _SLOW_STEPS and go_on():
         step = descent.step()
@@ -145,14 +145,14 @@ def descend(
             break
         steps += 1
         slow = slow + 1 if descent.gain < limits.converged else 0
-        if held is None:
+        if held_out is None:
             continue
-        held.move(step)
-        loss = held.loss(descent.chunk_rows)
+        held_out.move(step)
+        loss = held_out.loss(descent.chunk_rows)
         idle = 0 if loss < best - limits.least_gain else idle + 1
         if loss < best:
             best, best_change = loss, descent.change.copy()
-    if held is None:
+    if held_out is None:
         best, best_change = examples.loss(descent.chunk_rows), descent.change
     return Fit(best_change, descent.change, before, best, steps)
 

@@ -104,22 +104,22 @@ def load_exported(folder: Path, manifest: Manifest) -> dict[Pair, Head]:
         return table
 
 
-def save_heads(path: Path, held: HeadsFile, manifest: Manifest) -> None:
+def save_heads(path: Path, heads_file: HeadsFile, manifest: Manifest) -> None:
     """Replace a server's file of heads.
 
     Raises:
         OSError: it could not be written; the old file is still there.
     """
-    previous = held.previous
+    previous = heads_file.previous
     head = {
         "schema_version": SCHEMA_VERSION,
         "bag": manifest.bag,
         "content_hash": manifest.content_hash,
-        "version": held.heads.version,
+        "version": heads_file.heads.version,
         "previous_version": None if previous is None else previous.version,
-        "command": held.command,
+        "command": heads_file.command,
     }
-    arrays = named_heads(held.heads.table, "heads.")
+    arrays = named_heads(heads_file.heads.table, "heads.")
     write_private(path, head, arrays | named_heads({} if previous is None else previous.table, "previous."))
 
 

@@ -30,7 +30,7 @@ class Reservoir:
         self._free: list[int] = []
         self._places: list[deque[tuple[int, int]]] = [deque() for _ in range(classes)]  # (arrived_us, place)
         self._counts = np.zeros(classes, dtype=np.int64)
-        self._seen = np.zeros(classes)  # rows that came, each counted 1 / q, fading
+        self._recent_rows = np.zeros(classes)  # rows that came, each counted 1 / q, fading
 
     def __len__(self) -> int:
         """Rows held."""
@@ -50,8 +50,8 @@ class Reservoir:
             places.append(self._place(label))
             self._places[label].append((arrived_us, places[-1]))
         self._table.put(np.array(places, dtype=np.intp), rows)  # of rows that share a place the last one stays
-        self._seen *= 0.5 ** (len(rows) / FADE_ROWS)
-        np.add.at(self._seen, rows.labels, 1.0 / rows.q)
+        self._recent_rows *= 0.5 ** (len(rows) / FADE_ROWS)
+        np.add.at(self._recent_rows, rows.labels, 1.0 / rows.q)
 
     def _place(self, label: int) -> int:
         """A place for a row of a class: a free one, or the oldest row's of the largest class."""
@@ -70,9 +70,9 @@ class Reservoir:
             return 0
         old: list[int] = []
         for label in np.flatnonzero(self._counts).tolist():
-            held = self._places[label]
-            while held and held[0][0] < now_us - self._most_age_us:
-                old.append(held.popleft()[1])
+            class_places = self._places[label]
+            while class_places and class_places[0][0] < now_us - self._most_age_us:
+                old.append(class_places.popleft()[1])
                 self._counts[label] -= 1
         if old:
             self._table.wipe(np.array(old))
@@ -81,7 +81,7 @@ class Reservoir:
 
     def rows(self) -> ServedRows | None:
         """A copy of all rows, oldest first; None where there is none."""
-        places = [place for held in self._places for _, place in held]
+        places = [place for class_places in self._places for _, place in class_places]
         if self._table is None or not places:
             return None
         rows = self._table.take(np.array(places))
@@ -98,7 +98,7 @@ class Reservoir:
         Returns:
             float32 [rows], of mean 1.
         """
-        weights = self._seen[labels] / np.maximum(self._counts[labels], 1)
+        weights = self._recent_rows[labels] / np.maximum(self._counts[labels], 1)
         weights = weights / max(float(weights.mean()), 1e-9) if len(weights) else weights
         weights = np.clip(weights, 0.25, 4.0)
         return (weights / max(float(weights.mean()), 1e-9)).astype(np.float32) if len(weights) else weights
@@ -149,7 +149,7 @@ class LatestRows:
 
     def since(self, number: int) -> int:
         """How many rows are held from this number on."""
-        return sum(held >= number for _, held, _ in self._places)
+        return sum(row_number >= number for _, row_number, _ in self._places)
 
     def rows(self, first: int) -> ServedRows | None:
         """A copy of the rows from number `first` on, oldest first; None where there is none."""

@@ -44,9 +44,9 @@ class ServedRows:
         """Bytes of one row; at least one row."""
         return sum(array[0].nbytes for array in self.arrays().values())
 
-    def rows(self, chosen: np.ndarray | slice) -> ServedRows:
-        """The chosen rows (mask, indices or slice)."""
-        return ServedRows.of({name: array[chosen] for name, array in self.arrays().items()})
+    def rows(self, selection: np.ndarray | slice) -> ServedRows:
+        """The selected rows (mask, indices or slice)."""
+        return ServedRows.of({name: array[selection] for name, array in self.arrays().items()})
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything by name."""

@@ -78,9 +78,9 @@ class Feedback:
         """Whether no exit before the last was seen on any row: then nothing about exits can be learnt."""
         return not (self.labels[:, :-1] != NEVER_SEEN).any()
 
-    def rows(self, chosen: np.ndarray | slice) -> Feedback:
-        """The chosen rows (mask, indices or slice) as feedback of their own."""
-        return Feedback(*(getattr(self, name)[chosen] for name in _COLUMNS))
+    def rows(self, selection: np.ndarray | slice) -> Feedback:
+        """The selected rows (mask, indices or slice) as feedback of their own."""
+        return Feedback(*(getattr(self, name)[selection] for name in _COLUMNS))
 
     @classmethod
     def joined(cls, parts: Sequence[Feedback]) -> Feedback:

@@ -157,11 +157,13 @@ class _Search:
             final = exit_ == self._exits - 1
             grown = [child for node in layer for child in self._children(node, exit_, final)]
             layer = grown if final else self._pruned(grown, exit_ + 1)
-        return min((spent_us + staying.sum() * self._latency_us[-1], chosen) for _, spent_us, chosen, staying in layer)
+        return min(
+            (spent_us + staying.sum() * self._latency_us[-1], thresholds) for _, spent_us, thresholds, staying in layer
+        )
 
     def _children(self, node: _Node, exit_: int, final: bool) -> list[_Node]:
         """Every sensible threshold at this exit; at the final one only the highest that the budget allows."""
-        losses, spent_us, chosen, staying = node
+        losses, spent_us, thresholds, staying = node
         here = self._order[exit_][staying[self._order[exit_]]]  # rows still there, surest first
         score, wrong = self._scores[here, exit_], self._wrong[here, exit_]
         stops = score[wrong][: self._budget - losses + 1].astype(np.float64)
@@ -179,7 +181,7 @@ class _Search:
             if count:
                 after = staying.copy()
                 after[here[:count]] = False
-            children.append((lost, spent_us + count * self._latency_us[exit_], (*chosen, float(stop)), after))
+            children.append((lost, spent_us + count * self._latency_us[exit_], (*thresholds, float(stop)), after))
         return children
 
     def _pruned(self, layer: list[_Node], exits_done: int) -> list[_Node]:

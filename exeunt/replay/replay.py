@@ -137,8 +137,8 @@ class _Replay:
         version, exits, labels, confidence, q = value
         shape = (len(q), self._stream.exits)
         votes = np.array(labels, dtype=np.int32).reshape(shape), np.array(confidence, dtype=np.float32).reshape(shape)
-        seen = dataclasses.replace(Feedback.observed(*votes), q=np.array(q, dtype=np.float32))
-        self.decisions.changes.set_heads(Heads(int(version)), np.isin(np.arange(self._stream.exits), exits), seen)
+        feedback = dataclasses.replace(Feedback.observed(*votes), q=np.array(q, dtype=np.float32))
+        self.decisions.changes.set_heads(Heads(int(version)), np.isin(np.arange(self._stream.exits), exits), feedback)
 
     def _batch(self, ticket: int) -> Batch:
         if ticket not in self._batches:

@@ -68,9 +68,9 @@ class VoteStream:
     def offered(self) -> np.ndarray:
         """Exits whose votes came for the row or others of its ticket; bool [rows, exits]."""
         tickets, which = np.unique(self.decided.ticket, return_inverse=True)
-        seen = np.zeros((len(tickets), self.exits), dtype=bool)
-        np.logical_or.at(seen, which, self.rows.order != NEVER_SEEN)
-        return seen[which]
+        ticket_exits = np.zeros((len(tickets), self.exits), dtype=bool)
+        np.logical_or.at(ticket_exits, which, self.rows.order != NEVER_SEEN)
+        return ticket_exits[which]
 
     def recorded_under(self, settings: Settings) -> bool:
         """Whether these settings are the record's as far as the tuner and its promise go."""

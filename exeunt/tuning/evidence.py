@@ -36,15 +36,15 @@ class Evidence:
     def of(cls, feedback: Feedback) -> Evidence:
         """Evidence of the rows that the promise counts; the others were not the tuner's to decide."""
         promised = feedback.rows(feedback.promised)
-        seen = (promised.labels != NEVER_SEEN) & ~np.isnan(promised.confidence)
-        errors = np.where(seen, error_score(promised.confidence), np.inf)
+        has_vote = (promised.labels != NEVER_SEEN) & ~np.isnan(promised.confidence)
+        errors = np.where(has_vote, error_score(promised.confidence), np.inf)
         lossless = np.flatnonzero(promised.reason == Reason.LOSSLESS)
         errors[lossless, promised.exit[lossless]] = LOSSLESS_ERROR
-        return cls(errors, seen & (promised.labels != promised.full[:, None]), 1.0 / promised.q.astype(np.float64))
+        return cls(errors, has_vote & (promised.labels != promised.full[:, None]), 1.0 / promised.q.astype(np.float64))
 
-    def rows(self, chosen: np.ndarray | slice) -> Evidence:
-        """The chosen rows (mask, indices or slice) as evidence of their own."""
-        return Evidence(self.errors[chosen], self.wrong[chosen], self.weight[chosen])
+    def rows(self, selection: np.ndarray | slice) -> Evidence:
+        """The selected rows (mask, indices or slice) as evidence of their own."""
+        return Evidence(self.errors[selection], self.wrong[selection], self.weight[selection])
 
     def seen(self, exits: np.ndarray) -> np.ndarray:
         """Rows on which every one of `exits` (indices or mask) was seen; bool [rows]."""

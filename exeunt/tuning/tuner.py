@@ -200,14 +200,14 @@ def options(setup: Setup, **defaults: Any) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown option, or one of another type than its default.
     """
-    chosen = setup.settings.tuner_options
-    for key, value in chosen.items():
+    operator_options = setup.settings.tuner_options
+    for key, value in operator_options.items():
         if key not in defaults:
             raise unknown("option", key, defaults, f"exit.tuner_options of tuner {setup.settings.tuner!r}")
         kind, words = KINDS[type(defaults[key]).__name__]
         if not isinstance(value, kind) or isinstance(value, bool) != isinstance(defaults[key], bool):
             raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: {words}")
-    return defaults | chosen
+    return defaults | operator_options
 
 
 def part_of(state: State, prefix: str, names: list[str]) -> State:

@@ -68,19 +68,21 @@ def choices(setup: Setup) -> HillClimbOptions:
         raise unknown("constants", source, CONSTANTS, "exit.tuner_options")
     constants = CONSTANTS[source]
     counts = {"window": constants.window, "trigger": constants.trigger, "period": constants.period}
-    chosen = options(setup, constants=source, ramp_budget=constants.ramp_budget, adjust=True, **counts)
+    option_values = options(setup, constants=source, ramp_budget=constants.ramp_budget, adjust=True, **counts)
     for key in counts:
-        if chosen[key] < 1:
-            raise ConfigError(f"exit.tuner_options: {key} = {chosen[key]}; allowed: a whole number from 1")
-    if not 0 <= chosen["ramp_budget"] <= 1:
-        raise ConfigError(f"exit.tuner_options: ramp_budget = {chosen['ramp_budget']}; allowed: a number from 0 to 1")
+        if option_values[key] < 1:
+            raise ConfigError(f"exit.tuner_options: {key} = {option_values[key]}; allowed: a whole number from 1")
+    if not 0 <= option_values["ramp_budget"] <= 1:
+        raise ConfigError(
+            f"exit.tuner_options: ramp_budget = {option_values['ramp_budget']}; allowed: a number from 0 to 1"
+        )
     return replace(
         constants,
-        **{key: chosen[key] for key in counts},
-        utility=min(constants.utility, chosen["period"]),
-        ramp_budget=chosen["ramp_budget"],
-        adjusts=chosen["adjust"],
-        budget_us=_budget_us(setup, chosen["ramp_budget"]),
+        **{key: option_values[key] for key in counts},
+        utility=min(constants.utility, option_values["period"]),
+        ramp_budget=option_values["ramp_budget"],
+        adjusts=option_values["adjust"],
+        budget_us=_budget_us(setup, option_values["ramp_budget"]),
     )
 
 

@@ -42,7 +42,7 @@ class BudgetTuner(Tuner):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        chosen = options(
+        option_values = options(
             setup,
             g=0.25,
             window_rows=4096,
@@ -51,22 +51,22 @@ class BudgetTuner(Tuner):
             calibrate_rows=64,
             period_rows=1024,
         )
-        for key, value in chosen.items():
+        for key, value in option_values.items():
             if not (value > 0 or (key == "period_rows" and value == 0)):
                 raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: a number above 0")
-        self._half_life_rows = float(chosen["half_life_rows"])
-        self._retune_rows: int = chosen["retune_rows"]
-        self._calibrate_rows: int = chosen["calibrate_rows"]
-        self._period_rows: int = chosen["period_rows"]
+        self._half_life_rows = float(option_values["half_life_rows"])
+        self._retune_rows: int = option_values["retune_rows"]
+        self._calibrate_rows: int = option_values["calibrate_rows"]
+        self._period_rows: int = option_values["period_rows"]
         names, cap = setup.settings.classes_of_service, setup.settings.max_unconfirmed_rows
-        self.budget = ErrorBudget(names, self.class_losses, chosen["g"], cap)
-        self._window = FeedbackWindow(len(setup.costs.masks) * chosen["window_rows"], setup.exits)
+        self.budget = ErrorBudget(names, self.class_losses, option_values["g"], cap)
+        self._window = FeedbackWindow(len(setup.costs.masks) * option_values["window_rows"], setup.exits)
         if len(setup.calibration):
             self._window.add(setup.calibration)
         self._until_retune = self._retune_rows
         self._until_calibrate = self._calibrate_rows
         self._until_period = self._period_rows
-        self._fair_share = FairShare(int(chosen["window_rows"]))
+        self._fair_share = FairShare(int(option_values["window_rows"]))
         self._knowledge = np.zeros(2)  # sums of the feedback's weights 1 / q and of their squares; fading
         self._last_risk: tuple[tuple[int, int, float, int], np.ndarray] = ((-1, -1, 0.0, -1), np.zeros(0))
         self._likely_lost = LikelyLost(len(self.budget.classes))

@@ -59,12 +59,12 @@ def calibrate(labels: np.ndarray, confidence: np.ndarray, weights: np.ndarray, b
     offsets[:, : before.offsets.shape[1]] = before.offsets
     scores, risks = before.scores.copy(), before.risks.copy()
     for exit_ in range(exits - 1):
-        seen = np.isfinite(confidence[:, exit_])
-        if not seen.any():
+        has_vote = np.isfinite(confidence[:, exit_])
+        if not has_vote.any():
             continue
-        label, weight = np.maximum(labels[seen, exit_], 0), weights[seen, exit_]
-        doubts = doubt(confidence[seen, exit_])
-        lost = (labels[seen, exit_] != labels[seen, -1]).astype(np.float64)
+        label, weight = np.maximum(labels[has_vote, exit_], 0), weights[has_vote, exit_]
+        doubts = doubt(confidence[has_vote, exit_])
+        lost = (labels[has_vote, exit_] != labels[has_vote, -1]).astype(np.float64)
         _newton(line[exit_], offsets[exit_], doubts, label, lost, weight)
         score = line[exit_, 0] + line[exit_, 1] * doubts + offsets[exit_][label]
         scores[exit_], risks[exit_] = _isotonic(score, lost, weight)

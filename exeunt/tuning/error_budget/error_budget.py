@@ -94,9 +94,9 @@ class ErrorBudget:
 
     def abandoned(self, answered: Answered) -> None:
         """Early rows whose full vote will never come: each counts as lost."""
-        gone = (answered.reason == EARLY) & answered.finishes
+        abandoned_rows = (answered.reason == EARLY) & answered.finishes
         for number, (account, mine) in enumerate(self._by_class(answered.service_class)):
-            q = answered.q[mine][gone[mine]]
+            q = answered.q[mine][abandoned_rows[mine]]
             if len(q):
                 weight = summed_weight(q)
                 account.confirmed(len(q), weight)

@@ -170,12 +170,12 @@ class LossRateLimit:
     """
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[int, float]] = deque()  # (answers until then, losses) of the losses found of late
+        self._recent_losses: deque[tuple[int, float]] = deque()  # (answers until then, losses), as they were found
         self._losses = 0.0
 
     def lost(self, answered_rows: int, weight: float) -> None:
         """Losses were found when `answered_rows` promised rows had been answered; `weight` is their summed 1 / q."""
-        self._seen.append((answered_rows, weight))
+        self._recent_losses.append((answered_rows, weight))
         self._losses += weight
 
     def most_loss(self, answered_rows: int, eps: float, heaviest: float) -> float:
@@ -186,11 +186,11 @@ class LossRateLimit:
             eps: promised share of losses.
             heaviest: highest 1 / q of late; a window is longer where one seen loss weighs more.
         """
-        if eps <= 0.0 or not self._seen:
+        if eps <= 0.0 or not self._recent_losses:
             return float("inf")
         unit = max(heaviest, eps * LEAST_WINDOW_ROWS / EXPECTED)
         first_row = answered_rows - EXPECTED * unit / eps
-        while self._seen and self._seen[0][0] <= first_row:
-            self._losses -= self._seen.popleft()[1]
-        units = MOST_UNITS - self._losses / unit if self._seen else MOST_UNITS
+        while self._recent_losses and self._recent_losses[0][0] <= first_row:
+            self._losses -= self._recent_losses.popleft()[1]
+        units = MOST_UNITS - self._losses / unit if self._recent_losses else MOST_UNITS
         return eps * LIMITED_SHARES[max(0, int(units))] if units < len(LIMITED_SHARES) else float("inf")
