@@ -144,7 +144,7 @@ def _check(port: InputSpec, array: np.ndarray) -> None:
         expected = np.dtype(triton_to_np_dtype(port.dtype)).name
         raise RequestError(f"input {port.name!r} is {array.dtype}; expected {expected}")
     fits = array.ndim == len(port.shape) and all(
-        want in (-1, got) for want, got in zip(port.shape, array.shape, strict=True)
+        want in (-1, size) for want, size in zip(port.shape, array.shape, strict=True)
     )
     if not fits:
         raise RequestError(f"input {port.name!r} has shape {array.shape}; expected {port.shape} (-1: free)")

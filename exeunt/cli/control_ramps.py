@@ -59,10 +59,10 @@ def _export(path: Path, status: Status, state_dir: Path) -> None:
     from exeunt.hosting.ramp_learning import HEADS_SUFFIX
     from exeunt.learning.files import read_arrays
 
-    held = state_dir / f"{status.content_hash}{HEADS_SUFFIX}"
-    if not held.exists():
+    heads_path = state_dir / f"{status.content_hash}{HEADS_SUFFIX}"
+    if not heads_path.exists():
         raise ConfigError(f"{status.bag}: no head has changed yet, so there is nothing to export")
-    head, arrays = read_arrays(held, "file of heads")
+    head, arrays = read_arrays(heads_path, "file of heads")
     table = {name: array for name, array in arrays.items() if name.startswith("heads.")}
     try:
         write_private(path, head | {"previous_version": None, "command": 0}, table)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-Show = Callable[[str, int, int], None]  # (stage, done, of how many)
+Show = Callable[[str, int, int], None]  # (stage, steps done, total)
 _EVERY_S = 10.0  # at least between two lines of one stage
 
 
@@ -34,12 +34,12 @@ class Lines:
         self._started: dict[str, float] = {}
         self._last: dict[str, float] = {}
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` steps of a stage are done."""
+    def __call__(self, stage: str, steps_done: int, total: int) -> None:
+        """Show that `steps_done` of `total` steps of a stage are done."""
         now = self._clock()
         new = stage not in self._started
         started = self._started.setdefault(stage, now)
-        if not (new or done >= total or now - self._last[stage] >= _EVERY_S):
+        if not (new or steps_done >= total or now - self._last[stage] >= _EVERY_S):
             return
         self._last[stage] = now
-        print(f"{stage}: {done}/{total}, {now - started:.0f} s", file=self._out, flush=True)
+        print(f"{stage}: {steps_done}/{total}, {now - started:.0f} s", file=self._out, flush=True)

@@ -47,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
     views = _views(args, state_dir_of(args))
     console = Console()
     if not console.is_terminal:  # a pipe or a file: one view below the other, and no later than it was seen
-        for shown in views:
-            console.print(shown)
+        for status_view in views:
+            console.print(status_view)
             console.file.flush()
         return 0
     with Live(next(views), console=console, auto_refresh=False) as live:
-        for shown in views:
-            live.update(shown, refresh=True)
+        for status_view in views:
+            live.update(status_view, refresh=True)
     return 0
 
 

@@ -59,7 +59,7 @@ def digits(seed: int = 0) -> Digits:
     bunch = load_digits()
     images = upscale((bunch.images / 16.0).astype(np.float32))[:, None]
     labels = bunch.target.astype(np.int64)
-    parts = [DigitsPart(images[chosen], labels[chosen]) for chosen in split(len(labels), seed)]
+    parts = [DigitsPart(images[part_indices], labels[part_indices]) for part_indices in split(len(labels), seed)]
     return Digits(*parts)
 
 
@@ -72,8 +72,8 @@ def split(images: int, seed: int) -> list[np.ndarray]:
 
 def bootstrap(part: DigitsPart, seed: int) -> DigitsPart:
     """As many images as `part` has, drawn with replacement: about 63 % of them, some several times."""
-    chosen = np.random.default_rng(seed).integers(0, len(part), len(part))
-    return DigitsPart(part.images[chosen], part.labels[chosen])
+    image_indices = np.random.default_rng(seed).integers(0, len(part), len(part))
+    return DigitsPart(part.images[image_indices], part.labels[image_indices])
 
 
 def upscale(images: np.ndarray) -> np.ndarray:
@@ -103,9 +103,9 @@ def drifting_stream(part: DigitsPart, rows: int, seed: int) -> ImageStream:
     """A stream of `rows` images drawn from `part` in rounds, each round in a new order, under drifting noise."""
     rng = np.random.default_rng(seed)
     rounds = -(-rows // len(part))
-    chosen = np.concatenate([rng.permutation(len(part)) for _ in range(rounds)])[:rows]
+    image_indices = np.concatenate([rng.permutation(len(part)) for _ in range(rounds)])[:rows]
     noise = drifting_noise(rows)
-    return ImageStream(with_noise(part.images[chosen], noise, rng), part.labels[chosen], noise)
+    return ImageStream(with_noise(part.images[image_indices], noise, rng), part.labels[image_indices], noise)
 
 
 def samples(part: DigitsPart, copies: int, seed: int) -> np.ndarray:

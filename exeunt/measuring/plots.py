@@ -122,7 +122,7 @@ def draw_exits(axes: Axes, course: Course, model: str) -> None:
         if (course.reasons == reason).any():
             layers.append((name, course.reasons == reason))
             colours.append(colour)
-    shares = [moving_mean(chosen) for _, chosen in layers]
+    shares = [moving_mean(answer_mask) for _, answer_mask in layers]
     axes.stackplot(course.stream_s, *shares, labels=[name for name, _ in layers], colors=colours, linewidth=0)
     axes.set_title(f"{model}: where answers left", loc="left", fontsize="medium")
     axes.set(ylabel="answers", ylim=(0, 1), xlim=(course.stream_s[0], course.stream_s[-1]))

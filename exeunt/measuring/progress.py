@@ -16,12 +16,12 @@ def bars(console: Console) -> Progress:
 
 
 def bar_callback(progress: Progress, prefix: str) -> Callable[[str, int, int], None]:
-    """A callback (what, done, of how many) that gives each `what` a bar of its own."""
+    """A callback (what, steps done, total) that gives each `what` a bar of its own."""
     tasks: dict[str, TaskID] = {}
 
-    def show(what: str, done: int, total: int) -> None:
+    def show(what: str, steps_done: int, total: int) -> None:
         if what not in tasks:
             tasks[what] = progress.add_task(f"{prefix}{what}", total=total)
-        progress.update(tasks[what], completed=done, total=total)
+        progress.update(tasks[what], completed=steps_done, total=total)
 
     return show

@@ -30,7 +30,7 @@ def measure(
     url: str,
     manifest: Manifest,
     inputs: Mapping[str, np.ndarray],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda rounds_done, total: None,
 ) -> Times:
     """Time every segment and heads model of a bag; not heads that the exit controller holds.
 
@@ -38,7 +38,7 @@ def measure(
         url: "grpc://HOST:PORT" of a server without other load.
         manifest: of the bag it serves, in mode "ensemble".
         inputs: public input -> real rows [rows, ...], repeated where a batch is larger.
-        progress: called with (rounds done, of how many).
+        progress: called with (rounds done, total).
 
     Returns:
         model -> batch size -> microseconds of one run, copies in and out included.

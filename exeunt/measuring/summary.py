@@ -114,8 +114,8 @@ def agreement(labels: np.ndarray, reference: np.ndarray) -> float | None:
     """Share of rows with equal labels, over rows that both know; None where there is none. Lengths may differ."""
     length = min(len(labels), len(reference))
     labels, reference = labels[:length], reference[:length]
-    known = (labels != UNANSWERED) & (reference != UNANSWERED)
-    return float((labels[known] == reference[known]).mean()) if known.any() else None
+    both_labelled = (labels != UNANSWERED) & (reference != UNANSWERED)
+    return float((labels[both_labelled] == reference[both_labelled]).mean()) if both_labelled.any() else None
 
 
 def disagreement(labels: np.ndarray, reference: np.ndarray) -> float | None:
@@ -126,13 +126,13 @@ def disagreement(labels: np.ndarray, reference: np.ndarray) -> float | None:
 
 def _departures(answered: Sequence[Outcome]) -> tuple[dict[int, float], dict[str, float]]:
     """Shares by exit and by reason; both empty for a model without exits."""
-    known = [outcome.answers for outcome in answered if outcome.answers is not None]
-    if not known:
+    request_answers = [outcome.answers for outcome in answered if outcome.answers is not None]
+    if not request_answers:
         return {}, {}
-    exits = np.concatenate([answers.exits for answers in known])
+    exits = np.concatenate([answers.exits for answers in request_answers])
     if (exits == NO_EXIT).all():
         return {}, {}
-    reasons = np.concatenate([answers.reasons for answers in known])
+    reasons = np.concatenate([answers.reasons for answers in request_answers])
     by_exit = {int(exit_): float((exits == exit_).mean()) for exit_ in np.unique(exits)}
     by_reason = {Reason(int(reason)).name.lower(): float((reasons == reason).mean()) for reason in np.unique(reasons)}
     return by_exit, by_reason

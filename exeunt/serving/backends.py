@@ -69,8 +69,13 @@ def environment(wheel: Wheel) -> dict[str, str]:
     Raises:
         ConfigError: a shared library is missing, most often this Python's own libpython.
     """
-    known = os.environ.get("LD_LIBRARY_PATH", "")
-    libraries = [str(wheel.libraries), str(sysconfig.get_config_var("LIBDIR")), f"{sys.base_prefix}/lib", known]
+    current_library_path = os.environ.get("LD_LIBRARY_PATH", "")
+    libraries = [
+        str(wheel.libraries),
+        str(sysconfig.get_config_var("LIBDIR")),
+        f"{sys.base_prefix}/lib",
+        current_library_path,
+    ]
     table = os.environ | {
         "LD_LIBRARY_PATH": ":".join(dict.fromkeys(path for path in libraries if path)),
         # the stub embeds a Python, which finds this virtual environment by looking for itself on PATH

@@ -38,8 +38,8 @@ class Drain:
         self.request = state_dir / f"{content_hash}{DRAIN_SUFFIX}"
         self.answer = state_dir / f"{content_hash}{DRAINED_SUFFIX}"
         self.drain_s = drain_s
-        self._lock = state_dir / f"{content_hash}{LOCK_SUFFIX}"
-        self._held: IO[bytes] | None = None
+        self._lock_path = state_dir / f"{content_hash}{LOCK_SUFFIX}"
+        self._lock_file: IO[bytes] | None = None
 
     def acquire(self) -> None:
         """Take the lock, which ends with this process at the latest, and remove what an earlier server left.
@@ -47,16 +47,17 @@ class Drain:
         Raises:
             ConfigError: another server uses this state, or the folder cannot be written.
         """
-        folder = self._lock.parent
+        folder = self._lock_path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._held = self._lock.open("ab")
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock_file = self._lock_path.open("ab")
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.clear()
         except BlockingIOError:
             self.release()
             raise ConfigError(
-                f"{self._lock}: another server of this bag uses this state_dir; stop it, or name another --state-dir"
+                f"{self._lock_path}: another server of this bag uses this state_dir; "
+                "stop it, or name another --state-dir"
             ) from None
         except OSError as error:
             self.release()
@@ -64,9 +65,9 @@ class Drain:
 
     def release(self) -> None:
         """Give the lock back."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
 
     def ask(self) -> None:
         """Ask the controller to drain."""

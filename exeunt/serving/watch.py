@@ -42,7 +42,7 @@ class Watch:
     start_s: float = 600.0
     ready: bool = False
     _failed: int = 0
-    _seen: dict[int, str] = field(default_factory=dict)
+    _processes: dict[int, str] = field(default_factory=dict)
 
     def until(self, stop: threading.Event) -> str:
         """Watch until `stop` is set.
@@ -52,8 +52,8 @@ class Watch:
         """
         begun_s = probed_s = time.monotonic()
         while not stop.is_set():
-            if gone := self.lost_process():
-                return gone
+            if problem := self.lost_process():
+                return problem
             now_s = time.monotonic()
             if not self.ready or now_s - probed_s >= self.probe_every_s:
                 if problem := self.look(stop):
@@ -66,10 +66,10 @@ class Watch:
 
     def lost_process(self) -> str:
         """Which process of the server has ended since the last look; "" where all are there."""
-        named_before = self._seen if self.ready else {}  # while the server starts, a process may not be itself yet
+        named_before = self._processes if self.ready else {}  # while the server starts, a process may not be itself yet
         present = {pid: named_before.get(pid) or _what(pid) for pid in members(self.group)}
-        lost = [what for pid, what in self._seen.items() if pid not in present]
-        self._seen = present if not self.ready else self._seen | present
+        lost = [what for pid, what in self._processes.items() if pid not in present]
+        self._processes = present if not self.ready else self._processes | present
         # while the server starts, only backend processes are counted on: the rest of it may still change
         lost = [what for what in lost if self.ready or what.startswith(BACKEND)]
         if lost:
@@ -85,8 +85,8 @@ class Watch:
         while not wait([answer], LOOK_EVERY_S).done:
             if stop.is_set():
                 return ""
-            if gone := self.lost_process():
-                return gone
+            if problem := self.lost_process():
+                return problem
         try:
             answer.result()
         except ServingError as error:

@@ -78,15 +78,15 @@ def gather(type_of: Mapping[str, str], labels: tuple[str, ...], seed: int) -> tu
             by_type.setdefault(number, []).append(path)
     rng = np.random.default_rng(seed)
     halves: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]] = ([], [])
-    seen: set[bytes] = set()
+    digests: set[bytes] = set()
     for number, paths in sorted(by_type.items()):
         count = 0
         for place in rng.permutation(len(paths)):
             content = _content(paths[place])
             digest = hashlib.sha256(content).digest() if content else b""
-            if not content or digest in seen:  # the same licence lies in many packages
+            if not content or digest in digests:  # the same licence lies in many packages
                 continue
-            seen.add(digest)
+            digests.add(digest)
             halves[count % 2].append((number, content))
             count += 1
             if count == 2 * PER_TYPE:

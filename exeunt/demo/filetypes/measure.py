@@ -82,7 +82,7 @@ def measure(
         url: `grpc://HOST:PORT`.
         stream_s: seconds of open-loop stream for each contender at each load.
         seed: of order, truncation and arrivals.
-        progress: takes (what, done, of how many).
+        progress: takes (what, steps done, total).
     """
     models = contenders(prepared)
     files = stream_of(prepared.test, 256, seed + 1).rows

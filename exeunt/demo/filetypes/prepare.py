@@ -84,7 +84,7 @@ def prepare(
         models: what the wheels hold.
         mode: how the members run.
         seed: of everything.
-        progress: takes (what, done, of how many).
+        progress: takes (what, steps done, total).
 
     Raises:
         ConfigError: too few types of file lie here, or the export refused.

@@ -49,7 +49,7 @@ def throughput_at(
         limit_ms: p99 to keep.
         capacity_per_s: what STEPS are multiples of.
         seed: of files and arrivals.
-        progress: takes (what, done, of how many).
+        progress: takes (what, steps done, total).
     """
     tried: dict[str, list[tuple[float, float]]] = {model: [] for model in models}
     contenders = list(models)

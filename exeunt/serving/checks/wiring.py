@@ -40,7 +40,7 @@ class _Wiring:
         self._config = model.config
         self._steps = [(f"step {number} ({step.model_name})", step) for number, step in enumerate(_steps(model))]
         self._models = models
-        self._made = {port.name: (port, "its own input") for port in self._config.inputs}
+        self._tensor_sources = {port.name: (port, "its own input") for port in self._config.inputs}
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """(key, what is wrong)."""
@@ -63,19 +63,19 @@ class _Wiring:
         for name, tensor in sorted(step.output_map.items()):
             if name not in outputs:
                 yield key, f"maps output {name!r}, which the model does not have ({', '.join(outputs)})"
-            elif tensor in self._made:
-                yield key, f"makes tensor {tensor!r}, which {self._made[tensor][1]} makes too"
+            elif tensor in self._tensor_sources:
+                yield key, f"makes tensor {tensor!r}, which {self._tensor_sources[tensor][1]} makes too"
             else:
-                self._made[tensor] = (outputs[name], key)
+                self._tensor_sources[tensor] = (outputs[name], key)
 
     def _inputs(self, key: str, step: Any, inputs: dict[str, TensorPort]) -> Iterator[tuple[str, str]]:
         for name, tensor in sorted(step.input_map.items()):
             if name not in inputs:
                 yield key, f"maps input {name!r}, which the model does not have ({', '.join(inputs)})"
-            elif tensor not in self._made:
+            elif tensor not in self._tensor_sources:
                 yield key, f"input {name!r} reads tensor {tensor!r}, which nothing makes"
             else:
-                yield from _mismatch(f"{key}: input {name!r}", inputs[name], tensor, self._made[tensor][0])
+                yield from _mismatch(f"{key}: input {name!r}", inputs[name], tensor, self._tensor_sources[tensor][0])
         for name, port in inputs.items():
             if name not in step.input_map and not port.optional:
                 yield key, f"leaves input {name!r} without a tensor"
@@ -83,24 +83,24 @@ class _Wiring:
     def _ends(self) -> Iterator[tuple[str, str]]:
         used = {tensor for _, step in self._steps for tensor in step.input_map.values()}
         outputs = {port.name: port for port in self._config.outputs}
-        for tensor, (_, maker) in self._made.items():
+        for tensor, (_, maker) in self._tensor_sources.items():
             if tensor not in used and tensor not in outputs:
                 yield f"tensor {tensor!r}", f"of {maker} is used by nobody"
         for name, port in outputs.items():
-            if name in self._made:
-                yield from _mismatch(f"output {name!r}", port, name, self._made[name][0])
+            if name in self._tensor_sources:
+                yield from _mismatch(f"output {name!r}", port, name, self._tensor_sources[name][0])
             else:
                 yield f"output {name!r}", "is made by no step"
 
     def _cycles(self) -> Iterator[tuple[str, str]]:
         """Steps that wait for each other: whatever is left when every step that can run has run."""
-        made = {port.name for port in self._config.inputs}
+        ready_tensors = {port.name for port in self._config.inputs}
         waiting = self._steps
-        while runnable := [step_ for step_ in waiting if set(step_[1].input_map.values()) <= made]:
-            made |= {tensor for _, step in runnable for tensor in step.output_map.values()}
+        while runnable := [step_ for step_ in waiting if set(step_[1].input_map.values()) <= ready_tensors]:
+            ready_tensors |= {tensor for _, step in runnable for tensor in step.output_map.values()}
             waiting = [step_ for step_ in waiting if step_ not in runnable]
         for key, step in waiting:
-            if set(step.input_map.values()) <= set(self._made):
+            if set(step.input_map.values()) <= set(self._tensor_sources):
                 yield key, "waits, through other steps, for itself"
 
 
