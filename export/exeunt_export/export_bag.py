@@ -47,7 +47,7 @@ def export_bag(
         output: folder of the repository; it appears whole or not at all.
         samples: unlabelled inputs, [rows, ...] per public input, in place of the bag file's.
         force: replace a repository that exeunt wrote.
-        progress: called with (stage, done, of how many).
+        progress: called with (stage, steps done, total).
 
     Returns:
         what was done.
@@ -60,7 +60,7 @@ def export_bag(
     bag.check()
     output = Path(output)
     repository.check_output(output, force)
-    stages = Stages(progress or (lambda stage, done, total: None))
+    stages = Stages(progress or (lambda stage, steps_done, total: None))
     opened = open_bag(bag, samples, stages)
     opened, before = quantise_members(opened, stages)
     opened, plan = _plan(opened, stages)
@@ -160,8 +160,8 @@ def _train(
     }
     stages.at("train ramps", 0, 1)
 
-    def advance(done: int, of: int) -> None:
-        stages.at("train ramps", done, of)
+    def advance(ramps_trained: int, ramps: int) -> None:
+        stages.at("train ramps", ramps_trained, ramps)
 
     plan, cut, trained = pools.chosen(opened, plan, cut, full, work, advance)
     return plan, cut, own_ramps | trained

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-Progress = Callable[[str, int, int], None]  # (stage, done, of how many)
+Progress = Callable[[str, int, int], None]  # (stage, steps done, total)
 
 
 @dataclass(slots=True)
@@ -14,7 +14,7 @@ class Stages:
     """Tells `progress` where the export is, and keeps the time of each stage.
 
     Attributes:
-        progress: called with (stage, done, of how many).
+        progress: called with (stage, steps done, total).
         seconds: stage -> time from its first report to its last.
     """
 
@@ -22,8 +22,8 @@ class Stages:
     seconds: dict[str, float] = field(default_factory=dict)
     _started: dict[str, float] = field(default_factory=dict)
 
-    def at(self, stage: str, done: int, total: int) -> None:
-        """Report that `done` of `total` steps of `stage` are done; 0 starts it."""
+    def at(self, stage: str, steps_done: int, total: int) -> None:
+        """Report that `steps_done` of `total` steps of `stage` are done; 0 starts it."""
         now = time.monotonic()
         self.seconds[stage] = round(now - self._started.setdefault(stage, now), 3)
-        self.progress(stage, done, total)
+        self.progress(stage, steps_done, total)

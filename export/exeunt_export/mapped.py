@@ -17,8 +17,8 @@ def unnamed(shape: tuple[int, ...], dtype: np.dtype[np.generic] | str) -> np.nda
 def let_go(*arrays: np.ndarray) -> None:
     """Take the pages of mapped arrays out of this process; what was written is in the file. Other arrays stay."""
     for array in arrays:
-        held: object = array
-        while isinstance(held, np.ndarray):
-            held = held.base
-        if isinstance(held, mmap.mmap):
-            held.madvise(mmap.MADV_DONTNEED)
+        base: object = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap):
+            base.madvise(mmap.MADV_DONTNEED)

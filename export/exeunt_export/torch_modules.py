@@ -51,7 +51,7 @@ def export_modules(
         output: folder of the repository; it appears whole or not at all.
         weights: member -> weight in the vote; 1 where it is missing.
         force: replace a repository that exeunt wrote.
-        progress: called with (stage, done, of how many).
+        progress: called with (stage, steps done, total).
         **fields: further fields of BagFile: labels, mode, vote, seed, cuts, serving, settings.
 
     Returns:
@@ -61,7 +61,7 @@ def export_modules(
         ConfigError: a module that torch cannot export, or as `export_bag`.
     """
     rows = {"INPUT": samples} if isinstance(samples, np.ndarray) else dict(samples)
-    progress = progress or (lambda stage, done, total: None)
+    progress = progress or (lambda stage, steps_done, total: None)
     with tempfile.TemporaryDirectory() as folder:
         members = []
         for number, (member, module) in enumerate(modules.items()):

@@ -154,6 +154,6 @@ def _fitted(image: Image, size: tuple[int, ...], fit: str, mode: str) -> Image:
         return image.resize((width, height), Pillow.Resampling.BILINEAR)
     share = _CROP if min(image.size) > min(size) else 1.0
     factor = share * min(image.width / width, image.height / height)
-    left, top = (image.width - factor * width) / 2, (image.height - factor * height) / 2
-    box = (left, top, left + factor * width, top + factor * height)
+    left_px, top_px = (image.width - factor * width) / 2, (image.height - factor * height) / 2
+    box = (left_px, top_px, left_px + factor * width, top_px + factor * height)
     return image.resize((width, height), Pillow.Resampling.BILINEAR, box=box)

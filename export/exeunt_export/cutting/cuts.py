@@ -177,15 +177,15 @@ def _learns(graph: ir.Graph, node: ir.Node, free: set[ir.Value]) -> bool:
     """Whether a node may hold what was learnt: it reads constants of many numbers, is a tree, or has bodies."""
     if node.domain.startswith("ai.onnx.ml") or any(attribute.type in _BODIES for attribute in node.attributes.values()):
         return True
-    front, seen = [need for need in _needs(graph, node) if need in free], set[ir.Value]()
+    front, visited_values = [need for need in _needs(graph, node) if need in free], set[ir.Value]()
     while front:  # up to the constants that it is made of
         value = front.pop()
-        seen.add(value)
+        visited_values.add(value)
         if value.const_value is not None:
             if value.const_value.size > 1 and _may_be_weights(value.const_value.dtype):
                 return True
         elif (producer := value.producer()) is not None:
-            front += [input_ for input_ in producer.inputs if input_ is not None and input_ not in seen]
+            front += [input_ for input_ in producer.inputs if input_ is not None and input_ not in visited_values]
     return False
 
 

@@ -139,16 +139,16 @@ class _Appender:
         self._graph = graph
         self._pool = pool
         self._prefix = prefix
-        self._made = 0
+        self._next_number = 0
 
     def node(self, op_type: str, inputs: Sequence[ir.Value], **attributes: int | Sequence[int]) -> ir.Value:
-        name, value_name = f"{self._prefix}_{op_type}_{self._made}", f"{self._prefix}_value_{self._made}"
-        self._made += 1
+        name, value_name = f"{self._prefix}_{op_type}_{self._next_number}", f"{self._prefix}_value_{self._next_number}"
+        self._next_number += 1
         return appended(self._graph, op_type, inputs, name, value_name, attributes)
 
     def constant(self, numbers: Sequence[int]) -> ir.Value:
-        self._made += 1
-        return constant(np.array(numbers, np.int64), f"{self._prefix}_constant_{self._made}", self._graph)
+        self._next_number += 1
+        return constant(np.array(numbers, np.int64), f"{self._prefix}_constant_{self._next_number}", self._graph)
 
     def pool(self, value: ir.Value, tensor: Tensor, layout: str, grid: int, mask: ir.Value | None) -> ir.Value:
         if tensor.dtype != "float32":

@@ -112,7 +112,7 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
     values = ir.convenience.create_value_mapping(graph, include_subgraphs=False)
     names: set[str] = set()
     pieces: list[SegmentGraph] = []
-    known = {tensor.name: tensor for tensor in (*member.inputs, *(cut_ for cut in tensors for cut_ in cut))}
+    tensor_by_name = {tensor.name: tensor for tensor in (*member.inputs, *(cut_ for cut in tensors for cut_ in cut))}
     before: tuple[Tensor, ...] = ()
     for cut, live in zip(cuts, tensors, strict=True):
         new = tuple(tensor_ for tensor_ in live if tensor_.name not in names)
@@ -121,17 +121,17 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
         if cut.own_exit:
             features = _own_features(graph, values[cut.own_exit], name)
         else:
-            seen = [
+            ramp_values = [
                 integers.dequantised(graph, values[tensor_.name], tensor_, f"{name}_floats_{number}")
                 for number, tensor_ in enumerate(live)
             ]
             features = pooling.append_pooling(
-                graph, seen, cut.pooled, cut.layouts, cut.grid, name, values.get(cut.mask), cut.pool
+                graph, ramp_values, cut.pooled, cut.layouts, cut.grid, name, values.get(cut.mask), cut.pool
             )
-        pieces.append(_piece(model, before, new, features, cut.features, known))
+        pieces.append(_piece(model, before, new, features, cut.features, tensor_by_name))
         before = live
     last = (Tensor(PROBABILITIES, "float32", (member.classes,)),)
-    pieces.append(_piece(model, before, last, None, 0, known))
+    pieces.append(_piece(model, before, last, None, 0, tensor_by_name))
     return Split(tuple(pieces), _reference(model, sorted(names)))
 
 

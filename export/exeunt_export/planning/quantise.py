@@ -66,7 +66,7 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
         return opened, {}
     members, before = list(opened.members), {}
     stages.at("quantize", 0, len(numbers))
-    for done, number in enumerate(numbers, start=1):
+    for members_done, number in enumerate(numbers, start=1):
         measured = members[number]
         rows = opened.rows_of(measured.member)
         before[measured.member.name] = Compressed(
@@ -77,7 +77,7 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
         int8_member = quantised(measured.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
         times = opened.bag.cuts.times
         members[number] = Measured.of(int8_member, nodecosts.measure(int8_member.model, rows, int8_member.where, times))
-        stages.at("quantize", done, len(numbers))
+        stages.at("quantize", members_done, len(numbers))
     return dataclasses.replace(opened, members=tuple(members)), before
 
 

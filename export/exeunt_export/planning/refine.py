@@ -41,17 +41,17 @@ def refine(measured: Measured, cuts: Sequence[Cut], rows: Mapping[str, np.ndarra
         chain = Chain(measured.member.name, files)
         times = [cost[1] for cost in latency.profile_chain(chain, rows, [1], lambda: None)]
     reached = list(accumulate(times))
-    known = [0.0, *(cut.boundary.share for cut in cuts), 1.0]
+    estimated_shares = [0.0, *(cut.boundary.share for cut in cuts), 1.0]
     costs = dataclasses.replace(measured.costs, total_us=reached[-1])
     return dataclasses.replace(
-        measured, costs=costs, boundaries=move_shares(measured.boundaries, known, [0.0, *reached])
+        measured, costs=costs, boundaries=move_shares(measured.boundaries, estimated_shares, [0.0, *reached])
     )
 
 
 def move_shares(
     boundaries: Sequence[Boundary], estimated_shares: Sequence[float], reached_us: Sequence[float]
 ) -> tuple[Boundary, ...]:
-    """Boundaries with their shares moved along the broken line through (known, reached_us / whole time).
+    """Boundaries with their shares moved along the broken line through (estimated share, reached_us / whole time).
 
     Args:
         boundaries: in order.

@@ -87,21 +87,21 @@ def train(
             f"samples: {count} rows are left for the ramps; give at least {_FEWEST_ROWS} (some hundreds do well)"
         )
     order = np.random.default_rng(seed).permutation(count)
-    held, fitting = (np.sort(part) for part in np.split(order, [max(2, int(count * _HELD_OUT))]))
+    held_out, fitting = (np.sort(part) for part in np.split(order, [max(2, int(count * _HELD_OUT))]))
     numbers = np.arange(count) if rows is None else rows
     trained: dict[Key, Head] = {}
     for key, feature in features.items():
-        standard = _standard(key, feature, numbers[fitting], numbers[held], chunk_rows)
+        standard = _standard(key, feature, numbers[fitting], numbers[held_out], chunk_rows)
         with tempfile.TemporaryDirectory() as scratch:
             to_fit, to_judge = (
                 StandardRows(feature, numbers[part], standard, chunk_rows, Path(scratch) / name)
-                for name, part in (("kept.npy", fitting), ("held.npy", held))
+                for name, part in (("kept.npy", fitting), ("held.npy", held_out))
             )
             basis = _basis(to_fit, to_judge, vote.shape[1])
             if basis is not None:
                 to_fit.project(basis)
                 to_judge.project(basis)
-            weight, bias = _fit(to_fit, to_judge, vote[fitting], vote[held])
+            weight, bias = _fit(to_fit, to_judge, vote[fitting], vote[held_out])
         trained[key] = standard.folded(weight if basis is None else basis @ weight, bias)
         let_go(feature)
         if progress is not None:
@@ -109,11 +109,11 @@ def train(
     return trained
 
 
-def _standard(key: Key, features: np.ndarray, fitting: np.ndarray, held: np.ndarray, chunk_rows: int) -> Standard:
+def _standard(key: Key, features: np.ndarray, fitting: np.ndarray, held_out: np.ndarray, chunk_rows: int) -> Standard:
     """How a ramp's features are standardised; ConfigError where some are no finite numbers."""
     standard = Standard.of(features, fitting, chunk_rows)
-    for part in chunks(len(held), chunk_rows):
-        _check_finite(key, features[held[part]])
+    for part in chunks(len(held_out), chunk_rows):
+        _check_finite(key, features[held_out[part]])
     _check_finite(key, standard.mean)
     return standard
 
@@ -124,20 +124,22 @@ def _check_finite(key: Key, numbers: np.ndarray) -> None:
         raise ConfigError(f"samples: member {member}, cut {depth} gives features that are not finite numbers")
 
 
-def _basis(fitting: StandardRows, held: StandardRows, classes: int) -> np.ndarray | None:
+def _basis(fitting: StandardRows, held_out: StandardRows, classes: int) -> np.ndarray | None:
     """Axes of the space that the rows span, float32 [f, rows], in which the same fit takes fewer multiplications.
 
     None where it would not pay, or where the rows are not in memory. Gradients lie in that space, and so does every
     step; the fit is the same up to rounding.
     """
-    rows, width = len(fitting) + len(held), fitting.width
+    rows, width = len(fitting) + len(held_out), fitting.width
     saved, spent = _TYPICAL_STEPS * (width - rows) * classes, rows * width
-    if spent > min(saved, _MOST_TURNED) or fitting.at_once is None or held.at_once is None:
+    if spent > min(saved, _MOST_TURNED) or fitting.at_once is None or held_out.at_once is None:
         return None
-    return np.asarray(np.linalg.qr(np.concatenate([fitting.at_once, held.at_once]).T)[0])
+    return np.asarray(np.linalg.qr(np.concatenate([fitting.at_once, held_out.at_once]).T)[0])
 
 
-def _fit(fitting: StandardRows, held: StandardRows, vote: np.ndarray, held_vote: np.ndarray) -> tuple[np.ndarray, ...]:
+def _fit(
+    fitting: StandardRows, held_out: StandardRows, vote: np.ndarray, held_out_vote: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """Weight float32 [f, classes] and bias float32 [classes] on standardised features."""
     prior = np.log(vote.mean(axis=0) + _LEAST_PRIOR).astype(np.float32)  # a ramp that knows nothing starts there
 
@@ -145,7 +147,7 @@ def _fit(fitting: StandardRows, held: StandardRows, vote: np.ndarray, held_vote:
         scores = np.repeat(prior[None], len(goal), axis=0)
         return Examples(inputs, scores, goal, np.full(len(goal), 1.0 / len(goal), dtype=np.float32))
 
-    to_fit, to_judge = examples(fitting.chunks, vote), examples(held.chunks, held_vote)
+    to_fit, to_judge = examples(fitting.chunks, vote), examples(held_out.chunks, held_out_vote)
     best, ridge, change = np.inf, 0.0, np.zeros((fitting.width + 1, vote.shape[1]), dtype=np.float32)
     last = change
     for tried in _RIDGES:
@@ -153,7 +155,7 @@ def _fit(fitting: StandardRows, held: StandardRows, vote: np.ndarray, held_vote:
         if fit.after >= best - _LEAST_GAIN:
             break
         best, ridge, change, last = fit.after, tried, fit.change, fit.last
-    everything = examples(lambda: chain(fitting.chunks(), held.chunks()), np.concatenate([vote, held_vote]))
+    everything = examples(lambda: chain(fitting.chunks(), held_out.chunks()), np.concatenate([vote, held_out_vote]))
     everything.move(change)
     limits = Limits(ridge, _MOST_STEPS_ON, converged=_CONVERGED)
     change = descend(everything, None, fitting.width, limits, start=change).last

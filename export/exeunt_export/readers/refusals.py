@@ -115,13 +115,13 @@ def _check_operators(model: ir.Model, where: str) -> None:
 def _operators_before(outputs: Sequence[ir.Value]) -> set[str]:
     """Types of all operators that these values depend on, bodies of If and Loop included."""
     operators: set[str] = set()
-    seen: set[ir.Node] = set()
+    visited_nodes: set[ir.Node] = set()
     waiting = [value.producer() for value in outputs]
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
+        if node is None or node in visited_nodes:
             continue
-        seen.add(node)
+        visited_nodes.add(node)
         operators.add(node.op_type)
         waiting += [value.producer() for value in node.inputs if value is not None]
         for attribute in node.attributes.values():

@@ -28,13 +28,13 @@ def mask_of(member: MemberGraph, tokens: int) -> str:
 
 def _chooses(value: ir.Value) -> bool:
     """Whether a value is an index into a table, as it is or in another shape."""
-    front, seen = [value], set[ir.Value]()
+    front, visited_values = [value], set[ir.Value]()
     while front:
         value = front.pop()
-        seen.add(value)
+        visited_values.add(value)
         for user, place in value.uses():
             if (user.op_type in ("Gather", "GatherND", "GatherElements") and place == 1) or user.op_type == "OneHot":
                 return True
             if user.op_type in _SAME and place == 0:
-                front += [out for out in user.outputs if out not in seen]
+                front += [out for out in user.outputs if out not in visited_values]
     return False

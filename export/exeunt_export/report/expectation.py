@@ -86,13 +86,15 @@ def expect(
     most = _MOST_ROWS[len(manifest.exits) > _FEW_EXITS]
     row_bytes = sum(array[0].nbytes for array in sample_votes.values())
     calibration, report = (voting.few(rows, most, row_bytes) for rows in (calibration, report))
-    seen, unseen = (_stream(manifest, sample_votes, rows) for rows in (calibration, report))
+    streams = [_stream(manifest, sample_votes, rows) for rows in (calibration, report)]
+    calibration_stream, report_stream = streams
     costs = manifest.costs(1)
     expected = []
     for max_loss in LOSSES:
-        fixed = best_fixed(seen, costs, max_loss, lossless=False)
-        runs = [answer_fixed(rows_, fixed, costs, lossless=False) for rows_ in (seen, unseen)]
-        lost = [rows_.wrong[np.arange(len(rows_)), run.exit] for rows_, run in zip((seen, unseen), runs, strict=True)]
+        fixed = best_fixed(calibration_stream, costs, max_loss, lossless=False)
+        runs = [answer_fixed(stream, fixed, costs, lossless=False) for stream in streams]
+        lost = [stream.wrong[np.arange(len(stream)), run.exit] for stream, run in zip(streams, runs, strict=True)]
+        leaves = np.bincount(runs[0].exit, minlength=len(manifest.exits)) / len(calibration_stream)
         expected.append(
             Expected(
                 max_loss=max_loss,
@@ -101,11 +103,11 @@ def expect(
                 unseen_latency_us=float(runs[1].latency_us.mean()),
                 unseen_latency_range_us=mean_range(runs[1].latency_us),
                 unseen_loss=float(lost[1].mean()),
-                unseen_loss_range=share_range(int(lost[1].sum()), len(unseen)),
+                unseen_loss_range=share_range(int(lost[1].sum()), len(report_stream)),
                 active=tuple(fixed.active.tolist()),
-                leaves=tuple((np.bincount(runs[0].exit, minlength=len(manifest.exits)) / len(seen)).tolist()),
-                rows=len(seen),
-                unseen_rows=len(unseen),
+                leaves=tuple(leaves.tolist()),
+                rows=len(calibration_stream),
+                unseen_rows=len(report_stream),
             )
         )
     return tuple(expected)

@@ -49,17 +49,17 @@ def oddities(
 def _repeated(samples: Mapping[str, np.ndarray]) -> list[str]:
     """A warning where most rows are copies of others."""
     rows = len(next(iter(samples.values())))
-    seen = set()
+    digests = set()
     for row in range(rows):
         digest = hashlib.blake2b(digest_size=16)
         for array in samples.values():
             digest.update(np.ascontiguousarray(array[row]).tobytes())
-        seen.add(digest.digest())
+        digests.add(digest.digest())
         if row % _LET_GO_EVERY == 0:
             let_go(*samples.values())
-    if len(seen) >= _FEW * rows:
+    if len(digests) >= _FEW * rows:
         return []
-    what = "are all the same" if len(seen) == 1 else f"are only {len(seen)} different ones"
+    what = "are all the same" if len(digests) == 1 else f"are only {len(digests)} different ones"
     return [
         f"the {rows} samples {what}: ramps and calibration learn nothing from copies; give real inputs as they come"
     ]

@@ -111,14 +111,14 @@ class Weighed:
     def best(self, places: Sequence[int]) -> tuple[int, ...]:
         """Those of some exits that together save most; none where they save less than LEAST_SAVED."""
         least_us = without_us = self.work_us(())
-        chosen = tuple[int, ...]()
+        inner_exits = tuple[int, ...]()
         while True:
-            more = [tuple(sorted((*chosen, place))) for place in places if place not in chosen]
+            more = [tuple(sorted((*inner_exits, place))) for place in places if place not in inner_exits]
             more = [inner for inner in more if can_cross(self._inputs, self._members, self._exits, inner)]
             if not more or (now_us := self.work_us(best := min(more, key=self.work_us))) >= least_us:
                 break
-            chosen, least_us = best, now_us
-        return chosen if least_us <= (1.0 - LEAST_SAVED) * without_us else ()
+            inner_exits, least_us = best, now_us
+        return inner_exits if least_us <= (1.0 - LEAST_SAVED) * without_us else ()
 
 
 def crossing_us(members: Sequence[Member], depths: Depths) -> float:

@@ -105,11 +105,11 @@ def beam(evaluator: ScheduleEvaluator, limit: float) -> list[tuple[int, ...]]:
             _after(evaluator, path, m, limit) for path in paths for m in range(count) if path.depths[m] < inputs.full[m]
         ]
         paths = []
-        seen: set[tuple[Depths, int]] = set()
+        path_keys: set[tuple[Depths, int]] = set()
         for path in sorted(longer, key=expected_us):
             key = path.depths, int(path.has_left.sum())
-            if key not in seen and len(paths) < width:
-                seen.add(key)
+            if key not in path_keys and len(paths) < width:
+                path_keys.add(key)
                 paths.append(path)
     return [path.steps for path in paths]
 
