@@ -71,17 +71,19 @@ def _stretch(server: Server, votes: Votes, able_per_s: float, minutes: float, se
     lost_calls = read_samples(server).get(LOST_CALLS, 0.0)
     if lost_calls:
         tally.odd[f"{lost_calls:g} calls of the members were never answered by Triton, and made once more"] += 1
-    doubled = value_of(server, "exeunt_answers_total") - answered_before - tally.rows_answered - tally.rows_cancelled
+    doubled_rows = (
+        value_of(server, "exeunt_answers_total") - answered_before - tally.rows_answered - tally.rows_cancelled
+    )
     windows = int(CALM_S / WINDOW_S)
     return Stretch(
         minutes,
         able_per_s,
         tally.sent,
-        tally.ended["OK"],
-        tally.ended["UNAVAILABLE"],
-        tally.ended["CANCELLED"],
+        tally.calls_by_status["OK"],
+        tally.calls_by_status["UNAVAILABLE"],
+        tally.calls_by_status["CANCELLED"],
         tally.lost,
-        max(0, round(doubled)),
+        max(0, round(doubled_rows)),
         tally.wrong_rows,
         dict(tally.odd),
         float(np.nanmax(p99s_ms(tally.times, 0.0, windows, WINDOW_S))),
@@ -110,10 +112,12 @@ def markdown(stretches: dict[str, list[dict[str, Any]]], about: dict[str, Any]) 
             lines.append([mode, f"{one['minutes']:g}", f"{one['able_per_s']:.0f}", *map(str, counts)])
             lines[-1] += [str(one["wrong_rows"]), str(sum(one["odd"].values()))]
             lines[-1] += [f"{one['p99_before_ms']:.0f}", after]
-            for called, sizes in sorted(one["memory_mb"].items()):
+            for process_name, sizes in sorted(one["memory_mb"].items()):
                 steps = [f"{later / max(size, 1e-9) - 1:+.1%}" for size, later in pairwise(sizes)]
                 half_way = f"{sizes[1]:.1f}" if len(sizes) == 3 else ""  # older stretches do not have it
-                memory.append([mode, called, f"{sizes[0]:.1f}", half_way, f"{sizes[-1]:.1f}", ", then ".join(steps)])
+                memory.append(
+                    [mode, process_name, f"{sizes[0]:.1f}", half_way, f"{sizes[-1]:.1f}", ", then ".join(steps)]
+                )
     header = ["mode", "minutes", "able calls/s", "sent", "answered", "refused", "cancelled", "lost", "rows twice"]
     header += ["rows wrong", "odd errors", "p99 before ms", "p99 after, by 5 s, ms"]
     where = ", ".join(f"{key} {value}" for key, value in about.items())

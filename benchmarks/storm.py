@@ -68,7 +68,7 @@ class Stretch:
     failed: int
 
 
-def storm(url: str, content: bytes, begin: Event, end: Event, sent: multiprocessing.Queue[int]) -> None:
+def storm(url: str, content: bytes, begin: Event, end: Event, sent_counts: multiprocessing.Queue[int]) -> None:
     """In a process of its own: send calls that are given up at once, until told to end."""
     channel = grpc.insecure_channel(url)
     infer = channel.unary_unary(METHOD)
@@ -78,7 +78,7 @@ def storm(url: str, content: bytes, begin: Event, end: Event, sent: multiprocess
         infer.future(content, timeout=STORM_PATIENCE_S)
         count += 1
         time.sleep(max(0.0, begun_s + count / STORM_PER_S - time.monotonic()))
-    sent.put(count)
+    sent_counts.put(count)
     channel.close()
 
 
@@ -119,8 +119,8 @@ def measure(
             url = stack.enter_context(Gateway.before(server, repository)).grpc_url
         able_per_s = closed_loop(url, contents, 16, 10.0)
         with MemoryWatch(server.pid, server.name) as memory:
-            calls, sent = _play(url, message(rows[:1]), contents, POLITE_SHARE * able_per_s, storm_s)
-        ended = not server.running()
+            calls, storm_calls = _play(url, message(rows[:1]), contents, POLITE_SHARE * able_per_s, storm_s)
+        triton_ended = not server.running()
     ends_s = QUIET_S + storm_s
     stretches = [
         summary("before", [call for call in calls if call.due_s < QUIET_S]),
@@ -130,8 +130,8 @@ def measure(
     ]
     return {
         "able_per_s": able_per_s,
-        "storm_calls": sent,
-        "triton_ended": ended,
+        "storm_calls": storm_calls,
+        "triton_ended": triton_ended,
         "stretches": [asdict(stretch) for stretch in stretches],
         "peak_mb": memory.peak_mb(),
     }
@@ -141,8 +141,8 @@ def _play(
     url: str, given_up: bytes, contents: list[bytes], rate_per_s: float, storm_s: float
 ) -> tuple[list[Call], int]:
     context = multiprocessing.get_context("spawn")
-    begin, end, sent = context.Event(), context.Event(), context.Queue()
-    process = context.Process(target=storm, args=(url, given_up, begin, end, sent))
+    begin, end, sent_counts = context.Event(), context.Event(), context.Queue()
+    process = context.Process(target=storm, args=(url, given_up, begin, end, sent_counts))
     process.start()
     calls = []
     try:
@@ -153,7 +153,7 @@ def _play(
                     begin.set()
                 if call.due_s >= QUIET_S + storm_s:
                     end.set()
-        return calls, sent.get(timeout=60)
+        return calls, sent_counts.get(timeout=60)
     finally:
         begin.set()
         end.set()
@@ -170,11 +170,11 @@ def markdown(by_mode: dict[str, dict[str, Any]], about: dict[str, Any], through_
                 lines[-1] += [f"{stretch['p50_ms']:.0f}", f"{stretch['p99_ms']:.0f}", f"{stretch['longest_s']:.2f}"]
                 lines[-1] += [str(stretch["refused"]), str(stretch["failed"])]
             largest = sorted(one["peak_mb"].items(), key=lambda item: -item[1])[:3]
-            peaks = ", ".join(f"{called} {size:.0f} MB" for called, size in largest)
-            ended = " Triton itself ended in it." if one["triton_ended"] else ""
+            peaks = ", ".join(f"{process_name} {size:.0f} MB" for process_name, size in largest)
+            triton_note = " Triton itself ended in it." if one["triton_ended"] else ""
             notes.append(
                 f"- {mode}, {which}: {one['able_per_s']:.0f} requests/s from 16 callers; the storm sent "
-                f"{one['storm_calls']} calls; the most that was held in memory: {peaks}.{ended}"
+                f"{one['storm_calls']} calls; the most that was held in memory: {peaks}.{triton_note}"
             )
     header = ["mode", "polite callers in", "when", "calls", "answered", "p50 ms", "p99 ms", "longest wait s"]
     header += ["refused", "failed"]

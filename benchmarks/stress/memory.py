@@ -75,13 +75,13 @@ class MemoryWatch:
         begun_s = time.monotonic()
         while not self._stop.is_set():
             self.seconds.append(time.monotonic() - begun_s)
-            for called, size_mb in memory_mb(self.group, self.name).items():
-                self.megabytes.setdefault(called, []).append(size_mb)
+            for process_name, size_mb in memory_mb(self.group, self.name).items():
+                self.megabytes.setdefault(process_name, []).append(size_mb)
             self._stop.wait(EVERY_S)
 
     def peak_mb(self) -> dict[str, float]:
         """The most that each held."""
-        return {called: max(sizes) for called, sizes in self.megabytes.items()}
+        return {process_name: max(sizes) for process_name, sizes in self.megabytes.items()}
 
     def growth(self, shares: Sequence[float]) -> dict[str, list[float]]:
         """Megabytes at some times, by process: medians of a seventh of the looks each.
@@ -90,16 +90,18 @@ class MemoryWatch:
             shares: of the looks, 0..1, at which each median begins; the last looks where too few follow.
         """
         medians_mb = {}
-        for called, sizes in self.megabytes.items():
+        for process_name, sizes in self.megabytes.items():
             part = max(1, len(sizes) // 7)
             begins = [min(int(share * len(sizes)), len(sizes) - part) for share in shares]
-            medians_mb[called] = [float(np.median(sizes[begin : begin + part])) for begin in begins]
+            medians_mb[process_name] = [float(np.median(sizes[begin : begin + part])) for begin in begins]
         return medians_mb
 
     def by_minute(self) -> dict[str, list[float]]:
         """Median megabytes of every minute, by process."""
         looks = round(60.0 / EVERY_S)
         return {
-            called: [round(float(np.median(sizes[begin : begin + looks])), 2) for begin in range(0, len(sizes), looks)]
-            for called, sizes in self.megabytes.items()
+            process_name: [
+                round(float(np.median(sizes[begin : begin + looks])), 2) for begin in range(0, len(sizes), looks)
+            ]
+            for process_name, sizes in self.megabytes.items()
         }

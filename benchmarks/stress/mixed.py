@@ -48,7 +48,7 @@ class Tally:
 
     Attributes:
         votes: what right answers are.
-        ended: calls by how they ended.
+        calls_by_status: calls by how they ended.
         sent: how many were sent.
         rows_answered: rows of all answers.
         rows_cancelled: rows of calls that were given up: the server may have answered them.
@@ -58,7 +58,7 @@ class Tally:
     """
 
     votes: Votes
-    ended: Counter[str] = field(default_factory=Counter)
+    calls_by_status: Counter[str] = field(default_factory=Counter)
     sent: int = 0
     rows_answered: int = 0
     rows_cancelled: int = 0
@@ -68,7 +68,7 @@ class Tally:
 
     def add(self, call: Call) -> None:
         """Look at a call that has ended, and let go of what it held."""
-        self.ended[call.status] += 1
+        self.calls_by_status[call.status] += 1
         if call.status == "OK":
             answer = answer_of(call.answer)
             self.rows_answered += len(call.pool_rows)
@@ -85,7 +85,7 @@ class Tally:
     @property
     def lost(self) -> int:
         """Calls that never ended, or whose caller's patience did."""
-        return self.sent - sum(self.ended.values()) + self.ended["DEADLINE_EXCEEDED"]
+        return self.sent - sum(self.calls_by_status.values()) + self.calls_by_status["DEADLINE_EXCEEDED"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,14 +184,14 @@ def _same(votes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.isclose(votes, others, rtol=1e-3, atol=1e-5).all(axis=1)
 
 
-def until(happened: Callable[[], bool], within_s: float) -> None:
+def until(condition: Callable[[], bool], within_s: float) -> None:
     """Wait.
 
     Raises:
         TimeoutError: it has not happened within so many seconds.
     """
     end_s = time.monotonic() + within_s
-    while not happened():
+    while not condition():
         if time.monotonic() > end_s:
             raise TimeoutError(f"not within {within_s:g} s")
         time.sleep(0.05)
