@@ -75,16 +75,16 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("allowed: --rows from 1000, --seeds from 1, --max-loss between 0 and 1")
     console = Console(stderr=args.json, width=None if sys.stdout.isatty() else 130)
     plan = ComparisonPlan(data, args.rows, args.seeds, args.max_loss, args.work)
-    judged = _judged(plan, args.processes, console)
-    write_report(plan, judged, args.output)
+    streams = _compared_streams(plan, args.processes, console)
+    write_report(plan, streams, args.output)
     if args.json:
-        print(json.dumps(as_json(plan, judged), indent=1))
+        print(json.dumps(as_json(plan, streams), indent=1))
     else:
-        _show(plan, judged, console)
+        _show(plan, streams, console)
     console.print(f"written: {args.output}")
 
 
-def _judged(plan: ComparisonPlan, processes: int | None, console: Console) -> list[ComparedStream]:
+def _compared_streams(plan: ComparisonPlan, processes: int | None, console: Console) -> list[ComparedStream]:
     """All streams, in the order of bags, seeds and shapes, with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -93,12 +93,12 @@ def _judged(plan: ComparisonPlan, processes: int | None, console: Console) -> li
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("streams", total=None)
-        judged = []
+        streams = []
         for run_ in compare(plan, console.print, processes):
-            judged.append(run_)
+            streams.append(run_)
             progress.update(task, advance=1, total=6 * plan.seeds * len(plan.data))
     shapes = {shape: place for place, shape in enumerate(_shape_order())}
-    return sorted(judged, key=lambda item: (plan.data.index(item.data), item.seed, shapes[item.scenario]))
+    return sorted(streams, key=lambda item: (plan.data.index(item.data), item.seed, shapes[item.scenario]))
 
 
 def _shape_order() -> list[str]:
@@ -107,14 +107,14 @@ def _shape_order() -> list[str]:
     return [scenario.name for scenario in scenarios(1, 2, 0, 0)]
 
 
-def _show(plan: ComparisonPlan, judged: list[ComparedStream], console: Console) -> None:
+def _show(plan: ComparisonPlan, streams: list[ComparedStream], console: Console) -> None:
     from benchmarks.comparison.report import targets
     from exeunt.replay.tables import rich_table
 
-    for run_ in judged:
+    for run_ in streams:
         title = f"{run_.data}: {run_.scenario}, seed {run_.seed}"
         console.print(rich_table(list(run_.results.values()), title))
-    for target in targets(judged):
+    for target in targets(streams):
         mark = "[green]met[/green]" if target.met else "[red]not met[/red]"
         console.print(f"{target.what}: {target.measured} (target {target.target}) {mark}")
 

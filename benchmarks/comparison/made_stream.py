@@ -48,8 +48,8 @@ def _arrivals(rows: int, exits: int, late_rows: int, rng: np.random.Generator) -
     # ticket k finishes after the decisions of some ticket j >= k, no row of which is over late_rows behind k's first
     latest = np.maximum(np.searchsorted(ends, starts + late_rows, side="right") - 1, np.arange(tickets))
     after = np.arange(tickets) + (rng.random(tickets) * (latest - np.arange(tickets) + 1)).astype(np.int64)
-    when = np.arange(tickets)[:, None] + np.linspace(0.0, 0.5, exits)[None, :]
-    when[:, -1] = after + 0.6 + 0.3 * rng.random(tickets)
+    completion_times = np.arange(tickets)[:, None] + np.linspace(0.0, 0.5, exits)[None, :]
+    completion_times[:, -1] = after + 0.6 + 0.3 * rng.random(tickets)
     moments = np.empty(tickets * exits, dtype=np.int64)
-    moments[np.argsort(when.reshape(-1), kind="stable")] = np.arange(tickets * exits)
+    moments[np.argsort(completion_times.reshape(-1), kind="stable")] = np.arange(tickets * exits)
     return np.repeat(moments.reshape(tickets, exits), ends - starts, axis=0)

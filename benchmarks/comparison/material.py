@@ -203,7 +203,7 @@ def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
     weights.mkdir(parents=True, exist_ok=True)
 
     def trained(name: str, number: int) -> nn.Module:
-        module = untrained[name]
+        module = untrained_nets[name]
         path = weights / f"glyphs-{name}-{_key(module)}.pt"
         if path.exists():
             module.load_state_dict(torch.load(path, weights_only=True))
@@ -212,10 +212,10 @@ def _trained_on_glyphs(weights: Path) -> dict[str, nn.Module]:
         torch.save(module.state_dict(), path)
         return module
 
-    untrained = {name: _for_glyphs(name, number) for number, name in enumerate(architectures.ARCHITECTURES)}
+    untrained_nets = {name: _for_glyphs(name, number) for number, name in enumerate(architectures.ARCHITECTURES)}
     torch.set_num_threads(1)  # nets this small gain nothing from more; side by side they do
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(untrained, pool.map(trained, untrained, range(len(untrained))), strict=True))
+        return dict(zip(untrained_nets, pool.map(trained, untrained_nets, range(len(untrained_nets))), strict=True))
 
 
 def _for_glyphs(name: str, seed: int) -> nn.Module:

@@ -36,9 +36,9 @@ class Target:
     met: bool
 
 
-def targets(judged: Sequence[ComparedStream]) -> list[Target]:
+def targets(streams: Sequence[ComparedStream]) -> list[Target]:
     """The targets on `budget`; latencies are compared per shape of stream, as means over the seeds."""
-    budget = [run.results["budget"] for run in judged]
+    budget = [run.results["budget"] for run in streams]
     broken = sum(result.violations > 0 for result in budget)
     worst = max(result.worst_window for result in budget)
     items = [
@@ -53,19 +53,19 @@ def targets(judged: Sequence[ComparedStream]) -> list[Target]:
         ),
     ]
     for drifts, most, kind in ((False, 1.03, "stable"), (True, 1.05, "drifting")):
-        ratios = _ratios(judged, drifts)
+        ratios = _ratios(streams, drifts)
         ratio_text = ", ".join(f"{name} {ratio:.3f}x" for name, ratio in ratios.items())
         what = f"mean latency, `budget`, against the best fixed thresholds in hindsight, {kind} streams"
         items.append(Target(what, f"<= {most:.2f}x", ratio_text, max(ratios.values(), default=0.0) <= most))
     return items
 
 
-def against_hill_climb(judged: Sequence[ComparedStream]) -> list[list[str]]:
+def against_hill_climb(streams: Sequence[ComparedStream]) -> list[list[str]]:
     """Lines of a table: per bag and shape, the mean latency of budget over hill_climb's, and the losses of both."""
     lines = []
-    for data in _names(run.data for run in judged):
-        for shape in _names(run.scenario for run in judged):
-            same_stream = [run for run in judged if (run.data, run.scenario) == (data, shape)]
+    for data in _names(run.data for run in streams):
+        for shape in _names(run.scenario for run in streams):
+            same_stream = [run for run in streams if (run.data, run.scenario) == (data, shape)]
             budget, climb = (
                 _mean(same_stream, policy, lambda result: result.mean_latency) for policy in ("budget", PAPER)
             )
@@ -74,12 +74,12 @@ def against_hill_climb(judged: Sequence[ComparedStream]) -> list[list[str]]:
     return lines
 
 
-def _ratios(judged: Sequence[ComparedStream], drifts: bool) -> dict[str, float]:
+def _ratios(streams: Sequence[ComparedStream], drifts: bool) -> dict[str, float]:
     """Mean latency of budget over that of the best fixed thresholds, by bag and shape."""
     ratios = {}
-    for data in _names(run.data for run in judged):
-        for shape in _names(run.scenario for run in judged if run.drifts == drifts):
-            same_stream = [run for run in judged if (run.data, run.scenario) == (data, shape)]
+    for data in _names(run.data for run in streams):
+        for shape in _names(run.scenario for run in streams if run.drifts == drifts):
+            same_stream = [run for run in streams if (run.data, run.scenario) == (data, shape)]
             latency = [
                 _mean(same_stream, policy, lambda result: result.mean_latency) for policy in ("budget", BEST_FIXED)
             ]
@@ -87,25 +87,25 @@ def _ratios(judged: Sequence[ComparedStream], drifts: bool) -> dict[str, float]:
     return ratios
 
 
-def write_report(plan: ComparisonPlan, judged: Sequence[ComparedStream], path: Path) -> None:
+def write_report(plan: ComparisonPlan, streams: Sequence[ComparedStream], path: Path) -> None:
     """Write the Markdown file and its figures, which go to `figures/` beside it."""
     figures = path.parent / "figures"
-    sections = [_head(plan), _targets_section(judged), _setting(plan)]
+    sections = [_head(plan), _targets_section(streams), _setting(plan)]
     for data in plan.data:
-        same_data = [run for run in judged if run.data == data]
+        same_data = [run for run in streams if run.data == data]
         stream, runs, costs = drawn_runs(plan, data, DRAWN_SCENARIO)
         plot_course(stream, runs, costs, plan.max_loss, figures / f"comparison-{data}-course.png")
         plot_prices(_by_scenario(same_data), plan.max_loss, figures / f"comparison-{data}-prices.png")
         sections.append(_data_section(plan, data, same_data, costs.latency_us(np.ones(len(costs.head_us), dtype=bool))))
-    sections += [_times_section(judged), _reading()]
+    sections += [_times_section(streams), _reading()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def as_json(plan: ComparisonPlan, judged: Sequence[ComparedStream]) -> dict[str, Any]:
+def as_json(plan: ComparisonPlan, streams: Sequence[ComparedStream]) -> dict[str, Any]:
     """Everything as a table for JSON."""
-    lines = [dataclasses.asdict(run) for run in judged]
-    target_lines = [dataclasses.asdict(target) for target in targets(judged)]
+    lines = [dataclasses.asdict(run) for run in streams]
+    target_lines = [dataclasses.asdict(target) for target in targets(streams)]
     return {"plan": dataclasses.asdict(plan) | {"work": str(plan.work)}, "targets": target_lines, "streams": lines}
 
 
@@ -119,10 +119,10 @@ def _head(plan: ComparisonPlan) -> str:
     )
 
 
-def _targets_section(judged: Sequence[ComparedStream]) -> str:
+def _targets_section(streams: Sequence[ComparedStream]) -> str:
     lines = [
         [target.what, target.target, target.measured, "met" if target.met else "**not met**"]
-        for target in targets(judged)
+        for target in targets(streams)
     ]
     header = ("stream", "mean latency, `budget` / `hill_climb`", "loss of `budget`", "loss of `hill_climb`")
     return (
@@ -131,7 +131,7 @@ def _targets_section(judged: Sequence[ComparedStream]) -> str:
         + "\n\nWhat one update and one recomputation cost is measured by `benchmarks/budget.py` and "
         "`benchmarks/hill_climb.py` ([results](../benchmarks/results)).\n\n"
         "Against `hill_climb` with the paper's constants, beside the loss that it really had, means over the seeds:\n\n"
-        + markdown_table(header, against_hill_climb(judged))
+        + markdown_table(header, against_hill_climb(streams))
     )
 
 
@@ -161,13 +161,13 @@ share of the plain ensemble's. Lossless stops are on for everybody, the referenc
   stream. No server can have it. *oracle*: every row leaves at the first exit that says what the full vote will say."""
 
 
-def _data_section(plan: ComparisonPlan, data: str, judged: Sequence[ComparedStream], latency_us: np.ndarray) -> str:
-    shapes = _names(run.scenario for run in judged)
+def _data_section(plan: ComparisonPlan, data: str, streams: Sequence[ComparedStream], latency_us: np.ndarray) -> str:
+    shapes = _names(run.scenario for run in streams)
     lines = []
-    for policy in judged[0].results:
+    for policy in streams[0].results:
         cells = [policy]
         for shape in shapes:
-            cells.append(_cell([run for run in judged if run.scenario == shape], policy, plan.max_loss))
+            cells.append(_cell([run for run in streams if run.scenario == shape], policy, plan.max_loss))
         lines.append(cells)
     costs = ", ".join(f"{us:.0f}" for us in latency_us)
     return (
@@ -181,23 +181,23 @@ def _data_section(plan: ComparisonPlan, data: str, judged: Sequence[ComparedStre
     )
 
 
-def _cell(judged: Sequence[ComparedStream], policy: str, max_loss: float) -> str:
-    worst = max(run.results[policy].worst_window for run in judged)
-    latency = _mean(judged, policy, lambda result: result.mean_latency)
-    loss = _mean(judged, policy, lambda result: result.loss)
+def _cell(streams: Sequence[ComparedStream], policy: str, max_loss: float) -> str:
+    worst = max(run.results[policy].worst_window for run in streams)
+    latency = _mean(streams, policy, lambda result: result.mean_latency)
+    loss = _mean(streams, policy, lambda result: result.loss)
     cell = f"{latency:.3f} / {100 * loss:.2f} % / {100 * worst:.1f} %"
     promises = "hindsight" not in policy
-    broken = promises and any(run.results[policy].violations for run in judged)
+    broken = promises and any(run.results[policy].violations for run in streams)
     return f"**{cell}**" if broken else cell
 
 
-def _times_section(judged: Sequence[ComparedStream]) -> str:
+def _times_section(streams: Sequence[ComparedStream]) -> str:
     lines = []
     for policy in (policy_.label for policy_ in POLICIES):
         cells = [policy]
-        cells.append(f"{_mean(judged, policy, lambda result: result.serving_us_per_row):.0f} us")
-        jobs = _mean(judged, policy, lambda result: result.jobs)
-        cells += [f"{jobs:.0f}", f"{_mean(judged, policy, lambda result: result.tuning_ms_per_job):.1f} ms"]
+        cells.append(f"{_mean(streams, policy, lambda result: result.serving_us_per_row):.0f} us")
+        jobs = _mean(streams, policy, lambda result: result.jobs)
+        cells += [f"{jobs:.0f}", f"{_mean(streams, policy, lambda result: result.tuning_ms_per_job):.1f} ms"]
         lines.append(cells)
     header = ("tuner", "on the serving path, per row", "jobs per stream", "beside serving, per job")
     return (
@@ -223,13 +223,13 @@ records there can be replayed one by one with `exeunt replay`.
 What this page does not do: it measures no server. Latencies are sums of profiled times, without queues or network."""
 
 
-def _by_scenario(judged: Sequence[ComparedStream]) -> dict[str, list[ReplayResult]]:
+def _by_scenario(streams: Sequence[ComparedStream]) -> dict[str, list[ReplayResult]]:
     """Results averaged over the seeds, by shape."""
-    shapes = _names(run.scenario for run in judged)
-    averaged = {}
+    shapes = _names(run.scenario for run in streams)
+    mean_results = {}
     for shape in shapes:
-        same_shape = [run for run in judged if run.scenario == shape]
-        averaged[shape] = [
+        same_shape = [run for run in streams if run.scenario == shape]
+        mean_results[shape] = [
             dataclasses.replace(
                 same_shape[0].results[policy],
                 mean_latency=_mean(same_shape, policy, lambda result: result.mean_latency),
@@ -237,11 +237,11 @@ def _by_scenario(judged: Sequence[ComparedStream]) -> dict[str, list[ReplayResul
             )
             for policy in same_shape[0].results
         ]
-    return averaged
+    return mean_results
 
 
-def _mean(judged: Sequence[ComparedStream], policy: str, pick: Pick) -> float:
-    return float(np.mean([pick(run.results[policy]) for run in judged]))
+def _mean(streams: Sequence[ComparedStream], policy: str, pick: Pick) -> float:
+    return float(np.mean([pick(run.results[policy]) for run in streams]))
 
 
 def _names(names: Iterable[str]) -> list[str]:

@@ -127,8 +127,8 @@ def runs_of(plan: ComparisonPlan, material: Material, stream: VoteStream) -> Ite
     base = dataclasses.replace(material.manifest.settings, max_loss=plan.max_loss)
     for policy in POLICIES:
         yield run_policy(policy, stream, costs, policy.settings(base), material.calibration)
-    fixed = best_fixed(stream, costs, plan.max_loss, base.lossless)
-    yield answer_fixed(stream, fixed, costs, base.lossless, policy=BEST_FIXED)
+    fixed_thresholds = best_fixed(stream, costs, plan.max_loss, base.lossless)
+    yield answer_fixed(stream, fixed_thresholds, costs, base.lossless, policy=BEST_FIXED)
     yield answer_oracle(stream, costs, policy=ORACLE)
 
 

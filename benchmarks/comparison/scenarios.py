@@ -42,14 +42,14 @@ def scenarios(rows: int, classes: int, hard_class: int, seed: int) -> list[Scena
     whatever = np.full(rows, ANY)
     along = np.linspace(0.0, 1.0, rows)
     steps = np.array([0.05, 0.5, 0.2, 1.0, 0.1])
-    ordered = np.sort(rng.permutation(classes)[rng.integers(0, classes, rows)])
+    sorted_classes = np.sort(rng.permutation(classes)[rng.integers(0, classes, rows)])
     bursts = _bursts(rows, rng)
     return [
         Scenario("stable", False, np.full(rows, 0.4), whatever),
         Scenario("abrupt shifts", True, steps[np.minimum((along * len(steps)).astype(int), len(steps) - 1)], whatever),
         Scenario("slow drift", True, 0.05 + 0.75 * along, whatever),
         Scenario("cyclic", True, 0.4 - 0.35 * np.cos(2 * np.pi * np.arange(rows) / CYCLE_ROWS), whatever),
-        Scenario("sorted by class", True, np.full(rows, 0.4), ordered),
+        Scenario("sorted by class", True, np.full(rows, 0.4), sorted_classes),
         Scenario("bursts of a hard class", True, np.where(bursts, 0.7, 0.3), np.where(bursts, hard_class, ANY)),
     ]
 
