@@ -233,8 +233,8 @@ def markdown(starts: Sequence[Start], about: Mapping[str, object]) -> str:
 
 
 def _median(values: Sequence[float | None]) -> str:
-    measured = [value for value in values if value is not None]
-    return f"{np.median(measured):.2f}" if measured else ""
+    times_s = [value for value in values if value is not None]
+    return f"{np.median(times_s):.2f}" if times_s else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

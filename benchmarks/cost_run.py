@@ -46,10 +46,10 @@ def measured(load: float, seconds: float) -> dict[str, Any]:
         table = json.loads((folder / MANIFEST_FILE).read_text())
         put_to_sleep(table)
         manifest = assembly.read_manifest(folder, {})
-        done_s: dict[Hashable, tuple[float, Release]] = {}
+        timed_releases: dict[Hashable, tuple[float, Release]] = {}
 
         def reply(release: Release) -> None:
-            done_s[release.key] = (time.monotonic(), release)
+            timed_releases[release.key] = (time.monotonic(), release)
 
         served = assembly.HostedBag(
             assembly.make_controller(manifest, folder),
@@ -61,33 +61,33 @@ def measured(load: float, seconds: float) -> dict[str, Any]:
             {},
         )
         _play(served, PER_S * load, WARM_UP_S, seed=0)
-        came_s = _play(served, PER_S * load, seconds, seed=1)
+        arrivals_s = _play(served, PER_S * load, seconds, seed=1)
         served.stop(10.0)
-    answered = {key: release.answer for key, (_, release) in done_s.items() if release.answer is not None}
-    answered_keys = [key for key in came_s if key in answered]
-    first_s = min(came_s.values())
+    answers = {key: release.answer for key, (_, release) in timed_releases.items() if release.answer is not None}
+    answered_keys = [key for key in arrivals_s if key in answers]
+    first_s = min(arrivals_s.values())
     return {
         "about": "benchmarks/cost_run.py: real engine and controller, members that sleep for their profiled times",
         "machine": machine(),
         "workers": WORKERS,
-        "failed": len(came_s) - len(answered_keys),
-        "arrivals_ms": [round(1e3 * (came_s[key] - first_s), 3) for key in answered_keys],
-        "latencies_ms": [round(1e3 * (done_s[key][0] - came_s[key]), 3) for key in answered_keys],
-        "exits": [int(answered[key].exit[0]) for key in answered_keys],
+        "failed": len(arrivals_s) - len(answered_keys),
+        "arrivals_ms": [round(1e3 * (arrivals_s[key] - first_s), 3) for key in answered_keys],
+        "latencies_ms": [round(1e3 * (timed_releases[key][0] - arrivals_s[key]), 3) for key in answered_keys],
+        "exits": [int(answers[key].exit[0]) for key in answered_keys],
         "manifest": table,
     }
 
 
 def _play(served: assembly.HostedBag, rate_per_s: float, seconds: float, seed: int) -> dict[Hashable, float]:
     """Submit one row after the other on schedule; when each was due, by key."""
-    begun_s, came_s = time.monotonic(), {}
+    begun_s, arrivals_s = time.monotonic(), {}
     for number, offset_s in enumerate(poisson(rate_per_s, int(rate_per_s * seconds), seed).tolist()):
         time.sleep(max(0.0, begun_s + offset_s - time.monotonic()))
         key, place = (seed, number), number % len(ROWS)
-        came_s[key] = begun_s + offset_s
+        arrivals_s[key] = begun_s + offset_s
         served.host.submit(Request(key, 1, ParsedOptions()), {"IMAGE": ROWS[place : place + 1].copy()})
     time.sleep(REST_S)
-    return came_s
+    return arrivals_s
 
 
 def main(argv: Sequence[str] | None = None) -> int:

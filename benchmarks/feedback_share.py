@@ -99,10 +99,10 @@ class Contenders:
     def work_us(self) -> tuple[float, float]:
         """(work, full ensemble's work) since the start."""
         samples = parse(scrape(self._metrics_url))
-        named = {
+        values = {
             dict(labels).get("name"): value for (family, labels), value in samples.items() if family == "exeunt_runner"
         }
-        return named["work_us_total"], named["full_work_us_total"]
+        return values["work_us_total"], values["full_work_us_total"]
 
     def measure(self, feedback: str | float, rows: int, requests: int, full_ms: float) -> Line:
         """One line of the table."""

@@ -64,14 +64,14 @@ def _drawn(symbols: np.ndarray, hard: np.ndarray, size_px: int, rng: np.random.G
     scale = rng.uniform(0.75, 1.0, rows)
     shift = rng.uniform(-1, 1, (rows, 2)) * (0.05 + 0.15 * hard)[:, None]
     ink = rng.uniform(1.0 - 0.5 * hard, 1.0)
-    drawn = _placed(_some(symbols, rng), turn, scale, shift, size_px) * ink[:, None, None]
+    images = _placed(_some(symbols, rng), turn, scale, shift, size_px) * ink[:, None, None]
     for _ in range(_CLUTTER):
         turn, around = rng.uniform(-np.pi, np.pi, (2, rows))
         away = rng.uniform(0.9, 1.3, rows)[:, None] * np.stack([np.sin(around), np.cos(around)], axis=1)
         other = _placed(_some(rng.integers(0, len(SYMBOLS), rows), rng), turn, rng.uniform(0.6, 1, rows), away, size_px)
-        drawn = np.maximum(drawn, other * (hard * rng.uniform(0.3, 1.0, rows).astype(np.float32))[:, None, None])
-    noise = rng.standard_normal(drawn.shape, dtype=np.float32) * (0.02 + 0.4 * hard)[:, None, None]
-    return np.asarray(drawn + noise, dtype=np.float32)
+        images = np.maximum(images, other * (hard * rng.uniform(0.3, 1.0, rows).astype(np.float32))[:, None, None])
+    noise = rng.standard_normal(images.shape, dtype=np.float32) * (0.02 + 0.4 * hard)[:, None, None]
+    return np.asarray(images + noise, dtype=np.float32)
 
 
 def _some(symbols: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -131,11 +131,11 @@ def measure(bag: Bag, batches: Sequence[int], rounds: int) -> list[dict[str, Any
                 start = time.perf_counter()
                 job(rows)
                 times.setdefault(name, []).append(time.perf_counter() - start)
-            for exit_, reached in enumerate(bag.reached(rows)):
-                times.setdefault(f"exit {exit_}", []).append(reached)
+            for exit_, reached_s in enumerate(bag.reached(rows)):
+                times.setdefault(f"exit {exit_}", []).append(reached_s)
             if number == 0:
                 times.clear()  # the first round of a batch size builds and allocates
-        fields_ = {name: float(np.median(times_us) * 1000) for name, times_us in times.items()}
+        fields_ = {name: float(np.median(times_s) * 1000) for name, times_s in times.items()}
         results.append({"batch": batch, "ms": fields_})
         print(f"batch {batch}: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in fields_.items()), flush=True)
     return results

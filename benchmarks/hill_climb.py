@@ -190,8 +190,10 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 def machine() -> dict[str, object]:
     """Where this ran."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    cpu_file = Path("/proc/cpuinfo")
+    names = [
+        line.split(":", 1)[1].strip() for line in cpu_file.read_text().splitlines() if line.startswith("model name")
+    ]
     return {
         "cpu": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),

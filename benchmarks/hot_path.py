@@ -110,12 +110,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.profile:
         profiled(lambda: kinds["exits in use"].serve(args.requests))
         return 0
-    measured: dict[str, list[float]] = {name: [] for name in kinds}
+    cpu_us: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(ROUNDS):
         for name, serving in kinds.items():
-            measured[name].append(serving.serve(args.requests))
+            cpu_us[name].append(serving.serve(args.requests))
     for name, serving in kinds.items():
-        print(f"{name}: {np.median(measured[name]):.0f} us per request, {serving.early_share:.0%} left early")
+        print(f"{name}: {np.median(cpu_us[name]):.0f} us per request, {serving.early_share:.0%} left early")
     return 0
 
 

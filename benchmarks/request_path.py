@@ -112,13 +112,13 @@ def traced(repository: Path, options: ParsedOptions) -> tuple[str, int, set[str]
 def main() -> None:
     """Trace and print."""
     options_by_name = {"full vote": ParsedOptions(never=True), "may leave": ParsedOptions()}
-    passed: dict[str, set[str]] = {}
+    files_by_name: dict[str, set[str]] = {}
     for name, options in options_by_name.items():
-        mode, exit_, passed[name], functions = traced(Path(sys.argv[1]), options)
-        files = len(passed[name])
+        mode, exit_, files_by_name[name], functions = traced(Path(sys.argv[1]), options)
+        files = len(files_by_name[name])
         print(f"{mode} mode, {name}: {files} files, {len(functions)} functions; answered at exit {exit_}")
-    for file in sorted(set().union(*passed.values())):
-        by = [name for name, files in passed.items() if file in files]
+    for file in sorted(set().union(*files_by_name.values())):
+        by = [name for name, files in files_by_name.items() if file in files]
         print(f"  {file}" + (f" ({by[0]} only)" if len(by) == 1 else ""))
 
 

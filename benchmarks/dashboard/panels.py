@@ -91,8 +91,8 @@ def draw(
         "state-timeline": lambda: _states(panel, series, box, span),
         "heatmap": lambda: _heat(panel, series, box, span),
     }
-    drawn = kinds[panel["type"]]
-    inside = drawn() if series else _text(width / 2, height / 2, NO_DATA, "middle", 14)
+    draw_panel = kinds[panel["type"]]
+    inside = draw_panel() if series else _text(width / 2, height / 2, NO_DATA, "middle", 14)
     return f'<svg width="{width:.0f}" height="{height:.0f}">{inside}</svg>'
 
 
@@ -104,9 +104,9 @@ def _text(x: float, y: float, words: str, anchor: str = "start", size: int = 11,
 def _stat(panel: Mapping[str, Any], series: Sequence[Series], box: tuple[float, float]) -> str:
     """The last value of the only series, on the colour of its threshold."""
     defaults, value = panel["fieldConfig"]["defaults"], series[0].points[-1][1]
-    mapped = {key: item["text"] for mapping in defaults["mappings"] for key, item in mapping["options"].items()}
+    texts = {key: item["text"] for mapping in defaults["mappings"] for key, item in mapping["options"].items()}
     steps = [step for step in defaults["thresholds"]["steps"] if step["value"] is None or value >= step["value"]]
-    words = mapped.get(f"{value:g}") or number(value, defaults["unit"], defaults.get("decimals"))
+    words = texts.get(f"{value:g}") or number(value, defaults["unit"], defaults.get("decimals"))
     back = f'<rect class="mark" width="100%" height="100%" fill="{NAMED[steps[-1]["color"]]}"/>'
     return back + _text(box[0] / 2, box[1] / 2 + 12, words, "middle", 34, "#fff")
 
@@ -174,21 +174,21 @@ def _times(frame: Frame) -> str:
 
 def _legend(names: Sequence[str], box: tuple[float, float]) -> tuple[str, int]:
     """Names below the axes, and how many lines they take; what has no room is counted."""
-    drawn, x, row = [], 8.0, 1
+    entries, x, row = [], 8.0, 1
     for place, name in enumerate(names):
-        needed = 26 + 6.2 * len(name)
-        if x + needed > box[0] and x > 8.0:
+        entry_width = 26 + 6.2 * len(name)
+        if x + entry_width > box[0] and x > 8.0:
             x, row = 8.0, row + 1
         if row > MOST_LEGEND_LINES:
-            drawn.append((8.0, row, "", f"and {len(names) - place} more"))
+            entries.append((8.0, row, "", f"and {len(names) - place} more"))
             break
-        drawn.append((x, row, COLOURS[place % len(COLOURS)], name))
-        x += needed
+        entries.append((x, row, COLOURS[place % len(COLOURS)], name))
+        x += entry_width
     top = box[1] - row * LINE
     words = "".join(
         (f'<rect x="{x:.1f}" y="{top + LINE * line - 8:.1f}" width="12" height="4" fill="{colour}"/>' if colour else "")
         + _text(x + 16, top + LINE * line - 3, name)
-        for x, line, colour, name in drawn
+        for x, line, colour, name in entries
     )
     return words, row
 
@@ -224,8 +224,8 @@ def _heat(
         now = dict(one.points)
         counts.append({time_s: max(0.0, value - below.get(time_s, 0.0)) for time_s, value in now.items()})
         below = now
-    used = [place for place, count in enumerate(counts) if any(count.values())]
-    drawn_places = range(used[0], used[-1] + 1) if used else range(len(buckets))
+    filled_places = [place for place, count in enumerate(counts) if any(count.values())]
+    drawn_places = range(filled_places[0], filled_places[-1] + 1) if filled_places else range(len(buckets))
     most = max((value for count in counts for value in count.values()), default=0.0) or 1.0
     frame, cells = Frame(*box, *span, 0.0, 1.0), []
     high = (box[1] - BOTTOM - 6) / len(drawn_places)

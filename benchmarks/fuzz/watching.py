@@ -41,9 +41,9 @@ class Witness:
         if sorted(members(self.served.server.pid)) != self.processes:
             complaints.append("a process of the server has died")
         complaints += self._in_flight()
-        broken = find_status(self.served.server.state_dir, "tiny").metrics.get("promise_broken", 0.0)
-        if broken:
-            complaints.append(f"promise_broken is {broken:g}")
+        promise_broken = find_status(self.served.server.state_dir, "tiny").metrics.get("promise_broken", 0.0)
+        if promise_broken:
+            complaints.append(f"promise_broken is {promise_broken:g}")
         faults = value_of(self.served.server, "exeunt_thread_faults_total")
         if faults:
             complaints.append(f"{faults:g} errors that nobody had foreseen were survived")

@@ -35,13 +35,13 @@ CALIBRATION_ROWS = 1500
 
 def measured(workers: int, kind: str, seed: int, rows: int) -> list[Level]:
     """One contender, load after load."""
-    calibration = GLYPHS.votes(difficulties(CALIBRATION_ROWS, 1), 1)
-    inputs = inputs_of(GLYPHS.segments_us, calibration, workers, MACHINES[workers])
+    calibration_votes = GLYPHS.votes(difficulties(CALIBRATION_ROWS, 1), 1)
+    inputs = inputs_of(GLYPHS.segments_us, calibration_votes, workers, MACHINES[workers])
     evaluator = ScheduleEvaluator(inputs)
     lists = [exits_by(name, inputs, evaluator) for name in LISTS.get(kind, (kind,))]
-    manifest, finished = manifest_of(GLYPHS.name, inputs, evaluator, *lists)
+    manifest, calibration = manifest_of(GLYPHS.name, inputs, evaluator, *lists)
     stream = GLYPHS.votes(difficulties(rows, 10 + seed), 10 + seed)
-    run = Run(manifest, finished, stream, seed)
+    run = Run(manifest, calibration, stream, seed)
     if kind == "before":
         run.controller.decisions.sure[:] = False
     return levels(run, LOADS, rows, rows)
@@ -82,9 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     file = RESULTS / "gears.json"
     runs = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    finished = {(one["seed"], one["workers"], one["kind"]) for one in runs}
+    finished_keys = {(one["seed"], one["workers"], one["kind"]) for one in runs}
     run_keys = [(seed, workers, kind) for kind in KINDS for seed in SEEDS for workers in MACHINES]
-    for seed, workers, kind in [key for key in run_keys if key not in finished][: args.at_most]:
+    for seed, workers, kind in [key for key in run_keys if key not in finished_keys][: args.at_most]:
         levels = [asdict(level) for level in measured(workers, kind, seed, args.rows)]
         runs.append({"seed": seed, "workers": workers, "kind": kind, "levels": levels})
         file.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")

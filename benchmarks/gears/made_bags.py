@@ -162,8 +162,8 @@ def manifest_of(
 
 def calibration_of(votes: Mapping[tuple[int, int], np.ndarray], manifest: Manifest) -> Feedback:
     """Votes as feedback on every exit."""
-    named = {votes_name(manifest.members[m].name, depth): array for (m, depth), array in votes.items()}
-    return exits_of(named, manifest)
+    by_votes_name = {votes_name(manifest.members[m].name, depth): array for (m, depth), array in votes.items()}
+    return exits_of(by_votes_name, manifest)
 
 
 def with_settings(manifest: Manifest, **settings: object) -> Manifest:

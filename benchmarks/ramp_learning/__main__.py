@@ -109,12 +109,12 @@ def summary(outcomes: dict[str, list[Outcome]], exits: int) -> dict[str, Any]:
     """Latency, exits and losses by contender; a loss is a label other than the plain ensemble's for the same row."""
     full = {o.request: int(o.answers.labels[0]) for o in outcomes[PLAIN] if o.answers is not None}
     summaries = {}
-    for name, some in outcomes.items():
-        answered = [(o, o.answers) for o in some if o.answers is not None]
+    for name, contender_outcomes in outcomes.items():
+        answered = [(o, o.answers) for o in contender_outcomes if o.answers is not None]
         ms = np.array([1e3 * (o.done_s - o.scheduled_s) for o, _ in answered])
         summaries[name] = {
-            "rows": len(some),
-            "failed": len(some) - len(answered),
+            "rows": len(contender_outcomes),
+            "failed": len(contender_outcomes) - len(answered),
             "p50_ms": float(np.percentile(ms, 50)),
             "p99_ms": float(np.percentile(ms, 99)),
             "mean_ms": float(ms.mean()),
@@ -126,7 +126,9 @@ def summary(outcomes: dict[str, list[Outcome]], exits: int) -> dict[str, Any]:
     return summaries
 
 
-def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, between: int) -> dict[str, Any]:
+def measure(
+    repository: Path, folder: Path, stream: np.ndarray, measured_rows: int, between_rows: int
+) -> dict[str, Any]:
     """Serve, measure, serve, measure; then look at the heads."""
     state_dir = folder / "state"
     shutil.rmtree(state_dir, ignore_errors=True)
@@ -134,7 +136,7 @@ def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, b
     manifest = Manifest.load(version / "manifest.json")
     fixed = without_learning(repository, folder / "fixed")
     logs = {name: folder / f"{name.replace(' ', '_')}.log" for name in (FIXED, LEARNING)}
-    figures: dict[str, Any] = {"measured": measured, "between": between}
+    figures: dict[str, Any] = {"measured": measured_rows, "between": between_rows}
     with (
         serve(fixed, log=logs[FIXED], state_dir=folder / "state_fixed") as first,
         serve(repository, log=logs[LEARNING], state_dir=state_dir) as second,
@@ -143,11 +145,11 @@ def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, b
         capacity = capacity_per_s(contenders.url[PLAIN], full_model(NAME), stream[:64])
         figures["capacity_per_s"] = capacity
         everybody, began_s = (PLAIN, FIXED, LEARNING), time.monotonic()
-        figures["first"] = summary(contenders.ask(everybody, 0, measured, LOAD * capacity), len(manifest.exits))
+        figures["first"] = summary(contenders.ask(everybody, 0, measured_rows, LOAD * capacity), len(manifest.exits))
         print(json.dumps(figures["first"], indent=1), flush=True)
-        contenders.ask((FIXED, LEARNING), measured, between, BETWEEN_LOAD * capacity)
+        contenders.ask((FIXED, LEARNING), measured_rows, between_rows, BETWEEN_LOAD * capacity)
         figures["ramps_after_between"] = ramps_of(state_dir)
-        outcomes = contenders.ask(everybody, measured + between, measured, LOAD * capacity)
+        outcomes = contenders.ask(everybody, measured_rows + between_rows, measured_rows, LOAD * capacity)
         figures["last"] = summary(outcomes, len(manifest.exits))
         print(json.dumps(figures["last"], indent=1), flush=True)
         figures["seconds"] = time.monotonic() - began_s
@@ -155,7 +157,7 @@ def measure(repository: Path, folder: Path, stream: np.ndarray, measured: int, b
     heads_file = load_heads(state_dir / f"{manifest.content_hash}{HEADS_SUFFIX}", manifest)
     before = load_exported(version, manifest)
     after = before | dict(heads_file.heads.table if heads_file else {})
-    rows = served_rows(manifest, repository, sorted(before), stream[-measured:])
+    rows = served_rows(manifest, repository, sorted(before), stream[-measured_rows:])
     figures["exits"] = [list(exit_.depths) for exit_ in manifest.exits[:-1]]
     figures["as_exported"], figures["learnt"] = (
         asdict(shares(manifest, rows, heads, EPS)) for heads in (before, after)

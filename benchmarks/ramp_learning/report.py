@@ -62,8 +62,11 @@ def _served(figures: dict[str, Any]) -> list[str]:
     lines = ["## Served", ""]
     lines += ["| rows | contender | p50 ms | p99 ms | mean ms | of the plain p50 | losses | answered by exit |"]
     lines += ["|---" * 8 + "|"]
-    count, between = figures["measured"], figures["between"]
-    for key, span in (("first", f"1 to {count}"), ("last", f"{count + between + 1} to {2 * count + between}")):
+    count, between_rows = figures["measured"], figures["between"]
+    for key, span in (
+        ("first", f"1 to {count}"),
+        ("last", f"{count + between_rows + 1} to {2 * count + between_rows}"),
+    ):
         for name, item in figures[key].items():
             ratio = item["p50_ms"] / figures[key][PLAIN]["p50_ms"]
             exits = " / ".join(f"{share:.0%}" for share in item["exits"])

@@ -85,9 +85,9 @@ def _one_load(
             balancer.names.addresses[:] = everybody[:count]
             _await_replicas(balancer, count)
             run = _play(balancer, count * load * PER_S, turn_s, seed=1 + turn)
-            answered = [outcome for outcome in run.outcomes[BAG] if outcome.answers is not None]
-            latencies_ms[count] += [1e3 * (outcome.done_s - outcome.scheduled_s) for outcome in answered]
-            failed[count] += len(run.outcomes[BAG]) - len(answered)
+            answered_outcomes = [outcome for outcome in run.outcomes[BAG] if outcome.answers is not None]
+            latencies_ms[count] += [1e3 * (outcome.done_s - outcome.scheduled_s) for outcome in answered_outcomes]
+            failed[count] += len(run.outcomes[BAG]) - len(answered_outcomes)
             early[count] += summarise(run, BAG).reasons.get("early", 0.0) / turns
     for count, times_ms in latencies_ms.items():
         p50_ms, p99_ms = np.percentile(times_ms, (50, 99))
@@ -166,10 +166,10 @@ def kills(folder: Path, binary: str, times: int) -> dict[str, Any]:
             for _ in range(times):
                 _await_replicas(replicas.balancer, MOST_REPLICAS)
                 before = {kind: len(texts) for kind, texts in callers.failed.items()}
-                answered = callers.total()
+                answers_before = callers.total()
                 address = next(iter(replicas.all))
                 replicas.kill(address)
-                while callers.total() < answered + 300:
+                while callers.total() < answers_before + 300:
                     time.sleep(0.05)
                 for kind, texts in callers.failed.items():
                     failed[kind].append(len(texts) - before[kind])

@@ -41,14 +41,14 @@ def forecasts(
     for name in bags:
         bag = bag_of(repository, name)
         if len(bag.manifest.exits) > 1:  # else there is nothing to forecast: everybody waits for the full vote
-            timed, _ = timed_here(bag, bag.settings.max_loss, None, seconds)
+            timed_bag, _ = timed_here(bag, bag.settings.max_loss, None, seconds)
             rates = {f"{load:g}": load * capacity_per_s for load in loads if load <= MOST_LOAD}
             rows = calibration_rows(read_report(bag.folder))
             by_load: dict[str, Any] = {
-                load: asdict(forecast(timed, rate, rows, TRACED)) for load, rate in rates.items()
+                load: asdict(forecast(timed_bag, rate, rows, TRACED)) for load, rate in rates.items()
             }
-            by_load["most_per_s"] = most_per_s(timed, TRACED, plain=False)
-            by_load["plain_most_per_s"] = most_per_s(timed, TRACED, plain=True)
+            by_load["most_per_s"] = most_per_s(timed_bag, TRACED, plain=False)
+            by_load["plain_most_per_s"] = most_per_s(timed_bag, TRACED, plain=True)
             by_bag[name] = by_load
     return by_bag
 

@@ -72,12 +72,12 @@ def closed_loop(
     """Latencies of one-row requests when `callers` ask without pause; float64 [requests], ms."""
 
     async def caller(client: AsyncClient, caller_rows: np.ndarray) -> list[float]:
-        spent = []
+        times_ms = []
         for row in caller_rows:
             began_s = time.perf_counter()
             await client.infer(row[None], options)
-            spent.append(1e3 * (time.perf_counter() - began_s))
-        return spent
+            times_ms.append(1e3 * (time.perf_counter() - began_s))
+        return times_ms
 
     async def everybody() -> list[list[float]]:
         async with AsyncClient(url, model) as client:
@@ -127,8 +127,8 @@ def _point(run: LoadRun, model: str, load: float, rate_per_s: float, seed: int, 
     summary = summarise(run, model, full=reference)
     latency_ms = np.array([1e3 * (o.done_s - o.scheduled_s) for o in run.outcomes[model] if o.answers is not None])
     rng = np.random.default_rng(seed)
-    drawn = latency_ms[rng.integers(0, len(latency_ms), (BOOTSTRAPS, len(latency_ms)))]
-    p50, p99 = (np.percentile(np.percentile(drawn, percent, axis=1), (2.5, 97.5)) for percent in (50, 99))
+    resamples = latency_ms[rng.integers(0, len(latency_ms), (BOOTSTRAPS, len(latency_ms)))]
+    p50, p99 = (np.percentile(np.percentile(resamples, percent, axis=1), (2.5, 97.5)) for percent in (50, 99))
     return Point(
         model=model,
         load=load,
@@ -151,8 +151,10 @@ def _point(run: LoadRun, model: str, load: float, rate_per_s: float, seed: int, 
 
 def _course(run: LoadRun, model: str) -> dict[int, list[float]]:
     """Share of answers by exit along the stream."""
-    answered = sorted((o for o in run.outcomes[model] if o.answers is not None), key=lambda outcome: outcome.request)
-    exits = np.array([int(o.answers.exits[0]) for o in answered if o.answers is not None])
+    answered_outcomes = sorted(
+        (o for o in run.outcomes[model] if o.answers is not None), key=lambda outcome: outcome.request
+    )
+    exits = np.array([int(o.answers.exits[0]) for o in answered_outcomes if o.answers is not None])
     parts = np.array_split(exits, min(COURSE_PARTS, len(exits)))
     return {int(exit_): [float((part == exit_).mean()) for part in parts] for exit_ in np.unique(exits)}
 

@@ -112,12 +112,12 @@ def run_bag(
     repository = exported(bag, material, schedules, folder, size.samples, say)
     end_s = time.monotonic() + 60 * size.minutes
     engine = f"{bag.name}_{schedules[-1]}"
-    some = material.stream(size.oracle, 14)
-    figures["accuracy"] = stages.get("accuracy", lambda: accuracy(material, some))
+    oracle_stream = material.stream(size.oracle, 14)
+    figures["accuracy"] = stages.get("accuracy", lambda: accuracy(material, oracle_stream))
     figures["member_ms"] = stages.get(
-        "member_ms", lambda: Offline(material.members, 1).member_ms(some.inputs[: size.probes])
+        "member_ms", lambda: Offline(material.members, 1).member_ms(oracle_stream.inputs[: size.probes])
     )
-    figures["oracle_share"] = stages.get("oracle", lambda: oracle_share(repository, engine, some.inputs))
+    figures["oracle_share"] = stages.get("oracle", lambda: oracle_share(repository, engine, oracle_stream.inputs))
     figures["own_time"] = stages.get(
         "own_time", lambda: own_time(repository, engine, material.stream(100, 13).inputs)[0]
     )
@@ -200,7 +200,7 @@ def accuracy(material: Material, stream: BenchStream) -> dict[str, float]:
     """Share of right labels by member and of "bag"; agreement with the vote where the truth is not known."""
     labels = Offline(material.members, 1).labels(stream.inputs)
     truth = labels["bag"] if stream.truth is None else stream.truth
-    return {name: float((named == truth).mean()) for name, named in labels.items()}
+    return {name: float((member_labels == truth).mean()) for name, member_labels in labels.items()}
 
 
 def best_member(bag: BenchBag, accuracies: dict[str, float]) -> str:
@@ -212,9 +212,9 @@ def oracle_share(repository: Path, bag: str, rows: np.ndarray) -> float:
     """Mean latency, as a share of the full ensemble's, if every row left at the first exit that is right."""
     manifest = bag_of(repository, bag).manifest
     feedback = exits_of(depth_probabilities(repository, manifest, rows), manifest)
-    spent = manifest.costs().elapsed_us
+    elapsed_us = manifest.costs().elapsed_us
     first = (feedback.labels == feedback.full[:, None]).argmax(axis=1)
-    return float(spent[first].mean() / spent[-1])
+    return float(elapsed_us[first].mean() / elapsed_us[-1])
 
 
 def unloaded(
@@ -223,17 +223,17 @@ def unloaded(
     """[p50, mean] in ms of every contender, one caller, in turns of ten requests."""
     offline = {ONE_THREAD: Offline(material.members, 1), TWO_THREADS: Offline(material.members, 2)}
     members = [member.model or "" for member in manifest.members]
-    spent: dict[str, list[float]] = {}
+    times_ms: dict[str, list[float]] = {}
     for start in range(0, len(rows), 10):
-        some = rows[start : start + 10]
+        batch = rows[start : start + 10]
         for name, process in offline.items():
-            spent.setdefault(name, []).extend(process.latencies_ms(some))
-        series = np.sum([load.closed_loop(url, model, some, 1) for model in members], axis=0)
-        spent.setdefault("members in series, Triton", []).extend(series)
+            times_ms.setdefault(name, []).extend(process.latencies_ms(batch))
+        series = np.sum([load.closed_loop(url, model, batch, 1) for model in members], axis=0)
+        times_ms.setdefault("members in series, Triton", []).extend(series)
         for model in (bag.plain, *contenders):
-            spent.setdefault(model, []).extend(load.closed_loop(url, model, some, 1))
+            times_ms.setdefault(model, []).extend(load.closed_loop(url, model, batch, 1))
             time.sleep(0.5)  # what was answered early finishes
-    return {name: [float(np.median(ms)), float(np.mean(ms))] for name, ms in spent.items()}
+    return {name: [float(np.median(ms)), float(np.mean(ms))] for name, ms in times_ms.items()}
 
 
 def closed_loops(url: str, models: Sequence[str], rows: np.ndarray) -> list[dict[str, Any]]:
@@ -258,17 +258,17 @@ def larger_requests(
     for size in sizes:
         rounds = max(4, 40 // size)
         for model in models:
-            spent, early = [], []
+            times_ms, early = [], []
             with Client(url, model) as client:
                 for turn in range(rounds):
                     start = (turn * size) % (len(rows) - size + 1)
                     began_s = time.perf_counter()
                     answers = client.infer(rows[start : start + size])
-                    spent.append(1e3 * (time.perf_counter() - began_s))
+                    times_ms.append(1e3 * (time.perf_counter() - began_s))
                     early.append(bool((answers.reasons > 0).all()))
                     time.sleep(finish_s * size)
             by_size.append(
-                {"rows": size, "model": model, "p50_ms": float(np.median(spent)), "early": float(np.mean(early))}
+                {"rows": size, "model": model, "p50_ms": float(np.median(times_ms)), "early": float(np.mean(early))}
             )
     return by_size
 

@@ -45,23 +45,23 @@ class Offline:
 
     def latencies_ms(self, rows: np.ndarray) -> list[float]:
         """Of the full vote, one row at a time."""
-        spent = []
+        times_ms = []
         for row in rows:
             began_s = time.perf_counter()
             np.mean(list(self.probabilities(row[None]).values()), axis=0)
-            spent.append(1e3 * (time.perf_counter() - began_s))
-        return spent
+            times_ms.append(1e3 * (time.perf_counter() - began_s))
+        return times_ms
 
     def member_ms(self, rows: np.ndarray) -> dict[str, float]:
         """Bare time of each member: the median over single rows, ms."""
         median_ms = {}
         for name, session in self._sessions.items():
-            spent = []
+            times_ms = []
             for row in rows:
                 began_s = time.perf_counter()
                 _first_output(session, row[None])
-                spent.append(1e3 * (time.perf_counter() - began_s))
-            median_ms[name] = float(np.median(spent))
+                times_ms.append(1e3 * (time.perf_counter() - began_s))
+            median_ms[name] = float(np.median(times_ms))
         return median_ms
 
 

@@ -52,16 +52,16 @@ def own_time(repository: Path, bag: str, rows: np.ndarray) -> tuple[dict[str, fl
     Returns:
         ({"own_us", "tuning_us", "all_us"} per input, the last with the other two; cProfile's table).
     """
-    opened = bag_of(repository, bag)
-    folder, manifest = opened.folder, opened.manifest
+    opened_bag = bag_of(repository, bag)
+    folder, manifest = opened_bag.folder, opened_bag.manifest
     manifest = dataclasses.replace(manifest, settings=dataclasses.replace(manifest.settings, workers=1))
     engine = _Inline(manifest, folder)
     keys = itertools.count()
     name = manifest.public_inputs[0].name
     host = ControllerHost(make_controller(manifest, folder), engine, _forget)
 
-    def serve(some: np.ndarray, tune: bool) -> None:
-        for row in some:
+    def serve(batch: np.ndarray, tune: bool) -> None:
+        for row in batch:
             host.submit(Request(next(keys), 1), {name: row[None]})
             engine.drive()
             job = host.controller.decisions.changes.retune() if tune else None

@@ -39,14 +39,14 @@ def photographs(cache: Path, say: Say) -> list[np.ndarray]:
 def with_kinds(cache: Path, say: Say) -> list[tuple[str, np.ndarray]]:
     """All photographs with what they show: "animals", "food", "plants" or "vehicles"; see `photographs`."""
     package = fetch_debian(cache, PACKAGE, say)
-    unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True).stdout
+    tar_bytes = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True).stdout
     pictures = []
-    with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(tar_bytes)) as archive:
         for entry in sorted(archive.getmembers(), key=lambda entry: entry.name):
             if not entry.isfile() or not entry.name.endswith((".png", ".jpg")):
                 continue
-            drawn = any(word in entry.name for word in _DRAWN)
-            if drawn or not any(folder in entry.name for folder in _FOLDERS):
+            is_drawing = any(word in entry.name for word in _DRAWN)
+            if is_drawing or not any(folder in entry.name for folder in _FOLDERS):
                 continue
             file = archive.extractfile(entry)
             picture = _on_white(file.read()) if file is not None else None

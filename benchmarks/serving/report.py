@@ -152,10 +152,10 @@ def _targets(figures: Mapping[str, Any], points: Sequence[Point], plain: str) ->
     for load, name in ((0.3, "p50_ms"), (0.3, "p99_ms"), (0.8, "p99_ms")):
         if (plain, load) in at:
             rows.append((f"{name[:3]} at {load:.0%} load, best schedule", "<= 0.45", best(load, name), True))
-    carried = _carried(figures, points, plain)
+    carried_loads = _carried(figures, points, plain)
     limit_ms = 5 * figures["unloaded"][plain][0]
-    if carried.get(plain) and any(point.p99_ms >= limit_ms for point in points if point.model == plain):
-        ratio = {model: carried[model] / carried[plain] for model in engines}
+    if carried_loads.get(plain) and any(point.p99_ms >= limit_ms for point in points if point.model == plain):
+        ratio = {model: carried_loads[model] / carried_loads[plain] for model in engines}
         parallel = next((model for model in engines if model.endswith("parallel")), None)
         if parallel is not None:
             rows.append(("throughput, parallel", ">= 1.8", (ratio[parallel], parallel), False))
@@ -184,7 +184,7 @@ def _carried(figures: Mapping[str, Any], points: Sequence[Point], plain: str) ->
     load; beyond the highest nothing is assumed.
     """
     limit_ms = 5 * figures["unloaded"][plain][0]
-    carried = {}
+    carried_loads = {}
     for model in dict.fromkeys(point.model for point in points):
         p99_by_load = sorted((p.load, p.p99_ms) for p in points if p.model == model)
         within = 0.0
@@ -195,19 +195,21 @@ def _carried(figures: Mapping[str, Any], points: Sequence[Point], plain: str) ->
             share = np.log(limit_ms / p99_ms) / np.log(next_ms / p99_ms)
             within = load + float(share) * (next_load - load)
             break
-        carried[model] = within
-    return carried
+        carried_loads[model] = within
+    return carried_loads
 
 
 def _throughput(figures: Mapping[str, Any], points: Sequence[Point], plain: str) -> list[str]:
     """How much load each contender carries."""
-    carried = _carried(figures, points, plain)
+    carried_loads = _carried(figures, points, plain)
     limit_ms = 5 * figures["unloaded"][plain][0]
     lines = [f"Load up to which p99 stays under {limit_ms:.0f} ms, 5 times the plain ensemble's "
              "latency without load (log p99 interpolated between measured loads):", ""]  # fmt: skip
     lines += ["| contender | load | times the plain ensemble's |", "|---|---|---|"]
-    base = carried.get(plain, 0.0)
-    return lines + [f"| {m} | {load:.0%} | {f'{load / base:.2f}' if base else ''} |" for m, load in carried.items()]
+    base = carried_loads.get(plain, 0.0)
+    return lines + [
+        f"| {m} | {load:.0%} | {f'{load / base:.2f}' if base else ''} |" for m, load in carried_loads.items()
+    ]
 
 
 def _line(point: Point, base: Point | None) -> str:

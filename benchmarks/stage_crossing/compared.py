@@ -57,15 +57,15 @@ def compared(repository: Path, folder: Path, rows: np.ndarray, turns: int, turn_
         }
         contenders = {name: (server, bag) for name, server in servers.items()}
         contenders["plain"] = (servers["whole"], full_model(bag))
-        closed = _closed(contenders, rows, turns, turn_s)
-        rate_per_s = LOAD * closed["plain"]["rows_per_s"]
-        open_ = _open(contenders, rows, rate_per_s, turns, turn_s)
+        closed_loops = _closed(contenders, rows, turns, turn_s)
+        rate_per_s = LOAD * closed_loops["plain"]["rows_per_s"]
+        open_loops = _open(contenders, rows, rate_per_s, turns, turn_s)
     return {
         "inner_stages": list(manifest.inner_stages),
         "exits": [list(exit_.depths) for exit_ in manifest.exits],
         "segments_ms": [[segment.cost_us[1] / 1e3 for segment in member.segments] for member in manifest.members],
-        "closed_loop": closed,
-        "load": {"rate_per_s": rate_per_s, **open_},
+        "closed_loop": closed_loops,
+        "load": {"rate_per_s": rate_per_s, **open_loops},
     }
 
 

@@ -62,8 +62,8 @@ def measured(cuts_kb: Sequence[float], rows: Sequence[int], rounds: int, turns: 
             for _ in range(rounds):
                 for size in sizes:
                     times[size].append(_ask(server, *size, turns))
-    joined = {size: np.concatenate(parts) for size, parts in times.items()}
-    return [Crossing(cuts_kb[number], count, *joined[number, count].T) for number, count in sizes]
+    times_ms = {size: np.concatenate(parts) for size, parts in times.items()}
+    return [Crossing(cuts_kb[number], count, *times_ms[number, count].T) for number, count in sizes]
 
 
 def _ask(server: Server, number: int, rows: int, turns: int) -> np.ndarray:

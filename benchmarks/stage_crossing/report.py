@@ -30,13 +30,13 @@ the tensor copied out of the first and into the second. Median milliseconds, tur
 
 
 def _bag(nets: list[str], bag: dict[str, Any], turns: int, turn_s: float) -> str:
-    closed, load = bag["closed_loop"], bag["load"]
+    closed_loops, load = bag["closed_loop"], bag["load"]
     lines = []
     for name, title in NAMES.items():
-        open_loop, ratio = load[name], closed[name]["rows_per_s"] / closed["whole"]["rows_per_s"]
+        open_loop, ratio = load[name], closed_loops[name]["rows_per_s"] / closed_loops["whole"]["rows_per_s"]
         work = f"{open_loop['work_per_answer']:.2f}" if "work_per_answer" in open_loop else ""
         exits = ", ".join(map(str, open_loop.get("exits", [])))
-        line = [title, f"{closed[name]['rows_per_s']:.1f}", f"{ratio:.2f}", f"{open_loop['p50_ms']:.1f}"]
+        line = [title, f"{closed_loops[name]['rows_per_s']:.1f}", f"{ratio:.2f}", f"{open_loop['p50_ms']:.1f}"]
         line += [
             f"{open_loop['p50_ms'] / load['whole']['p50_ms']:.2f}",
             f"{open_loop['mean_ms']:.1f}",
