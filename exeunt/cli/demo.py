@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exeunt.cli.stopping import stop_on_signals
 from exeunt.errors import ConfigError, check_known
 from exeunt.manifest_check import MODES
 
@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     from exeunt.demo.prepare import modes_here
 
-    for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, signal.default_int_handler)  # the server goes with us
+    stop_on_signals()
     modes = _modes(args.modes) if args.modes else modes_here()
     console = Console(stderr=args.json)
     report = (None if args.bag == "digits" else _file_types(args, modes, console)) or _digits(args, modes, console)

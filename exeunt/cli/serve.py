@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exeunt.cli.stopping import stop_on_signals
 from exeunt.errors import ServingError
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: see `exeunt.serving.pip_server.serve`; also for the docker runtime.
         ServingError: the server did not start, or ended by itself.
     """
-    for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, signal.default_int_handler)
+    stop_on_signals()
     if not args.json:
         print(f"starting Triton over {args.repository} ...", file=sys.stderr, flush=True)
     failures: list[float] = []

@@ -16,8 +16,10 @@ def small(tmp_path):
     return one_model(tmp_path / "repository")
 
 
-def start(*args):
+def start(*args, ignored=None):
     line = [sys.executable, "-m", "exeunt.cli.main", "serve", *map(str, args)]
+    if ignored is not None:
+        line = ["sh", "-c", f'trap "" {ignored.value}; exec "$@"', "sh", *line]
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -42,6 +44,26 @@ def test_a_signal_drains_and_stops_and_leaves_no_process(triton, small, tmp_path
     assert json.loads(output) == {"status": "stopped", "drained": True}
     assert (serving.returncode, errors) == (0, "")
     assert members(ready["pid"]) == []
+
+
+@pytest.mark.triton
+def test_the_background_job_of_a_script_stops_on_sigint_too(triton, small, tmp_path):
+    serving = start(small, "--json", "--state-dir", tmp_path / "state", ignored=signal.SIGINT)
+    assert json.loads(serving.stdout.readline())["status"] == "ready"
+    serving.send_signal(signal.SIGINT)
+    assert json.loads(serving.communicate(timeout=60)[0]) == {"status": "stopped", "drained": True}
+
+
+@pytest.mark.triton
+def test_under_nohup_a_server_outlives_its_terminal(triton, small, tmp_path):
+    serving = start(small, "--json", "--state-dir", tmp_path / "state", ignored=signal.SIGHUP)
+    ready = json.loads(serving.stdout.readline())
+    serving.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        serving.wait(timeout=2)
+    assert members(ready["pid"])
+    serving.send_signal(signal.SIGTERM)
+    assert json.loads(serving.communicate(timeout=60)[0]) == {"status": "stopped", "drained": True}
 
 
 @pytest.mark.triton
