@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from exeunt.errors import ConfigError, ServingError
 from exeunt.onnxruntime_errors import onnxruntime_errors
-from exeunt.serving.checks.onnx_contract import ModelConfig, check_contract, onnx_ports
+from exeunt.serving.checks.onnx_contract import ModelConfig, check_contract, numpy_type, onnx_ports
 
 Tensors = dict[str, np.ndarray]
 THREAD_PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count")  # the native backend's names
@@ -99,6 +99,20 @@ class OnnxModel:
             except ServingError:
                 pass
         return [self._run_alone(inputs, outputs) for inputs, outputs in requests]
+
+    def zeros(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Tensors:
+        """Outputs of the declared types that say nothing; free dimensions are 1.
+
+        Args:
+            inputs: every input by name, [rows, ...].
+            outputs: names of the outputs to return.
+        """
+        rows = [len(next(iter(inputs.values())))] if self._batched else []
+        ports = {port.name: port for port in self._config.outputs}
+        return {
+            name: np.zeros([*rows, *(max(1, dim) for dim in ports[name].dims)], dtype=numpy_type(ports[name].type))
+            for name in outputs
+        }
 
     def _run_alone(self, inputs: Tensors, outputs: Sequence[str]) -> Tensors | ServingError:
         try:

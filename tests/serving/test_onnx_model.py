@@ -45,6 +45,11 @@ def test_only_the_request_that_cannot_be_answered_gets_the_error(load):
     assert "'look'" in str(bad)
 
 
+def test_zeros_have_the_rows_of_the_input_and_the_declared_type(load):
+    zeros = load(LOOKUP, LOOK).zeros({"INDEX": np.array([[0], [99]], dtype=np.int64)}, ["ROW"])
+    assert (zeros["ROW"].shape, zeros["ROW"].dtype, zeros["ROW"].any()) == ((2, 1, 5), np.float32, False)
+
+
 def test_thread_counts_are_numbers(load):
     with pytest.raises(ConfigError, match="intra_op_thread_count = 'two'"):
         load(SEGMENT_1, dataclasses.replace(CONFIG, parameters={"intra_op_thread_count": "two"}))

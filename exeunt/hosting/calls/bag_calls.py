@@ -18,6 +18,7 @@ import numpy as np
 
 from exeunt.bag_stages import Pair, tap_tensors
 from exeunt.deciding.ticket import Ticket
+from exeunt.hosting.calls.reports import LONGEST_TEXT, report_address
 from exeunt.manifest import Manifest, Tensor
 
 SECRET_BITS = 62  # a positive int64
@@ -47,6 +48,9 @@ class BagCall:
         passing: work on what came that may not have been passed on yet; see heads_at_taps.
         cut_rows: indices of its rows whose cut tensors it brought back when it ended; None: of none.
         cuts: these, by name.
+        word: of its steps' reports.
+        failure: what a step of it reported.
+        void: (member, depth) of what can no longer come, for a step before it has failed; what comes is not taken.
     """
 
     rows: int
@@ -57,6 +61,9 @@ class BagCall:
     passing: list[Future[None]] = field(default_factory=list)
     cut_rows: np.ndarray | None = None
     cuts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    word: int = 0
+    failure: str | None = None
+    void: set[Pair] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -64,7 +71,7 @@ class BagCalls:
     """The calls that are under way, by secret; safe to share between threads.
 
     Attributes:
-        refused: taps that were refused since start.
+        refused: taps and reports that were refused since start.
     """
 
     manifest: Manifest
@@ -72,6 +79,7 @@ class BagCalls:
     refused: int = 0
     _tensors: dict[Pair, Tensor] = field(init=False)
     _calls: dict[int, BagCall] = field(default_factory=dict)
+    _words: dict[int, BagCall] = field(default_factory=dict)  # of the same calls
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -93,16 +101,52 @@ class BagCalls:
         """
         call = BagCall(rows, set(pairs), ticket, ticket_rows)
         with self._lock:
-            secret = self.draw()
-            while secret in self._calls:
-                secret = self.draw()
-            self._calls[secret] = call
+            secret, call.word = self._new_number(self._calls), self._new_number(self._words)
+            self._calls[secret] = self._words[call.word] = call
         return secret
+
+    def _new_number(self, numbers: Mapping[int, BagCall]) -> int:
+        while (number := self.draw()) in numbers:
+            pass
+        return number
 
     def close(self, secret: int) -> BagCall:
         """The call has ended: its secret is void."""
         with self._lock:
-            return self._calls.pop(secret)
+            call = self._calls.pop(secret)
+            del self._words[call.word]
+        return call
+
+    def address(self, secret: int) -> str:
+        """Where steps of a call report that they failed."""
+        return report_address(self.manifest.bag, self._calls[secret].word)
+
+    def report(self, ticket: np.ndarray, text: object, model: object) -> None:
+        """A step of a call has failed: what depends on it is not taken any more.
+
+        Args:
+            ticket: the tensor TICKET with the word of the call, int64 [1, 1].
+            text: what went wrong, or what a stranger sends in its place.
+            model: the step's.
+
+        Raises:
+            RefusedTapError: no call under way has this word, or it is no text; counted.
+        """
+        with self._lock:
+            call = self._words.get(int(ticket.flat[0])) if ticket.dtype == np.int64 and ticket.size == 1 else None
+            if call is None or not isinstance(text, str):
+                self.refused += 1
+                raise RefusedTapError("neither votes nor a report of a call that is under way")
+            call.failure = call.failure or text[:LONGEST_TEXT]
+            call.void |= self._behind(model)
+
+    def _behind(self, model: object) -> set[Pair]:
+        """What depends on a segment; all, where the model is none."""
+        for number, member in enumerate(self.manifest.members):
+            for depth, segment in enumerate(member.segments, start=1):
+                if segment.model == model:
+                    return {pair for pair in self._tensors if pair[0] == number and pair[1] >= depth}
+        return set(self._tensors)
 
     def take(self, ticket: np.ndarray, votes: Mapping[Pair, np.ndarray]) -> tuple[BagCall, Brought]:
         """What a tap brings, as it arrived.
@@ -113,7 +157,7 @@ class BagCalls:
                 memory that is the server's; features may be anything but of another shape.
 
         Returns:
-            the call, and copies of what is new; empty where other taps brought it all before.
+            the call, and copies of what is new; empty where other taps brought it all before, or it is void.
 
         Raises:
             RefusedTapError: no call under way asked for this; counted.
@@ -125,7 +169,7 @@ class BagCalls:
             except RefusedTapError:
                 self.refused += 1
                 raise
-            fresh = {pair: array.copy() for pair, array in votes.items() if pair in call.expected}
+            fresh = {pair: array.copy() for pair, array in votes.items() if pair in call.expected - call.void}
             call.expected.difference_update(fresh)
             call.brought.update(fresh)
         return call, fresh

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from exeunt.errors import ConfigError
 
 TRITON_TYPES = {
@@ -37,6 +39,12 @@ def triton_type(dtype: str) -> str:
     """Triton's name of a numpy dtype: "float32" -> "TYPE_FP32"."""
     onnx_names = {numpy: onnx for onnx, numpy in _NUMPY_NAMES.items()}
     return TRITON_TYPES[f"tensor({onnx_names.get(dtype, dtype)})"]
+
+
+def numpy_type(triton: str) -> np.dtype[Any]:
+    """Numpy's dtype of a Triton type: "TYPE_FP32" -> float32."""
+    name = triton.removeprefix("TYPE_").lower().replace("fp", "float")
+    return np.dtype(object if name == "string" else name)
 
 
 @dataclass(frozen=True, slots=True)

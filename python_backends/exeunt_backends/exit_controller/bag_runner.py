@@ -33,8 +33,7 @@ class BagRunner:
     """Runs tickets stage by stage; each call asks only for the taps of its stage and takes only the rows that are left.
 
     A call that fails is made again, request by request: so that one bad request fails nobody else, and so that answers
-    which left early are still confirmed. A call that Triton never answers is taken for lost after a while: its tickets
-    are run once more, by another thread.
+    which left early are still confirmed. A call that Triton never answers is lost: its tickets run once more.
     """
 
     def __init__(self, manifest, calls, heads, guard, end):
@@ -195,7 +194,8 @@ class BagRunner:
             if self._sampling.q < 1.0:  # under load what will not run is let go of at once
                 self._host.thin(ticket.id, self._sampling.q)
             return
-        self._careful_until_us = self._host.now_us() + CAREFUL_US
+        if call.failure is None:
+            self._careful_until_us = self._host.now_us() + CAREFUL_US
         work.calls.clear()
         problem = problem or "it ended before its last tap"
         early = ticket.finishes & ~ticket.open & (ticket.reason == EARLY)
@@ -254,10 +254,10 @@ class BagRunner:
         # heads may have yet to say who leaves
         still_run = partial(np.arange, rows) if self._heads else partial(places_that_run, ticket, ticket_rows)
         names = planned.tap_names, self._inputs.cut_names(planned)
+        model = self._stages.model(planned.start, planned.end)
+        address = self._calls.address(secret) if self._may_answer_twice else None
         try:
-            problem, *cut = self._execute(
-                self._stages.model(planned.start, planned.end), secret, rows, inputs, *names, still_run
-            )
+            problem, *cut = self._execute(model, secret, rows, inputs, *names, still_run, address=address)
         finally:
             with self._changed:
                 is_ours = self._watch.end(thread)
@@ -266,7 +266,7 @@ class BagRunner:
             raise LostCallError
         call.cut_rows, call.cuts = cut
         wait(call.passing)  # the next stage takes only rows that are left
-        return call, problem
+        return call, call.failure or problem
 
     def _new_thread(self):
         return threading.Thread(target=self._serve, name="exeunt-bag", daemon=True)

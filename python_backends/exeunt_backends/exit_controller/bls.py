@@ -3,10 +3,10 @@
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from exeunt.contract import TICKET
+from exeunt.contract import PARAMETER_REPORT_TO, TICKET
 
 
-def execute(model, secret, rows, inputs, taps, cuts, still_run, end):
+def execute(model, secret, rows, inputs, taps, cuts, still_run, end, address=None):
     """Have Triton run the steps that some taps need; waits for all of them.
 
     Args:
@@ -18,13 +18,14 @@ def execute(model, secret, rows, inputs, taps, cuts, still_run, end):
         cuts: names of the cut tensors that are asked for.
         still_run: gives the rows (indices) whose cut tensors are kept, once the taps have been answered.
         end: ends this process: where a tap is answered with another's answer, anybody may be; exeunt.hosting.in_step.
+        address: where steps that fail report it; None: they just fail.
 
     Returns:
         what Triton says went wrong (None if nothing did); the rows that were kept, and their cut tensors by name.
     """
     tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()]
     tensors.append(pb_utils.Tensor(TICKET, np.full((rows, 1), secret, dtype=np.int64)))
-    options = {}
+    options = {} if address is None else {"parameters": {PARAMETER_REPORT_TO: address}}
     if cuts:  # they go through numpy, whatever device made them
         options["preferred_memory"] = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
     try:

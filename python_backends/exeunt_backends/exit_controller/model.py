@@ -11,9 +11,9 @@ from pathlib import Path
 import triton_python_backend_utils as pb_utils
 
 from exeunt.bag_stages import tap_tensors
-from exeunt.contract import STREAM, TAPPED, TICKET
+from exeunt.contract import PARAMETER_FAILED_MODEL, PARAMETER_FAILURE, STREAM, TAPPED, TICKET
 from exeunt.deciding.request import Request, parse_options, read_parameters
-from exeunt.errors import ExeuntError, ServingError
+from exeunt.errors import ExeuntError, RequestError, ServingError
 from exeunt.hosting import assembly, tensors
 from exeunt.hosting.calls.bag_calls import BagCalls, RefusedTapError, draw_secret
 from exeunt.hosting.guard import Guard
@@ -101,7 +101,7 @@ class TritonPythonModel:
         # every model of the server can be called by anybody: a tensor may be anything, in either kind of request
         tensors_in = {tensor.name(): tensor for tensor in request.inputs()}
         if TICKET in tensors_in:
-            return self._tap(tensors_in)
+            return self._tap(request, tensors_in)
         key = next(self._keys)
         self._senders[key] = request.get_response_sender()
         try:
@@ -153,25 +153,32 @@ class TritonPythonModel:
         in_parts = isinstance(key, Stream)
         self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
 
-    def _tap(self, tensors_in):
-        """Votes or features of a call of ours. Whatever else comes is counted, and answered like a tap.
+    def _tap(self, request, tensors_in):
+        """Votes or features of a call of ours, or that a step of it failed. Whatever else comes is counted.
 
         An error here would end the parent's request without freeing it (servers before 26.02).
         """
         ticket = tensors_in[TICKET]
         try:
             votes = {self._pairs[name]: part.as_numpy() for name, part in tensors_in.items() if name in self._pairs}
-            call, fresh = self._calls.take(ticket.as_numpy(), votes)
-            if call.ticket is not None and fresh:
-                if self._heads is None:
-                    self._host.arrived(call.ticket.id, fresh, call.ticket_rows)
-                else:
-                    self._heads.pass_on(call, fresh, self._host.arrived)
-        except RefusedTapError:
+            if votes:
+                self._take_votes(*self._calls.take(ticket.as_numpy(), votes))
+            else:
+                parameters = read_parameters(request.parameters)
+                self._calls.report(ticket.as_numpy(), *map(parameters.get, (PARAMETER_FAILURE, PARAMETER_FAILED_MODEL)))
+        except (RefusedTapError, RequestError):
             pass  # counted; a line for each would let a stranger fill the disk
         except Exception as error:
             self._guard.survived("tap", error)
         return pb_utils.InferenceResponse([pb_utils.Tensor(TAPPED, ticket.as_numpy())])
+
+    def _take_votes(self, call, fresh):
+        if call.ticket is None or not fresh:
+            return
+        if self._heads is None:
+            self._host.arrived(call.ticket.id, fresh, call.ticket_rows)
+        else:
+            self._heads.pass_on(call, fresh, self._host.arrived)
 
     def _reply(self, release):
         if isinstance(release.key, Stream):

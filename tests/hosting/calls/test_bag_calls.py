@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.hosting.calls.bag_calls import SECRET_BITS, BagCalls, RefusedTapError, draw_secret
+from exeunt.hosting.calls.reports import read_address
 from tests.deciding.controller_bag import CLASSES, FEATURES, learning_manifest, manifest, ticket_of
 
 BAG = manifest(depths=((1, 0), (1, 1), (2, 2)), weights=(1.0, 1.0))
@@ -138,3 +139,63 @@ def test_a_secret_fits_tritons_int64_and_is_not_small():
     drawn = [draw_secret() for _ in range(64)]
     assert all(0 <= secret < 2**SECRET_BITS for secret in drawn) and max(drawn) > 2**48
     assert len(set(drawn)) == 64
+
+
+def word_of(calls, secret):
+    return np.array([[read_address(calls.address(secret))[1]]], dtype=np.int64)
+
+
+def test_after_a_segments_report_what_depends_on_it_is_not_taken(calls):
+    secret = calls.open(ROWS, pairs_of(0, 2), SEVEN)
+    calls.report(word_of(calls, secret), "no such index", BAG.members[0].segments[1].model)
+    _, fresh = calls.take(ticket(secret), votes((0, 1), (0, 2), (1, 2)))
+    assert set(fresh) == {(0, 1), (1, 2)}
+
+
+def test_after_a_report_of_another_model_nothing_is_taken(calls):
+    secret = calls.open(ROWS, pairs_of(0, 2), SEVEN)
+    calls.report(word_of(calls, secret), "no such index", "tiny_heads_e0")
+    assert calls.take(ticket(secret), votes((0, 1), (1, 2)))[1] == {}
+
+
+def test_the_first_report_says_what_went_wrong(calls):
+    secret = calls.open(ROWS, pairs_of(2))
+    for text in ("no such index", "zeros do not help"):
+        calls.report(word_of(calls, secret), text, BAG.members[0].segments[0].model)
+    assert calls.close(secret).failure == "no such index"
+
+
+def test_a_report_ends_with_its_call(calls):
+    secret = calls.open(ROWS, pairs_of(2))
+    word = word_of(calls, secret)
+    calls.close(secret)
+    with pytest.raises(RefusedTapError):
+        calls.report(word, "late", "tiny_a_s1")
+    assert calls.refused == 1
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        np.zeros((1, 1), dtype=np.int64),
+        np.zeros((0, 1), dtype=np.int64),
+        np.zeros((2, 1), dtype=np.int64),
+        np.zeros((1, 1), dtype=np.float32),
+    ],
+)
+def test_strangers_cannot_report(calls, word):
+    secret = calls.open(ROWS, pairs_of(2))
+    with pytest.raises(RefusedTapError):
+        calls.report(word, "forged", "tiny_a_s1")
+    assert calls.close(secret).failure is None
+
+
+def test_the_secret_is_not_the_word_of_reports(calls):
+    secret = calls.open(ROWS, pairs_of(2))
+    assert word_of(calls, secret) != secret
+
+
+def test_a_report_without_a_text_is_refused(calls):
+    secret = calls.open(ROWS, pairs_of(2))
+    with pytest.raises(RefusedTapError):
+        calls.report(word_of(calls, secret), None, None)
