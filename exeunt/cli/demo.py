@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exeunt.cli.stopping import stop_on_signals
+from exeunt.cli.stop_signals import stop_on_signals
 from exeunt.errors import ConfigError, check_known
 from exeunt.manifest_check import MODES
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     from exeunt.contract import MANIFEST_FILE
     from exeunt.manifest import Manifest
-    from exeunt.measuring.segment_times import measure, retimed
+    from exeunt.measuring.served_segment_times import measure, retimed
     from exeunt.serving.bags import bag_of
 
     path = bag_of(args.repository, args.bag).folder / MANIFEST_FILE

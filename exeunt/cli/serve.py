@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exeunt.cli.stopping import stop_on_signals
+from exeunt.cli.stop_signals import stop_on_signals
 from exeunt.errors import ServingError
 
 if TYPE_CHECKING:

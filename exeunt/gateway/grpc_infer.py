@@ -15,7 +15,7 @@ from exeunt.gateway.door import Door
 from exeunt.gateway.grpc_messages import parameters_of, parsed, rows_of, set_parameters, stream_error
 from exeunt.gateway.grpc_upstream import Upstream, metadata_of
 from exeunt.gateway.parameters import ClassRule, after_waiting, passed_on
-from exeunt.gateway.public import PublicModels
+from exeunt.gateway.public_models import PublicModels
 
 SERVICE = "/inference.GRPCInferenceService/"
 INFER, STREAM_INFER = SERVICE + "ModelInfer", SERVICE + "ModelStreamInfer"

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from exeunt.gateway.parameters import OURS
-from exeunt.gateway.refusals import RefusalError
+from exeunt.gateway.refusal_errors import RefusalError
 
 
 def parsed(kind: Any, content: bytes) -> Any:

@@ -17,8 +17,8 @@ from exeunt.gateway.grpc_infer import INFER, SERVICE, STREAM_INFER, Context, Inf
 from exeunt.gateway.grpc_messages import parsed, without_steps
 from exeunt.gateway.grpc_upstream import Upstream
 from exeunt.gateway.parameters import ClassRule
-from exeunt.gateway.public import PublicModels
-from exeunt.gateway.refusals import ClosedError, grpc_code
+from exeunt.gateway.public_models import PublicModels
+from exeunt.gateway.refusal_errors import ClosedError, grpc_code
 
 HEALTH = "/grpc.health.v1.Health/Check"
 # of the server as a whole: passed on as they come

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from exeunt.gateway.refusals import NoServerError
+from exeunt.gateway.refusal_errors import NoServerError
 from exeunt.serving.launch import ADMIN_HEADER
 
 # gRPC sets the first three for every hop; no caller may send the key of the server's closed APIs

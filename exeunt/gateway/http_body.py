@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from exeunt.gateway.refusals import RefusalError, TooLargeError
+from exeunt.gateway.refusal_errors import RefusalError, TooLargeError
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 

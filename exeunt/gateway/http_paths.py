@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from exeunt.errors import ExeuntError
-from exeunt.gateway.refusals import ClosedError, RefusalError
+from exeunt.gateway.refusal_errors import ClosedError, RefusalError
 
 _SERVER = {"/v2", "/v2/health/live", "/v2/health/ready"}
 _MODEL = re.compile(

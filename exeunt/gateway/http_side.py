@@ -17,8 +17,8 @@ from exeunt.gateway.http_body import HEADER_LENGTH, Body, read_body
 from exeunt.gateway.http_paths import Target, target_of
 from exeunt.gateway.http_upstream import Answer, HttpUpstream
 from exeunt.gateway.parameters import ClassRule, after_waiting, passed_on
-from exeunt.gateway.public import PublicModels
-from exeunt.gateway.refusals import TooLargeError, http_status
+from exeunt.gateway.public_models import PublicModels
+from exeunt.gateway.refusal_errors import TooLargeError, http_status
 
 
 class HttpSide:

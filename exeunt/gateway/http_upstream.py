@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from exeunt.gateway.http_body import HEADER_LENGTH
-from exeunt.gateway.refusals import NoServerError
+from exeunt.gateway.refusal_errors import NoServerError
 from exeunt.serving.launch import ADMIN_HEADER
 
 CONNECT_S = 5.0

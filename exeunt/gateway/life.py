@@ -20,7 +20,7 @@ from exeunt.gateway.grpc_upstream import Upstream
 from exeunt.gateway.http_side import HttpSide
 from exeunt.gateway.http_upstream import HttpUpstream
 from exeunt.gateway.parameters import ClassRule
-from exeunt.gateway.public import PublicModels
+from exeunt.gateway.public_models import PublicModels
 from exeunt.hosting.host import monotonic_us
 from exeunt.serving.launch import HOST
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.gateway.http_body import read_body
-from exeunt.gateway.refusals import RefusalError, TooLargeError
+from exeunt.gateway.refusal_errors import RefusalError, TooLargeError
 from tests.triton.qa.wire import binary, tensor
 
 ROWS = np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 4)

@@ -1,7 +1,7 @@
 import pytest
 
 from exeunt.gateway.http_paths import Target, target_of
-from exeunt.gateway.refusals import RefusalError
+from exeunt.gateway.refusal_errors import RefusalError
 
 A = "/v2/models/a.b-c_1"
 

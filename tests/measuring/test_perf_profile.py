@@ -9,7 +9,7 @@ import pytest
 from exeunt.cli.main import main
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
-from exeunt.measuring.segment_times import retimed
+from exeunt.measuring.served_segment_times import retimed
 from tests.export.graphs import noise_rows
 
 

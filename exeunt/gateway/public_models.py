@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exeunt.contract import full_model, stream_model
 from exeunt.gateway.door import Door
-from exeunt.gateway.refusals import NotPublicError
+from exeunt.gateway.refusal_errors import NotPublicError
 from exeunt.serving.bags import some_bags
 
 
