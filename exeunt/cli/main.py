@@ -56,7 +56,7 @@ EXTRAS = {
 }
 
 
-HELPERS = ("arguments", "control_ramps", "main", "progress")  # modules beside the verbs
+HELPERS = ("arguments", "control_ramps", "main", "progress", "stop_signals")  # modules beside the verbs
 
 
 def verbs() -> list[str]:
