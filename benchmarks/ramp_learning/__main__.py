@@ -40,7 +40,7 @@ from exeunt.learning.files import load_exported, load_heads
 from exeunt.manifest import Manifest
 from exeunt.manifest_check import MODES
 from exeunt.measuring.arrivals import poisson, take_turns
-from exeunt.measuring.load import Outcome, Traffic, run_load
+from exeunt.measuring.load import RequestOutcome, Traffic, run_load
 from exeunt.serving.bags import bag_of
 from exeunt.serving.pip_server import Server, serve
 from exeunt_export.export_bag import export_bag
@@ -94,9 +94,9 @@ class Contenders:
         self.url[PLAIN] = self.url[LEARNING]
         self._traffic = Traffic({input_: stream}, warm_up=0, gap_s=1.0)
 
-    def ask(self, names: Sequence[str], first: int, rows: int, rate_per_s: float) -> dict[str, list[Outcome]]:
+    def ask(self, names: Sequence[str], first: int, rows: int, rate_per_s: float) -> dict[str, list[RequestOutcome]]:
         """Every contender's outcomes of `rows` rows from `first` on, in turns."""
-        outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
+        outcomes: dict[str, list[RequestOutcome]] = {name: [] for name in names}
         for block in take_turns(names, poisson(rate_per_s, rows, SEED + first), TURN_S):
             name = block.model
             model = full_model(NAME) if name == PLAIN else NAME
@@ -105,7 +105,7 @@ class Contenders:
         return outcomes
 
 
-def summary(outcomes: dict[str, list[Outcome]], exits: int) -> dict[str, Any]:
+def summary(outcomes: dict[str, list[RequestOutcome]], exits: int) -> dict[str, Any]:
     """Latency, exits and losses by contender; a loss is a label other than the plain ensemble's for the same row."""
     full = {o.request: int(o.answers.labels[0]) for o in outcomes[PLAIN] if o.answers is not None}
     summaries = {}

@@ -11,7 +11,7 @@ from exeunt.costing.answers import AnswerMix
 from exeunt.costing.deployments import (
     DEPLOYMENTS,
     ColdStart,
-    Outcome,
+    DeploymentOutcome,
     break_even_per_s,
     carried_per_s,
     function_per_member,
@@ -33,7 +33,7 @@ class Compared:
     """
 
     answers: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[DeploymentOutcome, ...]
     work_share: float
     carried_per_s: float
     break_even_per_s: float

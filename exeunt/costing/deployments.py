@@ -32,7 +32,7 @@ class ColdStart:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeploymentOutcome:
     """One deployment under one load.
 
     Attributes:
@@ -50,23 +50,29 @@ class Outcome:
     replicas: int = 0
 
 
-Deployment = Callable[[AnswerMix, Load, Prices, ColdStart, np.random.Generator], Outcome]
+Deployment = Callable[[AnswerMix, Load, Prices, ColdStart, np.random.Generator], DeploymentOutcome]
 
 
-def one_machine(mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator) -> Outcome:
+def one_machine(
+    mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator
+) -> DeploymentOutcome:
     """One rented machine, always on."""
     del cold
     replicas = [1] * len(load.rates_per_s)
     return _machines("one machine", mix, load, prices, replicas, rng)
 
 
-def autoscaled(mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator) -> Outcome:
+def autoscaled(
+    mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator
+) -> DeploymentOutcome:
     """As many machines as keep the cores busy up to BUSY_SHARE, at least one."""
     del cold
     return _machines("autoscaled", mix, load, prices, _replicas(mix, load, prices.machine.cores, least=1), rng)
 
 
-def scaled_to_zero(mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator) -> Outcome:
+def scaled_to_zero(
+    mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator
+) -> DeploymentOutcome:
     """As autoscaled, but without a machine while no request comes; the first request then waits for one."""
     cores = prices.machine.cores
     replicas = _replicas(mix, load, cores, least=0)
@@ -83,7 +89,7 @@ def scaled_to_zero(mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, 
 
 def function_per_answer(
     mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator
-) -> Outcome:
+) -> DeploymentOutcome:
     """One function with the whole bag, members one after the other on its core; it answers, then finishes feedback."""
     steps_us, usd = [], 0.0
     arrivals = load.arrivals_us(MOST_ARRIVALS, rng)
@@ -99,7 +105,7 @@ def function_per_answer(
 
 def function_per_member(
     mix: AnswerMix, load: Load, prices: Prices, cold: ColdStart, rng: np.random.Generator
-) -> Outcome:
+) -> DeploymentOutcome:
     """A function per member under a step machine, side by side: max(t) instead of sum(t); all run to the end."""
     member_us = np.array(mix.member_us)
     transitions = len(member_us) + 3  # start, one into each branch, the vote, the end
@@ -145,12 +151,12 @@ def _replicas(mix: AnswerMix, load: Load, cores: int, least: int) -> list[int]:
 
 def _machines(
     name: str, mix: AnswerMix, load: Load, prices: Prices, replicas: Sequence[int], rng: np.random.Generator
-) -> Outcome:
+) -> DeploymentOutcome:
     cores = prices.machine.cores
     usd = sum(replicas) * load.step_s / 3600.0 * prices.machine.usd_per_hour
     for rate, count in zip(load.rates_per_s.tolist(), replicas, strict=True):
         if rate > count * cores * 1e6 / float(mix.shares @ mix.work_us):  # feedback can be left out, answers cannot
-            return Outcome(name, math.inf, math.inf, math.inf, max(replicas))
+            return DeploymentOutcome(name, math.inf, math.inf, math.inf, max(replicas))
     arrivals = load.arrivals_us(MOST_ARRIVALS, rng)
     steps_us = [_shared_us(mix, own_us, count, cores, rng) for own_us, count in zip(arrivals, replicas, strict=True)]
     return _outcome(name, usd, load, steps_us, max(replicas))
@@ -216,7 +222,7 @@ def _cold_us(arrivals_us: np.ndarray, run_us: np.ndarray, cold_s: float, rate_be
     return waits_us
 
 
-def _outcome(name: str, usd: float, load: Load, steps_us: Sequence[np.ndarray], replicas: int = 0) -> Outcome:
+def _outcome(name: str, usd: float, load: Load, steps_us: Sequence[np.ndarray], replicas: int = 0) -> DeploymentOutcome:
     """Quantiles over all steps, each as heavy as the requests that it stands for."""
     steps = [
         (step_us, rate * load.step_s / len(step_us))
@@ -224,10 +230,10 @@ def _outcome(name: str, usd: float, load: Load, steps_us: Sequence[np.ndarray], 
         if len(step_us)
     ]
     if not steps:
-        return Outcome(name, 0.0, 0.0, 0.0, replicas)
+        return DeploymentOutcome(name, 0.0, 0.0, 0.0, replicas)
     values = np.concatenate([step_us for step_us, _ in steps])
     weights = np.concatenate([np.full(len(step_us), weight) for step_us, weight in steps])
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()
     p50_us, p99_us = (float(values[order][np.searchsorted(reached, share)]) for share in (0.5, 0.99))
-    return Outcome(name, 1000.0 * usd / load.answers, p50_us / 1000.0, p99_us / 1000.0, replicas)
+    return DeploymentOutcome(name, 1000.0 * usd / load.answers, p50_us / 1000.0, p99_us / 1000.0, replicas)

@@ -18,7 +18,7 @@ from exeunt.contract import PROBABILITIES, full_model
 from exeunt.deciding.votes import vote
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
-from exeunt.measuring.load import LoadRun, Outcome
+from exeunt.measuring.load import LoadRun, RequestOutcome
 from exeunt.measuring.summary import Summary, stream_labels, summarise
 from exeunt_client.answers import Answers
 from exeunt_client.blocking import Client
@@ -119,19 +119,19 @@ def _take_turns(
     return run
 
 
-def _ask(client: Client, part: dict[str, np.ndarray], request: int) -> Outcome:
+def _ask(client: Client, part: dict[str, np.ndarray], request: int) -> RequestOutcome:
     answers, error = None, ""
     began_s = time.perf_counter()
     try:
         answers = client.infer(part)
     except ClientError as failure:
         error = str(failure)
-    return Outcome(request, 0.0, began_s, began_s, time.perf_counter(), answers, error)
+    return RequestOutcome(request, 0.0, began_s, began_s, time.perf_counter(), answers, error)
 
 
 def _in_series(
     clients: Mapping[str, Client], manifest: Manifest, part: dict[str, np.ndarray], request: int
-) -> dict[str, Outcome]:
+) -> dict[str, RequestOutcome]:
     """One member after another, then their vote here; outcomes by member model, and of all under SERIES."""
     began_s = time.perf_counter()
     outcomes = {member.model or "": _ask(clients[member.model or ""], part, request) for member in manifest.members}
@@ -142,4 +142,7 @@ def _in_series(
         mean = vote(answers, [member.weight for member in manifest.members], manifest.vote)
         answer = Answers.from_outputs({PROBABILITIES: mean})
     ended_s = time.perf_counter()
-    return {**outcomes, SERIES: Outcome(request, 0.0, began_s, began_s, ended_s, answer, errors[0] if errors else "")}
+    return {
+        **outcomes,
+        SERIES: RequestOutcome(request, 0.0, began_s, began_s, ended_s, answer, errors[0] if errors else ""),
+    }

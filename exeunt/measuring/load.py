@@ -25,7 +25,7 @@ Progress = Callable[[str, int], None]  # model, requests answered since the last
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """One request: times in seconds since the run began; `answers` is None where `error` tells why.
 
     `request` is its position in the stream, `stream_s` its arrival in the stream's own time.
@@ -50,7 +50,7 @@ class LoadRun:
         cpu_share: CPU time of this process over the run's wall time; near 1 the generator itself was the bottleneck.
     """
 
-    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    outcomes: dict[str, list[RequestOutcome]] = field(default_factory=dict)
     busy_s: dict[str, float] = field(default_factory=dict)
     cpu_share: float = 0.0
 
@@ -127,12 +127,12 @@ async def _run(url: str, traffic: Traffic, blocks: Sequence[Block], progress: Pr
 
 async def _play(
     client: AsyncClient, traffic: Traffic, block: Block, begin_s: float, progress: Progress
-) -> list[Outcome]:
+) -> list[RequestOutcome]:
     """Send a block's requests on schedule and wait for all of their answers."""
     start_s = time.perf_counter() + _EARLY_S - begin_s
     options = traffic.options.get(block.model, NO_OPTIONS)
 
-    async def send(index: int, offset_s: float) -> Outcome:
+    async def send(index: int, offset_s: float) -> RequestOutcome:
         sent_s = time.perf_counter() - begin_s
         answers, error = None, ""
         try:
@@ -141,7 +141,7 @@ async def _play(
             error = str(failure)
         done_s = time.perf_counter() - begin_s
         progress(block.model, 1)
-        return Outcome(index, block.stream_s + offset_s, start_s + offset_s, sent_s, done_s, answers, error)
+        return RequestOutcome(index, block.stream_s + offset_s, start_s + offset_s, sent_s, done_s, answers, error)
 
     async with asyncio.TaskGroup() as group:
         tasks = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from exeunt.contract import Reason
 from exeunt.figures import INK, new_figure, save_figure, without_frame
-from exeunt.measuring.load import LoadRun, Outcome
+from exeunt.measuring.load import LoadRun, RequestOutcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ class Course:
     lost: np.ndarray
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome], full: np.ndarray, rows: int = 1) -> Course:
+    def of(cls, outcomes: Sequence[RequestOutcome], full: np.ndarray, rows: int = 1) -> Course:
         """From the outcomes that were answered; `full` int [stream rows] is the full vote's label."""
         answered = sorted(
             (outcome for outcome in outcomes if outcome.answers is not None), key=lambda item: item.request

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from exeunt.contract import Reason
-from exeunt.measuring.load import LoadRun, Outcome
+from exeunt.measuring.load import LoadRun, RequestOutcome
 from exeunt_client.answers import NO_EXIT
 
 UNANSWERED = -2  # label of a row whose request failed; -1 is an answer (no finite vote)
@@ -100,7 +100,7 @@ def percentiles(values: np.ndarray, percents: Sequence[float]) -> list[float]:
     return [float(value) for value in np.percentile(values, percents, method="higher")]
 
 
-def stream_labels(outcomes: Sequence[Outcome], rows: int = 1) -> np.ndarray:
+def stream_labels(outcomes: Sequence[RequestOutcome], rows: int = 1) -> np.ndarray:
     """Labels by row of the stream, int64 [(last request + 1) * rows]; UNANSWERED where there is no answer."""
     length = (max((outcome.request for outcome in outcomes), default=-1) + 1) * rows
     labels = np.full(length, UNANSWERED, dtype=np.int64)
@@ -124,7 +124,7 @@ def disagreement(labels: np.ndarray, reference: np.ndarray) -> float | None:
     return None if share is None else 1.0 - share
 
 
-def _departures(answered: Sequence[Outcome]) -> tuple[dict[int, float], dict[str, float]]:
+def _departures(answered: Sequence[RequestOutcome]) -> tuple[dict[int, float], dict[str, float]]:
     """Shares by exit and by reason; both empty for a model without exits."""
     request_answers = [outcome.answers for outcome in answered if outcome.answers is not None]
     if not request_answers:

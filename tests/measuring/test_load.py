@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from exeunt.errors import RequestError
 from exeunt.measuring.arrivals import poisson, take_turns
-from exeunt.measuring.load import LoadRun, Outcome, Traffic
+from exeunt.measuring.load import LoadRun, RequestOutcome, Traffic
 from exeunt.measuring.plots import moving_mean
 from exeunt.measuring.summary import UNANSWERED, agreement, disagreement, percentiles, stream_labels, summarise
 from exeunt_client.answers import Answers
 
 
-def outcome(request: int, label: int, latency_s: float = 0.01, exit_: int = 0, reason: int = 1) -> Outcome:
+def outcome(request: int, label: int, latency_s: float = 0.01, exit_: int = 0, reason: int = 1) -> RequestOutcome:
     answers = Answers(
         labels=np.array([label]),
         probabilities=np.ones((1, 1), dtype=np.float32),
@@ -21,11 +21,11 @@ def outcome(request: int, label: int, latency_s: float = 0.01, exit_: int = 0, r
         reasons=np.array([reason]),
         risks=np.zeros(1),
     )
-    return Outcome(request, request, request, request + 0.001, request + latency_s, answers, "")
+    return RequestOutcome(request, request, request, request + 0.001, request + latency_s, answers, "")
 
 
-def failed(request: int) -> Outcome:
-    return Outcome(request, request, request, request, request + 9.0, None, "boom")
+def failed(request: int) -> RequestOutcome:
+    return RequestOutcome(request, request, request, request, request + 9.0, None, "boom")
 
 
 def test_a_seed_fixes_the_arrivals() -> None:
