@@ -30,7 +30,7 @@ from exeunt.serving.drain import Drain, hold
 from exeunt.serving.health import health_port
 from exeunt.serving.own_state import own_subfolder
 from exeunt.serving.read_ahead import read_ahead
-from exeunt.serving.supervisor import Patience, Supervisor
+from exeunt.serving.supervisor import Supervisor, WatchLimits
 
 
 def options(argv: list[str] | None = None) -> argparse.Namespace:
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     name = f"exeunt-{os.urandom(4).hex()}"
-    patience = Patience(args.probe_every_s, args.probe_timeout_s, args.probe_failures, args.start_s)
+    limits = WatchLimits(args.probe_every_s, args.probe_timeout_s, args.probe_failures, args.start_s)
     host = launch.HOST if args.address == "0.0.0.0" else args.address
     with ExitStack() as stack:
         if args.own_state:
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         stack.callback(server.kill)
         stack.enter_context(health_port(server.health, args.address, args.health_port))
         names = [bag.manifest.bag for bag in bags]
-        if problem := server.watch(f"{host}:{args.http_port}", names, patience, say, stop):
+        if problem := server.watch(f"{host}:{args.http_port}", names, limits, say, stop):
             say(problem)
             return ServingError.exit_code
         if args.leave_s > 0:

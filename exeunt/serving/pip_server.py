@@ -28,13 +28,15 @@ from exeunt.serving.processes import Reaper, tied_to_us
 from exeunt.serving.read_ahead import read_ahead
 from exeunt.serving.repository import model_folders
 from exeunt.serving.server_log import ABORTED, error_lines
-from exeunt.serving.supervisor import Patience, Supervisor
+from exeunt.serving.supervisor import Supervisor, WatchLimits
 
 START_DEADLINE_S = 180.0  # a bag of three members is twenty stubs, each of which imports onnxruntime
 _TRIES = 3  # of a start that chance may spoil
 # somebody else took a free port before Triton listened on it; a busy host kept a backend process from running
 _CHANCE = ("already in use", ABORTED)
-PATIENCE = Patience(probe_every_s=5.0, probe_timeout_s=10.0, probe_failures=2)  # who hangs is found in half a minute
+WATCH_LIMITS = WatchLimits(
+    probe_every_s=5.0, probe_timeout_s=10.0, probe_failures=2
+)  # who hangs is found in half a minute
 
 
 class Server(RunningServer):
@@ -66,7 +68,7 @@ class Server(RunningServer):
         Raises:
             ServingError: always, with what is wrong and the log's error lines; a server is not meant to end by itself.
         """
-        raise self.failure(self._supervisor.watch(self.http_url, bags, PATIENCE, say, threading.Event()))
+        raise self.failure(self._supervisor.watch(self.http_url, bags, WATCH_LIMITS, say, threading.Event()))
 
     def last_lines(self) -> list[str]:
         """The log's error lines."""

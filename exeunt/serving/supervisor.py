@@ -37,7 +37,7 @@ TERM_S = EXIT_TIMEOUT_S + 5  # from SIGTERM to SIGKILL, where the drain failed
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WatchLimits:
     """How closely a server is watched.
 
     Attributes:
@@ -110,7 +110,7 @@ class Supervisor:
         self,
         address: str,
         bags: Iterable[str],
-        patience: Patience,
+        limits: WatchLimits,
         say: Callable[[str], None],
         stop: threading.Event,
     ) -> str:
@@ -119,7 +119,7 @@ class Supervisor:
         Args:
             address: "HOST:PORT" of its HTTP endpoint.
             bags: public models that are asked a real inference.
-            patience: how closely.
+            limits: how closely.
             say: takes lines about what is seen.
             stop: ends the watch.
 
@@ -131,7 +131,7 @@ class Supervisor:
         def ask() -> None:
             try:
                 for bag in names:
-                    probe(address, bag, patience.probe_timeout_s)
+                    probe(address, bag, limits.probe_timeout_s)
             except ServingError as error:
                 if watch.ready:  # until then it is still starting
                     self.health.turn_away(str(error))
@@ -142,10 +142,10 @@ class Supervisor:
             self.pid,
             ask,
             say,
-            patience.probe_every_s,
-            patience.probe_failures,
-            patience.start_s,
-            ready=not patience.start_s,
+            limits.probe_every_s,
+            limits.probe_failures,
+            limits.start_s,
+            ready=not limits.start_s,
         )
         problem = watch.until(stop)
         if problem:
