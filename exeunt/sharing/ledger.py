@@ -73,7 +73,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LifeRecord:
     """What is known of a life.
 
     Attributes:
@@ -105,7 +105,7 @@ class Ledger:
     run_id: str
     savings: float
     debt: float
-    lives: dict[str, Record]
+    lives: dict[str, LifeRecord]
     clock_s: float = 0.0
     heard_s: float = 0.0
 
@@ -157,13 +157,13 @@ def exchange(ledger: Ledger, message: Message, now_s: float, run_id: str) -> tup
         lent = min(message.want, savings) if debt_share == 0.0 else 0.0
         savings -= lent
     reply = Reply(message.number, run_id, debt_share, lent, inherited, savings)
-    lives[message.life] = Record(owed + debt_share, clock_s, message.final, reply)
+    lives[message.life] = LifeRecord(owed + debt_share, clock_s, message.final, reply)
     return Ledger(run_id, savings, debt, lives, clock_s, now_s), reply
 
 
-def _bury(lives: dict[str, Record], debt: float, clock_s: float, but: str) -> tuple[dict[str, Record], float]:
+def _bury(lives: dict[str, LifeRecord], debt: float, clock_s: float, but: str) -> tuple[dict[str, LifeRecord], float]:
     """Declare silent lives over, and add what they owed to the debt; forget the oldest that are over."""
-    records: dict[str, Record] = {}
+    records: dict[str, LifeRecord] = {}
     for life, record in lives.items():
         silent_s = clock_s - record.seen_s
         if not record.over and silent_s > DEAD_AFTER_S and life != but:

@@ -9,7 +9,7 @@ from typing import Any
 
 from exeunt.errors import ConfigError
 from exeunt.reading import reading
-from exeunt.sharing.ledger import Ledger, Record, Reply
+from exeunt.sharing.ledger import Ledger, LifeRecord, Reply
 
 SCHEMA_VERSION = 1
 
@@ -41,7 +41,7 @@ def from_text(text: str, where: str) -> Ledger:
     return ledger
 
 
-def _record(table: dict[str, Any]) -> Record:
+def _record(table: dict[str, Any]) -> LifeRecord:
     reply = table["reply"]
     names = {field.name for field in fields(Reply)} - {"number", "run_id"}
     amounts = {name: _amount(reply[name]) for name in names}
@@ -49,7 +49,7 @@ def _record(table: dict[str, Any]) -> Record:
     if not isinstance(number, int) or isinstance(number, bool) or not isinstance(table["over"], bool):
         raise ValueError("a life whose number or end is none")
     answered = Reply(number, _text(reply["run_id"]), **amounts)
-    return Record(_amount(table["owed"]), _amount(table["seen_s"]), table["over"], answered)
+    return LifeRecord(_amount(table["owed"]), _amount(table["seen_s"]), table["over"], answered)
 
 
 def _text(value: object) -> str:
