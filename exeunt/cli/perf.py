@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> PerfPlan:
-    from exeunt.measuring.perf import PROTOCOLS, Load, PerfPlan, levels
+    from exeunt.measuring.perf import PROTOCOLS, LoadLevel, PerfPlan, levels
 
     if not args.name or not args.replay:
         raise ConfigError("perf NAME --replay FILE: both are needed, random inputs make exits meaningless")
@@ -87,7 +87,9 @@ def _plan(args: argparse.Namespace) -> PerfPlan:
     level_texts = {"concurrency": args.concurrency, "rate": args.rate}
     if not any(level_texts.values()):
         level_texts["concurrency"] = "1:4:3"
-    loads = [Load(kind, level) for kind, text in level_texts.items() if text for level in levels(text, f"--{kind}")]
+    loads = [
+        LoadLevel(kind, level) for kind, text in level_texts.items() if text for level in levels(text, f"--{kind}")
+    ]
     models = tuple(args.models.split(",")) if args.models else (args.name, full_model(args.name))
     return PerfPlan(args.name, models, tuple(loads), args.requests, protocol, address, args.metrics)
 

@@ -15,7 +15,7 @@ from exeunt.deciding.request import parse_options
 from exeunt.errors import ExeuntError
 from exeunt.gateway.http_body import HEADER_LENGTH, Body, read_body
 from exeunt.gateway.http_paths import Target, target_of
-from exeunt.gateway.http_upstream import Answer, HttpUpstream
+from exeunt.gateway.http_upstream import HttpAnswer, HttpUpstream
 from exeunt.gateway.parameters import ClassRule, after_waiting, passed_on
 from exeunt.gateway.public_models import PublicModels
 from exeunt.gateway.refusal_errors import TooLargeError, http_status
@@ -61,7 +61,7 @@ class HttpSide:
             response.force_close()
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> Answer:
+    async def _answer(self, request: web.BaseRequest) -> HttpAnswer:
         target = target_of(request.method, request.raw_path)
         if target.verb == "infer":
             return await self._infer(request, target)
@@ -71,7 +71,7 @@ class HttpSide:
             return _without_steps(await self._upstream.ask("GET", target.path, {}))  # in clear: it is read here
         return await self._upstream.ask("GET", target.path, request.headers)
 
-    async def _infer(self, request: web.BaseRequest, target: Target) -> Answer:
+    async def _infer(self, request: web.BaseRequest, target: Target) -> HttpAnswer:
         door = self._models.door(target.model)
         body = read_body(await self._read(request), request.headers.get(HEADER_LENGTH), self._most_json_bytes)
         headers = {key.lower(): value for key, value in request.headers.items()}
@@ -82,7 +82,7 @@ class HttpSide:
         work = self._send(target.path, body, parameters, request.headers)
         return await asyncio.shield(door.send(turn, work, lambda answer: answer.status == HTTPStatus.OK))
 
-    async def _send(self, path: str, body: Body, parameters: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+    async def _send(self, path: str, body: Body, parameters: dict[str, Any], headers: Mapping[str, str]) -> HttpAnswer:
         content, body_headers = body.written(parameters)
         return await self._upstream.ask("POST", path, headers, content, body_headers)
 
@@ -99,16 +99,16 @@ class HttpSide:
             ) from None
 
 
-def _without_steps(answer: Answer) -> Answer:
+def _without_steps(answer: HttpAnswer) -> HttpAnswer:
     """A model's config without the names of internal models, which callers cannot reach."""
     if answer.status != HTTPStatus.OK:
         return answer
     table = json.loads(answer.content)
     if "ensemble_scheduling" in table:
         table["ensemble_scheduling"] = {"step": []}
-    return Answer(answer.status, json.dumps(table).encode(), answer.headers)
+    return HttpAnswer(answer.status, json.dumps(table).encode(), answer.headers)
 
 
-def _refused(error: ExeuntError) -> Answer:
+def _refused(error: ExeuntError) -> HttpAnswer:
     content = json.dumps({"error": str(error)}).encode()
-    return Answer(http_status(error), content, CIMultiDict({"Content-Type": "application/json"}))
+    return HttpAnswer(http_status(error), content, CIMultiDict({"Content-Type": "application/json"}))

@@ -23,7 +23,7 @@ _NOT_PASSED_ON = {*_NOT_PASSED, "content-encoding", HEADER_LENGTH.lower()}  # bo
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """What a caller gets; the content may be compressed, as the headers say."""
 
     status: int
@@ -55,7 +55,7 @@ class HttpUpstream:
         headers: Mapping[str, str],
         content: bytes | None = None,
         own_headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> HttpAnswer:
         """One call.
 
         Args:
@@ -73,7 +73,7 @@ class HttpUpstream:
         try:
             url = URL(self._base + path, encoded=True)
             async with self._session.request(method, url, data=content, headers=sent, allow_redirects=False) as reply:
-                return Answer(reply.status, await reply.read(), _passed(reply.headers, _NOT_PASSED))
+                return HttpAnswer(reply.status, await reply.read(), _passed(reply.headers, _NOT_PASSED))
         except (aiohttp.ClientError, TimeoutError):
             raise NoServerError from None
 

@@ -30,7 +30,7 @@ _MOST_LEVELS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadLevel:
     """One level of load: `concurrency` requests always in flight, or `rate` requests a second, Poisson."""
 
     kind: str
@@ -90,7 +90,7 @@ class PerfPlan:
 
     bag: str
     models: tuple[str, ...]
-    loads: tuple[Load, ...]
+    loads: tuple[LoadLevel, ...]
     requests: int
     protocol: str
     address: str
@@ -169,7 +169,7 @@ def run_plan(
     for model in plan.models:
         progress(f"warm up {model}")
         warm = dataclasses.replace(plan, requests=WARM_UP_REQUESTS)
-        _analyze(warm, analyzer, model, Load("concurrency", 2), replay, folder / f"{model}_warm_up")
+        _analyze(warm, analyzer, model, LoadLevel("concurrency", 2), replay, folder / f"{model}_warm_up")
     runs = []
     for load in plan.loads:
         for model in plan.models:
@@ -178,7 +178,9 @@ def run_plan(
     return runs
 
 
-def _measure(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, replay: Path, folder: Path) -> PerfRun:
+def _measure(
+    plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: LoadLevel, replay: Path, folder: Path
+) -> PerfRun:
     stem = folder / f"{model}_{load.kind}_{load.level:g}"
     before = _exits(plan)
     command = _analyze(plan, analyzer, model, load, replay, stem)
@@ -203,7 +205,9 @@ def _measure(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, rep
     )
 
 
-def _analyze(plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: Load, replay: Path, stem: Path) -> list[str]:
+def _analyze(
+    plan: PerfPlan, analyzer: PerfAnalyzer, model: str, load: LoadLevel, replay: Path, stem: Path
+) -> list[str]:
     """One run; writes STEM.csv, STEM.json and STEM.log."""
     command = [
         str(analyzer.binary),
