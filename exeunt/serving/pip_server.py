@@ -34,9 +34,8 @@ START_DEADLINE_S = 180.0  # a bag of three members is twenty stubs, each of whic
 _TRIES = 3  # of a start that chance may spoil
 # somebody else took a free port before Triton listened on it; a busy host kept a backend process from running
 _CHANCE = ("already in use", ABORTED)
-WATCH_LIMITS = WatchLimits(
-    probe_every_s=5.0, probe_timeout_s=10.0, probe_failures=2
-)  # who hangs is found in half a minute
+# who hangs is found in half a minute
+WATCH_LIMITS = WatchLimits(probe_every_s=5.0, probe_timeout_s=10.0, probe_failures=2)
 
 
 class Server(RunningServer):
