@@ -35,7 +35,7 @@ def bag_names(modes: Sequence[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedDigits:
     """Bags ready to be served: the same members, one bag per mode.
 
     Attributes:
@@ -61,7 +61,7 @@ class Prepared:
         }
 
 
-def prepare(folder: Path, seed: int, console: Console, modes: Sequence[str]) -> Prepared:
+def prepare(folder: Path, seed: int, console: Console, modes: Sequence[str]) -> PreparedDigits:
     """Train and export.
 
     Args:
@@ -89,10 +89,10 @@ def prepare(folder: Path, seed: int, console: Console, modes: Sequence[str]) -> 
         (folder_ / PAGE_FILE).rename(folder_ / f"{name}_{PAGE_FILE}")  # one for each bag
         shutil.copytree(folder_, repository, dirs_exist_ok=True)
         shutil.rmtree(folder_)
-    return Prepared(repository, tuple(bag_of(repository, name).manifest for name in exported), parts)
+    return PreparedDigits(repository, tuple(bag_of(repository, name).manifest for name in exported), parts)
 
 
-def write_test(prepared: Prepared, folder: Path) -> None:
+def write_test(prepared: PreparedDigits, folder: Path) -> None:
     """Write noisy test images and their labels, `test.npy` and `truth.npy`, for `exeunt infer` and `exeunt bench`."""
     stream = data.drifting_stream(prepared.parts.test, TEST_ROWS, seed=1)
     np.save(folder / "test.npy", stream.images)

@@ -24,7 +24,7 @@ from exeunt.tables import table_of
 
 
 @dataclass(slots=True)
-class Measured:
+class DigitsResults:
     """Everything the demo measured.
 
     Attributes:
@@ -80,35 +80,35 @@ class Measured:
         }
 
 
-def print_report(measured: Measured, console: Console) -> None:
+def print_report(results: DigitsResults, console: Console) -> None:
     """Print the tables and what to make of them."""
-    settings = measured.settings
+    settings = results.settings
     console.print("\n[bold]Latency[/] from the scheduled arrival; loss against the full vote")
-    console.print(latency_table(measured.summaries))
+    console.print(latency_table(results.summaries))
     console.print(f"[bold]Where answers left[/] (tuner {settings.tuner}, max_loss {percent(settings.max_loss)})")
-    console.print(exits_table({summary.model: summary for summary in measured.summaries}))
+    console.print(exits_table({summary.model: summary for summary in results.summaries}))
     console.print("[bold]Accuracy[/] on the same noisy stream: members alone, and their vote")
-    console.print(accuracy_table(measured.accuracies))
+    console.print(accuracy_table(results.accuracies))
     console.print("[bold]Where the server's time goes[/], ms per request, summed over what runs side by side")
-    console.print(_time_table(measured.lines))
-    for line in _in_words(measured):
+    console.print(_time_table(results.lines))
+    for line in _in_words(results):
         console.print(line, markup=False)
-    for summary in measured.summaries:
+    for summary in results.summaries:
         if summary.failed:
             line = f"{summary.failed} requests to {summary.model} failed, the first: {summary.first_error}"
             console.print(line, markup=False)
 
 
-def draw(measured: Measured, path: Path) -> None:
+def draw(results: DigitsResults, path: Path) -> None:
     """Draw latency, exits and loss."""
     bags = [
         manifest.bag
-        for manifest in measured.manifests
-        if any(o.answers is not None for o in measured.run.outcomes[manifest.bag])
+        for manifest in results.manifests
+        if any(o.answers is not None for o in results.run.outcomes[manifest.bag])
     ]
-    courses = {bag: Course.of(measured.run.outcomes[bag], measured.full) for bag in bags}
-    title = f"{measured.rate_per_s:.0f} requests/s, drifting noise, {os.cpu_count()} cores"
-    run_picture(measured.run, courses, path, title, measured.settings.max_loss, measured.noise)
+    courses = {bag: Course.of(results.run.outcomes[bag], results.full) for bag in bags}
+    title = f"{results.rate_per_s:.0f} requests/s, drifting noise, {os.cpu_count()} cores"
+    run_picture(results.run, courses, path, title, results.settings.max_loss, results.noise)
 
 
 def _time_table(lines: Sequence[Line]) -> Table:
@@ -120,15 +120,15 @@ def _time_table(lines: Sequence[Line]) -> Table:
     return table_of(("model: its work", "runs", "in server", "alone", "queueing", "copying"), rows)
 
 
-def _in_words(measured: Measured) -> list[str]:
+def _in_words(results: DigitsResults) -> list[str]:
     """The conclusions that a reader should not have to compute."""
-    *bags, full = measured.summaries
+    *bags, full = results.summaries
     sentences = [
         f"{summary.model} answers in {summary.p50_ms / full.p50_ms:.2f} of the plain ensemble's median time, "
         f"{summary.p99_ms / full.p99_ms:.2f} of its p99."
         for summary in bags
     ]
-    for line in measured.lines:
+    for line in results.lines:
         if line.group == SEGMENTS and line.profile_ms is not None:
             sentences.append(
                 f"{line.public}: its segments need {line.profile_ms:.1f} ms of one core when run alone in one process, "
@@ -136,13 +136,13 @@ def _in_words(measured: Measured) -> list[str]:
                 f"one input makes {line.runs:.0f} hops between processes that share {os.cpu_count()} cores. On "
                 "NVIDIA's native backends segments run inside Triton."
             )
-    if any(manifest.mode == "engine" for manifest in measured.manifests):
+    if any(manifest.mode == "engine" for manifest in results.manifests):
         sentences.append(
             "In engine mode the segments run inside the exit controller, without hops; Triton cannot see them."
         )
     sentences.append(
-        f"Training and export took {measured.prepared_s:.0f} s of {measured.total_s:.0f} s in all. The load generator "
-        f"used {percent(measured.cpu_share)} of one core; p99 of its own lateness, which counts as latency, was "
-        f"{max(summary.late_p99_ms for summary in measured.summaries):.1f} ms."
+        f"Training and export took {results.prepared_s:.0f} s of {results.total_s:.0f} s in all. The load generator "
+        f"used {percent(results.cpu_share)} of one core; p99 of its own lateness, which counts as latency, was "
+        f"{max(summary.late_p99_ms for summary in results.summaries):.1f} ms."
     )
     return sentences

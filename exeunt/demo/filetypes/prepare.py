@@ -56,7 +56,7 @@ class FileStream:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedFiletypes:
     """A bag ready to be served.
 
     Attributes:
@@ -76,7 +76,7 @@ class Prepared:
 
 def prepare(
     folder: Path, models: FileModels, mode: str, seed: int, progress: Callable[[str, int, int], None]
-) -> Prepared:
+) -> PreparedFiletypes:
     """Gather files, write the bag file, export.
 
     Args:
@@ -113,7 +113,7 @@ def prepare(
     progress("members alone", 0, 1)
     by_member = accuracies(models.models, part.rows, part.truth)
     progress("members alone", 1, 1)
-    return Prepared(folder / "model_repository", report.manifest, test, types, by_member)
+    return PreparedFiletypes(folder / "model_repository", report.manifest, test, types, by_member)
 
 
 def stream_of(test: Corpus, rows: int, seed: int) -> FileStream:

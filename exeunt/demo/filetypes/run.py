@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from exeunt.demo.filetypes.measure import FileMeasured, measure
+from exeunt.demo.filetypes.measure import FiletypesResults, measure
 from exeunt.demo.filetypes.picture import draw
 from exeunt.demo.filetypes.prepare import prepare, stream_of
 from exeunt.demo.filetypes.report import print_report, to_mapping
@@ -39,7 +39,7 @@ class FileDemoPlan:
     stream_s: float = 10.0
 
 
-def run_file_demo(plan: FileDemoPlan, models: FileModels, console: Console) -> FileMeasured:
+def run_file_demo(plan: FileDemoPlan, models: FileModels, console: Console) -> FiletypesResults:
     """Run the demo and print what it found.
 
     Raises:
@@ -56,10 +56,10 @@ def run_file_demo(plan: FileDemoPlan, models: FileModels, console: Console) -> F
     np.save(plan.folder / "truth.npy", stream.truth)
     console.print(f"{len(prepared.test)} files of {prepared.types} types to ask about; start Triton")
     with serve(prepared.repository, log=plan.folder / "server.log") as server, bars(console) as progress:
-        measured = measure(prepared, f"grpc://{server.grpc_url}", plan.stream_s, plan.seed, bar_callback(progress, ""))
-    print_report(measured, console)
-    save_report(to_mapping(measured), plan.folder)
-    draw(measured, plan.folder / "picture.png")
+        results = measure(prepared, f"grpc://{server.grpc_url}", plan.stream_s, plan.seed, bar_callback(progress, ""))
+    print_report(results, console)
+    save_report(to_mapping(results), plan.folder)
+    draw(results, plan.folder / "picture.png")
     total_s = time.monotonic() - begun_s
     folder = escape(str(plan.folder))
     console.print(f"Export took {prepared_s:.0f} s of {total_s:.0f} s. Wrote report.json and picture.png to {folder}.")
@@ -70,4 +70,4 @@ def run_file_demo(plan: FileDemoPlan, models: FileModels, console: Console) -> F
         "exeunt watch filetypes",
     ):
         console.print(f"  {line}", soft_wrap=True)
-    return measured
+    return results

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from exeunt.demo.filetypes.prepare import Prepared, stream_of
+from exeunt.demo.filetypes.prepare import PreparedFiletypes, stream_of
 from exeunt.measuring.arrivals import poisson, take_turns
 from exeunt.measuring.load import Traffic, run_load
 from exeunt.measuring.summary import summarise
@@ -32,7 +32,7 @@ class Throughput:
 
 
 def throughput_at(
-    prepared: Prepared,
+    prepared: PreparedFiletypes,
     url: str,
     models: Sequence[str],
     limit_ms: float,
@@ -65,7 +65,9 @@ def throughput_at(
     return [Throughput(model, limit_ms, max(rates[model], default=0.0), tuple(tried[model])) for model in models]
 
 
-def _p99_ms(prepared: Prepared, url: str, models: Sequence[str], rate_per_s: float, seed: int) -> dict[str, float]:
+def _p99_ms(
+    prepared: PreparedFiletypes, url: str, models: Sequence[str], rate_per_s: float, seed: int
+) -> dict[str, float]:
     rows = int(rate_per_s * STEP_S)
     stream = stream_of(prepared.test, rows, seed)
     blocks = take_turns(models, poisson(rate_per_s, rows, seed), STEP_S / 2)

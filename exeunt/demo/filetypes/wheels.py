@@ -22,7 +22,7 @@ LABELS_KEY = "target_labels_space"
 
 
 @dataclass(frozen=True, slots=True)
-class Wheel:
+class PinnedWheel:
     """One release: the member's name, the package's version, the wheel's SHA-256."""
 
     member: str
@@ -36,10 +36,10 @@ class Wheel:
 
 
 WHEELS = (
-    Wheel("v3_0", "0.6.1rc0", "463b7106219309f27e12a70c9f661936c620fb30745c3acdf52084e8aa080146"),
-    Wheel("v3_1", "0.6.1rc2", "7b5adeb464bf77d6f73b86bbce152af04053aac237cbb1f424a03441cb24b392"),
-    Wheel("v3_2", "0.6.1", "133c0e1a844361de86ca2dd7c530e38b324e86177d30c52e36fd82101c190b5c"),
-    Wheel("v3_3", "1.0.3", "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529"),
+    PinnedWheel("v3_0", "0.6.1rc0", "463b7106219309f27e12a70c9f661936c620fb30745c3acdf52084e8aa080146"),
+    PinnedWheel("v3_1", "0.6.1rc2", "7b5adeb464bf77d6f73b86bbce152af04053aac237cbb1f424a03441cb24b392"),
+    PinnedWheel("v3_2", "0.6.1", "133c0e1a844361de86ca2dd7c530e38b324e86177d30c52e36fd82101c190b5c"),
+    PinnedWheel("v3_3", "1.0.3", "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529"),
 )
 
 
@@ -93,11 +93,11 @@ def _types_by_extension(content_types: dict[str, dict[str, list[str]]]) -> dict[
     return {extension: names.pop() for extension, names in types.items() if len(names) == 1}
 
 
-def _is_whole(path: Path, wheel: Wheel) -> bool:
+def _is_whole(path: Path, wheel: PinnedWheel) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == wheel.sha256
 
 
-def _download(wheels: list[Wheel], cache: Path) -> None:
+def _download(wheels: list[PinnedWheel], cache: Path) -> None:
     for wheel in wheels:  # one by one: pip takes one version of a package at a time
         requirement = f"magika=={wheel.version}"
         line = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
