@@ -4,9 +4,11 @@ The nodes stand in a lazy order: a node is placed only when something needs it, 
 branches widen the cuts. The boundary after node i then needs exactly the *live* tensors, made at or before i and used
 after it. Not counted are initializers, graph inputs, and everything computable from constants, from shapes of graph
 inputs, or from integer inputs by elementwise operations (attention masks): a later segment takes or makes them itself.
-Names that the bodies of If, Loop and Scan capture count as uses by their node. A DequantizeLinear is no node of its
-own: who reads its floats needs the integers before it, and each segment makes the floats again. So a residual that
-shares its integers with the branch beside it is one tensor, and no group of integer operators is torn.
+Names that the bodies of If, Loop and Scan capture count as uses by their node.
+
+No cut comes directly behind a DequantizeLinear: its readers take the integers before it, and each segment dequantises
+them again. So a residual that shares its integers with the branch beside it is one tensor, and no group of integer
+operators is torn.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Ensemble mode: at which exits inside members a stage ends, because it saves more work than it costs.
 
-A stage that ends at an exit inside a member spares its leavers the rest of the member, and costs those who stay a call
-more and the way of the cut tensors out of one ensemble and into the next. Both are weighed on the calibration rows: the
-exit of every row is the one at which the schedule was judged, with the part of the answered rows that run on as
-feedback.
+Rows that leave at the end of such a stage skip the rest of the member. Rows that stay pay one more call, and a copy of
+the cut tensors from one ensemble to the next. Both are weighed on the calibration rows: each leaves at the same exit as
+when the schedule was judged, and of the answered rows the share that runs on as feedback is counted as staying.
 """
 
 from __future__ import annotations
