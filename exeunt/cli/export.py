@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exeunt.cli.arguments import numbers
-from exeunt.cli.init import add_wish, bag_text, wish_of
+from exeunt.cli.init import add_init_options, bag_text, init_request
 from exeunt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace a repository that exeunt wrote")
     plain = parser.add_argument_group("without a bag file", "with the defaults; `exeunt init` writes a file to change")
     plain.add_argument("--member", type=Path, action="append", default=[], help="ONNX file of a member; once for each")
-    add_wish(plain, required=False)
+    add_init_options(plain, required=False)
     native = parser.add_argument_group("native backends", "for NVIDIA's images; experimental: see docs/production.md")
     native.add_argument("--format", default="onnx", help="onnx, or tensorrt: engines, built by exeunt.serving.tensorrt")
     native.add_argument("--accelerator", default="none", help="none, or tensorrt: engines are built at the first start")
@@ -84,7 +84,7 @@ def _bag(args: argparse.Namespace) -> BagFile:
         return BagFile.read(args.bag)
     if not args.member:
         raise ConfigError("nothing to export: a bag file, or --member FILE.onnx (once for each) and --samples FILE")
-    text = bag_text(wish_of(args, args.member, Path.cwd(), strict=True))
+    text = bag_text(init_request(args, args.member, Path.cwd(), strict=True))
     return BagFile.parse(text, "command line", Path.cwd())
 
 

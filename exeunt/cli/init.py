@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 from exeunt.errors import ConfigError, check_known
 
 if TYPE_CHECKING:
-    from exeunt_export.starting import Wish
+    from exeunt_export.init_bag_file import InitRequest
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("folder", type=Path, help="where the ONNX files are")
-    add_wish(parser, required=True)
+    add_init_options(parser, required=True)
     parser.add_argument("-o", "--output", type=Path, help="bag file to write (FOLDER/bag.toml)")
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
 
 
-def add_wish(parser: Any, required: bool) -> None:
+def add_init_options(parser: Any, required: bool) -> None:
     """Add the options that take the place of a bag file."""
     parser.add_argument(
         "--samples", type=Path, required=required, help=".npy, .npz, .csv or .parquet file, or a folder of images"
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or args.folder / "bag.toml"
     if output.exists() and not args.force:
         raise ConfigError(f"{output} is there; --force replaces it, -o writes another")
-    text = bag_text(wish_of(args, sorted(args.folder.glob("*.onnx")), output.parent, strict=False))
+    text = bag_text(init_request(args, sorted(args.folder.glob("*.onnx")), output.parent, strict=False))
     bag = BagFile.parse(text, str(output), output.parent)
     output.write_text(text, encoding="utf-8")
     left_out = [line.removeprefix("# left out: ") for line in text.splitlines() if line.startswith("# left out: ")]
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def wish_of(args: argparse.Namespace, members: list[Path], folder: Path, strict: bool) -> Wish:
+def init_request(args: argparse.Namespace, members: list[Path], folder: Path, strict: bool) -> InitRequest:
     """What the command line says of a bag.
 
     Raises:
@@ -70,7 +70,7 @@ def wish_of(args: argparse.Namespace, members: list[Path], folder: Path, strict:
     """
     from exeunt.manifest_check import MODES
     from exeunt_export.bagfile.pictures import NORMALISATIONS
-    from exeunt_export.starting import Wish
+    from exeunt_export.init_bag_file import InitRequest
 
     check_known("--mode", args.mode, MODES, "command line")
     check_known("--normalise", args.normalise, ("", *NORMALISATIONS), "command line")
@@ -78,18 +78,18 @@ def wish_of(args: argparse.Namespace, members: list[Path], folder: Path, strict:
         raise ConfigError("--samples is missing; it names unlabelled real inputs: a file or a folder of images")
     if not args.samples.exists():
         raise ConfigError(f"--samples {args.samples}: no such file or folder")
-    return Wish(args.name, members, args.samples, folder, args.labels, args.mode, args.normalise, strict)
+    return InitRequest(args.name, members, args.samples, folder, args.labels, args.mode, args.normalise, strict)
 
 
-def bag_text(wish: Wish) -> str:
+def bag_text(request: InitRequest) -> str:
     """The bag file's text; where only the normalisation of images is unknown, a person at a terminal is asked."""
     import dataclasses
 
     from exeunt_export.bagfile.pictures import NORMALISATIONS
-    from exeunt_export.starting import UnknownScalingError, write_bag
+    from exeunt_export.init_bag_file import UnknownScalingError, init_bag_text
 
     try:
-        return write_bag(wish)
+        return init_bag_text(request)
     except UnknownScalingError as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -97,4 +97,4 @@ def bag_text(wish: Wish) -> str:
         answer = input(f"normalisation ({', '.join(NORMALISATIONS)}): ").strip()
         if answer not in NORMALISATIONS:
             raise
-        return write_bag(dataclasses.replace(wish, normalise=answer))
+        return init_bag_text(dataclasses.replace(request, normalise=answer))

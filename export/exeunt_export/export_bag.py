@@ -15,7 +15,7 @@ from exeunt_export import onnxfiles, voting
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.counting import COUNTED
 from exeunt_export.export_progress import Progress, Stages
-from exeunt_export.planning import own_exits, pools, threads
+from exeunt_export.planning import own_exits, pooling_choice, threads
 from exeunt_export.planning.cut_members import CutMember, cut_members
 from exeunt_export.planning.opening import Opened, open_bag
 from exeunt_export.planning.plan import ExitPlan, make_plan
@@ -94,11 +94,11 @@ def _write(
     opened: Opened, plan: ExitPlan, before: Mapping[str, Compressed], root: Path, output: Path, stages: Stages
 ) -> ExportReport:
     """Everything after planning, in the folder `root`."""
-    plan = pools.both(plan)
+    plan = pooling_choice.with_both_poolings(plan)
     cut = cut_members(opened, plan, root / "work", stages)
     plan, cut, trained = _train(opened, plan, cut, root / "work" / "pooled", stages)
     sample_votes = assembling.votes_of_samples(opened, cut, trained, root / "work" / "votes")
-    opened, cut, slowdown = threads.chosen(opened, cut, stages)
+    opened, cut, slowdown = threads.choose_threads(opened, cut, stages)
     plan = schedule_bag.scheduled(opened, dataclasses.replace(plan, slowdown=slowdown), sample_votes)
     if opened.bag.mode == "ensemble" and (fewer := without_unused_cuts(plan)) is not plan:
         names = [member.name for member in opened.bag.members]
@@ -132,7 +132,7 @@ def _write(
         inner_stages=inner_stages(opened, plan, members, sample_votes),
     )
     manifest.check(bag.where)
-    files = repository.Written(parts, _save_whole(opened, root / "work"), before_files)
+    files = repository.ModelFiles(parts, _save_whole(opened, root / "work"), before_files)
     version = repository.write_models(root / "repository", manifest, bag.serving, files)
     manifest.save(version / contract.MANIFEST_FILE)
     assembling.save_calibration(version, opened, sample_votes)
@@ -163,7 +163,7 @@ def _train(
     def advance(ramps_trained: int, ramps: int) -> None:
         stages.at("train ramps", ramps_trained, ramps)
 
-    plan, cut, trained = pools.chosen(opened, plan, cut, full, work, advance)
+    plan, cut, trained = pooling_choice.train_and_choose_pooling(opened, plan, cut, full, work, advance)
     return plan, cut, own_ramps | trained
 
 

@@ -36,7 +36,7 @@ def vote(
     return np.concatenate(parts)
 
 
-def few(rows: np.ndarray, most_rows: int, row_bytes: int, held_bytes: int = HELD_BYTES) -> np.ndarray:
+def spread_sample(rows: np.ndarray, most_rows: int, row_bytes: int, held_bytes: int = HELD_BYTES) -> np.ndarray:
     """Evenly spread rows, as many as memory allows: at most `most_rows`, and 100 or more where there are as many.
 
     Args:

@@ -12,7 +12,7 @@ from exeunt_export.cutting.split import make_cut, split
 from exeunt_export.export_progress import Stages
 from exeunt_export.mapped import let_go, unnamed
 from exeunt_export.planning.opening import open_bag
-from exeunt_export.profile import latency
+from exeunt_export.profile import segment_times
 from tests.export.cutting.test_split import measured, opened
 from tests.export.graphs import noise_rows
 from tests.export.tiny import tiny_bag
@@ -73,7 +73,7 @@ def test_a_walk_holds_only_what_later_segments_read(tmp_path):
 
 def test_timing_a_chain_closes_it(tmp_path):
     chain, rows = chain_of(tmp_path)
-    costs = latency.profile_chain(chain, rows, [1, 2], lambda: None)
+    costs = segment_times.profile_chain(chain, rows, [1, 2], lambda: None)
     assert [set(cost) for cost in costs] == [{1, 2}] * 3
     assert chain._sessions == ()
 

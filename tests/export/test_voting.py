@@ -27,10 +27,10 @@ def test_a_vote_on_some_rows_is_theirs():
     [(2000, 1, 1 << 20, 1300), (500, 1, 1 << 20, 500), (2000, 1 << 10, 1 << 18, 256)],
 )
 def test_rows_that_are_kept_fit_and_are_spread(most_rows, row_bytes, most_bytes, count):
-    rows = voting.few(np.arange(1300), most_rows, row_bytes, most_bytes)
+    rows = voting.spread_sample(np.arange(1300), most_rows, row_bytes, most_bytes)
     assert len(rows) == count
     assert (rows[0], rows[-1]) == (0, 1299)
 
 
 def test_some_rows_are_always_kept():
-    assert len(voting.few(np.arange(1300), 2000, 1 << 30, 1)) == 100
+    assert len(voting.spread_sample(np.arange(1300), 2000, 1 << 30, 1)) == 100

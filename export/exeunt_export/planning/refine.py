@@ -20,7 +20,7 @@ from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import Boundary
 from exeunt_export.cutting.split import Cut, split
 from exeunt_export.planning.plan import Measured
-from exeunt_export.profile import latency
+from exeunt_export.profile import segment_times
 
 
 def refine(measured: Measured, cuts: Sequence[Cut], rows: Mapping[str, np.ndarray]) -> Measured:
@@ -39,7 +39,7 @@ def refine(measured: Measured, cuts: Sequence[Cut], rows: Mapping[str, np.ndarra
             files.append(Path(folder) / f"s{number}" / "model.onnx")
             onnxfiles.save(piece.model, files[-1])
         chain = Chain(measured.member.name, files)
-        times = [cost[1] for cost in latency.profile_chain(chain, rows, [1], lambda: None)]
+        times = [cost[1] for cost in segment_times.profile_chain(chain, rows, [1], lambda: None)]
     reached = list(accumulate(times))
     estimated_shares = [0.0, *(cut.boundary.share for cut in cuts), 1.0]
     costs = dataclasses.replace(measured.costs, total_us=reached[-1])

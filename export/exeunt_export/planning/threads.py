@@ -18,13 +18,13 @@ from exeunt_export.cutting.chain import Chain
 from exeunt_export.export_progress import Stages
 from exeunt_export.planning.cut_members import CutMember
 from exeunt_export.planning.opening import Opened
-from exeunt_export.profile import latency
+from exeunt_export.profile import segment_times
 from exeunt_export.profile.crowding import slowdown_of
 
 WORTH = 0.9  # more threads must bring the time down to this share, at least
 
 
-def chosen(
+def choose_threads(
     opened: Opened, cut: Sequence[CutMember], stages: Stages
 ) -> tuple[Opened, list[CutMember], tuple[float, ...]]:
     """The bag with `intra_op_threads` settled, and its segments ready to be timed with as many.
@@ -99,7 +99,7 @@ def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int, slowdown
     for measured, member_cut in zip(opened.members, cut, strict=True):
         member_cut.chain.close()  # weights are large: a member's are in memory once
         chain = Chain(member_cut.chain.name, member_cut.files, threads)
-        costs = latency.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
+        costs = segment_times.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
         segments_us.append([cost[1] for cost in costs])
     full = tuple(len(member_us) for member_us in segments_us)
     return exit_times(segments_us, [full], _workers(opened, threads), None, slowdown)[-1]

@@ -17,11 +17,11 @@ from exeunt.manifest import Tensor
 from exeunt_export import onnxfiles
 from exeunt_export.bagfile.tables import BagMember
 from exeunt_export.readers import floats, naming, preprocessing, refusals
-from exeunt_export.readers.batching import with_free_batch
 from exeunt_export.readers.class_names import names_in
-from exeunt_export.readers.mates import check_apart
+from exeunt_export.readers.free_batch import with_free_batch
 from exeunt_export.readers.outputs import choose_outputs
 from exeunt_export.readers.public import check_inputs, check_samples, public_tensor
+from exeunt_export.readers.row_independence import check_rows_independent
 from exeunt_export.readers.scores import exit_name, rename, to_probabilities
 
 LEAST_IR_VERSION = 8
@@ -173,7 +173,7 @@ def finish_member(draft: Draft) -> MemberGraph:
         check_samples(tensor, samples[tensor.name], where, samples_key)
     rows = {tensor_.name: samples[tensor_.name] for tensor_ in tensors}
     classes = to_probabilities(model, rows, where, draft.scores)
-    check_apart(model, rows, where)
+    check_rows_independent(model, rows, where)
     exit_names = tuple(exit_name(number) for number in range(1, exits + 1))
     names = draft.class_names if draft.class_names is not None and len(draft.class_names) == classes else None
     remarks = (*draft.notes, *([remark] if remark else []))

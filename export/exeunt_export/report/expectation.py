@@ -85,7 +85,7 @@ def expect(
         return ()
     most = _MOST_ROWS[len(manifest.exits) > _FEW_EXITS]
     row_bytes = sum(array[0].nbytes for array in sample_votes.values())
-    calibration, report = (voting.few(rows, most, row_bytes) for rows in (calibration, report))
+    calibration, report = (voting.spread_sample(rows, most, row_bytes) for rows in (calibration, report))
     streams = [_stream(manifest, sample_votes, rows) for rows in (calibration, report)]
     calibration_stream, report_stream = streams
     costs = manifest.costs(1)

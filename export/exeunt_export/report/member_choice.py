@@ -21,7 +21,7 @@ MOST_ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
+class WithoutMember:
     """The bag without one member.
 
     Attributes:
@@ -49,7 +49,7 @@ class MemberChoice:
     """
 
     rows: int
-    without: tuple[Without, ...]
+    without: tuple[WithoutMember, ...]
     order: tuple[str, ...]
     agreement: tuple[float, ...]
 
@@ -74,7 +74,7 @@ class _Ballots:
     ) -> None:
         finished = [sample_votes[member.name, member.depth] for member in manifest.members]
         row_bytes = sum(array[0].nbytes for array in finished)
-        parts = [voting.few(rows, MOST_ROWS, row_bytes) for rows in (calibration, report)]
+        parts = [voting.spread_sample(rows, MOST_ROWS, row_bytes) for rows in (calibration, report)]
         self.rows = len(parts[1])
         self._kind = manifest.vote
         self._weights = [member.weight for member in manifest.members]
@@ -118,7 +118,7 @@ def member_choice(
     for left_out, name in enumerate(names) if len(names) > 1 else ():
         others = [m for m in range(len(names)) if m != left_out]
         saved = work_us[left_out] / sum(work_us)
-        without.append(Without(name, ballots.same(others), ballots.same_reweighted(others), saved))
+        without.append(WithoutMember(name, ballots.same(others), ballots.same_reweighted(others), saved))
     order: list[int] = []
     agreement = []
     while len(order) < len(names):

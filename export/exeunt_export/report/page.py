@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from exeunt_export.report.export_report import ExportReport
-from exeunt_export.report.strip import strip_of
+from exeunt_export.report.segment_strip import strip_of
 from exeunt_export.writing.readme import PAGE_FILE
 
 TEMPLATE = "page.html.jinja"  # beside this file

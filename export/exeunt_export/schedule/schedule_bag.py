@@ -56,7 +56,7 @@ def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, 
     """What schedules of a bag are judged by: its estimated times, and its votes on the calibration rows."""
     bag = opened.bag
     row_bytes = sum(array[0].nbytes for array in probabilities.values())
-    rows = voting.few(opened.parts.calibration, MOST_ROWS, row_bytes)
+    rows = voting.spread_sample(opened.parts.calibration, MOST_ROWS, row_bytes)
     ends = reached(opened.members, plan.cuts)
     ramps = sum(len(member_cuts) for member_cuts in plan.cuts)
     return ScheduleInputs(

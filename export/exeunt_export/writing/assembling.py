@@ -21,7 +21,7 @@ from exeunt_export.mapped import let_go
 from exeunt_export.planning.cut_members import CutMember
 from exeunt_export.planning.opening import Opened
 from exeunt_export.planning.plan import ExitPlan
-from exeunt_export.profile import latency
+from exeunt_export.profile import segment_times
 from exeunt_export.ramps.heads import build_heads
 from exeunt_export.ramps.train import AnyRamp, Key
 from exeunt_export.schedule import schedule_bag
@@ -106,8 +106,8 @@ def profile_bag(
     stages: Stages,
 ) -> tuple[tuple[Member, ...], tuple[Exit, ...]]:
     """Time segments and heads, and describe members and exits for the manifest."""
-    sizes = latency.batch_sizes(opened.bag.serving.max_batch_size)
-    total = latency.ROUNDS * (len(cut) + sum(head_ is not None for head_ in heads))
+    sizes = segment_times.batch_sizes(opened.bag.serving.max_batch_size)
+    total = segment_times.ROUNDS * (len(cut) + sum(head_ is not None for head_ in heads))
     steps = iter(range(1, total + 1))
 
     def advance() -> None:
@@ -125,17 +125,19 @@ def profile_bag(
     elapsed = {size: _elapsed(opened, members, plan, size) for size in sizes}
     for number, (depths, head, keys) in enumerate(zip(plan.exits, heads, _midway(opened, plan), strict=True)):
         fed = {features_name(*key): features[features_name(*key)] for key in keys}
-        head_us = latency.profile_heads(head[1], fed, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
+        head_us = segment_times.profile_heads(head[1], fed, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
         elapsed_us = {size: elapsed[size][number] for size in sizes}
         agreement = _agreement(opened, plan, number, sample_votes)
         exits.append(Exit(depths, head[0] if head else None, elapsed_us, head_us, agreement, weights[number]))
     return members, tuple(exits)
 
 
-def _member(opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], advance: latency.Advance) -> Member:
+def _member(
+    opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], advance: segment_times.Advance
+) -> Member:
     bag, member = opened.bag, opened.bag.members[number]
     rows = opened.rows_of(opened.members[number].member)
-    costs = latency.profile_chain(cut.chain, rows, sizes, advance)
+    costs = segment_times.profile_chain(cut.chain, rows, sizes, advance)
     segments = tuple(
         Segment(model, piece.inputs, piece.outputs, piece.features, cost)
         for model, piece, cost in zip(cut.models, cut.pieces, costs, strict=True)

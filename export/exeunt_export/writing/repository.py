@@ -28,7 +28,7 @@ _HARMLESS = _OURS | {".gitkeep", ".gitignore"}
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ModelFiles:
     """The ONNX files that become models, by model name.
 
     Attributes:
@@ -103,7 +103,7 @@ def _exchange(new: Path, output: Path, old: Path) -> None:
         raise
 
 
-def write_models(root: Path, manifest: Manifest, serving: Serving, files: Written) -> Path:
+def write_models(root: Path, manifest: Manifest, serving: Serving, files: ModelFiles) -> Path:
     """Write every model of a bag below `root`, configs and ONNX files; manifest and calibration are the caller's.
 
     Args:
@@ -159,7 +159,7 @@ def _exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
     return folder / "1"
 
 
-def _baseline(root: Path, manifest: Manifest, serving: Serving, files: Written) -> None:
+def _baseline(root: Path, manifest: Manifest, serving: Serving, files: ModelFiles) -> None:
     outputs = [Tensor(PROBABILITIES, "float32", (manifest.classes,)), Tensor(contract.LABEL, "int64", (1,))]
     ensemble = _ensemble(serving, manifest, outputs)
     votes = [votes_name(member.name, member.depth) for member in manifest.members]

@@ -25,8 +25,8 @@ PUBLIC = "IMAGE"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is known of a bag.
+class InitRequest:
+    """What a bag file is to be written from.
 
     Attributes:
         name: of the bag.
@@ -53,54 +53,55 @@ class UnknownScalingError(ConfigError):
     """Nothing says how pixels become numbers for a member; `--normalise` does."""
 
 
-def write_bag(wish: Wish) -> str:
+def init_bag_text(request: InitRequest) -> str:
     """The text of a bag file.
 
     Raises:
-        ConfigError: no members, samples that cannot be read, a member that cannot be used (where the wish is strict),
-            or images whose normalisation nothing tells (UnknownScalingError).
+        ConfigError: no members, samples that cannot be read, a member that cannot be used (where the request is
+            strict), or images whose normalisation nothing tells (UnknownScalingError).
     """
-    if not wish.members:
-        raise ConfigError(f"{wish.folder}: no ONNX files; a bag has at least one member")
-    files: list[Path] = list(wish.members)
+    if not request.members:
+        raise ConfigError(f"{request.folder}: no ONNX files; a bag has at least one member")
+    files: list[Path] = list(request.members)
     images: dict[Path, ImageInput] = {}
     left_out: list[str] = []
-    if wish.samples.is_dir():
-        images = _image_inputs(wish, left_out)
+    if request.samples.is_dir():
+        images = _image_inputs(request, left_out)
         files = list(images)
     public = _public_names(list(images.values()))
-    arrays = _arrays(wish, public)
+    arrays = _arrays(request, public)
     members = []
     for name, file in zip(_names(files), files, strict=True):
         inputs = {_own_input(file): public[images[file]]} if len(public) > 1 else {}
         try:
             graph.finish_member(graph.draft_member(BagMember(name, file, inputs=inputs), arrays, "--samples"))
         except ConfigError as error:
-            if wish.strict:
+            if request.strict:
                 raise
             left_out.append(str(error))
             continue
-        members.append({"name": name, "file": _path(file, wish.folder)} | ({"inputs": inputs} if inputs else {}))
+        members.append({"name": name, "file": _path(file, request.folder)} | ({"inputs": inputs} if inputs else {}))
     if not members:
-        raise ConfigError(f"{wish.folder}: no file there is a classifier of {wish.samples}: {'; '.join(left_out)}")
-    values = {"name": wish.name, "samples": _path(wish.samples, wish.folder), "mode": wish.mode}
-    if wish.labels is not None:
-        values["labels"] = _path(wish.labels, wish.folder)
-    columns = _columns(wish)
+        problems = "; ".join(left_out)
+        raise ConfigError(f"{request.folder}: no file there is a classifier of {request.samples}: {problems}")
+    values = {"name": request.name, "samples": _path(request.samples, request.folder), "mode": request.mode}
+    if request.labels is not None:
+        values["labels"] = _path(request.labels, request.folder)
+    columns = _columns(request)
     more = {"inputs": columns} if columns else {}
     return bag_text(values | more, members, {name: image for image, name in public.items()}, left_out)
 
 
-def _image_inputs(wish: Wish, left_out: list[str]) -> dict[Path, ImageInput]:
+def _image_inputs(request: InitRequest, left_out: list[str]) -> dict[Path, ImageInput]:
     """How each file wants its images; what takes none is added to `left_out`."""
     inputs = {}
-    for file in wish.members:
+    for file in request.members:
         try:
-            inputs[file] = _image_input(file, wish.normalise)
+            inputs[file] = _image_input(file, request.normalise)
         except UnknownScalingError:
             raise
         except ConfigError as error:
-            if wish.strict:
+            if request.strict:
                 raise
             left_out.append(str(error))
     return inputs
@@ -125,19 +126,19 @@ def _path(file: Path, folder: Path) -> str:
     return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)
 
 
-def _arrays(wish: Wish, public: dict[ImageInput, str]) -> dict[str, np.ndarray]:
+def _arrays(request: InitRequest, public: dict[ImageInput, str]) -> dict[str, np.ndarray]:
     """The samples, or one blank row of images: here they only give shapes to compare members with."""
     if public:
         return {name: np.zeros((1, *image.dims), image.dtype) for image, name in public.items()}
-    return sampling.load(wish.samples, "--samples", _columns(wish))
+    return sampling.load(request.samples, "--samples", _columns(request))
 
 
-def _columns(wish: Wish) -> list[str]:
+def _columns(request: InitRequest) -> list[str]:
     """Inputs that are columns of a table: there are some if members take several inputs."""
-    if wish.samples.suffix.lower() not in tabular.SUFFIXES:
+    if request.samples.suffix.lower() not in tabular.SUFFIXES:
         return []
-    names = dict.fromkeys(value.name or "" for file in wish.members for value in graph.read(file).graph.inputs)
-    return list(names) if len(names) > len(wish.members) else []
+    names = dict.fromkeys(value.name or "" for file in request.members for value in graph.read(file).graph.inputs)
+    return list(names) if len(names) > len(request.members) else []
 
 
 def _public_names(images: Sequence[ImageInput]) -> dict[ImageInput, str]:

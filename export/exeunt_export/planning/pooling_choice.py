@@ -34,7 +34,7 @@ _COPIED_ROWS = 512  # at a time
 _MOST_JUDGED_ROWS = 4000
 
 
-def both(plan: ExitPlan) -> ExitPlan:
+def with_both_poolings(plan: ExitPlan) -> ExitPlan:
     """The plan with both poolings at every cut that has a choice."""
     return _with_pools(plan, lambda number, depth, cut: BOTH if _has_choice(cut) else cut.pool)
 
@@ -51,7 +51,7 @@ def _with_pools(plan: ExitPlan, pool: Callable[[int, int, Cut], str]) -> ExitPla
     return dataclasses.replace(plan, cuts=cuts)
 
 
-def chosen(
+def train_and_choose_pooling(
     opened: Opened,
     plan: ExitPlan,
     cut: Sequence[CutMember],
@@ -63,7 +63,7 @@ def chosen(
 
     Args:
         opened: the bag.
-        plan: as `both` gives it.
+        plan: as `with_both_poolings` gives it.
         cut: its members; their files are written anew where a pooling was chosen.
         vote: the full vote on every sample, float32 [rows, classes].
         work: folder for features.
@@ -154,7 +154,7 @@ def _leave(ramp: Head, features: np.ndarray, vote: np.ndarray, opened: Opened) -
     Returns:
         float64 [1 + resamples]: of all rows, then of rows drawn again from them (bootstrap), the same for every ramp.
     """
-    rows = voting.few(opened.parts.calibration, _MOST_JUDGED_ROWS, 4 * features.shape[1])
+    rows = voting.spread_sample(opened.parts.calibration, _MOST_JUDGED_ROWS, 4 * features.shape[1])
     probabilities = ramp.probabilities(features[rows])
     largest = np.partition(probabilities, -2, axis=1)[:, -2:]
     wrong = probabilities.argmax(axis=1) != vote[rows].argmax(axis=1)

@@ -4,7 +4,8 @@ A file with a batch of N is freed where that is all that stands in the way: the 
 symbolic, and constants that repeat N (targets of Reshape and Expand, tokens that are joined to every row) follow it.
 The result is run against the file as it was. Where that fails for N = 1, and where there is no batch dimension at all,
 the whole graph becomes the body of a Scan over rows: exact for every graph, but left whole, so without cuts.
-Inputs may promise any number of rows and nodes inside keep the N of the exporter's example: freed in the same way.
+Some files declare a free batch on their inputs, but fix the N of the exporter's example in inner nodes. These are freed
+in the same way.
 """
 
 from __future__ import annotations

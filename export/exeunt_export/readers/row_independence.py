@@ -12,13 +12,13 @@ from exeunt.contract import PROBABILITIES
 from exeunt.errors import ConfigError
 from exeunt_export import onnxfiles
 
-MATES = 4
+MATES = 4  # rows in a batch beside the one that is compared
 TOLERANCE = 1e-3  # of a probability: rounding differs between batch sizes by far less
 TOLERANCE_DYNAMIC = 0.2  # scales of dynamically quantised tensors are taken over the whole batch, on purpose
 _DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 
 
-def check_apart(model: ir.Model, rows: Mapping[str, np.ndarray], where: str) -> None:
+def check_rows_independent(model: ir.Model, rows: Mapping[str, np.ndarray], where: str) -> None:
     """Compare a row alone with the same row beside different others.
 
     Args:
