@@ -157,7 +157,7 @@ class Batch:
         self.all_finish = False
         self.decided[rows] = moment
 
-    def answered(self, rows: np.ndarray) -> Answered:
+    def decisions_of(self, rows: np.ndarray) -> Answered:
         """The decisions of `rows` (indices), for the tuner."""
         reason = self.reason[rows]
         return Answered(
@@ -170,7 +170,7 @@ class Batch:
         )
 
     @property
-    def taught(self) -> np.ndarray:
+    def teaches(self) -> np.ndarray:
         """Rows from whose full vote the tuner learns, once it is there; bool [rows]."""
         return self.finishes & (self.exit >= 0) & ~(self.non_finite & (self.reason != EARLY))
 
@@ -190,8 +190,8 @@ class Batch:
             never=self.never[rows],
         )
 
-    def record(self, taught: np.ndarray) -> DecidedRows:
-        """All rows, for records; the batch is over and its arrays change no more. `taught`: bool [rows]."""
+    def record(self, teaches: np.ndarray) -> DecidedRows:
+        """All rows, for records; the batch is over and its arrays change no more. `teaches`: bool [rows]."""
         at = np.zeros(self.labels.shape, dtype=bool) if self._non_finite_at is None else self._non_finite_at
         return DecidedRows(
             rows=self.feedback(slice(None)),
@@ -201,7 +201,7 @@ class Batch:
             finishes=np.ones(self.rows, dtype=bool) if self._left_out is None else ~self._left_out,
             non_finite=at,
             risk=self.risk,
-            taught=taught,
+            taught=teaches,
             heads_version=np.full(self.rows, self.heads_version, dtype=np.int64),
         )
 

@@ -20,7 +20,7 @@ from exeunt.deciding.admission import Admission
 from exeunt.deciding.batch import Batch
 from exeunt.deciding.decisions import Decisions
 from exeunt.deciding.request import Release, Request
-from exeunt.deciding.ticket import Ticket, failed, too_late, waited_long
+from exeunt.deciding.ticket import Ticket, deadline_release, error_release, max_wait_release
 from exeunt.errors import ExeuntError, OverloadedError
 from exeunt.manifest import Manifest
 from exeunt.tuning.tuner import Tuner
@@ -163,8 +163,8 @@ class Controller:
         ticket.answer_with(ticket.best, forced)
         return self._released(ticket, now_us, error)
 
-    def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
-        """Toss the answered rows of a ticket that are about to run on; see Decisions.thin.
+    def toss_answered(self, ticket_id: int, load_q: float) -> np.ndarray:
+        """Toss the answered rows of a ticket that are about to run on; see Decisions.toss_answered.
 
         Args:
             ticket_id: the ticket; of one that is over already nothing has to run.
@@ -176,7 +176,7 @@ class Controller:
         ticket = self.tickets.get(ticket_id)
         if ticket is None:
             return np.zeros(0, dtype=np.intp)
-        left_out = self.decisions.thin(ticket, load_q)
+        left_out = self.decisions.toss_answered(ticket, load_q)
         self._released(ticket, 0)  # forgets it where nothing runs on; nobody waits for rows that are answered
         return left_out
 
@@ -185,8 +185,8 @@ class Controller:
 
         What has waited so long that its caller is hardly there any more is UNAVAILABLE, too.
         """
-        late = [too_late(request, now_us) for request in self.admission.queue.overdue(now_us)]
-        late += [waited_long(request, now_us) for request in self.admission.queue.given_up(now_us)]
+        late = [deadline_release(request, now_us) for request in self.admission.queue.overdue(now_us)]
+        late += [max_wait_release(request, now_us) for request in self.admission.queue.given_up(now_us)]
         self.counters.errors += len(late)
         for ticket in self._with_deadline():
             for request in ticket.unreleased():
@@ -209,7 +209,7 @@ class Controller:
     def give_up(self, now_us: int) -> list[Release]:
         """Answer everybody who is left UNAVAILABLE and forget all tickets."""
         error = OverloadedError("the server stopped before the answer was ready; come again")
-        releases = [failed(request, error, now_us) for request in self.admission.queue.clear()]
+        releases = [error_release(request, error, now_us) for request in self.admission.queue.clear()]
         self.counters.errors += len(releases)
         for ticket in list(self.tickets.values()):
             self.decisions.give_up(ticket)
@@ -255,7 +255,9 @@ class Controller:
                 self.counters.released(release.latency_us, int(release.answer.exit.max()))
                 if ticket.gear is not None and error is None:
                     in_flight_us = now_us - ticket.admitted_us
-                    self.admission.gears.took(ticket.gear, len(release.answer.exit), release.latency_us, in_flight_us)
+                    self.admission.gears.note_latency(
+                        ticket.gear, len(release.answer.exit), release.latency_us, in_flight_us
+                    )
         if not ticket.unreleased_requests:
             self._unanswered.discard(ticket.id)
         return due

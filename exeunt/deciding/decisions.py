@@ -1,4 +1,6 @@
-"""The decision core: who leaves where, what that costs the promise, and what is learnt. The only place with such rules.
+"""The decision core: who leaves where, what that costs the promise, and what is learnt.
+
+Whether a vote is trusted, the tuner says.
 
 The live controller drives it with votes as they arrive, the replay with recorded ones; events.py says what is numbered.
 Pure: chance is an argument, there is no clock, the caller holds one lock around every call.
@@ -60,7 +62,7 @@ class Decisions:
         self.on_over: list[Listener] = []
         self._last = exits - 1
         self._full_votes_fail = False  # the last run failed: an early answer would likely never be confirmed
-        self._next_moment = 0
+        self._moments = 0
         self._events = Events()
 
     def active(self) -> np.ndarray:
@@ -89,7 +91,7 @@ class Decisions:
         Returns:
             rows (indices) that were decided by it, with the vote of this exit.
         """
-        moment = self.moment()
+        moment = self.next_moment()
         batch.note_votes(exit_, votes.labels, votes.confidence, votes.non_finite, moment)
         if exit_ == self._last:
             return self._finish(batch, moment)
@@ -112,7 +114,7 @@ class Decisions:
         rows = rows[batch.open[rows]]
         if not len(rows):
             return NOBODY
-        moment = self.moment("expired", [batch.id, rows])
+        moment = self.next_moment("expired", [batch.id, rows])
         if batch.deepest >= 0:
             forced = self._force(batch, rows, Reason.DEADLINE, moment)
         else:
@@ -130,7 +132,7 @@ class Decisions:
         Returns:
             the rows (indices) that leave with the vote of the deepest exit.
         """
-        moment = self.moment("failed", [batch.id, rows])
+        moment = self.next_moment("failed", [batch.id, rows])
         self._full_votes_fail = True
         forced = NOBODY
         if self.settings.falls_back and batch.deepest >= 0:
@@ -140,7 +142,7 @@ class Decisions:
         self._end_if_idle(batch, moment)
         return forced
 
-    def thin(self, batch: Batch, load_q: float) -> np.ndarray:
+    def toss_answered(self, batch: Batch, load_q: float) -> np.ndarray:
         """Toss every answered row of a batch that has not been tossed, each with a fresh coin of its own.
 
         To be called when the rows are about to run on; until then they count 1 as unconfirmed, then 1 / q if chosen.
@@ -156,11 +158,11 @@ class Decisions:
         if not len(rows):
             return NOBODY
         q = self.coins.probability(load_q)
-        moment = self.moment("tossed", [batch.id, q])
+        moment = self.next_moment("tossed", [batch.id, q])
         batch.waits_for_toss[rows] = False
         if not self.coins.toss(batch, rows, q):
             return NOBODY
-        answered = batch.answered(rows)
+        answered = batch.decisions_of(rows)
         self.tuner.tossed(answered)
         self.counters.tossed(answered)
         self._end_if_idle(batch, moment)
@@ -168,15 +170,15 @@ class Decisions:
 
     def give_up(self, batch: Batch) -> None:
         """Nothing of a batch will come any more, and its clients are told so."""
-        moment = self.moment("given_up", [batch.id])
+        moment = self.next_moment("given_up", [batch.id])
         self._abandon(batch, np.arange(batch.rows), moment)
         batch.dismiss(np.flatnonzero(batch.open), moment)
         self._end_if_idle(batch, moment)
 
-    def moment(self, event: str | None = None, value: Any = None) -> int:
+    def next_moment(self, event: str | None = None, value: Any = None) -> int:
         """The number of what happens now; an `event` (events.py) is kept for the records, with its value."""
-        moment = self._next_moment
-        self._next_moment += 1
+        moment = self._moments
+        self._moments += 1
         if event is not None and self.on_over:
             self._events.note(moment, event, value)
         return moment
@@ -222,7 +224,7 @@ class Decisions:
         batch.tuner_version[rows] = self.tuner.version
         if exit_ < self._last:
             self.coins.answered(batch, rows)
-        answered = batch.answered(rows)
+        answered = batch.decisions_of(rows)
         self.tuner.answered(answered)
         self.counters.answered(exit_, reason, answered, float(risk.sum()), self.tuner.class_losses)
 
@@ -232,8 +234,8 @@ class Decisions:
         self._full_votes_fail = False
         open_rows = batch.open.nonzero()[0]
         self._decide(batch, open_rows, self._last, Reason.FULL, NO_RISK, moment)
-        taught = batch.taught
-        rows = taught.nonzero()[0]
+        teaches = batch.teaches
+        rows = teaches.nonzero()[0]
         if len(rows):
             feedback = batch.feedback(rows if len(rows) < batch.rows else slice(None))
             self.counters.finished(feedback)
@@ -242,7 +244,7 @@ class Decisions:
             self.tuner.learn(feedback)
             for listener in self.on_feedback:
                 listener(feedback)
-        self._over(batch, taught, moment)
+        self._over(batch, teaches, moment)
         return open_rows
 
     def _abandon(self, batch: Batch, rows: np.ndarray, moment: int) -> None:
@@ -250,7 +252,7 @@ class Decisions:
         awaited = rows[(batch.exit[rows] >= 0) & batch.finishes[rows]]
         early = awaited[batch.reason[awaited] == Reason.EARLY]
         if len(early):
-            abandoned = batch.answered(early)
+            abandoned = batch.decisions_of(early)
             self.tuner.abandoned(abandoned)
             self.counters.abandoned(abandoned)
         batch.finishes[awaited] = batch.all_finish = False
@@ -261,10 +263,10 @@ class Decisions:
         if not (batch.over or batch.all_finish or batch.running.any()):
             self._over(batch, np.zeros(batch.rows, dtype=bool), moment)
 
-    def _over(self, batch: Batch, taught: np.ndarray, moment: int) -> None:
+    def _over(self, batch: Batch, teaches: np.ndarray, moment: int) -> None:
         batch.over = True
         if self.on_over:
             batch.ended[batch.ended < 0] = moment
-            decided, events = batch.record(taught), self._events.take()
+            decided, events = batch.record(teaches), self._events.take()
             for listener in self.on_over:
                 listener(decided, events)

@@ -96,7 +96,7 @@ class Gears:
         self._place += 1
         return self.block_gear, self._place > WARM_UP
 
-    def took(self, gear: Gear, rows: int, latency_us: float, in_flight_us: float) -> None:
+    def note_latency(self, gear: Gear, rows: int, latency_us: float, in_flight_us: float) -> None:
         """A request of a ticket that counts was answered.
 
         Args:

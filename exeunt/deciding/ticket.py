@@ -126,7 +126,9 @@ class Ticket(Batch):
                 if not request.in_parts:
                     due.append(Release(request.key, now_us - request.arrived_us, answer=self.answer_of(rows)))
             else:
-                due.append(too_late(request, now_us) if error is None else failed(request, error, now_us))
+                due.append(
+                    deadline_release(request, now_us) if error is None else error_release(request, error, now_us)
+                )
         return due
 
     def _part(self, number: int, now_us: int, last: bool) -> list[Release]:
@@ -147,20 +149,21 @@ def _by_row(values: list[Any], counts: list[int], dtype: np.dtype[Any]) -> np.nd
     return np.repeat(np.array(values, dtype=dtype), counts)
 
 
-def failed(request: Request, error: ExeuntError, now_us: int) -> Release:
+def error_release(request: Request, error: ExeuntError, now_us: int) -> Release:
     """The release of a request that gets an error."""
     return Release(request.key, now_us - request.arrived_us, error=error)
 
 
-def too_late(request: Request, now_us: int) -> Release:
+def deadline_release(request: Request, now_us: int) -> Release:
     """The release of a request whose deadline passed before any vote."""
     waited_ms = (now_us - request.arrived_us) / 1000
     name = "deadline_ms" if request.options.hurries else "timeout"
     error = OverloadedError(f"{name} passed after {waited_ms:.1f} ms, before any vote had arrived")
-    return failed(request, error, now_us)
+    return error_release(request, error, now_us)
 
 
-def waited_long(request: Request, now_us: int) -> Release:
+def max_wait_release(request: Request, now_us: int) -> Release:
     """The release of a request that waited so long for a ticket that it is not begun any more."""
     waited_ms = (now_us - request.arrived_us) / 1000
-    return failed(request, OverloadedError(f"not begun within {waited_ms:.0f} ms (max_wait_ms); come again"), now_us)
+    error = OverloadedError(f"not begun within {waited_ms:.0f} ms (max_wait_ms); come again")
+    return error_release(request, error, now_us)

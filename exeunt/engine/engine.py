@@ -61,7 +61,7 @@ class Engine:
 
     def attach(self, host: EngineHost) -> None:
         """Set the host that gets votes and failures, and start the workers."""
-        host.thin_late()
+        host.use_late_tossing()
         for number in range(self.workers):
             args = (host, home_cores(number, self.workers))
             thread = threading.Thread(target=self._serve, args=args, name=f"exeunt-worker-{number}", daemon=True)
@@ -208,7 +208,7 @@ class Engine:
         if not untossed:
             return run
         for progress in untossed:
-            host.thin(progress.ticket.id, self._sampling.q)
+            host.toss_answered(progress.ticket.id, self._sampling.q)
         with self._changed:
             return self._scheduler.tossed(run, untossed)
 
@@ -219,7 +219,7 @@ class Engine:
                 ticket_id = arrived.progress.ticket.id
                 host.arrived(ticket_id, arrived.votes, arrived.rows)
                 if self._sampling.q < 1.0:  # under load rows that will not run are dropped at once
-                    host.thin(ticket_id, self._sampling.q)
+                    host.toss_answered(ticket_id, self._sampling.q)
         except Exception as error:  # as in `_run`
             for progress in tickets:
                 self._drop(host, progress.ticket.id, error)

@@ -28,8 +28,8 @@ class EngineHost(Protocol):
     def toss_probability(self, load_q: float) -> float:
         """With which probability answered rows are finished where the load allows `load_q`."""
 
-    def thin_late(self) -> None:
-        """Answered rows are tossed by `thin`, when they are about to run."""
+    def use_late_tossing(self) -> None:
+        """Answered rows are tossed by `toss_answered`, when they are about to run."""
 
-    def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
+    def toss_answered(self, ticket_id: int, load_q: float) -> np.ndarray:
         """Toss the answered rows of a ticket; those (indices) that need not run."""

@@ -164,7 +164,7 @@ def _share(host: ControllerHost, state_dir: Path | None, log: Callable[[str], No
     manifest, tuner = host.controller.manifest, host.controller.tuner
     if not manifest.settings.state_url:
         return None
-    if not tuner.accounts():
+    if not tuner.shareable_budgets():
         log(f"state_url: tuner {tuner.name!r} has nothing to share with other replicas; only 'budget' has")
         return None
     from exeunt.hosting.shared_state import SharedState

@@ -61,7 +61,7 @@ class FinishedRows:
     def _rows_of(self, ticket: Ticket, votes: dict[Pair, np.ndarray], now_us: int) -> ServedRows:
         """Rows within the promise, with a full vote, finite everywhere."""
         labels = ticket.labels[:, -1]
-        good = ticket.taught & ~ticket.never & ~ticket.non_finite & (ticket.reason <= LOSSLESS) & (labels >= 0)
+        good = ticket.teaches & ~ticket.never & ~ticket.non_finite & (ticket.reason <= LOSSLESS) & (labels >= 0)
         rows = np.flatnonzero(good)
         final = [votes[member, depth][rows] for member, depth in enumerate(self._depths)]
         return ServedRows(

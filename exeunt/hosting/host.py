@@ -146,15 +146,15 @@ class ControllerHost:
         with self.lock:
             return self.controller.decisions.coins.probability(load_q)
 
-    def thin_late(self) -> None:
-        """The runner tosses answered rows by `thin` when it is about to run them; said once, when it is attached."""
+    def use_late_tossing(self) -> None:
+        """The runner tosses answered rows when it is about to run them (`toss_answered`); called once, at `attach`."""
         with self.lock:
-            self.controller.decisions.changes.set_late_thinning(True)
+            self.controller.decisions.changes.set_late_tossing(True)
 
-    def thin(self, ticket_id: int, load_q: float) -> np.ndarray:
-        """Toss the answered rows of a ticket that are about to run on; see Controller.thin. Rows (indices) left out."""
+    def toss_answered(self, ticket_id: int, load_q: float) -> np.ndarray:
+        """Toss a ticket's answered rows that are about to run; rows (indices) left out. See the controller's."""
         with self.lock:
-            return self.controller.thin(ticket_id, load_q)
+            return self.controller.toss_answered(ticket_id, load_q)
 
     def awaited(self, ticket_id: int) -> bool:
         """Whether anybody or the feedback still waits for a ticket's votes."""

@@ -174,8 +174,9 @@ class Housekeeping:
             return False
         with self._host.lock:
             self._controller.tuner = tuner
-            for counters, account in zip(self._controller.counters.by_class, tuner.accounts().values(), strict=False):
-                counters.received = max(0.0, account.reserve)
+            budgets = tuner.shareable_budgets().values()
+            for counters, budget in zip(self._controller.counters.by_class, budgets, strict=False):
+                counters.received = max(0.0, budget.reserve)
         self._log(f"learnt state restored from {self._state.path}")
         return True
 

@@ -124,7 +124,7 @@ class SharedState:
         return {"reachable": float(not self._failures), "seconds_since_answer": since_s, **self._numbers}
 
     def _accounts(self) -> dict[str, ClassBudget]:
-        return self._host.controller.tuner.accounts()
+        return self._host.controller.tuner.shareable_budgets()
 
     def _beat(self) -> bool:
         """One message of every life; False if the store did not take all of them."""
@@ -178,11 +178,11 @@ class SharedState:
             return
         self._place = entries[-1][0] if entries else self._place
         lessons = [lesson for place, by, lesson in entries if by != self._id]
-        read = [taught for lesson in lessons if (taught := self._read(lesson)) is not None]
+        read = [content for lesson in lessons if (content := self._read(lesson)) is not None]
         if read:
             feedback = Feedback.joined([part for part, _ in read])
             with self._host.lock:
-                self._host.controller.tuner.taught(feedback, read[-1][1] if newcomer else None)
+                self._host.controller.tuner.learn_unbooked(feedback, read[-1][1] if newcomer else None)
             self._numbers["rows_learnt"] += len(feedback)
 
     def _read(self, lesson: bytes) -> tuple[Feedback, np.ndarray] | None:

@@ -35,9 +35,9 @@ class Static(Tuner):
         self._fixed = _checked(thresholds, setup.exits) if thresholds else None
         self._thresholds = calibrated(setup, min(self.class_losses)) if self._fixed is None else self._fixed
 
-    def promise(self, class_losses: tuple[float, ...]) -> None:
+    def set_class_losses(self, class_losses: tuple[float, ...]) -> None:
         """Other promised losses from now on: thresholds from the calibration set anew."""
-        super().promise(class_losses)
+        super().set_class_losses(class_losses)
         if self._fixed is None:
             self._thresholds = calibrated(self.setup, min(class_losses))
 

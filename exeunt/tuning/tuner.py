@@ -94,7 +94,7 @@ class Tuner(ABC):
         self.heads_version = 0  # of the ramps' heads that what was learnt is about
         self.class_losses = setup.settings.class_losses  # promised loss by class of service, now
 
-    def promise(self, class_losses: tuple[float, ...]) -> None:
+    def set_class_losses(self, class_losses: tuple[float, ...]) -> None:
         """An operator changes the promised losses, by class of service in Settings.classes_of_service's order."""
         self.class_losses = class_losses
         self.version += 1
@@ -139,7 +139,7 @@ class Tuner(ABC):
     def learn(self, feedback: Feedback) -> None:
         """Finished rows; every row appears once. Cheap: thinking belongs into `retune`."""
 
-    def taught(self, feedback: Feedback, offered: np.ndarray | None = None) -> None:  # noqa: B027
+    def learn_unbooked(self, feedback: Feedback, offered: np.ndarray | None = None) -> None:  # noqa: B027
         """Rows that other replicas of the bag have finished: to learn from, not to be booked. As cheap as `learn`.
 
         `offered`, bool [exits], are the exits that the others offer; they come once, to a tuner that has learnt nothing
@@ -156,7 +156,7 @@ class Tuner(ABC):
         """
         self.heads_version = version
 
-    def accounts(self) -> dict[str, ClassBudget]:
+    def shareable_budgets(self) -> dict[str, ClassBudget]:
         """Accounts by class of service that may be handed over from one replica to another; most tuners keep none."""
         return {}
 

@@ -21,7 +21,7 @@ def driven(of, tickets, exits_us, plain_us, load=lambda number: 1.0, learnt=LEAR
         gear, counts = of.choose(learnt)
         if counts:
             latency_us = load(number) * (plain_us if gear == Gear.PLAIN else exits_us)
-            of.took(gear, 1, latency_us, latency_us)
+            of.note_latency(gear, 1, latency_us, latency_us)
         plain += gear == Gear.PLAIN
     return plain
 
@@ -59,7 +59,7 @@ def test_a_gear_is_judged_by_what_it_does_to_all_who_are_in_flight():
             gear, counts = in_flight.pop(0)
             if counts:
                 latency_us = sum(costs_us[other] for other, _ in in_flight)
-                of.took(gear, 1, latency_us, latency_us)
+                of.note_latency(gear, 1, latency_us, latency_us)
     assert of.gear == Gear.PLAIN
 
 
@@ -106,7 +106,7 @@ def settled(latencies_us, tickets=4 * ENOUGH):
     for _ in range(tickets):
         gear, counts = of.choose(LEARNT_ROWS)
         if counts:
-            of.took(gear, 1, latencies_us[gear], latencies_us[gear])
+            of.note_latency(gear, 1, latencies_us[gear], latencies_us[gear])
     return of.gear
 
 
@@ -126,7 +126,7 @@ def test_a_gear_that_exits_make_fast_is_never_left_for_the_plain_one():
         gear, counts = of.choose(LEARNT_ROWS)
         gears_used.add(gear)
         if counts:
-            of.took(gear, 1, 500.0, 500.0)
+            of.note_latency(gear, 1, 500.0, 500.0)
     assert gears_used == {Gear.STAGES, Gear.EXITS}
 
 
@@ -134,7 +134,7 @@ def test_who_waited_long_tells_of_earlier_blocks_and_does_not_count():
     of = gears()
     for _ in range(ENOUGH):
         gear, _ = of.choose(LEARNT_ROWS)
-        of.took(gear, 1, latency_us=(90_000 if gear == Gear.EXITS else 50_000), in_flight_us=1000)
+        of.note_latency(gear, 1, latency_us=(90_000 if gear == Gear.EXITS else 50_000), in_flight_us=1000)
     assert of.gear == Gear.EXITS
 
 
@@ -144,7 +144,7 @@ def test_tickets_of_any_size_are_compared():
         (gear, counts), rows = of.choose(LEARNT_ROWS), 1 + number % 8
         if counts:
             latency_us = rows * (1100 if gear == Gear.PLAIN else 1400)
-            of.took(gear, rows, latency_us, latency_us)
+            of.note_latency(gear, rows, latency_us, latency_us)
     assert of.gear == Gear.PLAIN
 
 

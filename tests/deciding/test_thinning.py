@@ -1,4 +1,4 @@
-"""Late thinning: answered rows are tossed when they are about to run on, and the promise's arithmetic stays right."""
+"""Late tosses: answered rows are tossed when they are about to run on, and the promise's arithmetic stays right."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Stream:
         self.tuner = tuner(exits=EXITS, eps=eps, most_unconfirmed=CAP, calibration_rows=16, half_life_rows=2000.0)
         stream_settings = dataclasses.replace(Settings(lossless=False), **value)
         self.core = Decisions(stream_settings, EXITS, self.tuner, self._toss)
-        self.core.changes.set_late_thinning(True)
+        self.core.changes.set_late_tossing(True)
         self.account = self.tuner.budget.classes[0]
         self.flying: list[tuple[Batch, np.ndarray]] = []
         self.lossy = lossy
@@ -57,10 +57,10 @@ class Stream:
         self.true_losses += len(lost)
         self.flying.append((batch, full))
 
-    def thin(self, number: int, load_q: float) -> None:
+    def toss_answered(self, number: int, load_q: float) -> None:
         if self.flying:
             batch, _ = self.flying[number % len(self.flying)]
-            self.core.thin(batch, load_q)
+            self.core.toss_answered(batch, load_q)
             self._forget()
 
     def finish(self, number: int) -> None:
@@ -92,7 +92,7 @@ class Stream:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("admit"), st.integers(1, 8)),
-        st.tuples(st.just("thin"), st.integers(0, 9), st.sampled_from([1.0, 0.5, 0.1])),
+        st.tuples(st.just("toss_answered"), st.integers(0, 9), st.sampled_from([1.0, 0.5, 0.1])),
         st.tuples(st.just("finish"), st.integers(0, 9)),
         st.tuples(st.just("fail"), st.integers(0, 9)),
     ),
@@ -122,12 +122,12 @@ def test_an_untossed_row_counts_one_and_a_chosen_one_its_weight() -> None:
     stream.account.answered(40)
     stream.admit(8)
     assert stream.account.unconfirmed == stream.early == 8
-    stream.thin(0, 0.5)
+    stream.toss_answered(0, 0.5)
     ((batch, _),) = stream.flying
     finishing_rows = int(batch.finishes.sum())
     assert 0 < finishing_rows < 8
     assert stream.account.unconfirmed == 2 * finishing_rows
-    stream.thin(0, 0.1)  # every row is tossed once
+    stream.toss_answered(0, 0.1)  # every row is tossed once
     assert stream.account.unconfirmed == 2 * finishing_rows
 
 
@@ -137,7 +137,7 @@ def test_rows_that_no_coin_chose_never_teach() -> None:
     stream.core.on_feedback.append(lambda feedback: learnt.append(len(feedback)))
     stream.account.answered(40)
     stream.admit(8)
-    stream.thin(0, 0.5)
+    stream.toss_answered(0, 0.5)
     finishing_rows = int(stream.flying[0][0].finishes.sum())
     stream.finish(0)
     assert learnt == [finishing_rows]
@@ -150,7 +150,7 @@ def test_a_batch_of_which_no_row_is_chosen_is_over() -> None:
     stream.admit(1)
     for _ in range(200):
         stream.admit(1)
-        stream.thin(len(stream.flying) - 1, 0.1)
+        stream.toss_answered(len(stream.flying) - 1, 0.1)
     assert all(batch.running.any() for batch, _ in stream.flying)
 
 
@@ -158,7 +158,7 @@ def test_what_is_never_tossed_is_lost_at_one_and_what_was_chosen_at_its_weight()
     stream = Stream(3, eps=0.5, lossy=0.0)
     stream.account.answered(40)
     stream.admit(8)
-    stream.thin(0, 0.5)
+    stream.toss_answered(0, 0.5)
     finishing_rows = int(stream.flying[0][0].finishes.sum())
     stream.admit(3)
     for batch, _ in [*stream.flying]:
@@ -188,7 +188,7 @@ def test_with_late_tosses_true_losses_pass_the_stated_bound_no_more_often_than_s
             stream.admit(int(stream.rng.integers(1, 5)))
             while len(stream.flying) > stream.rng.integers(0, 6):
                 number = int(stream.rng.integers(len(stream.flying)))
-                stream.thin(number, float(stream.rng.choice([0.25, 0.5])))
+                stream.toss_answered(number, float(stream.rng.choice([0.25, 0.5])))
                 stream.finish(number)
         promised = stream.account.allowed + stream.account.most_unconfirmed
         passed += stream.true_losses > promised + deviation(promised, 0.25, delta)
@@ -203,7 +203,7 @@ def test_auto_asks_for_all_feedback_until_the_risks_are_known_and_again_when_los
     probabilities = []
     for _ in range(600):
         stream.admit(8)
-        stream.thin(0, 1.0)
+        stream.toss_answered(0, 1.0)
         while stream.flying:
             stream.finish(0)
         probabilities.append(stream.core.coins.probability(1.0))

@@ -91,7 +91,7 @@ class Simulation:
         self._busy: dict[int, tuple[float, SegmentRun]] = {}  # worker -> (end of its run at the present pace, run)
         self._pace = 1.0
         if like_the_engine:
-            controller.decisions.changes.set_late_thinning(True)
+            controller.decisions.changes.set_late_tossing(True)
 
     def run(self, arrivals: Iterable[tuple[float, Request]]) -> None:
         """Serve requests (time of arrival in microseconds, request) until nothing is left to run."""
@@ -167,7 +167,7 @@ class Simulation:
         if not untossed:
             return run
         for progress in untossed:
-            self._controller.thin(progress.ticket.id, self._load_q)
+            self._controller.toss_answered(progress.ticket.id, self._load_q)
         return self.scheduler.tossed(run, untossed)
 
     @property
@@ -187,7 +187,7 @@ class Simulation:
             self.releases += [(now_us, item) for item in released]
         if self._like_the_engine:
             if self._load_q < 1.0:
-                self._controller.thin(ticket.id, self._load_q)
+                self._controller.toss_answered(ticket.id, self._load_q)
             probability = self._controller.decisions.coins.probability(self._load_q)
             self.scheduler.finish_probability, self.scheduler.saves_work = probability, probability < self._load_q
         self.scheduler.decided(due.progress, due.exit_)

@@ -51,7 +51,7 @@ def early_shares(seed: int) -> tuple[float, float, float]:
     window = sibling.tuner._window.view()
     for first in range(0, len(window), MOST_ROWS):
         lesson = to_bytes(window.rows(slice(first, first + MOST_ROWS)), sibling.tuner.active())
-        newcomer.tuner.taught(*from_bytes(lesson, EXITS, CLASSES))
+        newcomer.tuner.learn_unbooked(*from_bytes(lesson, EXITS, CLASSES))
     born = Life("newcomer")
     _, reply = exchange(ledger, born.beat(newcomer.tuner.budget.classes[0]), 251.0, "run")
     born.answered(reply, newcomer.tuner.budget.classes[0])

@@ -97,12 +97,12 @@ def test_an_exit_that_calibration_never_saw_stays_shut() -> None:
 def test_another_promise_brings_other_thresholds() -> None:
     votes = calibration(300, seed=8)
     tuner = static(votes, max_loss=0.01)
-    tuner.promise((0.2,))
+    tuner.set_class_losses((0.2,))
     assert tuner.version == 1
     np.testing.assert_array_equal(tuner.thresholds(), static(votes, max_loss=0.2).thresholds())
 
 
 def test_another_promise_leaves_thresholds_of_ones_own_alone() -> None:
     tuner = static(calibration(50, seed=9), thresholds=[0.3])
-    tuner.promise((0.2,))
+    tuner.set_class_losses((0.2,))
     assert tuner.thresholds()[0] == 0.3

@@ -65,9 +65,9 @@ class HillClimb(Tuner):
     def _max_loss(self) -> float:
         return min(self.class_losses)
 
-    def promise(self, class_losses: tuple[float, ...]) -> None:
+    def set_class_losses(self, class_losses: tuple[float, ...]) -> None:
         """Other promised losses from now on; a search is due."""
-        super().promise(class_losses)
+        super().set_class_losses(class_losses)
         self._tune_due = True
 
     def leaves(self, exit_: int, view: View) -> np.ndarray:

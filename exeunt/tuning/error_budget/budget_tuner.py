@@ -119,10 +119,10 @@ class BudgetTuner(Tuner):
             self._last_risk = vote, np.array([self._retuned.calibration.risk_of_one(*vote[1:])])
         return self._last_risk[1]
 
-    def promise(self, class_losses: tuple[float, ...]) -> None:
+    def set_class_losses(self, class_losses: tuple[float, ...]) -> None:
         """Other promised losses from now on; debts and savings stay."""
-        super().promise(class_losses)
-        self.budget.promise(class_losses)
+        super().set_class_losses(class_losses)
+        self.budget.set_class_losses(class_losses)
         self._until_retune = 0
 
     def answered(self, answered: Answered) -> None:
@@ -154,9 +154,9 @@ class BudgetTuner(Tuner):
         self.budget.learn(feedback)
         feedback = self._fair_share.of(feedback)
         if len(feedback):
-            self.taught(feedback)
+            self.learn_unbooked(feedback)
 
-    def taught(self, feedback: Feedback, offered: np.ndarray | None = None) -> None:
+    def learn_unbooked(self, feedback: Feedback, offered: np.ndarray | None = None) -> None:
         """Keep rows for the next retuning; with `offered`, what other replicas offer, retune at once."""
         if not feedback.of_full_votes_only:
             self._window.add(feedback)
@@ -183,7 +183,7 @@ class BudgetTuner(Tuner):
         self._window_version += 1
         self.version += 1
 
-    def accounts(self) -> dict[str, ClassBudget]:
+    def shareable_budgets(self) -> dict[str, ClassBudget]:
         """Those of the error budget."""
         return dict(zip(self.budget.names, self.budget.classes, strict=True))
 

@@ -45,7 +45,7 @@ class ErrorBudget:
         self._answers = 0  # promised rows answered in this life, all classes together
         self._last_answer = [-IN_USE_ROWS - 1] * len(class_losses)  # of each class, counted in `_answers`
 
-    def promise(self, class_losses: tuple[float, ...]) -> None:
+    def set_class_losses(self, class_losses: tuple[float, ...]) -> None:
         """Other eps from now on; what was earned and lost stays."""
         for account, eps in zip(self.classes, class_losses, strict=True):
             account.eps, account.g = eps, self._step(eps)

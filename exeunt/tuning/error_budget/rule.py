@@ -1,4 +1,4 @@
-"""The rule that rows are decided by: the risk of a vote, and how much of it the remaining budget allows.
+"""Risk of a vote, the path of cuts, and the limit of the loss rate; BudgetTuner.leaves compares them.
 
 Learnt beside serving (calibrator.py, exit_path.py, spending.py), read for every row that may leave.
 """

@@ -71,7 +71,7 @@ class BagRunner:
         """See exeunt.hosting.host.Runner."""
         self._host = host
         if len(self._stages.ends) > 1:
-            host.thin_late()
+            host.use_late_tossing()
         for thread in (*self._threads, self._watcher):
             thread.start()
 
@@ -176,7 +176,7 @@ class BagRunner:
         if not self._host.awaited(work.ticket.id):
             return np.zeros(0, dtype=np.intp)
         if work.begun:
-            self._host.thin(work.ticket.id, self._sampling.q)
+            self._host.toss_answered(work.ticket.id, self._sampling.q)
         work.begun = True
         return np.flatnonzero(work.ticket.running)
 
@@ -192,7 +192,7 @@ class BagRunner:
             is_complete, problem = lacks is None, problem or lacks
         if is_complete or not self._host.awaited(ticket.id):
             if self._sampling.q < 1.0:  # under load what will not run is let go of at once
-                self._host.thin(ticket.id, self._sampling.q)
+                self._host.toss_answered(ticket.id, self._sampling.q)
             return
         if call.failure is None:
             self._careful_until_us = self._host.now_us() + CAREFUL_US

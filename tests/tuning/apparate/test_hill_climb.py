@@ -123,7 +123,7 @@ def test_the_strictest_class_of_service_holds_for_all() -> None:
 
 def test_another_promise_is_searched_for_at_once() -> None:
     climb = opened()
-    climb.promise((0.0,))
+    climb.set_class_losses((0.0,))
     assert climb.retune() is not None
 
 

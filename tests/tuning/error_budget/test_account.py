@@ -165,5 +165,5 @@ def test_the_pace_slows_as_losses_near_the_most_of_a_window_and_recovers_when_th
 def test_more_may_be_saved_up_where_more_losses_are_promised() -> None:
     books = ErrorBudget(("", "bulk"), (0.01, 0.05), g=0.2, most_unconfirmed=10)
     assert [class_.capacity for class_ in books.classes] == pytest.approx([5.0, 25.0])
-    books.promise((0.001, 0.1))
+    books.set_class_losses((0.001, 0.1))
     assert [class_.capacity for class_ in books.classes] == pytest.approx([5.0, 50.0])

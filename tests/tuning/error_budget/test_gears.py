@@ -37,7 +37,7 @@ def tuner(calibration, costs=COSTS):
 
 def taught(of, *batches):
     for feedback in batches:
-        of.taught(feedback)
+        of.learn_unbooked(feedback)
         while (job := of.retune()) is not None:
             of.adopt(job())
     return of

@@ -64,7 +64,7 @@ def test_an_exit_that_was_of_no_use_is_offered_when_its_new_head_is_worth_it() -
     useless.labels[:, 0] = (useless.labels[:, -1] + 1) % 4
     for feedback, worth in ((rows(256, seed=6), True), (useless, False)):
         of = tuner(eps=0.3, calibration_rows=256, window_rows=512, period_rows=1024, head_us=20.0)
-        of.taught(rows(64), np.array([False, True, True, True]))
+        of.learn_unbooked(rows(64), np.array([False, True, True, True]))
         assert not of.active()[0]
         of.ramps_changed(1, CHANGED, feedback)
         job = of.retune()

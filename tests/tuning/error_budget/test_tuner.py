@@ -120,7 +120,7 @@ def test_an_exit_that_an_operator_switched_off_is_planned_without() -> None:
 
 def test_a_changed_promise_holds_from_the_next_answer_on() -> None:
     world = lived(World(tuner(eps=0.3), np.random.default_rng(0)))
-    world.tuner.promise((0.0,))
+    world.tuner.set_class_losses((0.0,))
     reserve = world.tuner.budget.classes[0].reserve
     lived(world, batches=5, seed=1)
     assert world.tuner.budget.classes[0].reserve <= reserve
