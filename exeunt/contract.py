@@ -43,6 +43,13 @@ PARAMETER_REPORT_TO = (
 )
 PARAMETER_FAILURE = "failure"  # what such a step says
 PARAMETER_FAILED_MODEL = "failed_model"  # who it is
+INTERNAL_PARAMETERS = (
+    PARAMETER_WAITED_US,
+    PARAMETER_IN_STEP,
+    PARAMETER_REPORT_TO,
+    PARAMETER_FAILURE,
+    PARAMETER_FAILED_MODEL,
+)  # of requests that our own models and the gateway make; callers have none of them
 
 MANIFEST_FILE = "manifest.json"
 CALIBRATION_FILE = "calibration.npz"

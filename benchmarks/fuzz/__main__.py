@@ -59,13 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=200_000, help="to each mode (200000)")
     parser.add_argument("--seed", type=int, default=0, help="of all chance (0)")
     parser.add_argument("--mode", choices=MODES, help="only this one; the last result of the other is kept")
+    parser.add_argument("--log", type=Path, help="file of the servers' output; without it, it goes with the server")
     args = parser.parse_args(argv)
     results = last_results() if args.mode else {}
     about = machine()
     for mode in [args.mode] if args.mode else MODES:
         with tempfile.TemporaryDirectory() as folder:
             repository = export_qa_bag(Path(folder), mode, exit_table=GOLD)
-            with serve(repository, state_dir=Path(folder) / "state") as server:
+            with serve(repository, state_dir=Path(folder) / "state", log=args.log) as server:
                 say = f"{mode}: {{}}".format
                 results[mode] = fuzz(
                     Served(repository, server),

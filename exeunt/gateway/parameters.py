@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exeunt.contract import PARAMETER_SERVICE_CLASS, PARAMETER_WAITED_US
+from exeunt.contract import INTERNAL_PARAMETERS, PARAMETER_SERVICE_CLASS, PARAMETER_WAITED_US
 from exeunt.deciding.request import ParsedOptions
 
 TIMEOUT = "timeout"  # KServe's: microseconds after which the caller is gone
-OURS = (PARAMETER_SERVICE_CLASS, TIMEOUT, PARAMETER_WAITED_US)  # what may be changed on the way
+OURS = (PARAMETER_SERVICE_CLASS, TIMEOUT, *INTERNAL_PARAMETERS)  # what may be changed on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def passed_on(
         remaining_s: until the caller's gRPC deadline; None = it has none. It becomes a `timeout`, so that the server
             does not begin what nobody waits for any more.
     """
-    table = {key: value for key, value in parameters.items() if key != PARAMETER_WAITED_US}
+    table = {key: value for key, value in parameters.items() if key not in INTERNAL_PARAMETERS}
     if service_class is not None:
         table.pop(PARAMETER_SERVICE_CLASS, None)
         if service_class:

@@ -18,22 +18,24 @@ def report_failure(request, model, text):
         text: what went wrong.
 
     Returns:
-        whether the exit controller has it; False where nobody asks for reports, or it cannot be reached.
+        whether the exit controller says that it has it; False where nobody asks for reports, or all else.
     """
     try:
         address = read_address(str(read_parameters(request.parameters).get(PARAMETER_REPORT_TO)))
-    except RequestError:  # a stranger's bytes
+        return address is not None and _is_taken(*address, model, text)
+    except (RequestError, pb_utils.TritonModelException):  # a stranger's bytes; no such controller
         return False
-    if address is None:
-        return False
-    controller, word = address
+
+
+def _is_taken(controller, word, model, text):
     report = pb_utils.InferenceRequest(
         model_name=controller,
         inputs=[pb_utils.Tensor(TICKET, np.array([[word]], dtype=np.int64))],
         requested_output_names=[TAPPED],
         parameters={PARAMETER_FAILURE: text, PARAMETER_FAILED_MODEL: model},
     )
-    try:
-        return not report.exec().has_error()
-    except pb_utils.TritonModelException:  # no such model, or it is not ready
+    response = report.exec()
+    if response.has_error():
         return False
+    replies = [tensor.as_numpy() for tensor in response.output_tensors() if tensor.name() == TAPPED]
+    return len(replies) == 1 and (replies[0] == word).all()

@@ -50,6 +50,11 @@ class SelfCalls:
         pairs = zip(requests, questions, strict=True)
         return [self._answer(request) if is_question else next(replies) for request, is_question in pairs]
 
+    @property
+    def in_doubt(self):
+        """Whether this process stood still, and does not know yet whether Triton is in step with it."""
+        return self._in_step.in_doubt
+
     def send(self, reply):
         """Call `reply`, which sends something, now or when it is known to arrive where it belongs."""
         self._in_step.send(reply)

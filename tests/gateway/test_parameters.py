@@ -1,5 +1,6 @@
 import pytest
 
+from exeunt.contract import INTERNAL_PARAMETERS
 from exeunt.deciding.request import ParsedOptions, parse_options
 from exeunt.gateway.grpc_messages import parameters_of, set_parameters
 from exeunt.gateway.parameters import ClassRule, after_waiting, passed_on
@@ -48,8 +49,8 @@ def test_the_time_waited_here_counts_against_the_deadline():
     assert later.deadline_us == 30_000
 
 
-def test_callers_cannot_say_how_long_they_waited_here():
-    assert passed_on({"waited_us": 7}, None, None)[0] == {}
+def test_callers_cannot_send_what_our_own_models_and_the_gateway_say():
+    assert passed_on(dict.fromkeys(INTERNAL_PARAMETERS, "7"), None, None)[0] == {}
     assert after_waiting({"exit": "never"}, ParsedOptions(never=True), 20_000) == {"exit": "never"}
 
 

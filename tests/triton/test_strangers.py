@@ -94,9 +94,14 @@ def test_a_tap_of_any_shape_is_answered_like_a_tap(server, repository):
     with grpc.InferenceServerClient(server.grpc_url) as client:
         for rows in (1, 2, 5):
             assert forge(client, manifest, 2**62, rows).as_numpy("TAPPED").shape == (rows, 1)
-        only_ticket = [tensor("TICKET", np.zeros((1, 1), dtype=np.int64), "INT64")]
-        assert client.infer(exit_model(manifest.bag), only_ticket).as_numpy("TAPPED").tolist() == [[0]]
     assert (ask(server, "grpc", ROWS, exit="never")["REASON"] == Reason.FULL).all()
+
+
+def test_a_report_that_nobody_asked_for_is_refused_without_an_error(server, repository):
+    only_ticket = [tensor("TICKET", np.zeros((1, 1), dtype=np.int64), "INT64")]
+    with grpc.InferenceServerClient(server.grpc_url) as client:
+        answer = client.infer(exit_model(manifest_of(repository).bag), only_ticket, parameters={"failure": "forged"})
+    assert answer.as_numpy("TAPPED").tolist() == [[-1]]
 
 
 def test_a_direct_call_of_the_bag_teaches_nobody_anything(server, repository):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from exeunt.hosting.calls.reports import LONGEST_TEXT, report_address
 from exeunt.manifest import Manifest, Tensor
 
 SECRET_BITS = 62  # a positive int64
+PAST_WORDS = 1000  # calls whose steps may still report, when one has been given up
 Brought = dict[Pair, np.ndarray]  # float32 [rows, classes], of ramps whose heads the controller holds [rows, f]
 
 
@@ -72,14 +74,17 @@ class BagCalls:
 
     Attributes:
         refused: taps and reports that were refused since start.
+        failed_steps: that were reported since start.
     """
 
     manifest: Manifest
     draw: Callable[[], int] = draw_secret
     refused: int = 0
+    failed_steps: int = 0
     _tensors: dict[Pair, Tensor] = field(init=False)
     _calls: dict[int, BagCall] = field(default_factory=dict)
     _words: dict[int, BagCall] = field(default_factory=dict)  # of the same calls
+    _past_words: deque[int] = field(default_factory=lambda: deque(maxlen=PAST_WORDS))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -115,14 +120,16 @@ class BagCalls:
         with self._lock:
             call = self._calls.pop(secret)
             del self._words[call.word]
+            self._past_words.append(call.word)
         return call
 
-    def address(self, secret: int) -> str:
-        """Where steps of a call report that they failed."""
-        return report_address(self.manifest.bag, self._calls[secret].word)
+    def address(self, secret: int) -> str | None:
+        """Where steps of a call report that they failed; None where the call has been given up meanwhile."""
+        call = self._calls.get(secret)
+        return None if call is None else report_address(self.manifest.bag, call.word)
 
     def report(self, ticket: np.ndarray, text: object, model: object) -> None:
-        """A step of a call has failed: what depends on it is not taken any more.
+        """A step of a call has failed: what depends on it is not taken any more. Nobody minds one of a past call.
 
         Args:
             ticket: the tensor TICKET with the word of the call, int64 [1, 1].
@@ -130,13 +137,17 @@ class BagCalls:
             model: the step's.
 
         Raises:
-            RefusedTapError: no call under way has this word, or it is no text; counted.
+            RefusedTapError: no call has this word, or it is no text; counted.
         """
         with self._lock:
-            call = self._words.get(int(ticket.flat[0])) if ticket.dtype == np.int64 and ticket.size == 1 else None
-            if call is None or not isinstance(text, str):
+            word = int(ticket.flat[0]) if ticket.dtype == np.int64 and ticket.size == 1 else None
+            call = None if word is None else self._words.get(word)
+            if not isinstance(text, str) or (call is None and word not in self._past_words):
                 self.refused += 1
-                raise RefusedTapError("neither votes nor a report of a call that is under way")
+                raise RefusedTapError("neither votes nor a report of a call of ours")
+            self.failed_steps += 1
+            if call is None:
+                return
             call.failure = call.failure or text[:LONGEST_TEXT]
             call.void |= self._behind(model)
 

@@ -87,9 +87,9 @@ class BagRunner:
             self._add(work)
 
     def _calls_of(self, ticket):
-        """The calls of a ticket; soon after a failure such that no tap is under way when the member fails again.
+        """The calls of a ticket; soon after a failed step such that no tap is under way when one fails again.
 
-        Triton before 26.02 may answer a call twice if a step fails while a tap is under way, and end of it.
+        Triton before 26.02 may answer such a call twice, and end.
         """
         if not self._may_answer_twice or self._host.now_us() >= self._careful_until_us:
             return self._stages.calls(ticket.requested_exits, ticket.staged)
@@ -109,14 +109,14 @@ class BagRunner:
     def metrics(self):
         """Numbers for operators; Triton's own statistics cover the segments."""
         with self._changed:
-            queue = self._queue
             return {
-                "calls": float(queue.urgent_running + queue.feedback_running),
-                "feedback_tickets": float(queue.feedback_tickets),
-                "backlog_rows": queue.backlog,
+                "calls": float(self._queue.urgent_running + self._queue.feedback_running),
+                "feedback_tickets": float(self._queue.feedback_tickets),
+                "backlog_rows": self._queue.backlog,
                 "finish_probability": self._sampling.q,
                 "work_us_total": self._work_us,
                 "full_work_us_total": self._full_work_us,
+                "failed_steps_total": float(self._calls.failed_steps),
                 "refused_taps_total": float(self._calls.refused),
                 "lost_calls_total": float(self._watch.lost),
             }
@@ -194,8 +194,6 @@ class BagRunner:
             if self._sampling.q < 1.0:  # under load what will not run is let go of at once
                 self._host.toss_answered(ticket.id, self._sampling.q)
             return
-        if call.failure is None:
-            self._careful_until_us = self._host.now_us() + CAREFUL_US
         work.calls.clear()
         problem = problem or "it ended before its last tap"
         early = ticket.finishes & ~ticket.open & (ticket.reason == EARLY)
@@ -253,11 +251,13 @@ class BagRunner:
             self._watch.begin(thread, secret, self._host.now_us())
         # heads may have yet to say who leaves
         still_run = partial(np.arange, rows) if self._heads else partial(places_that_run, ticket, ticket_rows)
-        names = planned.tap_names, self._inputs.cut_names(planned)
-        model = self._stages.model(planned.start, planned.end)
+        model, cuts = self._stages.model(planned.start, planned.end), self._inputs.cut_names(planned)
         address = self._calls.address(secret) if self._may_answer_twice else None
         try:
-            problem, *cut = self._execute(model, secret, rows, inputs, *names, still_run, address=address)
+            taps = planned.tap_names
+            problem, *cut = self._execute(model, secret, rows, inputs, taps, cuts, still_run, address=address)
+            if problem:
+                self._careful_until_us = self._host.now_us() + CAREFUL_US
         finally:
             with self._changed:
                 is_ours = self._watch.end(thread)

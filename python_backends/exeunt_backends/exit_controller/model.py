@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from exeunt.bag_stages import tap_tensors
@@ -154,23 +155,28 @@ class TritonPythonModel:
         self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
 
     def _tap(self, request, tensors_in):
-        """Votes or features of a call of ours, or that a step of it failed. Whatever else comes is counted.
+        """Votes or features of a call of ours, or that a step of it failed. Whatever else comes is refused.
+
+        A tap gets its TICKET back whatever it brings, a report only if it is taken; else -1.
 
         An error here would end the parent's request without freeing it (servers before 26.02).
         """
-        ticket = tensors_in[TICKET]
+        ticket = tensors_in[TICKET].as_numpy()
+        is_report = not self._pairs.keys() & tensors_in.keys()
+        reply = np.full_like(ticket, -1) if is_report else ticket
         try:
-            votes = {self._pairs[name]: part.as_numpy() for name, part in tensors_in.items() if name in self._pairs}
-            if votes:
-                self._take_votes(*self._calls.take(ticket.as_numpy(), votes))
-            else:
+            if is_report:
                 parameters = read_parameters(request.parameters)
-                self._calls.report(ticket.as_numpy(), *map(parameters.get, (PARAMETER_FAILURE, PARAMETER_FAILED_MODEL)))
+                self._calls.report(ticket, *map(parameters.get, (PARAMETER_FAILURE, PARAMETER_FAILED_MODEL)))
+                reply = ticket
+            else:
+                votes = {self._pairs[name]: part.as_numpy() for name, part in tensors_in.items() if name in self._pairs}
+                self._take_votes(*self._calls.take(ticket, votes))
         except (RefusedTapError, RequestError):
-            pass  # counted; a line for each would let a stranger fill the disk
+            pass  # votes and reports are counted; a line for each would let a stranger fill the disk
         except Exception as error:
             self._guard.survived("tap", error)
-        return pb_utils.InferenceResponse([pb_utils.Tensor(TAPPED, ticket.as_numpy())])
+        return pb_utils.InferenceResponse([pb_utils.Tensor(TAPPED, reply)])
 
     def _take_votes(self, call, fresh):
         if call.ticket is None or not fresh:

@@ -47,10 +47,13 @@ class TritonPythonModel:
         return [self._response(self._unless_reported(*result)) for result in results]
 
     def _unless_reported(self, request, item, outputs):
-        """Zeros in place of an error where the bag's exit controller has it already."""
-        if isinstance(outputs, ExeuntError) and report_failure(request, self._config.name, str(outputs)):
-            return self._model.zeros(*item)
-        return outputs
+        """Zeros in place of an error where the bag's exit controller has it already.
+
+        A process that stood still does not report: what it ran may be another's memory by now.
+        """
+        if not isinstance(outputs, ExeuntError) or self._calls.in_doubt:
+            return outputs
+        return self._model.zeros(*item) if report_failure(request, self._config.name, str(outputs)) else outputs
 
     def _inputs(self, request):
         return {

@@ -165,13 +165,18 @@ def test_the_first_report_says_what_went_wrong(calls):
     assert calls.close(secret).failure == "no such index"
 
 
-def test_a_report_ends_with_its_call(calls):
+def test_a_late_report_of_a_call_that_was_given_up_is_no_strangers(calls):
     secret = calls.open(ROWS, pairs_of(2))
     word = word_of(calls, secret)
     calls.close(secret)
-    with pytest.raises(RefusedTapError):
-        calls.report(word, "late", "tiny_a_s1")
-    assert calls.refused == 1
+    calls.report(word, "late", BAG.members[0].segments[0].model)
+    assert (calls.refused, calls.failed_steps) == (0, 1)
+
+
+def test_a_call_that_was_given_up_meanwhile_has_no_address(calls):
+    secret = calls.open(ROWS, pairs_of(2))
+    calls.close(secret)
+    assert calls.address(secret) is None
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,7 @@ def test_strangers_cannot_report(calls, word):
     secret = calls.open(ROWS, pairs_of(2))
     with pytest.raises(RefusedTapError):
         calls.report(word, "forged", "tiny_a_s1")
-    assert calls.close(secret).failure is None
+    assert (calls.close(secret).failure, calls.refused) == (None, 1)
 
 
 def test_the_secret_is_not_the_word_of_reports(calls):

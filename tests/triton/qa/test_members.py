@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from exeunt.contract import Reason
@@ -65,6 +66,13 @@ def test_c9_for_triton_no_step_of_the_bag_fails(served):
     with pytest.raises(InferenceServerException):
         ask(served.server, "grpc", ROWS + B_FAILS, exit="never")
     assert _failures(served.server) == before
+
+
+def test_c9_a_report_to_nobody_hides_no_error(served):
+    tensor = InferInput("IMAGE", list(ROWS.shape), "FP32")
+    tensor.set_data_from_numpy(ROWS + B_FAILS)
+    with InferenceServerClient(served.server.grpc_url) as client, pytest.raises(InferenceServerException):
+        client.infer(served.manifest.members[1].model, [tensor], parameters={"report_failure_to": "tiny_exit:1"})
 
 
 def _failures(server):
