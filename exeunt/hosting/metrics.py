@@ -33,7 +33,7 @@ COUNTERS = {
     "exeunt_errors_total": "Accepted client requests that got an error",
     "exeunt_tickets_total": "Batches admitted",
     "exeunt_thread_faults_total": "Errors that a background thread or a reply survived, by name",
-    "exeunt_refused_taps_total": "Calls with votes or reports that this server did not ask for: somebody calls internal models",
+    "exeunt_refused_taps_total": "Votes and reports that this server did not ask for: somebody calls internal models",
     "exeunt_plain_tickets_total": "Batches that asked for the full vote only",
     "exeunt_lean_tickets_total": "Batches that asked for the exits with the least work per answer",
     "exeunt_shadow_tickets_total": "Batches that asked for every exit so that inactive ones have data",
