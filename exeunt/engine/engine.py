@@ -190,7 +190,7 @@ class Engine:
             if remaining.pieces:
                 self._segments.run(remaining)
         except Exception as error:  # a worker is an edge too: whatever a run dies of must cost its own tickets only
-            self._failed(host, run, error)
+            self._rerun_one_by_one(host, run, error)
             return
         with self._changed:
             completed = self._scheduler.done(run)
@@ -199,7 +199,7 @@ class Engine:
         for ended in completed:
             tickets.setdefault(ended.exit_, []).append(ended.progress)
         for exit_, progresses in tickets.items():
-            self._tell(host, exit_, progresses)
+            self._vote_at_exit(host, exit_, progresses)
 
     def _tossed(self, host: EngineHost, run: SegmentRun) -> SegmentRun:
         """Toss the coins that are due of a run's answered rows; the run without rows that need not finish."""
@@ -212,7 +212,7 @@ class Engine:
         with self._changed:
             return self._scheduler.tossed(run, untossed)
 
-    def _tell(self, host: EngineHost, exit_: int, tickets: list[Progress]) -> None:
+    def _vote_at_exit(self, host: EngineHost, exit_: int, tickets: list[Progress]) -> None:
         """Run the heads of an exit that these tickets have completed, and pass the votes on."""
         try:
             for arrived in self._segments.votes(exit_, tickets):
@@ -247,7 +247,7 @@ class Engine:
         if changed:
             host.set_finish_probability(q)
 
-    def _failed(self, host: EngineHost, run: SegmentRun, error: Exception) -> None:
+    def _rerun_one_by_one(self, host: EngineHost, run: SegmentRun, error: Exception) -> None:
         """Run merged pieces one by one, so that only the culprit's ticket fails."""
         if len(run.pieces) == 1:
             self._drop(host, run.pieces[0].progress.ticket.id, error)

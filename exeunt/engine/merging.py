@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from exeunt.engine.progress import WorkItem
+from exeunt.engine.progress import Piece
 
 WORTH_SPLITTING = 0.85  # a shard must take less than this share of the whole's time
 
 
 def companions(
-    piece: WorkItem,
-    others: Iterable[WorkItem],
+    piece: Piece,
+    others: Iterable[Piece],
     run_us: Callable[[int], float],
     most_rows: int,
     waiting: int,
     workers: int,
-) -> list[WorkItem]:
+) -> list[Piece]:
     """Unanswered tickets that had better share a run, since that lowers the summed waiting.
 
     A run of n rows for k tickets that takes r rows more ends later by c(n + r) - c(n), for all k. The newcomer would
@@ -33,7 +33,7 @@ def companions(
     Returns:
         those of `others` to take along.
     """
-    companion_items: list[WorkItem] = []
+    companion_pieces: list[Piece] = []
     rows = len(piece)
     alone_us = run_us(rows)
     for other in others:
@@ -44,19 +44,17 @@ def companions(
         joint_us = run_us(rows + more)
         saved_us = alone_us + other_us - joint_us
         newcomer_us = alone_us / workers + other_us - joint_us
-        behind = max(0, waiting - len(companion_items) - 1)
-        if newcomer_us + saved_us * behind / workers <= (len(companion_items) + 1) * (joint_us - alone_us):
+        behind = max(0, waiting - len(companion_pieces) - 1)
+        if newcomer_us + saved_us * behind / workers <= (len(companion_pieces) + 1) * (joint_us - alone_us):
             break
-        companion_items.append(other)
+        companion_pieces.append(other)
         rows, alone_us = rows + more, joint_us
-    return companion_items
+    return companion_pieces
 
 
-def fillers(
-    piece: WorkItem, others: Iterable[WorkItem], run_us: Callable[[int], float], most_rows: int
-) -> list[WorkItem]:
+def fillers(piece: Piece, others: Iterable[Piece], run_us: Callable[[int], float], most_rows: int) -> list[Piece]:
     """Answered tickets that share a run of feedback: whatever saves worker time, up to `most_rows` rows."""
-    filler_items: list[WorkItem] = []
+    filler_pieces: list[Piece] = []
     rows = len(piece)
     alone_us = run_us(rows)
     for other in others:
@@ -65,12 +63,12 @@ def fillers(
             continue
         joint_us = run_us(rows + more)
         if joint_us < alone_us + run_us(more):
-            filler_items.append(other)
+            filler_pieces.append(other)
             rows, alone_us = rows + more, joint_us
-    return filler_items
+    return filler_pieces
 
 
-def shards(piece: WorkItem, free_workers: int, run_us: Callable[[int], float]) -> int:
+def shards(piece: Piece, free_workers: int, run_us: Callable[[int], float]) -> int:
     """Into how many parts a piece is split so that free workers share its work; 1 = not at all."""
     rows = len(piece)
     parts = min(free_workers + 1, rows)

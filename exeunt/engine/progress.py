@@ -22,7 +22,7 @@ class Kind(IntEnum):
     UNLIKELY = 3  # speculative, and more likely than not in vain
 
 
-class WorkItem:
+class Piece:
     """Rows of one ticket on their way through one member.
 
     A ticket starts with one piece per member; a split makes more. Touched by one worker at a time.
@@ -71,9 +71,9 @@ class WorkItem:
         self._keep(np.flatnonzero(mask) if running_rows else np.zeros(1, dtype=np.intp))  # an empty run is no run
         return before - len(self)
 
-    def split(self, rows: int) -> WorkItem:
+    def split(self, rows: int) -> Piece:
         """Keep the first `rows` rows and hand the others to a new piece, which is returned."""
-        other = WorkItem(self.progress, self.member)
+        other = Piece(self.progress, self.member)
         other.depth, other.tensors = self.depth, self.tensors
         other.rows, other.positions = self.rows, self.positions
         everything = np.arange(len(self))
@@ -133,7 +133,7 @@ class Progress:
         self.number = ticket.id
         self.whole = whole
         self.in_series = in_series
-        self.pieces = [[WorkItem(self, member)] for member in range(members)]
+        self.pieces = [[Piece(self, member)] for member in range(members)]
         self.votes: dict[tuple[int, int], list[tuple[np.ndarray | None, np.ndarray]]] = {}
         self.due = 0
         self.decided = 0
@@ -144,7 +144,7 @@ class Progress:
         self.unconfirmed = 0.0
         self.over = False
 
-    def kind(self, piece: WorkItem) -> Kind:
+    def kind(self, piece: Piece) -> Kind:
         """Class of the piece's next segment, without a guess whether speculation pays."""
         if not self.open:
             return Kind.FEEDBACK
@@ -221,7 +221,7 @@ class SegmentRun:
     member: int
     depth: int
     kind: Kind
-    pieces: list[WorkItem]
+    pieces: list[Piece]
     end: int
 
     @property

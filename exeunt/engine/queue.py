@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from exeunt.engine.progress import Kind, WorkItem
+from exeunt.engine.progress import Kind, Piece
 
-_Entry = tuple[int, int, float, int, int, WorkItem]  # ticket, place of exit, -remaining time, member, stamp, piece
+_Entry = tuple[int, int, float, int, int, Piece]  # ticket, place of exit, -remaining time, member, stamp, piece
 
 
 class WorkQueue:
@@ -17,10 +17,10 @@ class WorkQueue:
         look: the class of a ready piece now; None where its ticket has nothing left to run.
     """
 
-    def __init__(self, look: Callable[[WorkItem], Kind | None]) -> None:
+    def __init__(self, look: Callable[[Piece], Kind | None]) -> None:
         self._look = look
         self._heaps: list[list[_Entry]] = [[] for _ in Kind]
-        self._ready: dict[tuple[int, int], dict[WorkItem, None]] = {}
+        self._ready: dict[tuple[int, int], dict[Piece, None]] = {}
         self._count = 0
         self._stamp = 0
 
@@ -28,17 +28,17 @@ class WorkQueue:
         """Ready pieces."""
         return self._count
 
-    def __contains__(self, piece: WorkItem) -> bool:
+    def __contains__(self, piece: Piece) -> bool:
         """Whether a piece is ready."""
         return piece in self._ready.get((piece.member, piece.depth), ())
 
-    def add(self, piece: WorkItem, kind: Kind) -> None:
+    def add(self, piece: Piece, kind: Kind) -> None:
         """A piece is ready."""
         self._ready.setdefault((piece.member, piece.depth), {})[piece] = None
         self._count += 1
         self.place(piece, kind)
 
-    def place(self, piece: WorkItem, kind: Kind) -> None:
+    def place(self, piece: Piece, kind: Kind) -> None:
         """Give a ready piece the place of a class; its former entry no longer holds."""
         self._stamp += 1
         piece.stamp = self._stamp
@@ -50,13 +50,13 @@ class WorkQueue:
             heap[:] = [entry for entry in heap if _holds(entry)]
             heapq.heapify(heap)
 
-    def remove(self, piece: WorkItem) -> None:
+    def remove(self, piece: Piece) -> None:
         """A piece is taken by a worker, or its ticket is over."""
         del self._ready[piece.member, piece.depth][piece]
         self._count -= 1
         piece.stamp = 0
 
-    def head(self, kind: Kind) -> WorkItem | None:
+    def head(self, kind: Kind) -> Piece | None:
         """The most urgent piece of a class."""
         heap = self._heaps[kind]
         while heap:
@@ -72,7 +72,7 @@ class WorkQueue:
                 self.place(piece, kind_now)
         return None
 
-    def companions(self, head: WorkItem, kind: Kind) -> list[WorkItem]:
+    def companions(self, head: Piece, kind: Kind) -> list[Piece]:
         """Other ready pieces of a class at the same segment, oldest first.
 
         A look at one piece can end its ticket and take the ticket's other pieces out of the queue.

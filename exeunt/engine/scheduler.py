@@ -26,7 +26,7 @@ from exeunt.deciding.ticket import Ticket
 from exeunt.engine import merging
 from exeunt.engine.counters import SchedulerCounters
 from exeunt.engine.plan import Orders, RunCosts
-from exeunt.engine.progress import CompletedExit, Kind, Progress, SegmentRun, WorkItem
+from exeunt.engine.progress import CompletedExit, Kind, Piece, Progress, SegmentRun
 from exeunt.engine.queue import WorkQueue
 from exeunt.manifest import Manifest
 
@@ -109,7 +109,7 @@ class Scheduler:
             return None
         return self._serving(head, Kind.UNLIKELY, idle_workers)
 
-    def kind(self, piece: WorkItem) -> Kind:
+    def kind(self, piece: Piece) -> Kind:
         """Class of a piece's next segment."""
         progress = piece.progress
         if (kind := progress.kind(piece)) == Kind.SPECULATIVE and not progress.order.works_ahead:
@@ -180,7 +180,7 @@ class Scheduler:
         if (progress := self.tickets.get(ticket_id)) is not None:
             self._forget(progress)
 
-    def _overtaking(self, head: WorkItem) -> SegmentRun | None:
+    def _overtaking(self, head: Piece) -> SegmentRun | None:
         """One segment of feedback before an unanswered ticket, once in its life, where the cap is near."""
         if self.unconfirmed <= self._urgent_at or head.progress.overtaken:
             return None
@@ -190,7 +190,7 @@ class Scheduler:
         self.counters.overtaking_runs += 1
         return self._feedback(oldest)
 
-    def _serving(self, head: WorkItem, kind: Kind, idle_workers: int) -> SegmentRun:
+    def _serving(self, head: Piece, kind: Kind, idle_workers: int) -> SegmentRun:
         self._take(head)
         pieces = [head]
         # where nobody works ahead the ticket's other pieces take no worker
@@ -204,15 +204,15 @@ class Scheduler:
                 pieces += merging.companions(head, others, self._run_us(head), most_rows, waiting, self.workers)
         return self._handed_out(SegmentRun(head.member, head.depth, kind, pieces, self._end(head)))
 
-    def _end(self, head: WorkItem) -> int:
+    def _end(self, head: Piece) -> int:
         """Depth after the next run of a piece."""
         return self.member_depths[head.member] if head.progress.whole else head.depth + 1
 
-    def _run_us(self, head: WorkItem) -> Callable[[int], float]:
+    def _run_us(self, head: Piece) -> Callable[[int], float]:
         """Time of the next run of a piece by number of rows."""
         return partial(self.costs.chain_us, head.member, head.depth, self._end(head))
 
-    def _feedback(self, head: WorkItem) -> SegmentRun:
+    def _feedback(self, head: Piece) -> SegmentRun:
         """A run of feedback, short enough to delay nobody by more than a segment."""
         self._take(head)
         pieces = [head]
@@ -238,14 +238,14 @@ class Scheduler:
         """Time of a run as profiled."""
         return self.costs.chain_us(run.member, run.depth, run.end, run.rows)
 
-    def _split(self, piece: WorkItem, parts: int) -> None:
+    def _split(self, piece: Piece, parts: int) -> None:
         while parts > 1:
             other = piece.split(len(piece) - len(piece) // parts)
             self._queue.add(other, self.kind(other))
             self.counters.split_pieces += 1
             parts -= 1
 
-    def _current(self, piece: WorkItem) -> Kind | None:
+    def _current(self, piece: Piece) -> Kind | None:
         """Class of a ready piece after a new look, compacted; None where its ticket has nothing left to run."""
         progress = piece.progress
         if progress.over:
@@ -260,7 +260,7 @@ class Scheduler:
         self.counters.left_out_rows += piece.compact()
         return self.kind(piece)
 
-    def _take(self, piece: WorkItem) -> None:
+    def _take(self, piece: Piece) -> None:
         self._queue.remove(piece)
         piece.busy = True
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exeunt.contract import features_name, votes_name
-from exeunt.engine.progress import Progress, SegmentRun, WorkItem
+from exeunt.engine.progress import Piece, Progress, SegmentRun
 from exeunt.engine.sessions import Session
 from exeunt.manifest import Manifest, Segment
 
@@ -118,7 +118,7 @@ class Segments:
             piece_outputs = outputs if len(pieces) == 1 else {name: array[rows] for name, array in outputs.items()}
             self._hand_out(step, piece, (run.member, run.end), piece_outputs)
 
-    def _hand_out(self, step: Step, piece: WorkItem, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
+    def _hand_out(self, step: Step, piece: Piece, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
         if step.tells and (pair in piece.progress.plan.pairs or pair in self.learns):
             piece.progress.votes.setdefault(pair, []).append((piece.rows, table[step.outputs[0]]))
         tensors = {name: array for name, array in piece.tensors.items() if name in step.keeps}
@@ -187,7 +187,7 @@ def _running(progress: Progress) -> tuple[bool, np.ndarray | None]:
     return bool(len(rows)), rows
 
 
-def _public(piece: WorkItem, name: str) -> np.ndarray:
+def _public(piece: Piece, name: str) -> np.ndarray:
     tensor = piece.progress.inputs[name]
     return tensor if piece.rows is None else tensor[piece.rows]
 

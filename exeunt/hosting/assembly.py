@@ -86,7 +86,7 @@ def make_learning(manifest: Manifest, folder: Path, runner: Runner, log: Callabl
     if not learning.ramps:
         log("learn_ramps: no exit of this bag votes by a ramp, so there is nothing to learn")
         return None
-    runner.learn_from(learning.ramps, learning.finished.take)
+    runner.learn_from(learning.ramps, learning.finished.add)
     return learning
 
 

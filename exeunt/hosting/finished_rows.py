@@ -14,7 +14,7 @@ from exeunt.deciding.ticket import Ticket
 from exeunt.learning.rows import ServedRows, half, logs_of
 from exeunt.manifest import Manifest
 
-MOST_QUEUED_ROWS = 2048  # rows that come faster than they are gathered are left out
+MOST_QUEUED_ROWS = 2048  # rows that come faster than they are drained are left out
 
 
 class FinishedRows:
@@ -38,7 +38,7 @@ class FinishedRows:
         self._rows = 0
         self._lock = threading.Lock()
 
-    def take(self, ticket: Ticket, votes: dict[Pair, np.ndarray]) -> None:
+    def add(self, ticket: Ticket, votes: dict[Pair, np.ndarray]) -> None:
         """A ticket has finished, with these features and final votes; called by the runner, so it only queues."""
         with self._lock:
             if self.closed or self._rows + ticket.rows > MOST_QUEUED_ROWS:
@@ -47,7 +47,7 @@ class FinishedRows:
             self._queue.append((ticket, votes))
             self._rows += ticket.rows
 
-    def gathered(self, now_us: int) -> Iterator[ServedRows]:
+    def drain_rows(self, now_us: int) -> Iterator[ServedRows]:
         """Empty the queue: the rows of each ticket that may teach, if any."""
         while True:
             with self._lock:

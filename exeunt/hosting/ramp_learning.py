@@ -205,7 +205,7 @@ class RampLearning:
 
     def _round(self) -> None:
         assert self._host is not None
-        for rows in self.finished.gathered(self._host.now_us()):
+        for rows in self.finished.drain_rows(self._host.now_us()):
             with self._lock:
                 self._learner.add(rows)
         with self._host.lock:

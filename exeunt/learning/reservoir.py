@@ -84,7 +84,7 @@ class Reservoir:
         places = [place for class_places in self._places for _, place in class_places]
         if self._table is None or not places:
             return None
-        rows = self._table.take(np.array(places))
+        rows = self._table.copy_of(np.array(places))
         return rows.rows(np.argsort(rows.numbers, kind="stable"))
 
     def weights(self, labels: np.ndarray) -> np.ndarray:
@@ -154,4 +154,4 @@ class LatestRows:
     def rows(self, first: int) -> ServedRows | None:
         """A copy of the rows from number `first` on, oldest first; None where there is none."""
         places = [place for _, number, place in self._places if number >= first]
-        return self._table.take(np.array(places)) if self._table is not None and places else None
+        return self._table.copy_of(np.array(places)) if self._table is not None and places else None

@@ -107,6 +107,6 @@ class RowTable:
         for array in self._arrays.values():
             array[places] = 0
 
-    def take(self, places: np.ndarray) -> ServedRows:
+    def copy_of(self, places: np.ndarray) -> ServedRows:
         """A copy of the rows in `places` (indices)."""
         return ServedRows.of({name: array[places] for name, array in self._arrays.items()})

@@ -16,7 +16,7 @@ from exeunt.hosting.calls.call_watch import CallWatch, patience_us
 from exeunt.hosting.calls.stage_queue import StageQueue, TicketWork
 from exeunt.hosting.calls.tap_outputs import TapOutputs
 from exeunt_backends.exit_controller.bls import execute
-from exeunt_backends.exit_controller.release import is_since
+from exeunt_backends.exit_controller.triton_version import triton_is_at_least
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback runs beside urgent calls
 CAREFUL_US = 5_000_000  # after a failed call
@@ -52,7 +52,7 @@ class BagRunner:
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._falls_back = settings.falls_back
-        self._may_answer_twice = not is_since(*WAITS_FOR_SIBLINGS)
+        self._may_answer_twice = not triton_is_at_least(*WAITS_FOR_SIBLINGS)
         self._careful_until_us = 0
         self._work_us = self._full_work_us = 0.0
         # each call blocks one thread of ours and one of Triton's pool until its last tap
@@ -162,10 +162,10 @@ class BagRunner:
         """All that a call needs; what is left of its tickets goes back into the queue."""
         parts = [(work, rows) for work in call.works if len(rows := self._rows_of(work))]
         if call.feedback and len(parts) > 1:
-            self._share(parts, call.planned)
+            self._call_for_feedback(parts, call.planned)
         else:
             for work, rows in parts:
-                self._single(work, rows, call.planned)
+                self._call_for_ticket(work, rows, call.planned)
         for work, _ in parts:
             if work.calls and self._host.awaited(work.ticket.id):
                 with self._changed:
@@ -180,7 +180,7 @@ class BagRunner:
         work.begun = True
         return np.flatnonzero(work.ticket.running)
 
-    def _single(self, work, rows, planned):
+    def _call_for_ticket(self, work, rows, planned):
         """One ticket's call; its votes go to the host as they come."""
         ticket = work.ticket
         inputs, some = self._inputs.of(work, rows, planned), None if len(rows) == ticket.rows else rows
@@ -198,17 +198,17 @@ class BagRunner:
         problem = problem or "it ended before its last tap"
         early = ticket.finishes & ~ticket.open & (ticket.reason == EARLY)
         if len(ticket.requests) > 1 or early.any():
-            self._again(work, problem)
+            self._retry_by_request(work, problem)
         else:
             self._host.failed(ticket.id, ServingError(f"{self._model}: {problem}"))
 
-    def _share(self, parts, planned):
+    def _call_for_feedback(self, parts, planned):
         """Feedback of several tickets in one call."""
         counts = [len(rows) for _, rows in parts]
         call, _ = self._call(sum(counts), self._inputs.joined(parts, planned), planned)
         if call.expected:  # find out whose rows are bad
             for work, rows in parts:
-                self._single(work, rows, planned)
+                self._call_for_ticket(work, rows, planned)
             return
         ends = np.cumsum(counts)
         for (work, rows), end in zip(parts, ends, strict=True):
@@ -217,7 +217,7 @@ class BagRunner:
             self._host.arrived(work.ticket.id, votes, rows)
             self._tap_outputs.add(work, brought, rows)
 
-    def _again(self, work, problem):
+    def _retry_by_request(self, work, problem):
         """Full votes, request by request; only rows whose own call fails are failed."""
         ticket, inputs = work.ticket, work.inputs
         brought: dict = {}

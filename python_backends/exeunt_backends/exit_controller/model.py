@@ -23,7 +23,7 @@ from exeunt.hosting.metrics import COUNTERS, GAUGES
 from exeunt.hosting.start_times import StartTimes
 from exeunt.hosting.streams import NOTHING_LEFT, Stream, Streams
 from exeunt_backends.exit_controller.bag_runner import BagRunner
-from exeunt_backends.exit_controller.release import is_since
+from exeunt_backends.exit_controller.triton_version import triton_is_at_least
 from exeunt_backends.self_calls import FINAL, SelfCalls
 
 # before it, gRPC's part of Triton crashes where an answer meets its caller's cancellation: the quicker, the more often
@@ -49,7 +49,7 @@ class TritonPythonModel:
         self._streams = Streams(self._reply_part, draw_secret, monotonic_us)
         self._metrics = Metrics()
         self._refusals = ThreadPoolExecutor(REFUSERS, "exeunt-refusals")
-        self._returns_refusals = is_since(*BEARS_QUICK_REFUSALS)
+        self._returns_refusals = triton_is_at_least(*BEARS_QUICK_REFUSALS)
         try:
             self._manifest = manifest = assembly.read_manifest(folder, overrides)
             self._pairs = {tensor.name: pair for pair, tensor in tap_tensors(manifest).items()}

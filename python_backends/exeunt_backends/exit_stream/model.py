@@ -56,7 +56,7 @@ class TritonPythonModel:
                 self._threads.submit(self._run, sender, inputs, _parameters(request), request.timeout(), since_ns)
             except Exception as error:  # the edge: one request must not fail the others, nor keep its place
                 self._ended()
-                _send_error(sender, self._said(error))
+                _send_error(sender, self._triton_error(error))
 
     def finalize(self):
         """Wait for the streams: the controller has answered everybody by then."""
@@ -69,7 +69,7 @@ class TritonPythonModel:
         except CallError as error:
             _send_error(sender, error.error)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
-            _send_error(sender, self._said(error))
+            _send_error(sender, self._triton_error(error))
         finally:
             self._ended()
 
@@ -77,7 +77,7 @@ class TritonPythonModel:
         with self._lock:
             self._open -= 1
 
-    def _said(self, error):
+    def _triton_error(self, error):
         """An error as Triton's; one that is not ours is logged."""
         if isinstance(error, ExeuntError):
             return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.triton_code))
