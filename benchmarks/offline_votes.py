@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from exeunt.bag_parts import Part, Tensors, run_parts
+from exeunt.bag_parts import ModelPart, Tensors, run_parts
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
 
@@ -52,13 +52,13 @@ def depth_probabilities(
     return {name: np.concatenate(batches) for name, batches in parts.items()}
 
 
-def _runner(repository: Path, manifest: Manifest) -> Callable[[Part, Tensors], Tensors]:
+def _runner(repository: Path, manifest: Manifest) -> Callable[[ModelPart, Tensors], Tensors]:
     sessions: dict[str, onnxruntime.InferenceSession] = {}
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1  # members this small: threads that wait for each other cost ten times the work
 
-    def run(part: Part, inputs: Tensors) -> Tensors:
+    def run(part: ModelPart, inputs: Tensors) -> Tensors:
         if part.model not in sessions:
             if not (file := part.file(repository, manifest.bag)).exists():
                 raise ConfigError(f"{file}: no such file; export the bag again")

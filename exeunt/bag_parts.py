@@ -15,7 +15,7 @@ Tensors = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelPart:
     """A segment, or the heads of an exit: one ONNX file.
 
     Attributes:
@@ -46,13 +46,13 @@ class Part:
         return repository / exit_model(bag) / "1" / f"{self.model}.onnx"
 
 
-def parts_of(manifest: Manifest) -> Iterator[Part]:
+def parts_of(manifest: Manifest) -> Iterator[ModelPart]:
     """Every segment, member by member, then the heads of every exit that has some."""
     in_triton = manifest.mode == "ensemble"
     for number, member in enumerate(manifest.members):
         for depth, segment in enumerate(member.segments, start=1):
             outputs = (*segment.outputs, segment.features) if segment.features else segment.outputs
-            yield Part(segment.model, number, depth, segment.inputs, outputs, in_triton)
+            yield ModelPart(segment.model, number, depth, segment.inputs, outputs, in_triton)
     for number, exit_ in enumerate(manifest.exits):
         if exit_.heads is not None:
             ramps = [(manifest.members[m], depth) for m, depth in manifest.ramps(number)]
@@ -62,7 +62,7 @@ def parts_of(manifest: Manifest) -> Iterator[Part]:
                 if (tensor := member.segments[depth - 1].features)
             )
             votes = tuple(Tensor(votes_name(m.name, depth), "float32", (manifest.classes,)) for m, depth in ramps)
-            yield Part(exit_.heads, number, 0, features, votes, in_triton and not manifest.controller_heads)
+            yield ModelPart(exit_.heads, number, 0, features, votes, in_triton and not manifest.controller_heads)
 
 
 def first_rows(rows: Tensors, count: int) -> dict[str, np.ndarray]:
@@ -73,8 +73,8 @@ def first_rows(rows: Tensors, count: int) -> dict[str, np.ndarray]:
 def run_parts(
     manifest: Manifest,
     rows: Tensors,
-    run: Callable[[Part, Tensors], Tensors],
-    parts: Iterable[Part] | None = None,
+    run: Callable[[ModelPart, Tensors], Tensors],
+    parts: Iterable[ModelPart] | None = None,
 ) -> dict[str, np.ndarray]:
     """Run segments and heads on some rows, each on what those before it made.
 

@@ -39,7 +39,7 @@ PARAMETER_SERVICE_CLASS = "service_class"
 PARAMETER_WAITED_US = "waited_us"  # NAME_stream and the gateway say how long a request has waited there
 PARAMETER_IN_STEP = "in_step"  # a model asks itself through Triton: see exeunt.hosting.in_step
 PARAMETER_REPORT_TO = (
-    "report_failure_to"  # a step of NAME_bag that fails says so there: see exeunt.hosting.calls.reports
+    "report_failure_to"  # a step of NAME_bag that fails says so there: see exeunt.hosting.calls.failure_address
 )
 PARAMETER_FAILURE = "failure"  # what such a step says
 PARAMETER_FAILED_MODEL = "failed_model"  # who it is

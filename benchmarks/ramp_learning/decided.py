@@ -22,7 +22,7 @@ from exeunt.deciding.heads import Head, Heads, Pair
 from exeunt.learning.job import run_job
 from exeunt.learning.learner import Bounds, Change, Learner
 from exeunt.learning.rows import ServedRows
-from exeunt.learning.shape import Shape
+from exeunt.learning.vote_structure import VoteStructure
 from exeunt.manifest import Manifest
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.registry import make_tuner
@@ -63,7 +63,7 @@ class _Run:
         self, manifest: Manifest, folder: Path, exported: Mapping[Pair, Head], rows: ServedRows, cpu_share: float
     ) -> None:
         self._manifest, self._rows, self._exported = manifest, rows, dict(exported)
-        self._shape = Shape.of(manifest)
+        self._structure = VoteStructure.of(manifest)
         self._costs = manifest.costs()
         self._exits = len(manifest.exits)
         self._rng = np.random.default_rng(manifest.settings.seed)
@@ -71,11 +71,11 @@ class _Run:
         self._tuner = make_tuner(Setup(self._costs, manifest.settings, calibration, manifest.settings.seed))
         self._decisions = Decisions(manifest.settings, self._exits, self._tuner, lambda batch, some, q: None)
         bounds = Bounds(int(1e6 * manifest.settings.learn_memory_mb), 10**12, cpu_share)
-        self._learner = Learner(self._shape, exported, bounds, manifest.classes)
+        self._learner = Learner(self._structure, exported, bounds, manifest.classes)
         self._learner.frozen = not cpu_share
         self._certain = self._first_certain()
         self._first_vote_row = 0
-        self._labels, self._confidence = self._shape.exit_votes(rows, self._exported)
+        self._labels, self._confidence = self._structure.exit_votes(rows, self._exported)
 
     def _first_certain(self) -> np.ndarray:
         """First exit at which the lossless stop holds, the last where none does before; int64 [rows]."""
@@ -126,7 +126,9 @@ class _Run:
         self._decisions.changes.set_heads(change.heads, changed, feedback)
         self._first_vote_row = first
         rows_ahead = self._rows.rows(slice(first, None))
-        self._labels, self._confidence = self._shape.exit_votes(rows_ahead, self._exported | dict(change.heads.table))
+        self._labels, self._confidence = self._structure.exit_votes(
+            rows_ahead, self._exported | dict(change.heads.table)
+        )
 
     @property
     def heads(self) -> Heads:

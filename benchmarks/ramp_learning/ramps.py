@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from exeunt.bag_parts import Part, Tensors, parts_of, run_parts
+from exeunt.bag_parts import ModelPart, Tensors, parts_of, run_parts
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt.deciding.heads import Head, Pair
 from exeunt.engine.sessions import CPU, Session
 from exeunt.learning.judge import may_leave
 from exeunt.learning.rows import ServedRows, half, logs_of
-from exeunt.learning.shape import Shape
+from exeunt.learning.vote_structure import VoteStructure
 from exeunt.manifest import Manifest
 
 BATCH_ROWS = 16
@@ -40,7 +40,7 @@ def served_rows(manifest: Manifest, repository: Path, ramps: list[Pair], inputs:
     features: dict[Pair, list[np.ndarray]] = {pair: [] for pair in ramps}
     final: list[list[np.ndarray]] = [[] for _ in manifest.members]
 
-    def run(part: Part, tensors: Tensors) -> Tensors:
+    def run(part: ModelPart, tensors: Tensors) -> Tensors:
         if part.is_heads:
             return {}
         names = [output.name for output in part.outputs]
@@ -68,7 +68,7 @@ def served_rows(manifest: Manifest, repository: Path, ramps: list[Pair], inputs:
 
 def shares(manifest: Manifest, rows: ServedRows, heads: Mapping[Pair, Head], eps: float) -> ExitShares:
     """What the exits are worth with these heads, on rows that no head was fitted to."""
-    labels, confidence = Shape.of(manifest).exit_votes(rows, heads)
+    labels, confidence = VoteStructure.of(manifest).exit_votes(rows, heads)
     ones = np.ones((1, len(rows)))
     right = labels == labels[:, -1:]
     leave = [

@@ -17,7 +17,7 @@ from exeunt.engine.scheduler import SPARE_SHARE
 
 
 @dataclass(eq=False, slots=True)
-class _Ticket:
+class _EngineTicket:
     """One row on its way.
 
     Attributes:
@@ -66,8 +66,8 @@ class EngineRun:
         self._sampling = FinishProbability.of(bag.settings)
         self._spare_below = SPARE_SHARE * bag.settings.max_unconfirmed_rows
         self._idle = list(range(bag.cores))  # workers; each waits on a core of its own
-        self._open: list[_Ticket] = []
-        self._finishing: list[_Ticket] = []
+        self._open: list[_EngineTicket] = []
+        self._finishing: list[_EngineTicket] = []
 
     def begin(self, arrivals: Arrivals, number: int) -> None:
         """A request has arrived."""
@@ -76,7 +76,7 @@ class EngineRun:
     def _admit(self, arrivals: Arrivals, number: int) -> None:
         (leaves,) = self._bag.places(1, self._rng)
         order = self._bag.orders[not self._open]
-        self._open.append(_Ticket(arrivals, number, leaves, order, self._bag.pass_us(self._rng)))
+        self._open.append(_EngineTicket(arrivals, number, leaves, order, self._bag.pass_us(self._rng)))
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -87,7 +87,7 @@ class EngineRun:
             run_us = ticket.times_us[member][ticket.depths[member]]
             self.host.work(run_us, partial(self._ran, ticket, member, worker), worker)
 
-    def _next(self) -> tuple[_Ticket, int] | None:
+    def _next(self) -> tuple[_EngineTicket, int] | None:
         """The most urgent ready segment."""
         ahead = None
         for ticket in self._open:
@@ -107,7 +107,7 @@ class EngineRun:
                 return ticket, first[1]
         return None
 
-    def _most_urgent(self, ticket: _Ticket) -> tuple[int, int] | None:
+    def _most_urgent(self, ticket: _EngineTicket) -> tuple[int, int] | None:
         """(place of the exit that first needs it, member) of a ticket's most urgent ready segment."""
         ready = [
             (*ticket.order.urgency(member, depth, ticket.decided), member)
@@ -119,7 +119,7 @@ class EngineRun:
         needed_at, _, member = min(ready)
         return needed_at, member
 
-    def _ran(self, ticket: _Ticket, member: int, worker: int) -> None:
+    def _ran(self, ticket: _EngineTicket, member: int, worker: int) -> None:
         ticket.depths[member] += 1
         ticket.busy[member] = False
         before = ticket.due
@@ -133,7 +133,7 @@ class EngineRun:
             self._idle.append(worker)
         self._dispatch()
 
-    def _decide(self, ticket: _Ticket, decided: int, worker: int) -> None:
+    def _decide(self, ticket: _EngineTicket, decided: int, worker: int) -> None:
         """A worker has passed the votes of the exits up to here on."""
         self._idle.append(worker)
         ticket.decided = max(ticket.decided, decided)

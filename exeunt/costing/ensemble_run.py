@@ -17,7 +17,7 @@ from exeunt.engine.sampling import FinishProbability
 
 
 @dataclass(eq=False, slots=True)
-class _Ticket:
+class _StagedTicket:
     """One row on its way.
 
     Attributes:
@@ -56,8 +56,8 @@ class EnsembleRun:
             ]
             for member in range(len(bag.passes_us))
         ]
-        self._waiting: deque[_Ticket] = deque()
-        self._feedback: deque[_Ticket] = deque()
+        self._waiting: deque[_StagedTicket] = deque()
+        self._feedback: deque[_StagedTicket] = deque()
         self._urgent_calls = self._feedback_calls = 0
 
     def begin(self, arrivals: Arrivals, number: int) -> None:
@@ -66,7 +66,7 @@ class EnsembleRun:
 
     def _admit(self, arrivals: Arrivals, number: int) -> None:
         (leaves,) = self._bag.places(1, self._rng)
-        self._waiting.append(_Ticket(arrivals, number, leaves))
+        self._waiting.append(_StagedTicket(arrivals, number, leaves))
         self._next()
 
     def _next(self) -> None:
@@ -87,7 +87,7 @@ class EnsembleRun:
             else:
                 self._feedback_ended()
 
-    def _urgent_ended(self, ticket: _Ticket) -> None:
+    def _urgent_ended(self, ticket: _StagedTicket) -> None:
         self._urgent_calls -= 1
         ticket.stage += 1
         if not ticket.answered:
@@ -104,11 +104,11 @@ class EnsembleRun:
         self._sampling.update(len(self._feedback), int(self.host.now_us))
         self._next()
 
-    def _call(self, tickets: Sequence[_Ticket], stage: int, end: int, then: Callable[[], None]) -> None:
+    def _call(self, tickets: Sequence[_StagedTicket], stage: int, end: int, then: Callable[[], None]) -> None:
         """One call of NAME_bag for the stages from `stage` to before `end`."""
         ends = self._bag.stages
         begun = self._bag.depths[ends[stage - 1]] if stage else (0,) * len(self._models)
-        call = _Call(
+        call = _RunningCall(
             depths=list(begun),
             taps=list(range(ends[stage - 1] + 1 if stage else 0, ends[end - 1] + 1)),
             then=then,
@@ -116,13 +116,15 @@ class EnsembleRun:
         deepest = self._bag.depths[ends[end - 1]]
         self.host.work(self._costs.hop_us, partial(self._go_on, tickets, call, deepest, range(len(self._models))))
 
-    def _go_on(self, tickets: Sequence[_Ticket], call: _Call, deepest: Sequence[int], members: Sequence[int]) -> None:
+    def _go_on(
+        self, tickets: Sequence[_StagedTicket], call: _RunningCall, deepest: Sequence[int], members: Sequence[int]
+    ) -> None:
         for member in members:
             if call.depths[member] < deepest[member]:
                 model = self._models[member][call.depths[member]]
                 model.infer(len(tickets), partial(self._ran, tickets, call, deepest, member))
 
-    def _ran(self, tickets: Sequence[_Ticket], call: _Call, deepest: Sequence[int], member: int) -> None:
+    def _ran(self, tickets: Sequence[_StagedTicket], call: _RunningCall, deepest: Sequence[int], member: int) -> None:
         call.depths[member] += 1
         while call.taps and self._bag.reached(call.depths, call.taps[0]):
             tap = call.taps.pop(0)
@@ -132,7 +134,7 @@ class EnsembleRun:
             self.host.work(tap_us, partial(self._tapped, tickets, call, tap))
         self._go_on(tickets, call, deepest, [member])
 
-    def _tapped(self, tickets: Sequence[_Ticket], call: _Call, tap: int) -> None:
+    def _tapped(self, tickets: Sequence[_StagedTicket], call: _RunningCall, tap: int) -> None:
         for ticket in tickets:
             if not ticket.answered and tap >= ticket.leaves:
                 ticket.answered = True
@@ -148,7 +150,7 @@ class EnsembleRun:
 
 
 @dataclass(eq=False, slots=True)
-class _Call:
+class _RunningCall:
     """One call of NAME_bag.
 
     Attributes:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exeunt.bag_parts import Part, Tensors, first_rows, parts_of, run_parts
+from exeunt.bag_parts import ModelPart, Tensors, first_rows, parts_of, run_parts
 from exeunt.engine.sessions import CPU, Session
 from exeunt.errors import ConfigError, ServingError
 from exeunt.manifest import Manifest, Tensor
@@ -103,7 +103,7 @@ Pass = Callable[[Mapping[str, np.ndarray]], list[float]]  # through one member: 
 
 def _chains(manifest: Manifest, folder: Path) -> list[Pass]:
     """By member, a pass through its segments."""
-    by_member: list[dict[Part, Session]] = [{} for _ in manifest.members]
+    by_member: list[dict[ModelPart, Session]] = [{} for _ in manifest.members]
     for part in parts_of(manifest):
         if not part.is_heads:
             file = part.file(folder.parent.parent, manifest.bag)
@@ -153,10 +153,10 @@ def _side_by_side(
     return sum(per_s)
 
 
-def _pass_us(manifest: Manifest, sessions: Mapping[Part, Session], rows: Mapping[str, np.ndarray]) -> list[float]:
+def _pass_us(manifest: Manifest, sessions: Mapping[ModelPart, Session], rows: Mapping[str, np.ndarray]) -> list[float]:
     times_us = []
 
-    def run(part: Part, tensors: Tensors) -> Tensors:
+    def run(part: ModelPart, tensors: Tensors) -> Tensors:
         session, names = sessions[part], [tensor.name for tensor in part.outputs]
         began_s = time.perf_counter()
         outputs = session.run(names, tensors)

@@ -2,12 +2,13 @@
 
 Where exits do not pay (small bags, nobody leaves), asking for them costs time and gives none back. Then tickets take
 the plain gear: whole members, no ramps, one vote. In ensemble mode a ticket with exits may run its members stage by
-stage, which saves work, or side by side, which answers hard rows sooner where the machine has room. Which gear pays is
-measured, not assumed. Tickets come in blocks of one gear, since a ticket also delays those beside it: the gears that
-are not in use get a block now and then, by a coin that knows nothing of the rows, and the gear with the lower mean
-latency is kept (with a margin, so that it does not swing). The mean is geometric, so that one stall decides nothing.
-Under load latency measures throughput, too, since all work that is under way slows a request down. A request that
-waited much longer than it was in flight was slowed down by the blocks before, and does not count.
+stage, which saves work, or side by side, which answers hard rows sooner where the machine has room.
+
+Which gear pays is measured, not assumed. Gears are compared in blocks of tickets, because a ticket slows its
+neighbours. An unused gear gets a block now and then at random, whatever the rows. The gear with the lower mean latency
+is used (with a margin, so that it does not swing). The mean is geometric, so that one stall decides nothing. Under load
+latency measures throughput, too, since all work that is under way slows a request down. A request that waited much
+longer than it was in flight was slowed down by the blocks before, and does not count.
 
 The promise is not touched: a plain ticket's answers are full votes.
 """

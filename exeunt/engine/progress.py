@@ -231,7 +231,7 @@ class SegmentRun:
 
 
 @dataclass(frozen=True, slots=True)
-class CompletedExit:
+class DueExit:
     """An exit of a ticket for which every segment has run: heads and vote are due."""
 
     progress: Progress

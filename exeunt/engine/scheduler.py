@@ -10,8 +10,8 @@ The queue's key is class, ticket, exit, remaining time (docs/engine.md, "Order o
 4. unlikely: while feedback is sampled, speculative segments that are more likely than not in vain; not even idle
    workers run them where less work is asked for, or where they would slow down what the ticket waits for.
 
-So answered inputs use idle workers only (while there are few of them, not the last idle worker, which a newcomer may
-take at once). One exception, for lasting overload: near `max_unconfirmed_rows` one segment of feedback may go first.
+So answered inputs use idle workers only; while few of their rows wait, they leave one idle worker free for a newcomer.
+One exception, for lasting overload: near `max_unconfirmed_rows` one segment of feedback may go first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from exeunt.deciding.ticket import Ticket
 from exeunt.engine import merging
 from exeunt.engine.counters import SchedulerCounters
 from exeunt.engine.plan import Orders, RunCosts
-from exeunt.engine.progress import CompletedExit, Kind, Piece, Progress, SegmentRun
+from exeunt.engine.progress import DueExit, Kind, Piece, Progress, SegmentRun
 from exeunt.engine.queue import WorkQueue
 from exeunt.manifest import Manifest
 
@@ -121,7 +121,7 @@ class Scheduler:
                 return Kind.UNLIKELY
         return kind
 
-    def done(self, run: SegmentRun) -> list[CompletedExit]:
+    def done(self, run: SegmentRun) -> list[DueExit]:
         """A run has ended and its outputs are kept.
 
         Returns:
@@ -140,7 +140,7 @@ class Scheduler:
             elif piece.progress.in_series and piece.member + 1 < len(self.member_depths):
                 following = piece.progress.pieces[piece.member + 1][0]
                 self._queue.add(following, self.kind(following))
-        return [CompletedExit(progress, exit_) for progress in touched for exit_ in progress.complete()]
+        return [DueExit(progress, exit_) for progress in touched for exit_ in progress.complete()]
 
     def decided(self, progress: Progress, exit_: int) -> None:
         """The controller has heard of an exit: some rows may be answered now, the next exit is what counts."""

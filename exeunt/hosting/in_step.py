@@ -1,9 +1,9 @@
 """Whether Triton takes each reply of this process for the request that it answers.
 
-Triton gives up a request of a backend process that neither answers nor shows a sign of life for a second (read in the
-Python backend's sources, r24.10 to r26.07). But the request stays in the process's queue. A process that was stopped
-and goes on answers it, and Triton takes that for the answer to its next request, and so on until the process ends:
-callers get answers without outputs, or another's, and requests are read from memory that holds something else by then.
+If a process is stopped for over a second, without a sign of life, Triton drops its request but leaves it in the
+process's queue (read in the Python backend's sources, r24.10 to r26.07). On waking, the process answers it, and this
+and every later reply goes to the wrong request, until the process ends: callers get answers without outputs, or
+another's, and requests are read from memory that holds something else by then.
 
 So a process that stood still holds back whatever it would send, asks itself something through Triton, and goes on when
 the answer is that of this very question. If it is not, the process ends: whoever supervises it starts the server again.

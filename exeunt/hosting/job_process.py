@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from exeunt.errors import ServingError
-from exeunt.learning.job import Job, Outcome
+from exeunt.learning.job import Job, JobResult
 
 _LOOK_S = 0.1
 _LONGEST_S = 600.0  # of wall time: a niced process on a busy machine may starve for long, not for ever
@@ -31,7 +31,7 @@ class JobError(ServingError):
         self.cpu_s = cpu_s
 
 
-def run_in_process(job: Job, stopping: Callable[[float], bool]) -> Outcome:
+def run_in_process(job: Job, stopping: Callable[[float], bool]) -> JobResult:
     """Do a job in a niced process that ends with the calling thread, which must be one that lives long.
 
     Args:
@@ -50,7 +50,7 @@ def run_in_process(job: Job, stopping: Callable[[float], bool]) -> Outcome:
         raise JobError(f"the process of a job could not be started: {error}", 0.0) from error
 
 
-def _run_in_process(job: Job, stopping: Callable[[float], bool]) -> Outcome:
+def _run_in_process(job: Job, stopping: Callable[[float], bool]) -> JobResult:
     job_fd, outcome_fd = os.memfd_create("exeunt-job"), os.memfd_create("exeunt-outcome")
     try:
         with os.fdopen(os.dup(job_fd), "wb") as file:
@@ -62,7 +62,7 @@ def _run_in_process(job: Job, stopping: Callable[[float], bool]) -> Outcome:
         os.lseek(outcome_fd, 0, os.SEEK_SET)
         try:
             with os.fdopen(os.dup(outcome_fd), "rb") as file:
-                return replace(Outcome.load(file), cpu_s=cpu_s)
+                return replace(JobResult.load(file), cpu_s=cpu_s)
         except Exception as error:  # an edge: what another process wrote
             raise JobError(f"the outcome of a job cannot be read: {error!r}", cpu_s) from error
     finally:

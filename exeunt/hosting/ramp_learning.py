@@ -30,7 +30,7 @@ from exeunt.hosting.job_process import JobError, run_in_process
 from exeunt.learning.files import HeadsFile, load_exported, load_heads, save_heads
 from exeunt.learning.kept_rows import load_rows, save_rows
 from exeunt.learning.learner import Bounds, Change, Learner
-from exeunt.learning.shape import Shape
+from exeunt.learning.vote_structure import VoteStructure
 from exeunt.manifest import Manifest
 from exeunt.records.feedback import Feedback
 
@@ -75,7 +75,7 @@ class RampLearning:
         )
         self.ramps: frozenset[Pair] = frozenset(exported)
         self._manifest = manifest
-        self._learner = Learner(Shape.of(manifest), exported, bounds, manifest.classes, settings.seed)
+        self._learner = Learner(VoteStructure.of(manifest), exported, bounds, manifest.classes, settings.seed)
         self._dir = Path(settings.state_dir) if settings.state_dir else None
         self._log = log
         self._command = 0

@@ -40,7 +40,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StreamPart:
     """What a caller gets: rows with their answer, or an error.
 
     Attributes:
@@ -62,14 +62,14 @@ class Streams:
     """The requests that are answered in parts; safe to share between threads.
 
     Args:
-        deliver: takes every Part exactly once; called from any thread, never under the lock.
+        deliver: takes every StreamPart exactly once; called from any thread, never under the lock.
         draw: makes a secret above 0.
         now_us: the clock.
     """
 
     def __init__(
         self,
-        deliver: Callable[[Part], None],
+        deliver: Callable[[StreamPart], None],
         draw: Callable[[], int],
         now_us: Callable[[], int],
         most: int = MOST_STREAMS,
@@ -134,20 +134,20 @@ class Streams:
         if part is not None:
             self._deliver(part)
 
-    def _next(self, stream: Stream) -> Part | None:
+    def _next(self, stream: Stream) -> StreamPart | None:
         """All rows that have left since the last part, for whoever waits."""
         if stream.caller is None or not stream.parts:
             return None
         caller, stream.caller = stream.caller, None
         if stream.parts[0].error is not None:
             self._streams.pop(stream.name, None)
-            return Part(caller, error=stream.parts.popleft().error)
+            return StreamPart(caller, error=stream.parts.popleft().error)
         parts = []
         while stream.parts and stream.parts[0].error is None:
             parts.append(stream.parts.popleft())
         if parts[-1].last:
             self._streams.pop(stream.name, None)
-        return Part(caller, _joined(parts), _rows_of(parts), NOTHING_LEFT if parts[-1].last else stream.name)
+        return StreamPart(caller, _joined(parts), _rows_of(parts), NOTHING_LEFT if parts[-1].last else stream.name)
 
     def _forget(self, now_us: int) -> None:
         """Drop what nobody asked for lately."""

@@ -14,7 +14,7 @@ from exeunt.learning.files import heads_of, named_heads
 from exeunt.learning.judge import Verdict, judge
 from exeunt.learning.refit import refit
 from exeunt.learning.rows import ServedRows
-from exeunt.learning.shape import Shape
+from exeunt.learning.vote_structure import VoteStructure
 
 SEEN_ROWS = 512  # of the newest that were judged: the first calibration of an exit whose heads change
 
@@ -24,7 +24,7 @@ class Job:
     """What a job works on; a copy.
 
     Attributes:
-        shape: of the bag.
+        structure: of the bag.
         in_use: the head of every ramp that can learn.
         eps: the promised loss.
         seed: of the judge's resampling.
@@ -34,7 +34,7 @@ class Job:
         candidate: heads to be judged; None: fit new ones.
     """
 
-    shape: Shape
+    structure: VoteStructure
     in_use: Mapping[Pair, Head]
     eps: float
     seed: int
@@ -45,7 +45,7 @@ class Job:
 
     def save(self, file: IO[bytes]) -> None:
         """Write it for `load`."""
-        head = {"shape": self.shape.to_json(), "eps": self.eps, "seed": self.seed, "cpu_s": self.cpu_s}
+        head = {"shape": self.structure.to_json(), "eps": self.eps, "seed": self.seed, "cpu_s": self.cpu_s}
         arrays = {f"rows.{name}": array for name, array in self.rows.arrays().items()}
         arrays |= named_heads(self.in_use, "in_use.") | named_heads(self.candidate or {}, "candidate.")
         save_arrays(file, head, arrays | {"weights": self.weights})
@@ -56,7 +56,7 @@ class Job:
         head, arrays = load_arrays(file)
         rows = {name.removeprefix("rows."): array for name, array in arrays.items() if name.startswith("rows.")}
         return cls(
-            shape=Shape.from_json(head["shape"]),
+            structure=VoteStructure.from_json(head["shape"]),
             in_use=heads_of(arrays, "in_use."),
             eps=head["eps"],
             seed=head["seed"],
@@ -68,7 +68,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobResult:
     """What a job found.
 
     Attributes:
@@ -99,7 +99,7 @@ class Outcome:
         save_arrays(file, head, arrays | named_heads(self.heads, "heads."))
 
     @classmethod
-    def load(cls, file: IO[bytes]) -> Outcome:
+    def load(cls, file: IO[bytes]) -> JobResult:
         """Read what `save` wrote.
 
         Raises:
@@ -110,14 +110,14 @@ class Outcome:
         return cls(heads=heads_of(arrays, "heads."), **head)
 
 
-def run_job(job: Job, clock_s: Callable[[], float]) -> Outcome:
+def run_job(job: Job, clock_s: Callable[[], float]) -> JobResult:
     """Do a job; `clock_s` gives the processor time used so far."""
     return _fit(job, clock_s) if job.candidate is None else _judge(job, job.candidate, clock_s)
 
 
-def _fit(job: Job, clock_s: Callable[[], float]) -> Outcome:
+def _fit(job: Job, clock_s: Callable[[], float]) -> JobResult:
     """New heads, one ramp after the other, the time shared among those that are left."""
-    target = job.shape.full_vote(job.rows)
+    target = job.structure.full_vote(job.rows)
     order = np.random.default_rng(job.seed).permutation(len(job.in_use))  # none is always the last
     pairs = [sorted(job.in_use)[number] for number in order]
     heads, notes = {}, []
@@ -129,16 +129,16 @@ def _fit(job: Job, clock_s: Callable[[], float]) -> Outcome:
             heads[pair] = fit.head
         notes.append(f"{pair[0]}.{pair[1]} {fit.before:.3f}->{fit.after:.3f} in {fit.steps}")
     note = f"fitted to {len(job.rows)} rows (cross-entropy, steps): {', '.join(sorted(notes))}"
-    return Outcome(heads=heads, cpu_s=clock_s(), note=note)
+    return JobResult(heads=heads, cpu_s=clock_s(), note=note)
 
 
-def _judge(job: Job, candidate: Mapping[Pair, Head], clock_s: Callable[[], float]) -> Outcome:
+def _judge(job: Job, candidate: Mapping[Pair, Head], clock_s: Callable[[], float]) -> JobResult:
     rng = np.random.default_rng(job.seed)
-    verdict: Verdict = judge(job.shape, job.rows, job.in_use, candidate, job.eps, rng)
+    verdict: Verdict = judge(job.structure, job.rows, job.in_use, candidate, job.eps, rng)
     heads = {pair: candidate[pair] for pair in verdict.pairs}
     latest = job.rows.rows(slice(-SEEN_ROWS, None))
-    labels, confidence = job.shape.exit_votes(latest, {**job.in_use, **heads})
-    return Outcome(
+    labels, confidence = job.structure.exit_votes(latest, {**job.in_use, **heads})
+    return JobResult(
         heads=heads,
         judged_rows=len(job.rows),
         gains=verdict.gains,

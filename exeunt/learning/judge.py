@@ -15,7 +15,7 @@ import numpy as np
 
 from exeunt.deciding.heads import Head, Pair
 from exeunt.learning.rows import ServedRows
-from exeunt.learning.shape import Shape
+from exeunt.learning.vote_structure import VoteStructure
 
 SHARES_OF_EPS = (0.5, 1.0, 2.0)
 LEAST_EPS = 0.001
@@ -62,7 +62,7 @@ def may_leave(confidence: np.ndarray, wrong: np.ndarray, weights: np.ndarray, ep
 
 
 def judge(
-    shape: Shape,
+    structure: VoteStructure,
     rows: ServedRows,
     in_use: Mapping[Pair, Head],
     new: Mapping[Pair, Head],
@@ -74,7 +74,7 @@ def judge(
     A ramp that votes at an exit which would get worse keeps its old head; the others are judged again without it.
 
     Args:
-        shape: of the bag.
+        structure: of the bag.
         rows: at least one.
         in_use: the head of every ramp that can learn.
         new: candidates for some of them.
@@ -84,25 +84,25 @@ def judge(
     weights = 1.0 / rows.q.astype(np.float64)
     samples = np.concatenate([np.ones((1, len(rows))), rng.poisson(1.0, (RESAMPLES, len(rows)))]) * weights
     samples = samples[samples.sum(axis=1) > 0]
-    before = shape.exit_votes(rows, in_use)
+    before = structure.exit_votes(rows, in_use)
     agreement = np.stack(
-        [_agreement(before, weights), _agreement(shape.exit_votes(rows, {**in_use, **new}), weights)], axis=1
+        [_agreement(before, weights), _agreement(structure.exit_votes(rows, {**in_use, **new}), weights)], axis=1
     )
     pairs = tuple(sorted(new))
     while pairs:
-        after = shape.exit_votes(rows, {**in_use, **{pair: new[pair] for pair in pairs}})
-        gains, errors = _gains(shape, before, after, pairs, samples, max(eps, LEAST_EPS))
+        after = structure.exit_votes(rows, {**in_use, **{pair: new[pair] for pair in pairs}})
+        gains, errors = _gains(structure, before, after, pairs, samples, max(eps, LEAST_EPS))
         worse = [exit_ for exit_, gain in enumerate(gains) if gain < -HARM]
         if not worse:
             sure = (gains >= LEAST_GAIN) & (gains >= SURE * errors)
             return Verdict(pairs if sure.any() else (), gains, agreement)
-        losing = {pair for exit_ in worse for pair in shape.midway(exit_)}
+        losing = {pair for exit_ in worse for pair in structure.midway(exit_)}
         pairs = tuple(pair for pair in pairs if pair not in losing)
-    return Verdict((), np.full(len(shape.exit_depths), np.nan), agreement)
+    return Verdict((), np.full(len(structure.exit_depths), np.nan), agreement)
 
 
 def _gains(
-    shape: Shape,
+    structure: VoteStructure,
     before: tuple[np.ndarray, np.ndarray],
     after: tuple[np.ndarray, np.ndarray],
     pairs: tuple[Pair, ...],
@@ -110,10 +110,10 @@ def _gains(
     eps: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gain of every exit and its standard error, both float64 [exits]; NaN where an exit is not concerned."""
-    exits = len(shape.exit_depths)
+    exits = len(structure.exit_depths)
     gains, errors = np.full(exits, np.nan), np.full(exits, np.nan)
     for exit_ in range(exits - 1):
-        if not any(pair in pairs for pair in shape.midway(exit_)):
+        if not any(pair in pairs for pair in structure.midway(exit_)):
             continue
         gain = np.zeros(len(samples))
         for share in SHARES_OF_EPS:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from exeunt.deciding.heads import EXPORTED, Head, Heads, Pair
-from exeunt.learning.job import Job, Outcome
+from exeunt.learning.job import Job, JobResult
 from exeunt.learning.reservoir import LatestRows, Reservoir
 from exeunt.learning.rows import ServedRows
-from exeunt.learning.shape import Shape
+from exeunt.learning.vote_structure import VoteStructure
 
 FIRST_ROWS = 256  # to fit to
 BETWEEN_ROWS = 128  # new ones between two fits
@@ -72,7 +72,7 @@ class Learner:
     """Rows in, jobs out, outcomes in, changes out.
 
     Args:
-        shape: of the bag.
+        structure: of the bag.
         exported: the exported head of every ramp that can learn.
         bounds: what may be used.
         classes: number of classes.
@@ -86,9 +86,9 @@ class Learner:
     """
 
     def __init__(
-        self, shape: Shape, exported: Mapping[Pair, Head], bounds: Bounds, classes: int, seed: int = 0
+        self, structure: VoteStructure, exported: Mapping[Pair, Head], bounds: Bounds, classes: int, seed: int = 0
     ) -> None:
-        self.shape = shape
+        self.structure = structure
         self.heads: Heads = EXPORTED
         self.previous: Heads | None = None
         self.frozen = False
@@ -167,9 +167,9 @@ class Learner:
         self._seed += 1
         self._out = ("fit" if candidate is None else "judge", len(rows))
         in_use = self._exported | dict(self.heads.table)
-        return Job(self.shape, in_use, eps, self._seed, self._balance_s, rows, weights, candidate)
+        return Job(self.structure, in_use, eps, self._seed, self._balance_s, rows, weights, candidate)
 
-    def finished(self, outcome: Outcome) -> Change | None:
+    def finished(self, outcome: JobResult) -> Change | None:
         """A job has ended; the heads to serve with from now on, if they change."""
         kind = self._pay(outcome.cpu_s)
         if kind == "fit":
@@ -202,7 +202,7 @@ class Learner:
 
     def replace(self, table: Mapping[Pair, Head]) -> Change:
         """Serve with these heads from now on, because an operator says so."""
-        return Change.unknown(self._replaced(dict(table)), len(self.shape.exit_depths))
+        return Change.unknown(self._replaced(dict(table)), len(self.structure.exit_depths))
 
     def _replaced(self, table: dict[Pair, Head]) -> Heads:
         """Heads of the next version; a candidate, which began with the old ones, is void."""

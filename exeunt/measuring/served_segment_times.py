@@ -13,7 +13,7 @@ import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from exeunt.bag_parts import Part, Tensors, first_rows, run_parts
+from exeunt.bag_parts import ModelPart, Tensors, first_rows, run_parts
 from exeunt.bag_stages import elapsed_us
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
@@ -74,7 +74,7 @@ def _one_round(
     """The time of every model on one batch, microseconds."""
     times_us: dict[str, float] = {}
 
-    def run(part: Part, inputs: Tensors) -> Tensors:
+    def run(part: ModelPart, inputs: Tensors) -> Tensors:
         if not part.in_triton:
             return {}
         outputs = [] if part.is_heads else [tensor.name for tensor in part.outputs]

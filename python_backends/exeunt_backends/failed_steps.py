@@ -1,4 +1,4 @@
-"""A step of NAME_bag that fails tells the exit controller, not Triton; see exeunt.hosting.calls.reports."""
+"""A step of NAME_bag that fails tells the exit controller, not Triton; see exeunt.hosting.calls.failure_address."""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -6,7 +6,7 @@ import triton_python_backend_utils as pb_utils
 from exeunt.contract import PARAMETER_FAILED_MODEL, PARAMETER_FAILURE, PARAMETER_REPORT_TO, TAPPED, TICKET
 from exeunt.deciding.request import read_parameters
 from exeunt.errors import RequestError
-from exeunt.hosting.calls.reports import read_address
+from exeunt.hosting.calls.failure_address import read_address
 
 
 def report_failure(request, model, text):

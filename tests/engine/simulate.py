@@ -17,7 +17,7 @@ from exeunt.deciding.controller import Controller
 from exeunt.deciding.request import Release, Request
 from exeunt.deciding.ticket import Ticket
 from exeunt.engine.exit_times import slowed
-from exeunt.engine.progress import CompletedExit, Kind, SegmentRun
+from exeunt.engine.progress import DueExit, Kind, SegmentRun
 from exeunt.engine.sampling import FinishProbability
 from exeunt.engine.scheduler import Scheduler
 from exeunt.errors import ServingError
@@ -175,7 +175,7 @@ class Simulation:
         """Probability that the load allows."""
         return 1.0 if self._sampling is None else self._sampling.q
 
-    def _decide(self, due: CompletedExit, now_us: float) -> None:
+    def _decide(self, due: DueExit, now_us: float) -> None:
         ticket = due.progress.ticket
         rows = np.flatnonzero(ticket.running)
         if len(rows):

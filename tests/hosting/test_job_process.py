@@ -16,11 +16,11 @@ import pytest
 
 from exeunt.hosting.job_process import JobError, run_in_process
 from exeunt.learning.job import Job
-from tests.learning.world import SHAPE, exported, served
+from tests.learning.world import STRUCTURE, exported, served
 
 
 def job(rows: int = 400, cpu_s: float = 30.0) -> Job:
-    return Job(SHAPE, exported(), 0.02, 1, cpu_s, served(rows, 0), np.ones(rows, dtype=np.float32))
+    return Job(STRUCTURE, exported(), 0.02, 1, cpu_s, served(rows, 0), np.ones(rows, dtype=np.float32))
 
 
 def waits(seconds: float) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exeunt.deciding.heads import Head
 from exeunt.learning.judge import judge, may_leave
 from exeunt.learning.refit import refit
-from tests.learning.world import CLASSES, PAIRS, SHAPE, Clock, exported, served
+from tests.learning.world import CLASSES, PAIRS, STRUCTURE, Clock, exported, served
 
 
 def learnt(rows: int = 1500, seed: int = 0) -> dict[tuple[int, int], Head]:
@@ -17,7 +17,7 @@ def learnt(rows: int = 1500, seed: int = 0) -> dict[tuple[int, int], Head]:
     weights, heads = np.ones(rows, dtype=np.float32), {}
     for pair, head in exported().items():
         fit = refit(
-            head, served_rows.features[pair], SHAPE.full_vote(served_rows), weights, clock_s=Clock(), until_s=1.0
+            head, served_rows.features[pair], STRUCTURE.full_vote(served_rows), weights, clock_s=Clock(), until_s=1.0
         )
         assert fit.head is not None
         heads[pair] = fit.head
@@ -34,7 +34,7 @@ def random_heads(seed: int) -> dict[tuple[int, int], Head]:
 
 
 def test_better_heads_are_taken() -> None:
-    verdict = judge(SHAPE, served(800, 5), exported(), learnt(), 0.02, np.random.default_rng(0))
+    verdict = judge(STRUCTURE, served(800, 5), exported(), learnt(), 0.02, np.random.default_rng(0))
     assert verdict.pairs == PAIRS
     assert np.nanmax(verdict.gains) > 0.05
 
@@ -42,18 +42,18 @@ def test_better_heads_are_taken() -> None:
 def test_worse_heads_are_refused() -> None:
     good = learnt()
     for seed in range(20):
-        assert not judge(SHAPE, served(400, seed), good, random_heads(seed), 0.02, np.random.default_rng(0)).pairs
+        assert not judge(STRUCTURE, served(400, seed), good, random_heads(seed), 0.02, np.random.default_rng(0)).pairs
 
 
 def test_the_same_heads_are_no_change() -> None:
     good = learnt()
-    assert not judge(SHAPE, served(800, 5), good, dict(good), 0.02, np.random.default_rng(0)).pairs
+    assert not judge(STRUCTURE, served(800, 5), good, dict(good), 0.02, np.random.default_rng(0)).pairs
 
 
 def test_a_bad_head_does_not_take_a_good_one_with_it() -> None:
     new = {(0, 1): learnt()[0, 1], (1, 1): random_heads(3)[1, 1]}
     now = {(0, 1): exported()[0, 1], (1, 1): learnt()[1, 1]}
-    shape_apart = SHAPE.__class__(
+    shape_apart = STRUCTURE.__class__(
         (2, 2), (0.5, 0.5), ((1, 0), (0, 1), (2, 2)), ((1.0,), (1.0,), (1.0, 1.0)), "soft", "margin"
     )
     verdict = judge(shape_apart, served(800, 5), now, new, 0.02, np.random.default_rng(0))
@@ -68,7 +68,7 @@ def test_heads_of_chance_are_hardly_ever_taken() -> None:
             pair: Head((head.weight + 0.05 * rng.standard_normal(head.weight.shape)).astype(np.float32), head.bias)
             for pair, head in exported().items()
         }
-        acceptances += bool(judge(SHAPE, served(300, seed), exported(), near, 0.02, rng).pairs)
+        acceptances += bool(judge(STRUCTURE, served(300, seed), exported(), near, 0.02, rng).pairs)
     assert acceptances <= 6
 
 

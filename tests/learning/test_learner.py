@@ -7,16 +7,16 @@ import io
 import numpy as np
 
 from exeunt.deciding.heads import Head
-from exeunt.learning.job import Job, Outcome, run_job
+from exeunt.learning.job import Job, JobResult, run_job
 from exeunt.learning.learner import ADVANCE_CPU_S, Bounds, Change, Learner
-from tests.learning.world import CLASSES, SHAPE, Clock, exported, served
+from tests.learning.world import CLASSES, STRUCTURE, Clock, exported, served
 
 SECOND_US = 1_000_000
 EPS = 0.02
 
 
 def learner(cpu_share: float = 1.0) -> Learner:
-    return Learner(SHAPE, exported(), Bounds(1 << 22, 3600 * SECOND_US, cpu_share), CLASSES)
+    return Learner(STRUCTURE, exported(), Bounds(1 << 22, 3600 * SECOND_US, cpu_share), CLASSES)
 
 
 def waiting_learner() -> Learner:
@@ -50,8 +50,8 @@ def test_heads_get_better_while_rows_come() -> None:
     changes = run_stream(of, 3000)
     assert changes and of.heads.version == len(changes)
     rows = served(2000, seed=4242)
-    before, _ = SHAPE.exit_votes(rows, exported())
-    after, _ = SHAPE.exit_votes(rows, {**exported(), **of.heads.table})
+    before, _ = STRUCTURE.exit_votes(rows, exported())
+    after, _ = STRUCTURE.exit_votes(rows, {**exported(), **of.heads.table})
     better = (after == rows.labels[:, None]).mean(axis=0) - (before == rows.labels[:, None]).mean(axis=0)
     assert better[0] > 0.1 and better[1] > 0.1
 
@@ -96,7 +96,7 @@ def test_jobs_take_no_more_than_their_share_of_the_processor() -> None:
         job = of.job(EPS)
         if job is not None:
             assert job.cpu_s > 0
-            of.finished(Outcome(cpu_s=min(1.5, job.cpu_s)))
+            of.finished(JobResult(cpu_s=min(1.5, job.cpu_s)))
     assert of.metrics()["fits_total"] > 5
     assert of.cpu_s <= 0.02 * 3000 + ADVANCE_CPU_S
 
@@ -114,7 +114,7 @@ def test_a_candidate_that_does_not_prove_itself_is_dropped() -> None:
     assert fit is not None and fit.candidate is None
     rng = np.random.default_rng(0)
     bad = {p: Head(rng.standard_normal(h.weight.shape).astype(np.float32), h.bias) for p, h in exported().items()}
-    of.finished(Outcome(heads=bad, cpu_s=0.1))
+    of.finished(JobResult(heads=bad, cpu_s=0.1))
     for number in range(1, 17):
         assert of.metrics()["candidate"] == 1
         of.add(served(64, seed=number))
@@ -144,11 +144,11 @@ def test_jobs_and_outcomes_survive_a_file() -> None:
     file.seek(0)
     again = Job.load(file)
     first, second = run_job(job, Clock()), run_job(again, Clock())
-    assert again.shape == job.shape
+    assert again.structure == job.structure
     file = io.BytesIO()
     second.save(file)
     file.seek(0)
-    loaded = Outcome.load(file)
+    loaded = JobResult.load(file)
     for pair, head in first.heads.items():
         np.testing.assert_array_equal(head.weight, loaded.heads[pair].weight)
     assert loaded.note == first.note and set(loaded.heads) == set(first.heads)

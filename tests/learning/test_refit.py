@@ -6,7 +6,7 @@ import numpy as np
 
 from exeunt.deciding.heads import Head
 from exeunt.learning.refit import Refit, refit
-from tests.learning.world import SHAPE, WIDTH, Clock, exported, served, softmax
+from tests.learning.world import STRUCTURE, WIDTH, Clock, exported, served, softmax
 
 PAIR = (0, 1)
 
@@ -15,7 +15,7 @@ def fit(rows: int, seed: int = 0, clock: Clock | None = None, until_s: float = 1
     served_rows = served(rows, seed)
     weights = np.ones(rows, dtype=np.float32)
     head = head or exported()[PAIR]
-    target = SHAPE.full_vote(served_rows)
+    target = STRUCTURE.full_vote(served_rows)
     return refit(head, served_rows.features[PAIR], target, weights, clock_s=clock or Clock(), until_s=until_s)
 
 
@@ -62,7 +62,7 @@ def test_rows_that_are_not_finite_are_left_out() -> None:
     served_rows = served(400, 0)
     features = served_rows.features[PAIR].astype(np.float32)
     features[::7] = np.nan
-    target, weights = SHAPE.full_vote(served_rows), np.ones(400, dtype=np.float32)
+    target, weights = STRUCTURE.full_vote(served_rows), np.ones(400, dtype=np.float32)
     new = refit(exported()[PAIR], features, target, weights, clock_s=Clock(), until_s=1.0).head
     assert new is not None and np.isfinite(new.weight).all()
 
@@ -73,5 +73,5 @@ def test_the_loss_of_the_returned_head_is_the_one_that_was_found() -> None:
     assert new_fit.head is not None
     held_out = slice(480, None)
     probabilities = new_fit.head.probabilities(served_rows.features[PAIR][held_out].astype(np.float32))
-    loss = -(SHAPE.full_vote(served_rows)[held_out] * np.log(probabilities)).sum(axis=1).mean()
+    loss = -(STRUCTURE.full_vote(served_rows)[held_out] * np.log(probabilities)).sum(axis=1).mean()
     assert np.isclose(loss, new_fit.after, atol=1e-3)

@@ -6,11 +6,11 @@ import numpy as np
 
 from exeunt.deciding.heads import Head
 from exeunt.learning.rows import ServedRows, half, logs_of
-from exeunt.learning.shape import Shape
+from exeunt.learning.vote_structure import VoteStructure
 
 CLASSES, WIDTH = 6, 12
 PAIRS = ((0, 1), (1, 1))
-SHAPE = Shape(
+STRUCTURE = VoteStructure(
     (2, 2), (0.5, 0.5), ((1, 0), (1, 1), (2, 1), (2, 2)), ((1.0,), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0)), "soft", "margin"
 )
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from exeunt.bag_stages import Pair, tap_tensors
 from exeunt.deciding.ticket import Ticket
-from exeunt.hosting.calls.reports import LONGEST_TEXT, report_address
+from exeunt.hosting.calls.failure_address import LONGEST_TEXT, report_address
 from exeunt.manifest import Manifest, Tensor
 
 SECRET_BITS = 62  # a positive int64

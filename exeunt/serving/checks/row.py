@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from exeunt import contract
-from exeunt.bag_parts import Part, Tensors, run_parts
+from exeunt.bag_parts import ModelPart, Tensors, run_parts
 from exeunt.errors import ExeuntError
 from exeunt.manifest import Manifest, Member, Tensor
 from exeunt.serving.bags import ServedBag
@@ -27,7 +27,7 @@ def row_problems(bag: ServedBag, repository: Path) -> list[Problem]:
     manifest, row = bag.manifest, sample_row(bag.manifest)
     problems: list[Problem] = []
 
-    def run(part: Part, inputs: Tensors) -> Tensors:
+    def run(part: ModelPart, inputs: Tensors) -> Tensors:
         path = part.file(repository, manifest.bag)
         key = f"exit {part.number}" if part.is_heads else ""
         config = config_of(part.model, manifest.max_batch_size, part.inputs, part.outputs)

@@ -18,7 +18,7 @@ from exeunt.tuning.tuner import Setup, State, Tuner, View, error_score
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SearchOutcome:
     """What a job found, and the version of the tuner that it started from."""
 
     version: int
@@ -131,7 +131,7 @@ class HillClimb(Tuner):
         """After a batch that asked for thresholds or ramps to be looked at anew."""
         return self._tune_due or self._adjust_due
 
-    def retune(self) -> Callable[[], Outcome] | None:
+    def retune(self) -> Callable[[], SearchOutcome] | None:
         """An adjustment if one is due, else a search for thresholds if one is due, on copies."""
         if not self.retune_due:
             return None
@@ -146,20 +146,20 @@ class HillClimb(Tuner):
         version, now, costs, budget_us = self.version, self._now, self.setup.costs, self._choices.budget_us
         rules, allowed = self._choices.rules, min(self._choices.search_loss, self._max_loss)
 
-        def job() -> Outcome:
+        def job() -> SearchOutcome:
             evidence = Evidence.of(searched)
 
             def tune(active: np.ndarray) -> np.ndarray:
                 return searched_thresholds(evidence, costs, active, allowed, rules)
 
             if not adjusts:
-                return Outcome(version, RampSet(now.active, tune(now.active)))
+                return SearchOutcome(version, RampSet(now.active, tune(now.active)))
             _, newest = comparable(Evidence.of(judged), now.active)
-            return Outcome(version, adjust(newest, costs, now, budget_us, tune))
+            return SearchOutcome(version, adjust(newest, costs, now, budget_us, tune))
 
         return job
 
-    def adopt(self, outcome: Outcome) -> None:
+    def adopt(self, outcome: SearchOutcome) -> None:
         """Take over what a job found, unless an exit was closed meanwhile: then the search is due again."""
         if outcome.version != self.version:
             self._tune_due = True

@@ -51,7 +51,7 @@ class RampSet:
         return RampSet(active, thresholds)
 
 
-def closed(active: np.ndarray) -> RampSet:
+def closed_set(active: np.ndarray) -> RampSet:
     """A set in which nobody leaves early, from bool [exits]."""
     thresholds = np.zeros(len(active))
     thresholds[-1] = np.nan
@@ -79,7 +79,7 @@ def first_set(costs: Costs, budget_us: float) -> RampSet:
         if costs.head_us[ramps_at].sum() <= budget_us:
             active[ramps_at] = True
             break
-    return closed(active)
+    return closed_set(active)
 
 
 def utilities(evidence: Evidence, costs: Costs, in_use: RampSet) -> np.ndarray:
@@ -130,7 +130,7 @@ def bound_rate(candidate: int, removed_rates: dict[int, float]) -> float:
     return earlier + (0.0 if following is None else removed_rates[following])
 
 
-def addition(
+def best_candidate(
     parts: Sequence[Sequence[int]], removed_rates: dict[int, float], reach: float, costs: Costs, room_us: float
 ) -> int | None:
     """The candidate of highest positive bounded utility; None where there is none.
@@ -224,7 +224,7 @@ def _replaced(evidence: Evidence, costs: Costs, in_use: RampSet, negative: np.nd
     remaining = in_use.changed(off=negative, on=[])
     deepest = int(remaining.ramps[-1]) if len(remaining.ramps) else -1
     removed = [int(ramp) for ramp in negative if ramp > deepest]
-    added = addition(
+    added = best_candidate(
         intervals(deepest, removed, useful(costs).tolist()),
         {ramp: float(rates[ramp]) for ramp in removed},
         1.0 - float(rates[remaining.ramps].sum()),

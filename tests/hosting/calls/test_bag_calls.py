@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exeunt.hosting.calls.bag_calls import SECRET_BITS, BagCalls, RefusedTapError, draw_secret
-from exeunt.hosting.calls.reports import read_address
+from exeunt.hosting.calls.failure_address import read_address
 from tests.deciding.controller_bag import CLASSES, FEATURES, learning_manifest, manifest, ticket_of
 
 BAG = manifest(depths=((1, 0), (1, 1), (2, 2)), weights=(1.0, 1.0))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from exeunt.manifest import Costs
 from exeunt.tuning.apparate.ramp_adjustment import (
     RampSet,
-    addition,
     adjust,
+    best_candidate,
     bound_rate,
     first_set,
     intervals,
@@ -66,7 +66,7 @@ def test_figure_11s_bounds_follow_the_rule_of_the_text() -> None:
 
 def test_figure_11_adds_the_candidate_of_highest_bounded_utility() -> None:
     twelve = costs(13, head_us=5.0)  # positions 0..11 and the full model
-    added_exit = addition(intervals(3, [7, 9], range(12)), {7: 0.05, 9: 0.10}, 0.95, twelve, room_us=100.0)
+    added_exit = best_candidate(intervals(3, [7, 9], range(12)), {7: 0.05, 9: 0.10}, 0.95, twelve, room_us=100.0)
     # candidate 5: .05 * 700 - .90 * 5 = 30.5; candidate 8: .15 * 400 - .80 * 5 = 56; candidate 10: .15 * 200 - 4 = 26
     assert added_exit == 8
 
@@ -83,12 +83,12 @@ def test_figure_11_as_a_round_replaces_both_negative_ramps_by_one_trial() -> Non
 
 def test_later_candidates_are_tried_while_no_utility_is_positive() -> None:
     three = Costs(np.array([1.0, 2.0, 3.0, 4.0, 5.0]) * 100, np.array([0.0, 900.0, 1.0, 1.0, 0.0]))
-    assert addition([[0, 1, 2, 3]], {4: 0.5}, 1.0, three, room_us=1000.0) == 2
-    assert addition([[1]], {4: 0.5}, 1.0, three, room_us=1000.0) is None
+    assert best_candidate([[0, 1, 2, 3]], {4: 0.5}, 1.0, three, room_us=1000.0) == 2
+    assert best_candidate([[1]], {4: 0.5}, 1.0, three, room_us=1000.0) is None
 
 
 def test_a_candidate_beyond_the_budget_is_passed_over() -> None:
-    assert addition([[0]], {1: 0.5}, 1.0, costs(3, head_us=10.0), room_us=9.0) is None
+    assert best_candidate([[0]], {1: 0.5}, 1.0, costs(3, head_us=10.0), room_us=9.0) is None
 
 
 def test_utility_is_latency_avoided_less_ramp_time_on_rows_that_passed() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exeunt.hosting.calls.reports import read_address, report_address
+from exeunt.hosting.calls.failure_address import read_address, report_address
 
 
 @given(st.integers(0, 2**62))

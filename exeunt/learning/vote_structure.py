@@ -18,7 +18,7 @@ from exeunt.reading import from_plain
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class VoteStructure:
     """Members and exits of a bag.
 
     Attributes:
@@ -38,8 +38,8 @@ class Shape:
     confidence: str
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Shape:
-        """The shape of a bag."""
+    def of(cls, manifest: Manifest) -> VoteStructure:
+        """That of a bag."""
         return cls(
             member_depths=tuple(member.depth for member in manifest.members),
             weights=tuple(float(weight) for weight in manifest.weights),
@@ -54,10 +54,10 @@ class Shape:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Shape:
+    def from_json(cls, text: str) -> VoteStructure:
         """What `to_json` wrote."""
-        shape: Shape = from_plain(cls, json.loads(text))
-        return shape
+        structure: VoteStructure = from_plain(cls, json.loads(text))
+        return structure
 
     def midway(self, exit_: int) -> list[Pair]:
         """(member, depth) of the members that vote at an exit by a ramp."""
