@@ -25,7 +25,7 @@ import onnx_ir as ir
 
 from benchmarks import export_nets
 from exeunt.tables import markdown_table
-from exeunt_export.mapped import let_go
+from exeunt_export.mapped import release_pages
 
 RESULTS = Path(__file__).parent / "results"
 # kind, members, classes, exits, samples
@@ -106,7 +106,7 @@ def _save_samples(path: Path, kind: str, rows: int) -> None:
     for row in range(rows):
         samples[row] = rng.normal(size=(channels, side, side))
         if row % 100 == 0:
-            let_go(samples)
+            release_pages(samples)
 
 
 class OwnMemory:

@@ -17,7 +17,7 @@ from exeunt.settings import Settings
 from exeunt_export.schedule.choose import choose
 from exeunt_export.schedule.evaluate import ScheduleEvaluator as ScheduleEvaluator
 from exeunt_export.schedule.evaluate import ScheduleInputs
-from exeunt_export.schedule.lean import united
+from exeunt_export.schedule.lean_gear import merge_exits
 from exeunt_export.schedule.schedule_bag import DECISION_US
 
 MAX_LOSS = 0.01
@@ -116,7 +116,7 @@ def manifest_of(
     name: str, inputs: ScheduleInputs, evaluator: ScheduleEvaluator, *lists: tuple[Depths, ...]
 ) -> tuple[Manifest, Feedback]:
     """(manifest of a bag with one or two gears of these exits, its calibration rows)."""
-    exits, gears = united(inputs.segments_us, lists[0], lists[-1])
+    exits, gears = merge_exits(inputs.segments_us, lists[0], lists[-1])
     x = Tensor("x", "float32", (1,))
     members = tuple(
         Member(
@@ -130,7 +130,7 @@ def manifest_of(
         )
         for number, member_us in enumerate(inputs.segments_us)
     )
-    best = evaluator.ordered(lists[0])
+    best = evaluator.with_best_targets(lists[0])
     times = exit_times(inputs.segments_us, lists[0], inputs.workers, best.targets, inputs.slowdown, best.works_ahead)
     times_us = dict(zip(lists[0], times, strict=True))
     work = exit_times(inputs.segments_us, lists[-1], workers=1)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from exeunt.cli.progress import progress
     from exeunt_export.export_bag import export_bag
-    from exeunt_export.writing.native import Native, adapt
+    from exeunt_export.writing.native import Native, adapt_configs
     from exeunt_export.writing.readme import PAGE_FILE
 
     options = _native(args)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     with progress() as show:
         report = export_bag(bag, args.output, force=args.force, progress=show)
         if options != Native():
-            adapt(report.output, report.manifest, options)
+            adapt_configs(report.output, report.manifest, options)
         if options.format == "tensorrt":
             _recipes(bag, report.output, report.manifest, options)
     page = report.output / PAGE_FILE
@@ -101,13 +101,13 @@ def _native(args: argparse.Namespace) -> Native:
 def _recipes(bag: BagFile, repository: Path, manifest: Manifest, options: Native) -> None:
     """Ask for engines, with the bag's own samples to compare them by."""
     from exeunt_export.bagfile import samples as sampling
-    from exeunt_export.readers.shared import preprocess
-    from exeunt_export.writing.tensorrt import SAMPLE_ROWS, prepare
+    from exeunt_export.readers.shared_preprocessing import run_shared_preprocessing
+    from exeunt_export.writing.tensorrt import SAMPLE_ROWS, write_engine_recipes
 
     assert bag.samples is not None  # a bag file names its samples
     loaded = sampling.load(bag.samples, f"{bag.where}: samples", bag.inputs, bag.images)
     rows = {name: array[:SAMPLE_ROWS] for name, array in loaded.items()}
     if bag.preprocess is not None:
-        rows = preprocess(bag.name, bag.preprocess, rows, f"{bag.where}: preprocess", "samples").samples
+        rows = run_shared_preprocessing(bag.name, bag.preprocess, rows, f"{bag.where}: preprocess", "samples").samples
     named = {name or manifest.inputs[0].name: array for name, array in rows.items()}
-    prepare(repository, manifest, named, options.precision, options.gpus)
+    write_engine_recipes(repository, manifest, named, options.precision, options.gpus)

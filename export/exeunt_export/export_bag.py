@@ -17,9 +17,9 @@ from exeunt_export.counting import COUNTED
 from exeunt_export.export_progress import Progress, Stages
 from exeunt_export.planning import own_exits, pooling_choice, threads
 from exeunt_export.planning.cut_members import CutMember, cut_members
-from exeunt_export.planning.opening import Opened, open_bag
+from exeunt_export.planning.opening import OpenedBag, open_bag
 from exeunt_export.planning.plan import ExitPlan, make_plan
-from exeunt_export.planning.quantise import Compressed, quantise_members
+from exeunt_export.planning.quantise import FloatMember, quantise_members
 from exeunt_export.planning.refine import refine
 from exeunt_export.ramps import train
 from exeunt_export.readers.graph import without_exits
@@ -28,7 +28,7 @@ from exeunt_export.report.make_report import make_report
 from exeunt_export.report.page import save_page
 from exeunt_export.schedule import schedule_bag
 from exeunt_export.schedule.inner_stages import inner_stages
-from exeunt_export.schedule.unused_cuts import renumbered, without_unused_cuts
+from exeunt_export.schedule.unused_cuts import renumber_depths, without_unused_cuts
 from exeunt_export.writing import assembling, repository
 
 
@@ -68,7 +68,7 @@ def export_bag(
         return _write(opened, plan, before, root, output, stages)
 
 
-def _plan(opened: Opened, stages: Stages) -> tuple[Opened, ExitPlan]:
+def _plan(opened: OpenedBag, stages: Stages) -> tuple[OpenedBag, ExitPlan]:
     """ExitPlan twice: by the node profile, then by the times that the first plan's segments really take.
 
     Counted times are what they are, so that one plan does.
@@ -91,7 +91,7 @@ def _plan(opened: Opened, stages: Stages) -> tuple[Opened, ExitPlan]:
 
 
 def _write(
-    opened: Opened, plan: ExitPlan, before: Mapping[str, Compressed], root: Path, output: Path, stages: Stages
+    opened: OpenedBag, plan: ExitPlan, before: Mapping[str, FloatMember], root: Path, output: Path, stages: Stages
 ) -> ExportReport:
     """Everything after planning, in the folder `root`."""
     plan = pooling_choice.with_both_poolings(plan)
@@ -99,10 +99,10 @@ def _write(
     plan, cut, trained = _train(opened, plan, cut, root / "work" / "pooled", stages)
     sample_votes = assembling.votes_of_samples(opened, cut, trained, root / "work" / "votes")
     opened, cut, slowdown = threads.choose_threads(opened, cut, stages)
-    plan = schedule_bag.scheduled(opened, dataclasses.replace(plan, slowdown=slowdown), sample_votes)
+    plan = schedule_bag.with_schedule(opened, dataclasses.replace(plan, slowdown=slowdown), sample_votes)
     if opened.bag.mode == "ensemble" and (fewer := without_unused_cuts(plan)) is not plan:
         names = [member.name for member in opened.bag.members]
-        trained, sample_votes = renumbered(plan, names, trained), renumbered(plan, names, sample_votes)
+        trained, sample_votes = renumber_depths(plan, names, trained), renumber_depths(plan, names, sample_votes)
         plan, cut = fewer, cut_members(opened, fewer, root / "work" / "fewer", stages)
     heads = assembling.save_heads(opened, plan, trained, root / "work")
     members, exits = assembling.profile_bag(opened, plan, cut, heads, sample_votes, stages)
@@ -147,12 +147,12 @@ def _write(
 
 
 def _train(
-    opened: Opened, plan: ExitPlan, cut: list[CutMember], work: Path, stages: Stages
-) -> tuple[ExitPlan, list[CutMember], dict[train.Key, train.AnyRamp]]:
+    opened: OpenedBag, plan: ExitPlan, cut: list[CutMember], work: Path, stages: Stages
+) -> tuple[ExitPlan, list[CutMember], dict[train.MemberDepth, train.AnyRamp]]:
     """Ramps of every cut, trained on their part of the samples against the full vote, or the member's own."""
     weights = [member.weight for member in opened.bag.members]
     full = voting.vote([member_cut.probabilities for member_cut in cut], weights, opened.bag.vote)
-    own_ramps: dict[train.Key, train.AnyRamp] = {
+    own_ramps: dict[train.MemberDepth, train.AnyRamp] = {
         (member.name, depth): train.OwnRamp(cut_.classes)
         for member, cuts in zip(opened.bag.members, plan.cuts, strict=True)
         for depth, cut_ in enumerate(cuts, start=1)
@@ -167,7 +167,7 @@ def _train(
     return plan, cut, own_ramps | trained
 
 
-def _save_before(opened: Opened, work: Path) -> dict[str, Path]:
+def _save_before(opened: OpenedBag, work: Path) -> dict[str, Path]:
     """The file of the preprocessing that members share, by its Triton name."""
     if opened.shared is None:
         return {}
@@ -176,7 +176,7 @@ def _save_before(opened: Opened, work: Path) -> dict[str, Path]:
     return {name: work / name / "model.onnx"}
 
 
-def _save_whole(opened: Opened, work: Path) -> dict[str, Path]:
+def _save_whole(opened: OpenedBag, work: Path) -> dict[str, Path]:
     """The unsplit members' files by Triton name; none without the baseline."""
     files: dict[str, Path] = {}
     if opened.bag.serving.baseline:

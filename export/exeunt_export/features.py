@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from exeunt.deciding.heads import Head
-from exeunt_export.mapped import let_go
+from exeunt_export.mapped import release_pages
 
 CHUNK_ROWS = 4096  # at most 64 MiB of 4096 features
 _STANDARDISED_ROWS = 256  # at a time, in double precision
 
 
-def create(path: Path, rows: int, width: int) -> np.ndarray:
+def create_mapped(path: Path, rows: int, width: int) -> np.ndarray:
     """A new file of float32 [rows, width], mapped for writing; the system keeps in memory what fits there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, width))
@@ -31,7 +31,7 @@ def chunks(rows: int, chunk_rows: int) -> Iterator[slice]:
 
 
 @dataclass(frozen=True, slots=True)
-class Standard:
+class Standardisation:
     """How features are standardised: (features - mean) * scale.
 
     Attributes:
@@ -43,7 +43,7 @@ class Standard:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, features: np.ndarray, rows: np.ndarray, chunk_rows: int) -> Standard:
+    def of(cls, features: np.ndarray, rows: np.ndarray, chunk_rows: int) -> Standardisation:
         """Mean and deviation of `rows` (row numbers) in two passes; both are NaN or infinite where a feature is."""
         mean = np.zeros(features.shape[1])
         parts = list(chunks(len(rows), min(chunk_rows, _STANDARDISED_ROWS)))
@@ -61,13 +61,13 @@ class Standard:
         """Standardised features, float32 [rows, f]."""
         return np.asarray((features - self.mean) * self.scale, dtype=np.float32)
 
-    def folded(self, weight: np.ndarray, bias: np.ndarray) -> Head:
+    def fold_into_head(self, weight: np.ndarray, bias: np.ndarray) -> Head:
         """The head on the features themselves of one on standardised features, float32 [f, classes] and [classes]."""
         scaled = weight.astype(np.float64) * self.scale[:, None]
         return Head(scaled.astype(np.float32), (bias - self.mean @ scaled).astype(np.float32))
 
 
-class StandardRows:
+class StandardisedRows:
     """Standardised rows, read from front to back again and again.
 
     Args:
@@ -82,13 +82,13 @@ class StandardRows:
     """
 
     def __init__(
-        self, features: np.ndarray, order: np.ndarray, standard: Standard, chunk_rows: int, path: Path
+        self, features: np.ndarray, order: np.ndarray, standard: Standardisation, chunk_rows: int, path: Path
     ) -> None:
         self._parts = list(chunks(len(order), chunk_rows))
         many = len(self._parts) > 1
         self.width = features.shape[1]
         shape = (len(order), self.width)
-        self._rows = create(path, *shape) if many else np.empty(shape, dtype=np.float32)
+        self._rows = create_mapped(path, *shape) if many else np.empty(shape, dtype=np.float32)
         for part in chunks(len(order), min(chunk_rows, _STANDARDISED_ROWS)):
             self._rows[part] = standard.apply(features[order[part]])
 
@@ -97,7 +97,7 @@ class StandardRows:
         return len(self._rows)
 
     @property
-    def at_once(self) -> np.ndarray | None:
+    def all_rows(self) -> np.ndarray | None:
         """All rows, float32 [rows, width]; None where they are more than one chunk."""
         return self._rows if len(self._parts) == 1 else None
 
@@ -110,4 +110,4 @@ class StandardRows:
         """The rows in order, float32 [at most chunk_rows, width]."""
         for part in self._parts:
             yield self._rows[part]
-            let_go(self._rows)
+            release_pages(self._rows)

@@ -168,10 +168,10 @@ def _image_input(file: Path, normalise: str) -> ImageInput:
         channels="gray" if channels == 1 else "rgb",
         dtype=str(value.dtype.numpy()),
     )
-    return _normalised(kind, model, file, normalise)
+    return _with_normalisation(kind, model, file, normalise)
 
 
-def _normalised(kind: ImageInput, model: ir.Model, file: Path, normalise: str) -> ImageInput:
+def _with_normalisation(kind: ImageInput, model: ir.Model, file: Path, normalise: str) -> ImageInput:
     keys = {"normalise": normalise} if normalise else normalisation_of(model, file)
     if keys is None:
         raise UnknownScalingError(

@@ -8,13 +8,13 @@ import tempfile
 import numpy as np
 
 
-def unnamed(shape: tuple[int, ...], dtype: np.dtype[np.generic] | str) -> np.ndarray:
+def mapped_zeros(shape: tuple[int, ...], dtype: np.dtype[np.generic] | str) -> np.ndarray:
     """Zeros in a file without a name; the file goes when the array does."""
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
-def let_go(*arrays: np.ndarray) -> None:
+def release_pages(*arrays: np.ndarray) -> None:
     """Take the pages of mapped arrays out of this process; what was written is in the file. Other arrays stay."""
     for array in arrays:
         base: object = array

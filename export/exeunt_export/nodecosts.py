@@ -60,7 +60,7 @@ def measure(model: ir.Model, rows: Mapping[str, np.ndarray], where: str, times: 
         one, three = (first_rows(rows, count) for count in (1, 3))
         counted = times == COUNTED
         events = [_profile(path, one, 1 if counted else _RUNS, where), _profile(path, three, 1, where)]
-        cost = _counted(model, events[0]) if counted else _medians(model, events[0])
+        cost = _counted_us(model, events[0]) if counted else _medians(model, events[0])
         whole = sum(cost.values())
         total_us = whole if counted else _whole_us(path, one, where)
     share = {name: us / (whole or 1.0) for name, us in cost.items()}
@@ -85,7 +85,7 @@ def _medians(model: ir.Model, events: list[dict[str, Any]]) -> dict[str, float]:
     return {node.name or "": float(np.median(times.get(node.name or "", [0.0]))) for node in model.graph}
 
 
-def _counted(model: ir.Model, events: list[dict[str, Any]]) -> dict[str, float]:
+def _counted_us(model: ir.Model, events: list[dict[str, Any]]) -> dict[str, float]:
     """Node name -> counted time of one run."""
     shapes = {event["name"]: event["args"] for event in events}
     cost = {}

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from exeunt.engine.sessions import WEIGHTS_SUFFIX, share_memory
 from exeunt.errors import ConfigError
 from exeunt.onnxruntime_errors import onnxruntime_errors
-from exeunt_export.mapped import let_go
+from exeunt_export.mapped import release_pages
 
 OPSET = 18  # of models built here; every onnxruntime backend since 2023 runs it
 IR_VERSION = 10  # the newest that Triton 24.10's onnxruntime reads
@@ -36,7 +36,7 @@ def save(model: ir.Model, path: Path, inline_bytes: int = _INLINE_BYTES) -> None
     ir.save(model, path, external_data=f"{path.name}{WEIGHTS_SUFFIX}" if weight_bytes(model) >= inline_bytes else None)
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, ir.Tensor) and isinstance(value.const_value.raw, np.ndarray):
-            let_go(value.const_value.raw)
+            release_pages(value.const_value.raw)
 
 
 def load(path: Path) -> ir.Model:
@@ -137,10 +137,10 @@ def spill(model: ir.Model) -> None:
     ]
     with tempfile.TemporaryFile() as file:
         for value in large:
-            value.const_value = _mapped(value, file)
+            value.const_value = _append_and_map(value, file)
 
 
-def _mapped(value: ir.Value, file: IO[bytes]) -> ir.TensorProtocol:
+def _append_and_map(value: ir.Value, file: IO[bytes]) -> ir.TensorProtocol:
     """A weight, written to the end of a file and mapped from there."""
     tensor = value.const_value
     assert tensor is not None

@@ -89,7 +89,7 @@ def save_module(module: torch.nn.Module, samples: Mapping[str, np.ndarray], path
     inputs = tuple(torch.from_numpy(np.ascontiguousarray(sample[:2])) for sample in samples.values())
     batch = torch.export.Dim("rows")
     try:
-        with _quiet():
+        with _without_warnings():
             program = torch.onnx.export(
                 module,
                 inputs,
@@ -107,7 +107,7 @@ def save_module(module: torch.nn.Module, samples: Mapping[str, np.ndarray], path
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     """Without the exporter's remarks about its own deprecated parts."""
     logger = logging.getLogger(_EXPORTER_LOG)
     level = logger.level

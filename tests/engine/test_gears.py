@@ -15,7 +15,7 @@ from exeunt.engine.sampling import FinishProbability
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
-from exeunt_export.schedule.lean import united
+from exeunt_export.schedule.lean_gear import merge_exits
 from tests.deciding.controller_bag import CLASSES
 from tests.engine.desk import Desk
 from tests.engine.nets import WIDTH, written
@@ -52,7 +52,7 @@ def geared_bags(draw):
     """1 to 3 members of 1 to 4 segments, two lists of exits."""
     full = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
     costs = [[float(draw(st.integers(1, 20))) for _ in range(n)] for n in full]
-    exits, gears = united(costs, draw(chains(full)), draw(chains(full)))
+    exits, gears = merge_exits(costs, draw(chains(full)), draw(chains(full)))
     bag = engine_bag(costs, exits, gear="auto", shadow_share=draw(st.sampled_from([0.0, 0.3])), lossless=True)
     bag_settings = dataclasses.replace(bag.settings, max_unconfirmed_rows=draw(st.sampled_from([4, 16, 256])))
     return dataclasses.replace(

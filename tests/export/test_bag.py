@@ -18,7 +18,7 @@ from exeunt_export import nodecosts
 from exeunt_export.bagfile.bagfile import Cuts
 from exeunt_export.counting import COUNTED
 from exeunt_export.export_bag import export_bag
-from exeunt_export.planning.plan import Measured, make_plan
+from exeunt_export.planning.plan import MeasuredMember, make_plan
 from exeunt_export.readers.graph import load_member
 from exeunt_export.report.export_report import ExportReport
 from tests.export.graphs import Net, noise_rows, residual_net, two_cell_net
@@ -186,7 +186,7 @@ def test_no_cut_within_the_width_is_refused_with_the_cure(tmp_path: Path) -> Non
     measured = nodecosts.measure(member.model, rows, "towers", COUNTED)
     # convolutions alone cost time, as in a large net: the places after the towers are of no use
     share = {node.name or "": float(node.op_type == "Conv") / 6 for node in member.model.graph}
-    planned = Measured.of(member, dataclasses.replace(measured, share=share))
+    planned = MeasuredMember.of(member, dataclasses.replace(measured, share=share))
     with pytest.raises(ConfigError, match=r"towers\.onnx; raise \[cuts\] max_cut_width to 2 \(now 1\)"):
         make_plan([planned], Cuts(max_cut_width=1), 8, "bag.toml")
 

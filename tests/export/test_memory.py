@@ -10,7 +10,7 @@ from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.cutting.split import make_cut, split
 from exeunt_export.export_progress import Stages
-from exeunt_export.mapped import let_go, unnamed
+from exeunt_export.mapped import mapped_zeros, release_pages
 from exeunt_export.planning.opening import open_bag
 from exeunt_export.profile import segment_times
 from tests.export.cutting.test_split import measured, opened
@@ -29,9 +29,9 @@ def test_samples_of_a_plain_file_are_mapped(tmp_path):
 
 
 def test_what_was_let_go_is_still_there():
-    array = unnamed((1000, 10), "float32")
+    array = mapped_zeros((1000, 10), "float32")
     array[:] = 7
-    let_go(array, array[5:], np.ones(3))
+    release_pages(array, array[5:], np.ones(3))
     assert (array == 7).all()
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exeunt.errors import ConfigError, check_known
-from exeunt_export.mapped import unnamed
+from exeunt_export.mapped import mapped_zeros
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -88,7 +88,7 @@ class ImageInput:
 
     def row(self, image: Image) -> np.ndarray:
         """One image as numbers, of `dims`."""
-        pixels = np.asarray(_fitted(image, self.size, self.fit, "L" if self.channels == "gray" else "RGB"))
+        pixels = np.asarray(_resize(image, self.size, self.fit, "L" if self.channels == "gray" else "RGB"))
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
         if self.channels == "bgr":
             pixels = pixels[:, :, ::-1]
@@ -128,7 +128,7 @@ def load_images(folder: Path, inputs: Mapping[str, ImageInput], where: str) -> d
     files = files_in(folder)
     if not files:
         raise ConfigError(f"{where}: {folder}: no images; allowed: {', '.join(sorted(SUFFIXES))}")
-    arrays = {name: unnamed((len(files), *input_.dims), input_.dtype) for name, input_ in inputs.items()}
+    arrays = {name: mapped_zeros((len(files), *input_.dims), input_.dtype) for name, input_ in inputs.items()}
     for number, file in enumerate(files):
         try:
             with Image.open(file) as image:
@@ -139,7 +139,7 @@ def load_images(folder: Path, inputs: Mapping[str, ImageInput], where: str) -> d
     return arrays
 
 
-def _fitted(image: Image, size: tuple[int, ...], fit: str, mode: str) -> Image:
+def _resize(image: Image, size: tuple[int, ...], fit: str, mode: str) -> Image:
     """Upright, of the wanted height and width, transparent parts on white."""
     from PIL import Image as Pillow
     from PIL import ImageOps

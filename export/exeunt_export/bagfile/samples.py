@@ -14,7 +14,7 @@ from exeunt.errors import ConfigError
 from exeunt.reading import reading
 from exeunt_export.bagfile import objects, pictures, tabular
 from exeunt_export.features import chunks
-from exeunt_export.mapped import let_go, unnamed
+from exeunt_export.mapped import mapped_zeros, release_pages
 
 _SHARES = (0.5, 0.35)  # ramps, calibration; the rest is for the report
 LEAST_ROWS = 50
@@ -91,7 +91,7 @@ def _entry(archive: zipfile.ZipFile, entry: str, path: Path, where: str) -> np.n
         shape, by_columns, dtype = objects.read_header(file)
         bytes_ = math.prod(shape) * dtype.itemsize
         if bytes_ > _MAPPED_FROM_BYTES and not by_columns and not dtype.hasobject:
-            array = unnamed(shape, dtype)
+            array = mapped_zeros(shape, dtype)
             flat = array.reshape(-1).view(np.uint8)
             for part in chunks(bytes_, _READ_BYTES):
                 flat[part] = np.frombuffer(file.read(part.stop - part.start), np.uint8)
@@ -127,7 +127,7 @@ def check_finite(samples: Mapping[str, np.ndarray], where: str) -> None:
             if not finite.all():
                 row = part.start + int(finite.argmin())
                 raise ConfigError(f"{where}: input {name!r}, row {row}: NaN or infinity; allowed: finite numbers")
-            let_go(rows)
+            release_pages(rows)
 
 
 def divide(rows: int, seed: int) -> Parts:

@@ -36,13 +36,13 @@ def bag_text(
     for text in left_out:
         lines += ["", *(f"# left out: {line}" for line in text.splitlines())]
     for name, image in images.items():
-        lines += ["", f"[images.{name}]", *_keys(ImageInput, _set_of(image))]
+        lines += ["", f"[images.{name}]", *_keys(ImageInput, _values_set(image))]
     for name, kind in (("cuts", Cuts), ("serving", Serving), ("exit", Settings)):
         lines += ["", f"[{name}]", *_keys(kind, {})]
     return "\n".join(lines) + "\n"
 
 
-def _set_of(table: Any) -> dict[str, Any]:
+def _values_set(table: Any) -> dict[str, Any]:
     """Values of a table that are not its defaults."""
     fields = dataclasses.fields(table)
     return {field.name: value for field in fields if (value := getattr(table, field.name)) != field.default}

@@ -12,8 +12,8 @@ import onnxruntime as ort
 
 from exeunt.contract import FEATURES, PROBABILITIES
 from exeunt_export import onnxfiles
-from exeunt_export.features import chunks, create
-from exeunt_export.mapped import let_go
+from exeunt_export.features import chunks, create_mapped
+from exeunt_export.mapped import release_pages
 
 
 @dataclass(slots=True)
@@ -69,9 +69,9 @@ class Chain:
             steps = self.walk({name: row[part] for name, row in rows.items()})
             for depth, ((outputs, _), name) in enumerate(zip(steps, names, strict=True)):
                 if depth == len(files):
-                    files.append(create(folder / f"{self.name}_{depth + 1}.npy", count, outputs[name].shape[1]))
+                    files.append(create_mapped(folder / f"{self.name}_{depth + 1}.npy", count, outputs[name].shape[1]))
                 files[depth][part] = outputs[name]
-            let_go(*rows.values(), *files)
+            release_pages(*rows.values(), *files)
         return files[:-1], files[-1]
 
     def walk(self, rows: Mapping[str, np.ndarray]) -> Iterator[tuple[dict[str, np.ndarray], float]]:

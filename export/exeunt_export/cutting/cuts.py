@@ -41,7 +41,7 @@ _CARRIED = (*_POOLED, "int64", "int32", "int16", "uint16", "int8", "uint8", "boo
 _LEAST_SHARE = 0.02  # a cut with less work than this before or after it saves no time
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _TOO_LATE = "nothing learnt comes after it"
-_KEPT = 8  # tensors of a boundary beyond this many are counted, not listed
+_MOST_LISTED = 8  # tensors of a boundary beyond this many are counted, not listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +74,17 @@ def boundaries(member: MemberGraph, costs: NodeCosts) -> list[Boundary]:
     graph = member.model.graph
     free = _free_values(graph)
     order = lazy_order(graph, free)
-    uses = _uses(graph, order, free)
+    uses = _use_counts(graph, order, free)
     live: dict[ir.Value, None] = {}
     bytes_per_row, share = 0, 0.0
     places = []
-    learnt = max((number for number, node in enumerate(order) if _learns(graph, node, free)), default=len(order))
+    learnt = max((number for number, node in enumerate(order) if _may_be_learnt(graph, node, free)), default=len(order))
     counted: set[ir.Node] = set()
     for number, node in enumerate(order):
         for reader in integers.dequantisers(node) - counted:
             counted.add(reader)
             share += costs.share.get(reader.name or "", 0.0)
-        for value in _needs(graph, node):
+        for value in _values_read(graph, node):
             if value in live:
                 uses[value] -= 1
                 if not uses[value]:
@@ -113,13 +113,13 @@ def lazy_order(graph: ir.Graph, free: set[ir.Value]) -> list[ir.Node]:
     """Nodes that the outputs need, each as late as possible, the deepest input's nodes first; without free nodes."""
     depth: dict[ir.Value, int] = {}
     for node in graph:
-        below = 1 + max((depth.get(value, 0) for value in _needs(graph, node)), default=0)
+        below = 1 + max((depth.get(value, 0) for value in _values_read(graph, node)), default=0)
         depth.update(dict.fromkeys(node.outputs, below))
     order: list[ir.Node] = []
     placed: set[ir.Node] = set()
 
     def visit(node: ir.Node) -> Iterator[ir.Node]:
-        inputs = [value for value in _needs(graph, node) if value not in free]
+        inputs = [value for value in _values_read(graph, node) if value not in free]
         for value in sorted(inputs, key=lambda item: -depth.get(item, 0)):
             producer = value.producer()
             if producer is not None and producer not in placed:
@@ -145,7 +145,7 @@ def _free_values(graph: ir.Graph) -> set[ir.Value]:
     masks = {value for value in graph.inputs if value.dtype is not None and value.dtype.is_integer()}
     constant = set(graph.initializers.values())
     for node in graph:
-        needs = _needs(graph, node)
+        needs = _values_read(graph, node)
         from_constants = all(value in constant for value in needs)
         from_shapes = node.op_type in _SHAPE_OPS and all(value in free for value in needs)
         cheap = node.op_type in _MASK_OPS or (node.op_type in _INDEXED and node.inputs[0] in masks)
@@ -159,9 +159,9 @@ def _free_values(graph: ir.Graph) -> set[ir.Value]:
     return free
 
 
-def _needs(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
+def _values_read(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
     """Distinct values of `graph` that a node reads, those that its bodies capture included."""
-    values = {integers.source(value): None for value in node.inputs if value is not None}
+    values = {integers.integers_behind(value): None for value in node.inputs if value is not None}
     for attribute in node.attributes.values():
         bodies: list[ir.Graph] = []
         if attribute.type == ir.AttributeType.GRAPH:
@@ -175,11 +175,11 @@ def _needs(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
     return list(values)
 
 
-def _learns(graph: ir.Graph, node: ir.Node, free: set[ir.Value]) -> bool:
+def _may_be_learnt(graph: ir.Graph, node: ir.Node, free: set[ir.Value]) -> bool:
     """Whether a node may hold what was learnt: it reads constants of many numbers, is a tree, or has bodies."""
     if node.domain.startswith("ai.onnx.ml") or any(attribute.type in _BODIES for attribute in node.attributes.values()):
         return True
-    front, visited_values = [need for need in _needs(graph, node) if need in free], set[ir.Value]()
+    front, visited_values = [need for need in _values_read(graph, node) if need in free], set[ir.Value]()
     while front:  # up to the constants that it is made of
         value = front.pop()
         visited_values.add(value)
@@ -195,11 +195,11 @@ def _may_be_weights(dtype: ir.DataType) -> bool:
     return dtype.is_floating_point() or (dtype.bitwidth <= 8 and dtype != ir.DataType.BOOL)
 
 
-def _uses(graph: ir.Graph, order: list[ir.Node], free: set[ir.Value]) -> dict[ir.Value, int]:
+def _use_counts(graph: ir.Graph, order: list[ir.Node], free: set[ir.Value]) -> dict[ir.Value, int]:
     """How many nodes of the order read each value that counts; an output of the graph is never used up."""
     uses: dict[ir.Value, int] = {}
     for node in order:
-        for value in _needs(graph, node):
+        for value in _values_read(graph, node):
             if value not in free:
                 uses[value] = uses.get(value, 0) + 1
     for value in graph.outputs:
@@ -211,7 +211,7 @@ def _bytes(value: ir.Value, costs: NodeCosts) -> int:
     tensor = costs.tensors.get(value.name or "")
     if tensor is None:
         return 0
-    return math.prod(map(abs, tensor.dims)) * np.dtype(floats.carried(tensor).dtype).itemsize
+    return math.prod(map(abs, tensor.dims)) * np.dtype(floats.crossing_tensor(tensor).dtype).itemsize
 
 
 def _boundary(
@@ -224,8 +224,8 @@ def _boundary(
 ) -> Boundary:
     tensors: tuple[Tensor, ...] = ()
     usable, readers = "", 1
-    unknown = [value.name for value in live if value.name not in costs.tensors] if len(live) <= _KEPT else []
-    if len(live) > _KEPT:
+    unknown = [value.name for value in live if value.name not in costs.tensors] if len(live) <= _MOST_LISTED else []
+    if len(live) > _MOST_LISTED:
         usable = "too wide"
     elif unknown:
         usable = f"{unknown[0]} has no batch dimension"
@@ -235,7 +235,7 @@ def _boundary(
         if any(tensor.dtype not in _CARRIED or not tensor.dims for tensor in tensors):
             usable = "a tensor's type cannot be carried between models"
         elif not any(
-            integers.as_pooled(value, tensor).dtype in _POOLED for value, tensor in zip(live, tensors, strict=True)
+            integers.pooled_tensor(value, tensor).dtype in _POOLED for value, tensor in zip(live, tensors, strict=True)
         ):
             usable = "nothing to pool"
         elif any(integers.tears_a_group(value) for value in live):

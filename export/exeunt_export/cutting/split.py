@@ -13,8 +13,8 @@ from exeunt.errors import ServingError
 from exeunt.manifest import Tensor
 from exeunt_export.cutting import pooling
 from exeunt_export.cutting.cuts import Boundary
-from exeunt_export.readers import floats, integers, tokenmask
-from exeunt_export.readers.constants import appended
+from exeunt_export.readers import floats, integers, token_mask
+from exeunt_export.readers.constants import append_node
 from exeunt_export.readers.graph import MemberGraph
 from exeunt_export.readers.scores import rename
 
@@ -91,11 +91,13 @@ def make_cut(member: MemberGraph, boundary: Boundary, classes: int, grids: Seque
     """A cut at `boundary` with the finest grid of `grids` whose ramp stays small."""
     values = ir.convenience.create_value_mapping(member.model.graph, include_subgraphs=False)
     layouts = tuple(pooling.layout_of(values[t.name], len(t.dims) + 1) for t in boundary.tensors)
-    pooled = tuple(floats.carried(integers.as_pooled(values[tensor_.name], tensor_)) for tensor_ in boundary.tensors)
+    pooled = tuple(
+        floats.crossing_tensor(integers.pooled_tensor(values[tensor_.name], tensor_)) for tensor_ in boundary.tensors
+    )
     grid = pooling.choose_grid(pooled, layouts, classes, grids)
     pairs = zip(pooled, layouts, strict=True)
     tokens = next((tensor.dims[0] for tensor, layout in pairs if layout == "tokens" and len(tensor.dims) == 2), None)
-    mask = "" if tokens is None else tokenmask.mask_of(member, tokens)
+    mask = "" if tokens is None else token_mask.mask_of(member, tokens)
     return Cut(boundary, layouts, grid, pooled, mask=mask)
 
 
@@ -122,7 +124,7 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
             features = _own_features(graph, values[cut.own_exit], name)
         else:
             ramp_values = [
-                integers.dequantised(graph, values[tensor_.name], tensor_, f"{name}_floats_{number}")
+                integers.dequantise(graph, values[tensor_.name], tensor_, f"{name}_floats_{number}")
                 for number, tensor_ in enumerate(live)
             ]
             features = pooling.append_pooling(
@@ -136,7 +138,7 @@ def split(member: MemberGraph, cuts: Sequence[Cut]) -> Split:
 
 
 def _own_features(graph: ir.Graph, exit_: ir.Value, name: str) -> ir.Value:
-    features = appended(graph, "Identity", [exit_], name, name)
+    features = append_node(graph, "Identity", [exit_], name, name)
     features.type = ir.TensorType(ir.DataType.FLOAT)
     return features
 
@@ -148,7 +150,7 @@ def _rename_cut_tensors(model: ir.Model, cuts: Sequence[Cut]) -> list[tuple[Tens
     for depth, cut in enumerate(cuts, start=1):
         new = [tensor.name for tensor in cut.boundary.tensors if tensor.name not in names]
         names.update({name: f"CUT{depth}_{number}" for number, name in enumerate(new)})
-        crossing = [floats.carried(tensor) for tensor in cut.boundary.tensors]
+        crossing = [floats.crossing_tensor(tensor) for tensor in cut.boundary.tensors]
         cut_tensors.append(tuple(Tensor(names[tensor_.name], tensor_.dtype, tensor_.dims) for tensor_ in crossing))
     for old, new_name in names.items():
         rename(model, values[old], new_name)

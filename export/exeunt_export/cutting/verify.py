@@ -42,7 +42,7 @@ def verify(chain: Chain, reference: Path, rows: Tensors) -> float:
         ServingError: a tensor differs; names member, segment, tensor, batch, the difference and what is allowed.
     """
     feeds = [first_rows(rows, batch) for batch in BATCHES]
-    whole = _unsplit(chain, reference, feeds)
+    whole = _run_unsplit(chain, reference, feeds)
     split = [chain.run(fed) for fed in feeds]
     yardstick: SelfDifference | None = None
     for batch, outputs, expected in zip(BATCHES, split, whole, strict=True):
@@ -100,7 +100,7 @@ def verify_labels(chain: Chain, reference: Path, rows: Tensors) -> float:
     for start in (*range(0, _SINGLE_ROWS), *range(_SINGLE_ROWS, count, BATCHES[-1])):
         size = BATCHES[0] if start < _SINGLE_ROWS else BATCHES[-1]
         feeds.append({name: row[start : start + size] for name, row in rows.items()})
-    whole = _unsplit(chain, reference, feeds, (PROBABILITIES,))
+    whole = _run_unsplit(chain, reference, feeds, (PROBABILITIES,))
     split = [chain.run(fed)[-1] for fed in feeds]
     changed = np.concatenate([other_label(*pair) for pair in zip(split, whole, strict=True)])
     if changed.any():
@@ -129,7 +129,7 @@ def _tensors(outputs: Sequence[Tensors]) -> list[tuple[int, str, np.ndarray]]:
     ]
 
 
-def _unsplit(
+def _run_unsplit(
     chain: Chain, reference: Path, feeds: Sequence[Tensors], names: Collection[str] = ()
 ) -> list[dict[str, np.ndarray]]:
     """What the whole member says, before the segments are opened: its weights are in memory once at a time.

@@ -14,8 +14,8 @@ from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.split import SegmentGraph, split
 from exeunt_export.cutting.verify import verify, verify_labels
 from exeunt_export.export_progress import Stages
-from exeunt_export.planning.opening import Opened
-from exeunt_export.planning.plan import ExitPlan, Measured
+from exeunt_export.planning.opening import OpenedBag
+from exeunt_export.planning.plan import ExitPlan, MeasuredMember
 from exeunt_export.readers import integers
 
 _MOST_ROWS = 64  # at a time when the samples are run
@@ -45,7 +45,7 @@ class CutMember:
     difference: float
 
 
-def cut_members(opened: Opened, plan: ExitPlan, work: Path, stages: Stages) -> list[CutMember]:
+def cut_members(opened: OpenedBag, plan: ExitPlan, work: Path, stages: Stages) -> list[CutMember]:
     """Split every member at its planned cuts, verify the segments, and run them on all samples.
 
     The folder `work` is empty and gets the segments' files.
@@ -61,13 +61,13 @@ def cut_members(opened: Opened, plan: ExitPlan, work: Path, stages: Stages) -> l
     return cut
 
 
-def _batch(measured: Measured) -> int:
+def _batch(measured: MeasuredMember) -> int:
     """Rows to run at a time: so many that a batch of the widest tensor stays small."""
     widest = max((nodecosts.row_bytes(tensor) for tensor in measured.costs.tensors.values()), default=1)
     return max(1, min(_MOST_ROWS, _MOST_BYTES // widest))
 
 
-def _cut_member(opened: Opened, plan: ExitPlan, number: int, work: Path) -> CutMember:
+def _cut_member(opened: OpenedBag, plan: ExitPlan, number: int, work: Path) -> CutMember:
     bag, member = opened.bag, opened.members[number].member
     rows = opened.rows_of(member)
     parts = split(member, plan.cuts[number])

@@ -16,15 +16,15 @@ from exeunt_export.bagfile import samples as sampling
 from exeunt_export.bagfile.bagfile import BagFile
 from exeunt_export.export_progress import Stages
 from exeunt_export.planning import own_exits
-from exeunt_export.planning.plan import Measured
+from exeunt_export.planning.plan import MeasuredMember
 from exeunt_export.readers.class_names import order_for, reorder
 from exeunt_export.readers.graph import Draft, MemberGraph, draft_member, finish_member
 from exeunt_export.readers.naming import as_columns
-from exeunt_export.readers.shared import Shared, preprocess
+from exeunt_export.readers.shared_preprocessing import SharedPreprocessing, run_shared_preprocessing
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedBag:
     """A bag with everything read and measured.
 
     Attributes:
@@ -38,19 +38,19 @@ class Opened:
     """
 
     bag: BagFile
-    members: tuple[Measured, ...]
+    members: tuple[MeasuredMember, ...]
     inputs: tuple[Tensor, ...]
     samples: dict[str, np.ndarray]
     parts: sampling.Parts
     labels: tuple[str, ...]
-    shared: Shared | None = None
+    shared: SharedPreprocessing | None = None
 
     def rows_of(self, member: MemberGraph) -> dict[str, np.ndarray]:
         """The samples that a member takes; public input -> [rows, ...]."""
         return {input_.name: self.samples[input_.name] for input_ in member.inputs}
 
 
-def open_bag(bag: BagFile, loaded: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> Opened:
+def open_bag(bag: BagFile, loaded: Mapping[str, np.ndarray] | np.ndarray | None, stages: Stages) -> OpenedBag:
     """Read, check and time the members; `loaded` samples are taken in place of the bag file's.
 
     What can be refused is refused before anything takes long: all files are looked for, then all are read and checked
@@ -71,21 +71,21 @@ def open_bag(bag: BagFile, loaded: Mapping[str, np.ndarray] | np.ndarray | None,
     shared = None
     if bag.preprocess is not None:
         sampling.check_finite(samples, f"{bag.where}: {message}")
-        shared = preprocess(bag.name, bag.preprocess, samples, f"{bag.where}: preprocess", message)
+        shared = run_shared_preprocessing(bag.name, bag.preprocess, samples, f"{bag.where}: preprocess", message)
         samples = shared.samples
     if "" in samples and len(bag.inputs) == 1:
         samples = {bag.inputs[0]: samples[""]}
-    drafts, samples = _read(bag, samples, message, stages)
-    graphs = _run(bag, drafts, stages)
-    inputs = _agree(bag, graphs)
-    labels = _in_one_order(bag, graphs)
+    drafts, samples = _read_members(bag, samples, message, stages)
+    graphs = _run_members(bag, drafts, stages)
+    inputs = _common_inputs(bag, graphs)
+    labels = _bring_classes_in_order(bag, graphs)
     samples = as_columns(
         {input_.name: samples[input_.name] for input_ in inputs}, {input_.name: input_ for input_ in inputs}
     )
     rows = sampling.count_rows(samples, where)
     sampling.check_finite(samples, f"{bag.where}: {message}")
     parts = sampling.divide(rows, bag.seed)
-    return Opened(bag, _measure(bag, graphs, samples, stages), inputs, samples, parts, labels, shared)
+    return OpenedBag(bag, _time_nodes(bag, graphs, samples, stages), inputs, samples, parts, labels, shared)
 
 
 def _check_files(bag: BagFile) -> None:
@@ -96,14 +96,14 @@ def _check_files(bag: BagFile) -> None:
                 raise ConfigError(f"{bag.where}: member {member.name}: {key} = {path}: no such file; give an ONNX file")
 
 
-def _read(
+def _read_members(
     bag: BagFile, samples: dict[str, np.ndarray], text: str, stages: Stages
 ) -> tuple[list[Draft], dict[str, np.ndarray]]:
     """All members as their files declare them, and the samples under the public names."""
     drafts: list[Draft] = []
     stages.at("read members", 0, len(bag.members))
     for member in bag.members:
-        with _naming(bag, member.name):
+        with _errors_name(bag, member.name):
             draft = draft_member(member, samples, text, None if bag.labels is None else len(bag.labels))
             _check_names(draft)
         onnxfiles.spill(draft.model)
@@ -129,12 +129,12 @@ def _check_names(draft: Draft) -> None:
             )
 
 
-def _run(bag: BagFile, drafts: Sequence[Draft], stages: Stages) -> list[MemberGraph]:
+def _run_members(bag: BagFile, drafts: Sequence[Draft], stages: Stages) -> list[MemberGraph]:
     """The members in the bag's form, each run on some rows."""
     graphs: list[MemberGraph] = []
     stages.at("run members", 0, len(drafts))
     for draft in drafts:
-        with _naming(bag, draft.name):
+        with _errors_name(bag, draft.name):
             graphs.append(finish_member(draft))
             onnxfiles.spill(graphs[-1].model)
             own_exits.check_order(graphs[-1])
@@ -143,7 +143,7 @@ def _run(bag: BagFile, drafts: Sequence[Draft], stages: Stages) -> list[MemberGr
 
 
 @contextmanager
-def _naming(bag: BagFile, member: str) -> Iterator[None]:
+def _errors_name(bag: BagFile, member: str) -> Iterator[None]:
     """Let errors, which start with the member's file, start with the bag file and the member."""
     try:
         yield
@@ -151,28 +151,28 @@ def _naming(bag: BagFile, member: str) -> Iterator[None]:
         raise ConfigError(f"{bag.where}: member {member}: file = {error}") from None
 
 
-def _measure(
+def _time_nodes(
     bag: BagFile, graphs: Sequence[MemberGraph], samples: Mapping[str, np.ndarray], stages: Stages
-) -> tuple[Measured, ...]:
-    measured: list[Measured] = []
+) -> tuple[MeasuredMember, ...]:
+    measured: list[MeasuredMember] = []
     stages.at("time nodes", 0, len(graphs))
     for graph in graphs:
         rows = {input_.name: samples[input_.name] for input_ in graph.inputs}
         costs = nodecosts.measure(graph.model, rows, graph.where, bag.cuts.times)
-        with _naming(bag, graph.name):
-            measured.append(own_exits.measured(graph, costs))
+        with _errors_name(bag, graph.name):
+            measured.append(own_exits.with_exit_boundaries(graph, costs))
         stages.at("time nodes", len(measured), len(graphs))
     return tuple(measured)
 
 
-def _agree(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
+def _common_inputs(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
     """The public inputs; ConfigError where members disagree on classes or on an input."""
     _same_classes(graphs)
     inputs: dict[str, tuple[Tensor, MemberGraph]] = {}
     for graph in graphs:
         for tensor in graph.inputs:
             earlier, other = inputs.setdefault(tensor.name, (tensor, graph))
-            both = _narrower(earlier, tensor)
+            both = _common_tensor(earlier, tensor)
             if both is None:
                 raise ConfigError(
                     f"{graph.where}: input {tensor.name!r} is {tensor.dtype} {list(tensor.dims)}, in {other.where} it "
@@ -180,7 +180,7 @@ def _agree(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[Tensor, ...]:
                     f'other names: inputs = {{ {tensor.name} = "..." }} in its [[member]]'
                 )
             inputs[tensor.name] = both, other
-    return tuple(inputs[name][0] for name in _order(bag, inputs))
+    return tuple(inputs[name][0] for name in _input_order(bag, inputs))
 
 
 def _same_classes(members: Sequence[Draft] | Sequence[MemberGraph]) -> None:
@@ -192,7 +192,7 @@ def _same_classes(members: Sequence[Draft] | Sequence[MemberGraph]) -> None:
             )
 
 
-def _narrower(one: Tensor, other: Tensor) -> Tensor | None:
+def _common_tensor(one: Tensor, other: Tensor) -> Tensor | None:
     """The tensor that fits both, free only where both are; None where they differ."""
     if one.dtype != other.dtype or len(one.dims) != len(other.dims):
         return None
@@ -202,7 +202,7 @@ def _narrower(one: Tensor, other: Tensor) -> Tensor | None:
     )
 
 
-def _order(bag: BagFile, members_inputs: Mapping[str, tuple[Tensor, MemberGraph]]) -> Sequence[str]:
+def _input_order(bag: BagFile, members_inputs: Mapping[str, tuple[Tensor, MemberGraph]]) -> Sequence[str]:
     """Names of the public inputs, as the bag file orders them."""
     if not bag.inputs:
         return list(members_inputs)
@@ -214,7 +214,7 @@ def _order(bag: BagFile, members_inputs: Mapping[str, tuple[Tensor, MemberGraph]
     return bag.inputs
 
 
-def _in_one_order(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[str, ...]:
+def _bring_classes_in_order(bag: BagFile, graphs: Sequence[MemberGraph]) -> tuple[str, ...]:
     """The bag's labels; members whose files name the same classes in another order are brought into the bag's."""
     named = [graph for graph in graphs if graph.class_names is not None]
     labels = _labels(bag, graphs[0])

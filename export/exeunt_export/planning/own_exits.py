@@ -21,7 +21,7 @@ from exeunt_export.cutting.cuts import Boundary, boundaries, candidates, lazy_or
 from exeunt_export.cutting.split import Cut, make_cut
 from exeunt_export.nodecosts import NodeCosts
 from exeunt_export.planning import align
-from exeunt_export.planning.plan import ExitPlan, Measured, reached
+from exeunt_export.planning.plan import ExitPlan, MeasuredMember, reached_times_us
 from exeunt_export.planning.pricing import RampPrices
 from exeunt_export.readers.graph import MemberGraph
 
@@ -43,13 +43,13 @@ def check_order(member: MemberGraph) -> None:
         branches_before |= branch
 
 
-def measured(member: MemberGraph, costs: NodeCosts) -> Measured:
+def with_exit_boundaries(member: MemberGraph, costs: NodeCosts) -> MeasuredMember:
     """A member with its boundaries, those of its own exits, in depth order, among them.
 
     Raises:
         ConfigError: exits at which the member cannot be cut.
     """
-    measured = Measured.of(member, costs)
+    measured = MeasuredMember.of(member, costs)
     if not member.exits:
         return measured
     nodes_until = list(itertools.accumulate((_nodes_before(member, name) for name in member.exits), operator.or_))
@@ -86,7 +86,7 @@ def _own_boundary(member: MemberGraph, costs: NodeCosts, number: int, share: flo
     )
 
 
-def own_cuts(measured: Measured) -> tuple[Cut, ...]:
+def own_cuts(measured: MeasuredMember) -> tuple[Cut, ...]:
     """The cuts at a member's own exits, in depth order; none where it has none."""
     places = {boundary.after: boundary for boundary in measured.boundaries if boundary.usable == _OWN}
     return tuple(
@@ -94,48 +94,49 @@ def own_cuts(measured: Measured) -> tuple[Cut, ...]:
     )
 
 
-def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: str) -> ExitPlan:
+def make_plan(members: Sequence[MeasuredMember], options: Cuts, classes: int, where: str) -> ExitPlan:
     """Exits at the members' own, the other members aligned with them.
 
     Args:
         members: at least one with exits of its own.
-        wished: the bag file's [cuts], for the others.
+        options: the bag file's [cuts], for the others.
         classes: number of classes.
         where: the bag file, for messages.
     """
     exit_cuts = [own_cuts(member) for member in members]
     work_us = sum(member.costs.total_us for member in members)
-    times = _times(members, exit_cuts)
+    times = _voting_times_us(members, exit_cuts)
     prices, warnings = (
-        RampPrices(classes, wished.times),
+        RampPrices(classes, options.times),
         [remark for member in members for remark in member.member.remarks],
     )
     cuts = exit_cuts
     ramp_us = 0.0
-    for grid in sorted(wished.grid, reverse=True):
+    for grid in sorted(options.grid, reverse=True):
         cuts = [
-            cut or _placed(member, times, wished, classes, grid) for member, cut in zip(members, exit_cuts, strict=True)
+            cut or _cuts_near(member, times, options, classes, grid)
+            for member, cut in zip(members, exit_cuts, strict=True)
         ]
-        ramp_us = _trained_us(cuts, prices)
-        if ramp_us <= wished.ramp_budget * work_us:
+        ramp_us = _trained_ramps_us(cuts, prices)
+        if ramp_us <= options.ramp_budget * work_us:
             break
     else:
         warnings.append(
-            f"{where}: [cuts] ramp_budget = {wished.ramp_budget}: the ramps of members without exits of their own "
+            f"{where}: [cuts] ramp_budget = {options.ramp_budget}: the ramps of members without exits of their own "
             f"would add {ramp_us / work_us:.1%}; they vote when they have finished"
         )
         cuts, ramp_us = exit_cuts, 0.0
-    exits = _aligned(reached(members, cuts), times)
+    exits = _align_depths(reached_times_us(members, cuts), times)
     used = [{depths[number] for depths in exits} for number in range(len(members))]
     cuts = [
         tuple(cut for d, cut in enumerate(member_cuts, start=1) if d in on)
         for member_cuts, on in zip(cuts, used, strict=True)
     ]
-    exits = _aligned(reached(members, cuts), times)
+    exits = _align_depths(reached_times_us(members, cuts), times)
     return ExitPlan(tuple(map(tuple, cuts)), tuple(exits), ramp_us, work_us, tuple(warnings))
 
 
-def _times(members: Sequence[Measured], exit_cuts: Sequence[tuple[Cut, ...]]) -> list[float]:
+def _voting_times_us(members: Sequence[MeasuredMember], exit_cuts: Sequence[tuple[Cut, ...]]) -> list[float]:
     """Times at which the bag votes: those of all own exits; close ones of different members count as one."""
     whole = max(member.costs.total_us for member in members)
     events = sorted(
@@ -153,21 +154,23 @@ def _times(members: Sequence[Measured], exit_cuts: Sequence[tuple[Cut, ...]]) ->
     return [group[-1][0] for group in groups]
 
 
-def _placed(measured: Measured, times: Sequence[float], wished: Cuts, classes: int, grid: int) -> tuple[Cut, ...]:
+def _cuts_near(
+    measured: MeasuredMember, times: Sequence[float], options: Cuts, classes: int, grid: int
+) -> tuple[Cut, ...]:
     """Cuts of a member without exits of its own, near the times of the others' exits."""
-    offered = candidates(list(measured.boundaries), wished.max_cut_width)
-    grids = [side for side in wished.grid if side <= grid]
+    offered = candidates(list(measured.boundaries), options.max_cut_width)
+    grids = [side for side in options.grid if side <= grid]
     placed = align.place_cuts(offered, measured.costs.total_us, times)
     return tuple(make_cut(measured.member, boundary, classes, grids) for boundary in placed)
 
 
-def _trained_us(cuts: Sequence[Sequence[Cut]], prices: RampPrices) -> float:
+def _trained_ramps_us(cuts: Sequence[Sequence[Cut]], prices: RampPrices) -> float:
     """Time that trained ramps add; exits of the members' own cost nothing more."""
     trained = [cut for member_cuts in cuts for cut in member_cuts if not cut.own_exit]
     return sum(prices.pooling_us(cut) + prices.heads_us([cut]) for cut in trained)
 
 
-def _aligned(reached_us: Sequence[Sequence[float]], times: Sequence[float]) -> list[tuple[int, ...]]:
+def _align_depths(reached_us: Sequence[Sequence[float]], times: Sequence[float]) -> list[tuple[int, ...]]:
     """Depths at each time, exactly as deep as reached: an own exit is never skipped for the next one."""
     full = tuple(len(reached_u) for reached_u in reached_us)
     exits: list[tuple[int, ...]] = []

@@ -19,7 +19,7 @@ _WORTH = 0.8  # a coarser grid must bring the ramps' price down to this share, e
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredMember:
     """A member with everything that planning needs.
 
     Attributes:
@@ -33,9 +33,9 @@ class Measured:
     boundaries: tuple[Boundary, ...]
 
     @classmethod
-    def of(cls, member: MemberGraph, costs: NodeCosts) -> Measured:
+    def of(cls, member: MemberGraph, costs: NodeCosts) -> MeasuredMember:
         """Find the boundaries of a member, after freeing its shapes from tensors inside it."""
-        shapes.rebase(member, costs)
+        shapes.take_shapes_from_inputs(member, costs)
         return cls(member, costs, tuple(boundaries(member, costs)))
 
 
@@ -73,12 +73,12 @@ class ExitPlan:
         return self.ramp_us / self.work_us if self.work_us else 0.0
 
 
-def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: str) -> ExitPlan:
+def make_plan(members: Sequence[MeasuredMember], options: Cuts, classes: int, where: str) -> ExitPlan:
     """Place cuts for as many exits as the ramp budget pays for.
 
     Args:
         members: at least one.
-        wished: the bag file's [cuts].
+        options: the bag file's [cuts].
         classes: number of classes.
         where: the bag file, for messages.
 
@@ -87,29 +87,29 @@ def make_plan(members: Sequence[Measured], wished: Cuts, classes: int, where: st
     """
     total_us = max(member.costs.total_us for member in members)
     work_us = sum(member.costs.total_us for member in members)
-    offered = [candidates(list(member.boundaries), wished.max_cut_width) for member in members]
+    offered = [candidates(list(member.boundaries), options.max_cut_width) for member in members]
     warnings = [f"{where}: [cuts] exits = 0: the bag has no early exit; every answer waits for the full vote"]
-    if wished.exits:
-        warnings = _check_cuttable(members, offered, wished, where)
+    if options.exits:
+        warnings = _check_cuttable(members, offered, options, where)
     warnings += [remark for member in members for remark in member.member.remarks]
-    prices = RampPrices(classes, wished.times)
+    prices = RampPrices(classes, options.times)
 
     def place(exits: int, grid: int) -> list[list[Cut]]:
         wanted_us = align.wanted_times(total_us, exits)
-        grids = [depth for depth in wished.grid if depth <= grid]
+        grids = [depth for depth in options.grid if depth <= grid]
         placed = [align.place_cuts(o, m.costs.total_us, wanted_us) for m, o in zip(members, offered, strict=True)]
         return [[make_cut(m.member, b, classes, grids) for b in p] for m, p in zip(members, placed, strict=True)]
 
     def price(exits: int, grid: int) -> float:
         return _ramps_us(members, place(exits, grid), align.wanted_times(total_us, exits), prices)
 
-    exits, grid = fit_budget(price, wished.ramp_budget * work_us, wished.exits, wished.grid)
-    if exits < wished.exits:
-        warnings.append(_over_budget(where, wished, exits, price(wished.exits, max(wished.grid)), work_us))
+    exits, grid = fit_budget(price, options.ramp_budget * work_us, options.exits, options.grid)
+    if exits < options.exits:
+        warnings.append(_over_budget(where, options, exits, price(options.exits, max(options.grid)), work_us))
     cuts = place(exits, grid) if exits else [[] for _ in members]
     # without a single ramp there still are exits at which the faster members have finished
-    wanted_us = align.wanted_times(total_us, exits or wished.exits)
-    aligned = align.align(reached(members, cuts), wanted_us)
+    wanted_us = align.wanted_times(total_us, exits or options.exits)
+    aligned = align.align(reached_times_us(members, cuts), wanted_us)
     ramp_us = _ramps_us(members, cuts, wanted_us, prices)
     return ExitPlan(tuple(map(tuple, cuts)), tuple(aligned), ramp_us, work_us, tuple(warnings))
 
@@ -141,7 +141,7 @@ def fit_budget(
     return 0, min(grids)
 
 
-def reached(members: Sequence[Measured], cuts: Sequence[Sequence[Cut]]) -> list[list[float]]:
+def reached_times_us(members: Sequence[MeasuredMember], cuts: Sequence[Sequence[Cut]]) -> list[list[float]]:
     """Per member the estimated times at which its depths are reached, microseconds."""
     return [
         [*(cut.boundary.share * member.costs.total_us for cut in member_cuts), member.costs.total_us]
@@ -150,9 +150,9 @@ def reached(members: Sequence[Measured], cuts: Sequence[Sequence[Cut]]) -> list[
 
 
 def _ramps_us(
-    members: Sequence[Measured], cuts: Sequence[Sequence[Cut]], wanted_us: Sequence[float], prices: RampPrices
+    members: Sequence[MeasuredMember], cuts: Sequence[Sequence[Cut]], wanted_us: Sequence[float], prices: RampPrices
 ) -> float:
-    exits = align.align(reached(members, cuts), wanted_us)
+    exits = align.align(reached_times_us(members, cuts), wanted_us)
     heads = 0.0
     for depths in exits:
         voting = [cuts_[d - 1] for cuts_, d in zip(cuts, depths, strict=True) if 0 < d <= len(cuts_)]
@@ -160,9 +160,9 @@ def _ramps_us(
     return heads + sum(prices.pooling_us(cut) for member_cuts in cuts for cut in member_cuts)
 
 
-def _over_budget(where: str, wished: Cuts, exits: int, price_us: float, work_us: float) -> str:
+def _over_budget(where: str, options: Cuts, exits: int, price_us: float, work_us: float) -> str:
     return (
-        f"{where}: [cuts] ramp_budget = {wished.ramp_budget}: the ramps of {wished.exits} exits would add "
+        f"{where}: [cuts] ramp_budget = {options.ramp_budget}: the ramps of {options.exits} exits would add "
         f"{price_us:.0f} us to {work_us:.0f} us of work ({price_us / work_us:.1%}); "
         f"{exits if exits else 'no'} exits with ramps are written. To have all, set ramp_budget = "
         f"{1.25 * price_us / work_us:.2g}"
@@ -170,7 +170,7 @@ def _over_budget(where: str, wished: Cuts, exits: int, price_us: float, work_us:
 
 
 def _check_cuttable(
-    members: Sequence[Measured], offered: Sequence[Sequence[Boundary]], wished: Cuts, where: str
+    members: Sequence[MeasuredMember], offered: Sequence[Sequence[Boundary]], options: Cuts, where: str
 ) -> list[str]:
     """Warnings about members that cannot be cut; an error if that is all of them and a wider cut would help."""
     warnings, cure = [], ""
@@ -179,8 +179,8 @@ def _check_cuttable(
             continue
         wider = candidates(list(member.boundaries), len(member.boundaries) + 1)
         if wider:
-            cure = f"raise [cuts] max_cut_width to {min(b.width for b in wider)} (now {wished.max_cut_width})"
-            message = f"no cut of width <= {wished.max_cut_width}; {cure}"
+            cure = f"raise [cuts] max_cut_width to {min(b.width for b in wider)} (now {options.max_cut_width})"
+            message = f"no cut of width <= {options.max_cut_width}; {cure}"
         else:
             message = "no place where it can be cut"
         warnings.append(f"{member.member.where}: member {member.member.name}: {message}; it votes when it has finished")

@@ -19,13 +19,13 @@ from exeunt_export import onnxfiles, voting
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.pooling import BOTH, MAX, MEAN
 from exeunt_export.cutting.split import Cut, split
-from exeunt_export.features import chunks, create
-from exeunt_export.mapped import let_go
+from exeunt_export.features import chunks, create_mapped
+from exeunt_export.mapped import release_pages
 from exeunt_export.planning.cut_members import CutMember
-from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.opening import OpenedBag
 from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.planning.pricing import RampPrices
-from exeunt_export.ramps.train import Key, train
+from exeunt_export.ramps.train import MemberDepth, train
 
 _SHARES_LOST = (0.005, 0.01, 0.02)  # several, so that a few losses at the edge of one do not decide
 _WORTH = 0.01  # of the member's time: what maxima must save beyond means
@@ -52,13 +52,13 @@ def _with_pools(plan: ExitPlan, pool: Callable[[int, int, Cut], str]) -> ExitPla
 
 
 def train_and_choose_pooling(
-    opened: Opened,
+    opened: OpenedBag,
     plan: ExitPlan,
     cut: Sequence[CutMember],
     vote: np.ndarray,
     work: Path,
     progress: Callable[[int, int], None],
-) -> tuple[ExitPlan, list[CutMember], dict[Key, Head]]:
+) -> tuple[ExitPlan, list[CutMember], dict[MemberDepth, Head]]:
     """Train the ramps, and leave one pooling at every cut.
 
     Args:
@@ -91,7 +91,7 @@ def train_and_choose_pooling(
         return MAX if clearly else MEAN
 
     final = _with_pools(plan, pool_of)
-    members, heads = list(cut), dict[Key, Head]()
+    members, heads = list(cut), dict[MemberDepth, Head]()
     for number, (name, member_cuts) in enumerate(zip(names, final.cuts, strict=True)):
         pools = [one.pool if (name, depth) in ramps[MAX] else MEAN for depth, one in enumerate(member_cuts, start=1)]
         heads |= {(name, d): ramps[pool][name, d] for d, pool in enumerate(pools, start=1) if (name, d) in ramps[pool]}
@@ -105,9 +105,9 @@ def train_and_choose_pooling(
 
 def _by_pool(
     names: Sequence[str], plan: ExitPlan, cut: Sequence[CutMember], work: Path
-) -> dict[str, dict[Key, np.ndarray]]:
+) -> dict[str, dict[MemberDepth, np.ndarray]]:
     """Pool -> (member, depth) -> features; those of a cut without a choice are among the means'."""
-    features: dict[str, dict[Key, np.ndarray]] = {MEAN: {}, MAX: {}}
+    features: dict[str, dict[MemberDepth, np.ndarray]] = {MEAN: {}, MAX: {}}
     for name, member_cuts, member in zip(names, plan.cuts, cut, strict=True):
         for depth, (cut_, cut_features) in enumerate(zip(member_cuts, member.features, strict=True), start=1):
             if _has_choice(cut_):
@@ -121,14 +121,14 @@ def _by_pool(
 
 
 def _train(
-    opened: Opened,
-    features: dict[str, dict[Key, np.ndarray]],
+    opened: OpenedBag,
+    features: dict[str, dict[MemberDepth, np.ndarray]],
     vote: np.ndarray,
     progress: Callable[[int, int], None],
-) -> dict[str, dict[Key, Head]]:
+) -> dict[str, dict[MemberDepth, Head]]:
     """Pool -> (member, depth) -> ramp."""
     rows, total, trained_ramps = opened.parts.ramps, sum(map(len, features.values())), 0
-    ramps: dict[str, dict[Key, Head]] = {}
+    ramps: dict[str, dict[MemberDepth, Head]] = {}
     for pool, of_pool in features.items():
 
         def advance(count: int, _: int, before: int = trained_ramps) -> None:
@@ -141,14 +141,14 @@ def _train(
 
 def _columns(features: np.ndarray, columns: np.ndarray, path: Path) -> np.ndarray:
     """Some columns of features, float32 [rows, columns], in a file that is mapped."""
-    copied = create(path, len(features), len(columns))
+    copied = create_mapped(path, len(features), len(columns))
     for part in chunks(len(features), _COPIED_ROWS):
         copied[part] = features[part][:, columns]
-    let_go(features, copied)
+    release_pages(features, copied)
     return copied
 
 
-def _leave(ramp: Head, features: np.ndarray, vote: np.ndarray, opened: Opened) -> np.ndarray:
+def _leave(ramp: Head, features: np.ndarray, vote: np.ndarray, opened: OpenedBag) -> np.ndarray:
     """Share of the calibration rows that may leave by a ramp, a mean over some promises.
 
     Returns:
@@ -169,7 +169,7 @@ def _price_us(prices: RampPrices, cut: Cut, pool: str) -> float:
     return prices.pooling_us(pooled) + prices.heads_us([pooled])
 
 
-def _recut(opened: Opened, plan: ExitPlan, number: int, cut: CutMember, features: list[np.ndarray]) -> CutMember:
+def _recut(opened: OpenedBag, plan: ExitPlan, number: int, cut: CutMember, features: list[np.ndarray]) -> CutMember:
     """A member with other poolings, its files written anew; cuts, weights and answers are what they were."""
     cut.chain.close()
     parts = split(opened.members[number].member, plan.cuts[number])

@@ -24,8 +24,8 @@ from exeunt.onnxruntime_errors import onnxruntime_errors
 from exeunt_export import nodecosts, onnxfiles
 from exeunt_export.export_progress import Stages
 from exeunt_export.features import chunks
-from exeunt_export.planning.opening import Opened
-from exeunt_export.planning.plan import Measured
+from exeunt_export.planning.opening import OpenedBag
+from exeunt_export.planning.plan import MeasuredMember
 from exeunt_export.readers import graph, integers
 from exeunt_export.readers.graph import MemberGraph
 
@@ -36,7 +36,7 @@ _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
-class Compressed:
+class FloatMember:
     """A member before it was quantised.
 
     Attributes:
@@ -50,7 +50,7 @@ class Compressed:
     total_us: float
 
 
-def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, Compressed]]:
+def quantise_members(opened: OpenedBag, stages: Stages) -> tuple[OpenedBag, dict[str, FloatMember]]:
     """Quantise the members for which the bag file asks that.
 
     Returns:
@@ -69,19 +69,23 @@ def quantise_members(opened: Opened, stages: Stages) -> tuple[Opened, dict[str, 
     for members_done, number in enumerate(numbers, start=1):
         measured = members[number]
         rows = opened.rows_of(measured.member)
-        before[measured.member.name] = Compressed(
+        before[measured.member.name] = FloatMember(
             _probabilities(measured.member, {name: array[opened.parts.report] for name, array in rows.items()}),
             onnxfiles.weight_bytes(measured.member.model),
             measured.costs.total_us,
         )
-        int8_member = quantised(measured.member, {name: array[opened.parts.ramps] for name, array in rows.items()})
+        int8_member = quantise_member(
+            measured.member, {name: array[opened.parts.ramps] for name, array in rows.items()}
+        )
         times = opened.bag.cuts.times
-        members[number] = Measured.of(int8_member, nodecosts.measure(int8_member.model, rows, int8_member.where, times))
+        members[number] = MeasuredMember.of(
+            int8_member, nodecosts.measure(int8_member.model, rows, int8_member.where, times)
+        )
         stages.at("quantize", members_done, len(numbers))
     return dataclasses.replace(opened, members=tuple(members)), before
 
 
-def quantised(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGraph:
+def quantise_member(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGraph:
     """The member in 8-bit integers, QDQ format, unsigned activations and signed weights by channel.
 
     Weights use 7 bits: on x86 processors without VNNI sums of two products of 8 bits would saturate, and a member has

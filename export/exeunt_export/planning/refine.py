@@ -19,11 +19,11 @@ from exeunt_export import onnxfiles
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.cutting.cuts import Boundary
 from exeunt_export.cutting.split import Cut, split
-from exeunt_export.planning.plan import Measured
+from exeunt_export.planning.plan import MeasuredMember
 from exeunt_export.profile import segment_times
 
 
-def refine(measured: Measured, cuts: Sequence[Cut], rows: Mapping[str, np.ndarray]) -> Measured:
+def refine(measured: MeasuredMember, cuts: Sequence[Cut], rows: Mapping[str, np.ndarray]) -> MeasuredMember:
     """The member with the shares and the whole time that its segments really have.
 
     Args:

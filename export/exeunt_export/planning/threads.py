@@ -17,7 +17,7 @@ from exeunt_export.counting import COUNTED
 from exeunt_export.cutting.chain import Chain
 from exeunt_export.export_progress import Stages
 from exeunt_export.planning.cut_members import CutMember
-from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.opening import OpenedBag
 from exeunt_export.profile import segment_times
 from exeunt_export.profile.crowding import slowdown_of
 
@@ -25,8 +25,8 @@ WORTH = 0.9  # more threads must bring the time down to this share, at least
 
 
 def choose_threads(
-    opened: Opened, cut: Sequence[CutMember], stages: Stages
-) -> tuple[Opened, list[CutMember], tuple[float, ...]]:
+    opened: OpenedBag, cut: Sequence[CutMember], stages: Stages
+) -> tuple[OpenedBag, list[CutMember], tuple[float, ...]]:
     """The bag with `intra_op_threads` settled, and its segments ready to be timed with as many.
 
     Candidates are 1, 2, 4, ... up to the host's cores. Each is judged by the latency of the full ensemble for one row
@@ -52,7 +52,7 @@ def choose_threads(
             slowdowns[candidate] = _slowdown(opened, cut, candidate)
             latency_us[candidate] = _latency_us(opened, cut, candidate, slowdowns[candidate])
         stages.at("threads", len(candidates), len(candidates))
-        threads = fewest_worth(latency_us)
+        threads = fewest_threads_that_pay(latency_us)
     ready = list(cut)
     if threads > 1:
         ready = [
@@ -69,7 +69,7 @@ def powers_of_two(most: int) -> list[int]:
     return [1 << power for power in range(most.bit_length())]
 
 
-def fewest_worth(latency_us: dict[int, float]) -> int:
+def fewest_threads_that_pay(latency_us: dict[int, float]) -> int:
     """The number of threads after which more do not pay; from latency by threads, ascending."""
     best, *more = latency_us
     for threads in more:
@@ -78,12 +78,12 @@ def fewest_worth(latency_us: dict[int, float]) -> int:
     return best
 
 
-def _workers(opened: Opened, threads: int) -> int:
+def _workers(opened: OpenedBag, threads: int) -> int:
     """Workers for which cores are left with so many threads in each run."""
     return workers_of(dataclasses.replace(opened.bag.settings, intra_op_threads=threads))
 
 
-def _slowdown(opened: Opened, cut: Sequence[CutMember], threads: int) -> tuple[float, ...]:
+def _slowdown(opened: OpenedBag, cut: Sequence[CutMember], threads: int) -> tuple[float, ...]:
     """How much these workers slow each other down, measured with the costliest member."""
     if opened.bag.mode != "engine" or opened.bag.cuts.times == COUNTED:
         return ()
@@ -93,17 +93,17 @@ def _slowdown(opened: Opened, cut: Sequence[CutMember], threads: int) -> tuple[f
     return slowdown_of(chain, opened.rows_of(opened.members[costliest].member), _workers(opened, threads))
 
 
-def _latency_us(opened: Opened, cut: Sequence[CutMember], threads: int, slowdown: tuple[float, ...]) -> float:
+def _latency_us(opened: OpenedBag, cut: Sequence[CutMember], threads: int, slowdown: tuple[float, ...]) -> float:
     """Latency of the full ensemble for one row, alone on this machine."""
     segments_us = []
     for measured, member_cut in zip(opened.members, cut, strict=True):
         member_cut.chain.close()  # weights are large: a member's are in memory once
         chain = Chain(member_cut.chain.name, member_cut.files, threads)
-        costs = segment_times.profile_chain(chain, opened.rows_of(measured.member), [1], _nobody)
+        costs = segment_times.profile_chain(chain, opened.rows_of(measured.member), [1], _ignore_progress)
         segments_us.append([cost[1] for cost in costs])
     full = tuple(len(member_us) for member_us in segments_us)
     return exit_times(segments_us, [full], _workers(opened, threads), None, slowdown)[-1]
 
 
-def _nobody() -> None:
+def _ignore_progress() -> None:
     """Takes no progress."""

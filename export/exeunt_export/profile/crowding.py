@@ -54,10 +54,10 @@ def _together_us(chain: Chain, row: Mapping[str, np.ndarray], runs: int, passes:
         thread.start()
     for thread in threads:
         thread.join()
-    return float(np.median(_inner(times_us)))
+    return float(np.median(_without_ends(times_us)))
 
 
-def _inner(times_us: Sequence[Sequence[float]]) -> list[float]:
+def _without_ends(times_us: Sequence[Sequence[float]]) -> list[float]:
     return [us for own_us in times_us for us in own_us[1:-1]]
 
 

@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from exeunt.contract import features_name, votes_name
 from exeunt_export.onnxfiles import IR_VERSION, OPSET
-from exeunt_export.ramps.train import AnyRamp, Key, OwnRamp
+from exeunt_export.ramps.train import AnyRamp, MemberDepth, OwnRamp
 
 
-def build_heads(name: str, ramps: Mapping[Key, AnyRamp], learn: bool = False) -> ir.Model:
+def build_heads(name: str, ramps: Mapping[MemberDepth, AnyRamp], learn: bool = False) -> ir.Model:
     """An ONNX model with `member.depth.features` float32 [rows, f] in and `member.depth` float32 [rows, classes] out.
 
     Args:
@@ -28,7 +28,7 @@ def build_heads(name: str, ramps: Mapping[Key, AnyRamp], learn: bool = False) ->
             features = _value(features_name(member, depth), ramp.classes)
             passed = ir.node("Identity", [features], name=f"{votes}.own")
             inputs.append(features)
-            outputs.append(_typed(passed.outputs[0], votes, ramp.classes))
+            outputs.append(_declare_output(passed.outputs[0], votes, ramp.classes))
             nodes.append(passed)
             continue
         features = _value(features_name(member, depth), ramp.weight.shape[0])
@@ -39,7 +39,7 @@ def build_heads(name: str, ramps: Mapping[Key, AnyRamp], learn: bool = False) ->
         scores.outputs[0].name = f"{votes}.scores"
         softmax = ir.node("Softmax", [scores.outputs[0]], attributes={"axis": 1}, name=f"{votes}.softmax")
         inputs += [features, weight, bias] if learn else [features]
-        outputs.append(_typed(softmax.outputs[0], votes, ramp.weight.shape[1]))
+        outputs.append(_declare_output(softmax.outputs[0], votes, ramp.weight.shape[1]))
         nodes += [scores, softmax]
         weights += [weight, bias]
     graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=weights, opset_imports={"": OPSET}, name=name)
@@ -51,7 +51,7 @@ def _initializer(name: str, array: np.ndarray) -> ir.Value:
     return ir.Value(name=name, const_value=ir.tensor(array, name=name), type=kind, shape=shape)
 
 
-def _typed(value: ir.Value, name: str, width: int) -> ir.Value:
+def _declare_output(value: ir.Value, name: str, width: int) -> ir.Value:
     value.name, value.type, value.shape = name, ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", width])
     return value
 

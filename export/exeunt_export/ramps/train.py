@@ -20,8 +20,8 @@ import numpy as np
 from exeunt.deciding.heads import Head
 from exeunt.errors import ConfigError
 from exeunt.learning.descent import Examples, Limits, descend
-from exeunt_export.features import CHUNK_ROWS, Standard, StandardRows, chunks
-from exeunt_export.mapped import let_go
+from exeunt_export.features import CHUNK_ROWS, Standardisation, StandardisedRows, chunks
+from exeunt_export.mapped import release_pages
 
 _HELD_OUT = 0.15
 _RIDGES = (1e-2, 1e-3, 1e-5)  # tried in turn while the held-out rows gain, per standard deviation of a feature
@@ -51,18 +51,18 @@ class OwnRamp:
 
 
 AnyRamp = Head | OwnRamp
-Key = tuple[str, int]  # member, depth
+MemberDepth = tuple[str, int]  # member, depth
 
 
 def train(
-    features: Mapping[Key, np.ndarray],
+    features: Mapping[MemberDepth, np.ndarray],
     vote: np.ndarray,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
     *,
     rows: np.ndarray | None = None,
     chunk_rows: int = CHUNK_ROWS,
-) -> dict[Key, Head]:
+) -> dict[MemberDepth, Head]:
     """Train one ramp per cut.
 
     Cross-entropy against the soft vote by conjugate gradients (exeunt.learning.descent), with a ridge that is weakened
@@ -89,12 +89,12 @@ def train(
     order = np.random.default_rng(seed).permutation(count)
     held_out, fitting = (np.sort(part) for part in np.split(order, [max(2, int(count * _HELD_OUT))]))
     numbers = np.arange(count) if rows is None else rows
-    trained: dict[Key, Head] = {}
+    trained: dict[MemberDepth, Head] = {}
     for key, feature in features.items():
         standard = _standard(key, feature, numbers[fitting], numbers[held_out], chunk_rows)
         with tempfile.TemporaryDirectory() as scratch:
             to_fit, to_judge = (
-                StandardRows(feature, numbers[part], standard, chunk_rows, Path(scratch) / name)
+                StandardisedRows(feature, numbers[part], standard, chunk_rows, Path(scratch) / name)
                 for name, part in (("kept.npy", fitting), ("held.npy", held_out))
             )
             basis = _basis(to_fit, to_judge, vote.shape[1])
@@ -102,29 +102,31 @@ def train(
                 to_fit.project(basis)
                 to_judge.project(basis)
             weight, bias = _fit(to_fit, to_judge, vote[fitting], vote[held_out])
-        trained[key] = standard.folded(weight if basis is None else basis @ weight, bias)
-        let_go(feature)
+        trained[key] = standard.fold_into_head(weight if basis is None else basis @ weight, bias)
+        release_pages(feature)
         if progress is not None:
             progress(len(trained), len(features))
     return trained
 
 
-def _standard(key: Key, features: np.ndarray, fitting: np.ndarray, held_out: np.ndarray, chunk_rows: int) -> Standard:
+def _standard(
+    key: MemberDepth, features: np.ndarray, fitting: np.ndarray, held_out: np.ndarray, chunk_rows: int
+) -> Standardisation:
     """How a ramp's features are standardised; ConfigError where some are no finite numbers."""
-    standard = Standard.of(features, fitting, chunk_rows)
+    standard = Standardisation.of(features, fitting, chunk_rows)
     for part in chunks(len(held_out), chunk_rows):
         _check_finite(key, features[held_out[part]])
     _check_finite(key, standard.mean)
     return standard
 
 
-def _check_finite(key: Key, numbers: np.ndarray) -> None:
+def _check_finite(key: MemberDepth, numbers: np.ndarray) -> None:
     if not np.isfinite(numbers).all():
         member, depth = key
         raise ConfigError(f"samples: member {member}, cut {depth} gives features that are not finite numbers")
 
 
-def _basis(fitting: StandardRows, held_out: StandardRows, classes: int) -> np.ndarray | None:
+def _basis(fitting: StandardisedRows, held_out: StandardisedRows, classes: int) -> np.ndarray | None:
     """Axes of the space that the rows span, float32 [f, rows], in which the same fit takes fewer multiplications.
 
     None where it would not pay, or where the rows are not in memory. Gradients lie in that space, and so does every
@@ -132,13 +134,13 @@ def _basis(fitting: StandardRows, held_out: StandardRows, classes: int) -> np.nd
     """
     rows, width = len(fitting) + len(held_out), fitting.width
     saved, spent = _TYPICAL_STEPS * (width - rows) * classes, rows * width
-    if spent > min(saved, _MOST_TURNED) or fitting.at_once is None or held_out.at_once is None:
+    if spent > min(saved, _MOST_TURNED) or fitting.all_rows is None or held_out.all_rows is None:
         return None
-    return np.asarray(np.linalg.qr(np.concatenate([fitting.at_once, held_out.at_once]).T)[0])
+    return np.asarray(np.linalg.qr(np.concatenate([fitting.all_rows, held_out.all_rows]).T)[0])
 
 
 def _fit(
-    fitting: StandardRows, held_out: StandardRows, vote: np.ndarray, held_out_vote: np.ndarray
+    fitting: StandardisedRows, held_out: StandardisedRows, vote: np.ndarray, held_out_vote: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Weight float32 [f, classes] and bias float32 [classes] on standardised features."""
     prior = np.log(vote.mean(axis=0) + _LEAST_PRIOR).astype(np.float32)  # a ramp that knows nothing starts there

@@ -97,7 +97,7 @@ def _from_nodes(model: ir.Model) -> tuple[str, ...] | None:
 def _from_metadata(model: ir.Model) -> tuple[str, ...] | None:
     for key in _METADATA:
         text = model.metadata_props.get(key)
-        if text and (names := _listed(_parsed(text))):
+        if text and (names := _as_names(_parse(text))):
             return names
     return None
 
@@ -106,11 +106,11 @@ def _from_config(path: Path) -> tuple[str, ...] | None:
     beside = path.parent / _BESIDE
     if not beside.is_file() or beside.stat().st_size > 2**20:
         return None
-    config = _parsed(beside.read_text(encoding="utf-8", errors="replace"))
-    return _listed(config.get("id2label")) if isinstance(config, dict) else None
+    config = _parse(beside.read_text(encoding="utf-8", errors="replace"))
+    return _as_names(config.get("id2label")) if isinstance(config, dict) else None
 
 
-def _parsed(text: str) -> object:
+def _parse(text: str) -> object:
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text)
@@ -119,7 +119,7 @@ def _parsed(text: str) -> object:
     return None
 
 
-def _listed(names: object) -> tuple[str, ...] | None:
+def _as_names(names: object) -> tuple[str, ...] | None:
     """A list of names, or a table number -> name without gaps."""
     if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
         return tuple(names)

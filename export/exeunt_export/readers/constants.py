@@ -17,7 +17,7 @@ def constant(array: np.ndarray, name: str, graph: ir.Graph | None = None) -> ir.
     return value
 
 
-def appended(
+def append_node(
     graph: ir.Graph,
     op_type: str,
     inputs: Sequence[ir.Value],

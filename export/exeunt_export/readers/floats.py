@@ -33,10 +33,10 @@ def widen_bfloat16(model: ir.Model) -> None:
                 elif attribute.type == ir.AttributeType.TENSOR:
                     tensor = attribute.as_tensor()
                     if tensor.dtype == ir.DataType.BFLOAT16:
-                        node.attributes[name] = ir.AttrTensor(name, _widened(tensor))
+                        node.attributes[name] = ir.AttrTensor(name, _as_float32(tensor))
 
 
-def carried(tensor: Tensor) -> Tensor:
+def crossing_tensor(tensor: Tensor) -> Tensor:
     """A tensor as it crosses a cut."""
     return Tensor(tensor.name, "float32", tensor.dims) if tensor.dtype == "float16" else tensor
 
@@ -57,7 +57,7 @@ def widen_crossing(graph: ir.Graph, value: ir.Value) -> None:
     wide.outputs[0].type, wide.outputs[0].shape = _WIDE, value.shape
 
 
-def tell_types(model: ir.Model) -> None:
+def infer_float16_types(model: ir.Model) -> None:
     """Infer types where a model has float16: the CPU's node profile shows float32 for them."""
     if any(value.dtype == ir.DataType.FLOAT16 for value in _all_values(model.graph)):
         passes.ShapeInferencePass()(model)
@@ -69,11 +69,11 @@ def _all_values(graph: ir.Graph) -> list[ir.Value]:
 
 def _widen_value(value: ir.Value) -> None:
     if value.const_value is not None and value.const_value.dtype == ir.DataType.BFLOAT16:
-        value.const_value = _widened(value.const_value)
+        value.const_value = _as_float32(value.const_value)
         value.type = _WIDE
     if value.dtype == ir.DataType.BFLOAT16:
         value.type = _WIDE
 
 
-def _widened(tensor: ir.TensorProtocol) -> ir.Tensor:
+def _as_float32(tensor: ir.TensorProtocol) -> ir.Tensor:
     return ir.Tensor(tensor.numpy().astype(ml_dtypes.bfloat16).astype(np.float32), name=tensor.name)

@@ -43,23 +43,23 @@ def with_free_batch(model: ir.Model, samples: Mapping[str, np.ndarray], where: s
             value.shape = ir.Shape(["rows", *rows.shape[1:]])
     shapes = [(value.shape or ir.Shape([]), rows) for value, rows in inputs]
     if shapes and len(shapes) == len(model.graph.inputs) and all(len(s) == r.ndim - 1 for s, r in shapes):
-        return _scanned(model, False), f"{where}: no batch dimension: it runs row by row, whole"
+        return _scan_over_rows(model, False), f"{where}: no batch dimension: it runs row by row, whole"
     fixed = {s[0] for s, r in shapes if len(s) == r.ndim and isinstance(s[0], int)}
     some_free = any(len(s) == r.ndim and not isinstance(s[0], int) for s, r in shapes)
     if len(inputs) < len(model.graph.inputs) or len(fixed) > 1 or (some_free and fixed - {1}):
         return model, ""  # the reader of the inputs reports it
     table = {value.name or "": rows for value, rows in inputs}
     if not fixed:
-        return _freed_inside(model, table, where)
+        return _free_inner_nodes(model, table, where)
     (batch,) = fixed
     _check_rows_out(model, table, int(batch), where)
-    freed = _freed(_folded(model), int(batch))
-    problem = _differs(model, freed, table, int(batch), where)
+    freed = _free_batch(_fold_constants(model), int(batch))
+    problem = _first_difference(model, freed, table, int(batch), where)
     if not problem:
         return freed, ""
     if batch != 1:
         raise ConfigError(f"{where}: its batch dimension is fixed at {batch} and cannot be freed: {problem}; {_CURE}")
-    return _scanned(model, True), _remark(where)
+    return _scan_over_rows(model, True), _remark(where)
 
 
 def _check_rows_out(model: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> None:
@@ -95,9 +95,9 @@ def _remark(where: str) -> str:
     return f"{where}: its batch dimension is fixed at 1 inside: it runs row by row, whole; {_CURE}"
 
 
-def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str) -> tuple[ir.Model, str]:
+def _free_inner_nodes(model: ir.Model, samples: Mapping[str, np.ndarray], where: str) -> tuple[ir.Model, str]:
     """As `with_free_batch`, where inputs promise any number of rows and something inside may be made for N."""
-    suspects = _leading_numbers(model)
+    suspects = _possible_batches(model)
     if not suspects:
         return model, ""
     session = onnxfiles.open_in_memory(model, where)
@@ -109,8 +109,8 @@ def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str
     _check_outputs_not_transposed(session, samples, where)
     problem, running = "", [suspect for suspect in suspects if _rows_out(session, samples, suspect, where) == {suspect}]
     for batch in running:
-        freed = _freed(_folded(model), batch)
-        problem = _differs(model, freed, samples, batch, where)
+        freed = _free_batch(_fold_constants(model), batch)
+        problem = _first_difference(model, freed, samples, batch, where)
         if not problem:
             return freed, ""
     if not running:
@@ -118,14 +118,14 @@ def _freed_inside(model: ir.Model, samples: Mapping[str, np.ndarray], where: str
     if 1 in running and _rows_out(session, samples, _ROWS, where) is None:  # else it makes one answer of many rows
         for value in model.graph.inputs:
             value.shape = ir.Shape([1, *(value.shape or ())[1:]])
-        return _scanned(model, True), _remark(where)
+        return _scan_over_rows(model, True), _remark(where)
     raise ConfigError(
         f"{where}: its inputs take any number of rows, but inside the batch is fixed at {running[-1]} and cannot be "
         f"freed: {problem}; {_CURE}"
     )
 
 
-def _leading_numbers(model: ir.Model) -> list[int]:
+def _possible_batches(model: ir.Model) -> list[int]:
     """Sizes, ascending, that may be a batch.
 
     They are the first dimensions of the outputs, of what is joined to rows, and of the shapes rows are brought to.
@@ -159,7 +159,7 @@ def _rows_out(
     return {len(output) if output.ndim else 0 for output in outputs.values()}
 
 
-def _folded(model: ir.Model) -> ir.Model:
+def _fold_constants(model: ir.Model) -> ir.Model:
     """A copy in which what follows from constants and fixed shapes is a constant: exporters leave both behind."""
     import onnxscript.optimizer  # slow to import
 
@@ -168,7 +168,7 @@ def _folded(model: ir.Model) -> ir.Model:
     return copy
 
 
-def _freed(model: ir.Model, batch: int) -> ir.Model:
+def _free_batch(model: ir.Model, batch: int) -> ir.Model:
     graph = model.graph
     batched = {value for value in graph.inputs if value.shape and value.shape[0] == batch}
     source = next((value for value in graph.inputs if value in batched), graph.inputs[0])
@@ -223,7 +223,9 @@ def _constant_shape(value: ir.Value | None) -> tuple[int, ...]:
     return tuple(int(size) for size in const_value.shape.numpy()) if const_value is not None else ()
 
 
-def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str) -> str:
+def _first_difference(
+    model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray], batch: int, where: str
+) -> str:
     """Where the freed model, run on 1 row and on many, differs from the file run on `batch` rows; "" if nowhere."""
     count = -(-_ROWS // batch) * batch + batch
     rows = first_rows(samples, count)
@@ -245,7 +247,7 @@ def _differs(model: ir.Model, freed: ir.Model, samples: Mapping[str, np.ndarray]
     return ""
 
 
-def _scanned(model: ir.Model, unsqueeze: bool) -> ir.Model:
+def _scan_over_rows(model: ir.Model, unsqueeze: bool) -> ir.Model:
     """The model as the body of a Scan over rows; its weights become the outer graph's, which the body captures."""
     body = model.graph
     weights = list(body.initializers.values())
@@ -257,7 +259,7 @@ def _scanned(model: ir.Model, unsqueeze: bool) -> ir.Model:
         outer_inputs.append(ir.Value(name=value.name, type=value.type, shape=ir.Shape(["rows", *dims])))
         value.name = f"{value.name}_of_one_row"
     if unsqueeze:
-        weights += _unsqueezed(body)
+        weights += _unsqueeze_ends(body)
     names = [value.name or "" for value in body.outputs]
     kinds = [value.type for value in body.outputs]
     for value in body.outputs:
@@ -272,7 +274,7 @@ def _scanned(model: ir.Model, unsqueeze: bool) -> ir.Model:
     return ir.Model(graph, ir_version=model.ir_version, producer_name=model.producer_name)
 
 
-def _unsqueezed(body: ir.Graph) -> Sequence[ir.Value]:
+def _unsqueeze_ends(body: ir.Graph) -> Sequence[ir.Value]:
     """Give a body of batch 1 inputs and outputs without it, by Reshape: the same operator in every opset."""
     weights = []
     for value in list(body.inputs):

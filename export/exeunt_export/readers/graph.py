@@ -20,7 +20,7 @@ from exeunt_export.readers import floats, naming, preprocessing, refusals
 from exeunt_export.readers.class_names import names_in
 from exeunt_export.readers.free_batch import with_free_batch
 from exeunt_export.readers.outputs import choose_outputs
-from exeunt_export.readers.public import check_inputs, check_samples, public_tensor
+from exeunt_export.readers.public_inputs import check_inputs, check_samples, public_tensor
 from exeunt_export.readers.row_independence import check_rows_independent
 from exeunt_export.readers.scores import exit_name, rename, to_probabilities
 
@@ -81,7 +81,7 @@ def read(path: Path) -> ir.Model:
     _free_negative_dims(model)
     onnxfiles.map_weights(model, str(path))
     floats.widen_bfloat16(model)
-    floats.tell_types(model)
+    floats.infer_float16_types(model)
     for number, node in enumerate(model.graph):
         node.name = f"exeunt_node_{number}"  # unlike any name in a body of an If, since profiles identify nodes by name
     return model
@@ -153,7 +153,7 @@ def draft_member(
         samples = {model.graph.inputs[0].name or "": samples[""]}
     elif len(samples) == len(model.graph.inputs) == 1:
         rename(model, model.graph.inputs[0], next(iter(samples)))
-    samples, notes = naming.as_declared(model, samples)
+    samples, notes = naming.cast_to_declared(model, samples)
     check_inputs(model, samples, where, samples_key)
     return Draft(member.name, where, model, samples, samples_key, member.scores, names, tuple(notes))
 

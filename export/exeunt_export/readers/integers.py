@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from exeunt.manifest import Tensor
-from exeunt_export.readers.constants import appended
+from exeunt_export.readers.constants import append_node
 
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QGemm", "ConvInteger", "MatMulInteger")
 # operators that change no value: the scale of their output is that of their input
@@ -39,27 +39,27 @@ def scale_of(value: ir.Value) -> tuple[ir.Value, ir.Value] | None:
     """
     producer = value.producer()
     if producer is not None and producer.op_type == "QuantizeLinear":
-        return _single(producer.inputs[1:3])
+        return _single_numbers(producer.inputs[1:3])
     front = [value]
     for _ in range(_LOOKED_AT):
         if not front:
             return None
         for node, place in front.pop(0).uses():
             if node.op_type == "DequantizeLinear" or node.op_type.startswith("QLinear") or node.op_type == "QGemm":
-                return _single(node.inputs[place + 1 : place + 3])
+                return _single_numbers(node.inputs[place + 1 : place + 3])
             if node.op_type in _SAME_SCALE:
                 front += list(node.outputs[:1])
     return None
 
 
-def as_pooled(value: ir.Value, tensor: Tensor) -> Tensor:
+def pooled_tensor(value: ir.Value, tensor: Tensor) -> Tensor:
     """What a ramp sees of a tensor: float32 in place of integers of a known scale."""
     if tensor.dtype in _DTYPES and scale_of(value) is not None:
         return Tensor(tensor.name, "float32", tensor.dims)
     return tensor
 
 
-def dequantised(graph: ir.Graph, value: ir.Value, tensor: Tensor, name: str) -> ir.Value:
+def dequantise(graph: ir.Graph, value: ir.Value, tensor: Tensor, name: str) -> ir.Value:
     """The float numbers that integers of a known scale stand for, by a node appended to the graph; others as they are.
 
     Args:
@@ -73,10 +73,10 @@ def dequantised(graph: ir.Graph, value: ir.Value, tensor: Tensor, name: str) -> 
         return value
     domain = next((reader.domain for reader in value.consumers() if reader.op_type == "DequantizeLinear"), "")
     # of 16 bits: Microsoft's, or opset 21
-    return appended(graph, "DequantizeLinear", [value, *scale], name, name, domain=domain)
+    return append_node(graph, "DequantizeLinear", [value, *scale], name, name, domain=domain)
 
 
-def source(value: ir.Value) -> ir.Value:
+def integers_behind(value: ir.Value) -> ir.Value:
     """The integers of a known scale behind a dequantised value that is no output; any other value itself."""
     producer = value.producer()
     if producer is None or producer.op_type != "DequantizeLinear" or value.is_graph_output():
@@ -87,7 +87,7 @@ def source(value: ir.Value) -> ir.Value:
 
 def dequantisers(node: ir.Node) -> set[ir.Node]:
     """The nodes that make floats of integers of a known scale for a node."""
-    makers = {value.producer() for value in node.inputs if value is not None and source(value) is not value}
+    makers = {value.producer() for value in node.inputs if value is not None and integers_behind(value) is not value}
     return {maker for maker in makers if maker is not None}
 
 
@@ -105,7 +105,7 @@ def tears_a_group(value: ir.Value) -> bool:
     )
 
 
-def _single(pair: Sequence[ir.Value | None]) -> tuple[ir.Value, ir.Value] | None:
+def _single_numbers(pair: Sequence[ir.Value | None]) -> tuple[ir.Value, ir.Value] | None:
     """Scale and zero point if both are constants of one number."""
     constants = [v for v in pair if v is not None and v.const_value is not None and v.const_value.size == 1]
     return (constants[0], constants[1]) if len(constants) == 2 else None

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from exeunt.errors import check_known
 from exeunt.manifest import Tensor
 from exeunt_export.features import chunks
-from exeunt_export.mapped import unnamed
+from exeunt_export.mapped import mapped_zeros
 from exeunt_export.readers.constants import constant
 
 _CAST_ROWS = 64  # at a time
@@ -70,7 +70,7 @@ def widen_flat_inputs(model: ir.Model) -> None:
         model.graph.insert_before(next(iter(model.graph)), flatten)
 
 
-def as_declared(model: ir.Model, samples: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+def cast_to_declared(model: ir.Model, samples: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Samples cast to the types that a member declares, where no number changes; and a note on every cast.
 
     Floats become floats of another width, whole numbers become floats or other whole numbers, and floats whole numbers
@@ -97,7 +97,7 @@ def _cast(rows: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray | None:
     """The same numbers in another type, in a mapped file; None where they would be others."""
     if rows.dtype == np.uint8 or dtype.kind not in "fiu":
         return None
-    samples_cast = unnamed(rows.shape, dtype)
+    samples_cast = mapped_zeros(rows.shape, dtype)
     for part in chunks(len(rows), _CAST_ROWS):
         with np.errstate(invalid="ignore", over="ignore"):
             samples_cast[part] = rows[part].astype(dtype)

@@ -57,7 +57,7 @@ def choose_output(model: ir.Model, output: str, where: str, classes: int | None 
     fitting = [value for value in outputs.values() if len(outputs) == 1 or _may_hold_scores(value)]
     if len(fitting) == 1:
         return _without_zipmap(fitting[0])
-    text = "; ".join(f"{name}: {_described(value)}" for name, value in outputs.items())
+    text = "; ".join(f"{name}: {_describe(value)}" for name, value in outputs.items())
     sized = [value for value in fitting if classes is not None and _width(value) == classes]
     proposed = f'output = "{sized[0].name}", which has as many classes as there are labels,' if len(sized) == 1 else ""
     raise ConfigError(
@@ -94,7 +94,7 @@ def _without_zipmap(value: ir.Value) -> ir.Value:
     return producer.inputs[0]
 
 
-def _described(value: ir.Value) -> str:
+def _describe(value: ir.Value) -> str:
     if _is_zipmap(value):
         return "a list of dictionaries, class -> probability"
     kind = "of unknown type" if value.dtype is None else value.dtype.name.lower()

@@ -31,8 +31,8 @@ def merge(model: ir.Model, before: ir.Model, path: Path, where: str) -> None:
         ConfigError: its outputs are not inputs of the member, in name or type, or it cannot be brought to the
             member's opset.
     """
-    before = _at_opset(before, model, path, where)
-    pairs = _meeting(model.graph, list(before.graph.outputs), path, where)
+    before = _convert_opset(before, model, path, where)
+    pairs = _matching_ends(model.graph, list(before.graph.outputs), path, where)
     member_inputs = {value.name: value for value in model.graph.inputs}
     for node in before.graph:
         node.name = f"{_PREFIX}{node.name}"
@@ -60,7 +60,9 @@ def _replace(old: ir.Value, new: ir.Value) -> None:
     ir.convenience.replace_all_uses_with(old, new)
 
 
-def _meeting(graph: ir.Graph, outputs: Sequence[ir.Value], path: Path, where: str) -> list[tuple[ir.Value, ir.Value]]:
+def _matching_ends(
+    graph: ir.Graph, outputs: Sequence[ir.Value], path: Path, where: str
+) -> list[tuple[ir.Value, ir.Value]]:
     """(output of the preprocessing, input of the member)."""
     inputs = {value.name: value for value in graph.inputs}
     if len(outputs) == 1 and len(inputs) == 1:
@@ -74,7 +76,7 @@ def _meeting(graph: ir.Graph, outputs: Sequence[ir.Value], path: Path, where: st
     return [(value, inputs[value.name]) for value in outputs]
 
 
-def _at_opset(before: ir.Model, model: ir.Model, path: Path, where: str) -> ir.Model:
+def _convert_opset(before: ir.Model, model: ir.Model, path: Path, where: str) -> ir.Model:
     """The preprocessing at the member's opset: a graph has one."""
     member_opset = model.graph.opset_imports.get("", onnxfiles.OPSET)
     for domain, version in before.graph.opset_imports.items():

@@ -18,7 +18,7 @@ from exeunt_export import onnxfiles
 from exeunt_export.bagfile.tables import ONE_VS_REST
 from exeunt_export.features import chunks
 from exeunt_export.readers import refusals
-from exeunt_export.readers.constants import appended, constant
+from exeunt_export.readers.constants import append_node, constant
 
 CURE_BATCH = (
     'export the model with a dynamic batch dimension (torch: dynamic_shapes={"x": {0: torch.export.Dim("rows")}}; '
@@ -57,7 +57,7 @@ def to_probabilities(model: ir.Model, rows: Mapping[str, np.ndarray], where: str
         ConfigError: the output is no classification, the graph fails on real rows, or exits have other classes.
     """
     measured = _scores_of(model, rows, where, (1, 7))
-    if kind == "auto" and any(range_.size == len(range_) or _in_unit(range_) for range_ in measured):
+    if kind == "auto" and any(range_.size == len(range_) or _is_in_unit(range_) for range_ in measured):
         measured = _scores_of(model, rows, where, (_MANY,))  # whether scores are probabilities shows on many rows
     ends = list(model.graph.outputs)
     probabilities = [append_probabilities(model, *end, where, kind) for end in zip(ends, measured, strict=True)]
@@ -95,16 +95,16 @@ def append_probabilities(
         raise ConfigError(
             f"{where}: output {scores.name!r} is {measured.dtype} of shape {['rows', *measured.shape[1:]]}, no "
             "classification; allowed: one float score or probability per class, [rows, classes >= 2], or one per "
-            f"row for two classes, [rows, 1]{_why(model, measured)}"
+            f"row for two classes, [rows, 1]{_dense_reason(model, measured)}"
         )
-    last, value = _maker(scores), scores
+    last, value = _maker_op_type(scores), scores
     if measured.ndim == 1:
         value = _append(model, "Reshape", value, {}, np.array([-1, 1], np.int64))
     elif measured.ndim > 2:
         value = _append(model, "Flatten", value, {"axis": 1})
     if measured.dtype != np.float32:
         value = _append(model, "Cast", value, {"to": ir.DataType.FLOAT.value})
-    value = _by_kind(model, value, scores.name or "", last, flat, kind, where)
+    value = _append_by_kind(model, value, scores.name or "", last, flat, kind, where)
     classes = max(2, flat.shape[1])
     if value is scores and len(model.graph.outputs) > 1:  # exits and what follows may read each other's values
         value = _append(model, "Identity", value, {})
@@ -112,7 +112,7 @@ def append_probabilities(
     return value, classes
 
 
-def _by_kind(
+def _append_by_kind(
     model: ir.Model, value: ir.Value, name: str, last: str, flat: np.ndarray, kind: str, where: str
 ) -> ir.Value:
     """What turns scores [rows, classes] of a kind into probabilities.
@@ -127,11 +127,11 @@ def _by_kind(
         where: file, for messages.
     """
     if flat.shape[1] == 1:
-        return _both_classes(model, value, last, flat, kind)
+        return _append_both_classes(model, value, last, flat, kind)
     if last == "LogSoftmax" and kind == "auto":
         return _append(model, "Exp", value, {})
     if kind == ONE_VS_REST:
-        return _shares(model, value, flat, where)
+        return _append_shares(model, value, flat, where)
     if kind != "logits":
         if last == "Softmax" or _are_probabilities(flat):
             return value
@@ -152,11 +152,11 @@ def rename(model: ir.Model, value: ir.Value, name: str) -> None:
     value.name = name
 
 
-def _why(model: ir.Model, measured: np.ndarray) -> str:
+def _dense_reason(model: ir.Model, measured: np.ndarray) -> str:
     return f". It holds {refusals.why_dense(model, measured.ndim)}" if measured.ndim > 2 else ""
 
 
-def _maker(value: ir.Value) -> str:
+def _maker_op_type(value: ir.Value) -> str:
     """The operator that made a value, looking through those that leave values as they are."""
     producer = value.producer()
     while producer is not None and producer.op_type in _UNCHANGED and producer.inputs and producer.inputs[0]:
@@ -164,19 +164,19 @@ def _maker(value: ir.Value) -> str:
     return producer.op_type if producer is not None else ""
 
 
-def _both_classes(model: ir.Model, value: ir.Value, last: str, measured: np.ndarray, kind: str) -> ir.Value:
+def _append_both_classes(model: ir.Model, value: ir.Value, last: str, measured: np.ndarray, kind: str) -> ir.Value:
     """[1 - p, p] from the score of class 1."""
     in_range = bool(((measured >= 0) & (measured <= 1)).all())
     if kind == "logits" or (kind == "auto" and last not in _SIGMOIDS and not in_range):
         value = _append(model, "Sigmoid", value, {})
     name, one = value.name, _constant(model, np.array(1.0, np.float32))
-    other = appended(model.graph, "Sub", [one, value], f"other_class_of_{name}", f"{name}_other")
-    return appended(model.graph, "Concat", [other, value], f"both_classes_of_{name}", f"{name}_both", {"axis": 1})
+    other = append_node(model.graph, "Sub", [one, value], f"other_class_of_{name}", f"{name}_other")
+    return append_node(model.graph, "Concat", [other, value], f"both_classes_of_{name}", f"{name}_both", {"axis": 1})
 
 
-def _shares(model: ir.Model, value: ir.Value, measured: np.ndarray, where: str) -> ir.Value:
+def _append_shares(model: ir.Model, value: ir.Value, measured: np.ndarray, where: str) -> ir.Value:
     """Probabilities of each class by itself, as shares of their sum in a row."""
-    if not _in_unit(measured):
+    if not _is_in_unit(measured):
         raise ConfigError(
             f'{where}: scores = "{ONE_VS_REST}", but they leave 0..1 (from {measured.min():.3g} to '
             f'{measured.max():.3g}); allowed: scores = "logits" for these'
@@ -189,7 +189,7 @@ def _shares(model: ir.Model, value: ir.Value, measured: np.ndarray, where: str) 
         assert node is not None
         node.resize_inputs(1)
         node.attributes["axes"] = ir.AttrInt64s("axes", [1])
-    return appended(model.graph, "Div", [value, total], f"shares_of_{value.name}", f"{value.name}_shares")
+    return append_node(model.graph, "Div", [value, total], f"shares_of_{value.name}", f"{value.name}_shares")
 
 
 def _check_scale(name: str, measured: np.ndarray, last: str, kind: str, where: str) -> None:
@@ -200,7 +200,7 @@ def _check_scale(name: str, measured: np.ndarray, last: str, kind: str, where: s
             f'{where}: scores = "probabilities", but rows of output {name!r} sum to {sums.min():.3g} to '
             f'{sums.max():.3g}; allowed: 1. Probabilities of each class by itself are scores = "{ONE_VS_REST}"'
         )
-    if last in _SIGMOIDS or (last not in _LINEAR and len(measured) >= _ENOUGH and _in_unit(measured)):
+    if last in _SIGMOIDS or (last not in _LINEAR and len(measured) >= _ENOUGH and _is_in_unit(measured)):
         why = f"ends in {last}" if last in _SIGMOIDS else "lies in 0..1"
         raise ConfigError(
             f"{where}: output {name!r} {why}, and rows do not sum to 1: each class has a probability by itself. A bag "
@@ -209,7 +209,7 @@ def _check_scale(name: str, measured: np.ndarray, last: str, kind: str, where: s
         )
 
 
-def _in_unit(scores: np.ndarray) -> bool:
+def _is_in_unit(scores: np.ndarray) -> bool:
     return bool(((scores >= 0) & (scores <= 1 + _ROUNDING)).all())
 
 
@@ -223,7 +223,7 @@ def _append(
 ) -> ir.Value:
     inputs = [value, *(_constant(model, constant_) for constant_ in constants)]
     kind = op_type.lower()
-    return appended(model.graph, op_type, inputs, f"{kind}_of_{value.name}", f"{value.name}_{kind}", attributes)
+    return append_node(model.graph, op_type, inputs, f"{kind}_of_{value.name}", f"{value.name}_{kind}", attributes)
 
 
 def _scores_of(

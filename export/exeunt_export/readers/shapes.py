@@ -18,7 +18,7 @@ from exeunt_export.readers.graph import MemberGraph
 _KEEP_SHAPE = frozenset(("QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Relu", "Clip", "Neg", "Dropout"))
 
 
-def rebase(member: MemberGraph, costs: NodeCosts) -> None:
+def take_shapes_from_inputs(member: MemberGraph, costs: NodeCosts) -> None:
     """Make every `Shape` of a tensor inside follow the inputs, where it can; changes the member's graph."""
     graph = member.model.graph
     fixed = not any(dim < 0 for input_ in member.inputs for dim in input_.dims)

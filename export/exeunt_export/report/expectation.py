@@ -31,7 +31,7 @@ SampleVotes = Mapping[tuple[str, int], np.ndarray]  # (member, depth) -> probabi
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class Expectation:
     """What fixed thresholds for one loss would give, one row at a time on an idle machine.
 
     Attributes:
@@ -69,7 +69,7 @@ class Expected:
 
 def expect(
     manifest: Manifest, sample_votes: SampleVotes, calibration: np.ndarray, report: np.ndarray
-) -> tuple[Expected, ...]:
+) -> tuple[Expectation, ...]:
     """What to expect at each of LOSSES.
 
     Args:
@@ -86,7 +86,7 @@ def expect(
     most = _MOST_ROWS[len(manifest.exits) > _FEW_EXITS]
     row_bytes = sum(array[0].nbytes for array in sample_votes.values())
     calibration, report = (voting.spread_sample(rows, most, row_bytes) for rows in (calibration, report))
-    streams = [_stream(manifest, sample_votes, rows) for rows in (calibration, report)]
+    streams = [_vote_stream(manifest, sample_votes, rows) for rows in (calibration, report)]
     calibration_stream, report_stream = streams
     costs = manifest.costs(1)
     expected = []
@@ -96,7 +96,7 @@ def expect(
         lost = [stream.wrong[np.arange(len(stream)), run.exit] for stream, run in zip(streams, runs, strict=True)]
         leaves = np.bincount(runs[0].exit, minlength=len(manifest.exits)) / len(calibration_stream)
         expected.append(
-            Expected(
+            Expectation(
                 max_loss=max_loss,
                 latency_us=float(runs[0].latency_us.mean()),
                 loss=float(lost[0].mean()),
@@ -113,7 +113,7 @@ def expect(
     return tuple(expected)
 
 
-def _stream(manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray) -> VoteStream:
+def _vote_stream(manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray) -> VoteStream:
     feedback = exits_of({votes_name(*key): votes_[rows] for key, votes_ in sample_votes.items()}, manifest)
     at_rest = manifest.gear_masks[0]  # nobody leaves at the exits of another gear
     feedback = dataclasses.replace(feedback, confidence=np.where(at_rest, feedback.confidence, np.float32(np.nan)))
@@ -122,7 +122,7 @@ def _stream(manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray) -> 
 
 
 def warn(
-    manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray, expected: Sequence[Expected]
+    manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray, expected: Sequence[Expectation]
 ) -> tuple[str, ...]:
     """Warnings about ramps that never pay and members that never matter.
 
@@ -135,7 +135,7 @@ def warn(
     return (*_few_rows(expected), *_idle_ramps(manifest, expected), *_idle_members(manifest, sample_votes, rows))
 
 
-def _few_rows(expected: Sequence[Expected]) -> list[str]:
+def _few_rows(expected: Sequence[Expectation]) -> list[str]:
     """Losses that the report rows are too few for, in one warning."""
     vague = [point for point in expected if point.says_little]
     if not vague:
@@ -149,7 +149,7 @@ def _few_rows(expected: Sequence[Expected]) -> list[str]:
     ]
 
 
-def _idle_ramps(manifest: Manifest, expected: Sequence[Expected]) -> list[str]:
+def _idle_ramps(manifest: Manifest, expected: Sequence[Expectation]) -> list[str]:
     """Ramps at whose exits nobody leaves at any of the losses, in one warning."""
     if not expected:
         return []
@@ -165,14 +165,12 @@ def _idle_ramps(manifest: Manifest, expected: Sequence[Expected]) -> list[str]:
                 exits += [number] if number not in exits else []
     if not ramps:
         return []
+    names = _name_list(list(ramps))
     places = f"exit {exits[0]}: its" if len(exits) == 1 else f"exits {', '.join(map(str, exits))}: their"
-    return [
-        f"{places} ramps ({_some(list(ramps))}) never pay: at a loss of up to {most:.0%} no calibration row should "
-        "leave there"
-    ]
+    return [f"{places} ramps ({names}) never pay: at a loss of up to {most:.0%} no calibration row should leave there"]
 
 
-def _some(names: Sequence[str]) -> str:
+def _name_list(names: Sequence[str]) -> str:
     """Names, the first of many only."""
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
@@ -194,7 +192,7 @@ def _idle_members(manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarra
             idle.append(number)
     if not idle:
         return []
-    names = _some([manifest.members[number].name for number in idle])
+    names = _name_list([manifest.members[number].name for number in idle])
     cheapest = max(idle, key=lambda number: work_us[number])
     subject = f"member {names} never matters" if len(idle) == 1 else f"members {names}: each alone never matters"
     return [

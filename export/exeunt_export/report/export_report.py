@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exeunt.manifest import Manifest
-from exeunt_export.report.expectation import Expected
+from exeunt_export.report.expectation import Expectation
 from exeunt_export.report.member_choice import MemberChoice
 
 REPORT_FILE = "report.json"
@@ -104,7 +104,7 @@ class ExportReport:
     worst_difference: dict[str, float]
     seconds: dict[str, float]
     warnings: tuple[str, ...]
-    expected: tuple[Expected, ...]
+    expected: tuple[Expectation, ...]
     members: MemberChoice
     quantised: tuple[QuantisedReport, ...] = ()
 

@@ -75,7 +75,7 @@ def inspect_model(path: Path, samples: Path | None = None) -> Inspection:
     if "" in rows:
         rows = {member.inputs[0].name: rows[""]}
     costs = nodecosts.measure(member.model, rows, member.where)
-    shapes.rebase(member, costs)
+    shapes.take_shapes_from_inputs(member, costs)
     return Inspection(str(path), member.classes, costs.total_us, tuple(boundaries(member, costs)))
 
 

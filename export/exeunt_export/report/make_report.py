@@ -13,10 +13,10 @@ from exeunt.manifest import Manifest, Member
 from exeunt_export import onnxfiles
 from exeunt_export.export_progress import Stages
 from exeunt_export.planning.cut_members import CutMember
-from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.opening import OpenedBag
 from exeunt_export.planning.plan import ExitPlan
-from exeunt_export.planning.quantise import Compressed
-from exeunt_export.ramps.train import Key
+from exeunt_export.planning.quantise import FloatMember
+from exeunt_export.ramps.train import MemberDepth
 from exeunt_export.readers import integers
 from exeunt_export.report import expectation
 from exeunt_export.report.export_report import CutReport, ExportReport, QuantisedReport
@@ -29,11 +29,11 @@ _WORTH_HOPS_MS = 10.0  # least time of a full vote in ensemble mode on a CPU, as
 
 
 def make_report(
-    opened: Opened,
+    opened: OpenedBag,
     plan: ExitPlan,
     cut: Sequence[CutMember],
-    sample_votes: Mapping[Key, np.ndarray],
-    before: Mapping[str, Compressed],
+    sample_votes: Mapping[MemberDepth, np.ndarray],
+    before: Mapping[str, FloatMember],
     manifest: Manifest,
     output: Path,
     stages: Stages,
@@ -57,14 +57,14 @@ def make_report(
     agrees = {key: float((votes.labels(votes_)[rows] == full).mean()) for key, votes_ in sample_votes.items()}
     expected = expectation.expect(manifest, sample_votes, parts.calibration, rows)
     doubts = expectation.warn(manifest, sample_votes, np.concatenate([parts.calibration, rows]), expected)
-    small = _quantised(opened, sample_votes, before, manifest)
+    small = _quantised_reports(opened, sample_votes, before, manifest)
     finished = {member.name: sample_votes[member.name, member.depth] for member in manifest.members}
     odd = oddities(opened.samples, finished, opened.labels)
     stages.at("report", 1, 1)
     return ExportReport(
         output=output,
         manifest=manifest,
-        cuts=_cuts(opened, plan, agrees, manifest),
+        cuts=_cut_reports(opened, plan, agrees, manifest),
         member_agreement={member.name: agrees[member.name, member.depth] for member in manifest.members},
         parts=parts.sizes,
         ramp_share=plan.ramp_share,
@@ -74,10 +74,10 @@ def make_report(
         warnings=(
             *plan.warnings,
             *odd,
-            *_hops(opened, manifest),
-            *_nothing_learns(opened, plan, manifest),
-            *_batch_quantised(opened),
-            *_slower(small),
+            *_small_ensemble_warning(opened, manifest),
+            *_nothing_learns_warning(opened, plan, manifest),
+            *_batch_scale_warnings(opened),
+            *_slower_int8_warnings(small),
             *doubts,
         ),
         expected=expected,
@@ -86,8 +86,10 @@ def make_report(
     )
 
 
-def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float], manifest: Manifest) -> tuple[CutReport, ...]:
-    reached = {member.name: _reached(member) for member in manifest.members}
+def _cut_reports(
+    opened: OpenedBag, plan: ExitPlan, agrees: Mapping[MemberDepth, float], manifest: Manifest
+) -> tuple[CutReport, ...]:
+    reached = {member.name: _reached_shares(member) for member in manifest.members}
     return tuple(
         CutReport(
             member=member.name,
@@ -108,13 +110,16 @@ def _cuts(opened: Opened, plan: ExitPlan, agrees: Mapping[Key, float], manifest:
     )
 
 
-def _reached(member: Member) -> list[float]:
+def _reached_shares(member: Member) -> list[float]:
     """Share of a member's measured time after each of its segments: that of the strip, not of the plan."""
     return [us / member.total_us for us in member.reached_us()]
 
 
-def _quantised(
-    opened: Opened, sample_votes: Mapping[Key, np.ndarray], before: Mapping[str, Compressed], manifest: Manifest
+def _quantised_reports(
+    opened: OpenedBag,
+    sample_votes: Mapping[MemberDepth, np.ndarray],
+    before: Mapping[str, FloatMember],
+    manifest: Manifest,
 ) -> tuple[QuantisedReport, ...]:
     """Each member that was quantised, held against the float bag on the report rows."""
     rows = opened.parts.report
@@ -146,7 +151,7 @@ def _quantised(
     return tuple(reports)
 
 
-def _hops(opened: Opened, manifest: Manifest) -> list[str]:
+def _small_ensemble_warning(opened: OpenedBag, manifest: Manifest) -> list[str]:
     """Small bags are slower in ensemble mode than without exeunt: each call between Triton's processes costs time."""
     full_ms = manifest.exits[-1].elapsed_us[1] / 1000.0
     if manifest.mode != "ensemble" or opened.bag.serving.kind == "gpu" or full_ms >= _WORTH_HOPS_MS:
@@ -158,7 +163,7 @@ def _hops(opened: Opened, manifest: Manifest) -> list[str]:
     ]
 
 
-def _nothing_learns(opened: Opened, plan: ExitPlan, manifest: Manifest) -> list[str]:
+def _nothing_learns_warning(opened: OpenedBag, plan: ExitPlan, manifest: Manifest) -> list[str]:
     """A ramp learns if some exit votes by it and the export trained it: exits of the members themselves never do."""
     trained = any(not plan.cuts[member][depth - 1].own_exit for member, depth in ramp_pairs(manifest))
     if trained or not manifest.settings.learn_ramps:
@@ -169,7 +174,7 @@ def _nothing_learns(opened: Opened, plan: ExitPlan, manifest: Manifest) -> list[
     ]
 
 
-def _slower(quantised: Sequence[QuantisedReport]) -> list[str]:
+def _slower_int8_warnings(quantised: Sequence[QuantisedReport]) -> list[str]:
     return [
         f"member {change.member} is slower in int8 on this machine "
         f"({change.us_after / change.us_before:.0%} of the time); "
@@ -179,7 +184,7 @@ def _slower(quantised: Sequence[QuantisedReport]) -> list[str]:
     ]
 
 
-def _batch_quantised(opened: Opened) -> list[str]:
+def _batch_scale_warnings(opened: OpenedBag) -> list[str]:
     return [
         f"{member.member.where}: member {member.member.name} is quantised dynamically: its scales are taken over a "
         "whole batch, so a row's probabilities depend a little on what it is batched with; "

@@ -14,7 +14,7 @@ import numpy as np
 from exeunt.deciding import votes
 from exeunt.manifest import Manifest
 from exeunt_export import voting
-from exeunt_export.ramps.train import Key
+from exeunt_export.ramps.train import MemberDepth
 from exeunt_export.schedule.exit_weights import fitted_weights
 
 MOST_ROWS = 2000
@@ -70,7 +70,11 @@ class _Ballots:
     """Members' final votes, and who agrees with the full vote."""
 
     def __init__(
-        self, manifest: Manifest, sample_votes: Mapping[Key, np.ndarray], calibration: np.ndarray, report: np.ndarray
+        self,
+        manifest: Manifest,
+        sample_votes: Mapping[MemberDepth, np.ndarray],
+        calibration: np.ndarray,
+        report: np.ndarray,
     ) -> None:
         finished = [sample_votes[member.name, member.depth] for member in manifest.members]
         row_bytes = sum(array[0].nbytes for array in finished)
@@ -101,7 +105,7 @@ class _Ballots:
 
 
 def member_choice(
-    manifest: Manifest, sample_votes: Mapping[Key, np.ndarray], calibration: np.ndarray, report: np.ndarray
+    manifest: Manifest, sample_votes: Mapping[MemberDepth, np.ndarray], calibration: np.ndarray, report: np.ndarray
 ) -> MemberChoice:
     """Judge every member, and every order by adding the member that helps most.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from exeunt_export.mapped import let_go
+from exeunt_export.mapped import release_pages
 
 _LET_GO_EVERY = 64  # rows
 _FEW = 0.5  # warn where a smaller share of the sample rows is unlike all others
@@ -24,7 +24,7 @@ def oddities(
         finished: member -> its probabilities on all samples, float32 [rows, classes].
         labels: names of the classes.
     """
-    warnings = [*_repeated(samples)]
+    warnings = [*_copies_warning(samples)]
     silent, constant = [], []
     for name, votes in finished.items():
         lost = int((~np.isfinite(votes).all(axis=1)).sum())
@@ -46,7 +46,7 @@ def oddities(
     return tuple(warnings)
 
 
-def _repeated(samples: Mapping[str, np.ndarray]) -> list[str]:
+def _copies_warning(samples: Mapping[str, np.ndarray]) -> list[str]:
     """A warning where most rows are copies of others."""
     rows = len(next(iter(samples.values())))
     digests = set()
@@ -56,7 +56,7 @@ def _repeated(samples: Mapping[str, np.ndarray]) -> list[str]:
             digest.update(np.ascontiguousarray(array[row]).tobytes())
         digests.add(digest.digest())
         if row % _LET_GO_EVERY == 0:
-            let_go(*samples.values())
+            release_pages(*samples.values())
     if len(digests) >= _FEW * rows:
         return []
     what = "are all the same" if len(digests) == 1 else f"are only {len(digests)} different ones"

@@ -25,7 +25,7 @@ def choose(kind: str, evaluator: ScheduleEvaluator, aligned: Sequence[Depths]) -
         aligned: exits of the parallel schedule.
     """
     if kind == "parallel":
-        return evaluator.schedule(aligned)
+        return evaluator.with_all_targets(aligned)
     paths = cascades(evaluator)
     if kind == "auto":
         inputs = evaluator.inputs
@@ -51,4 +51,4 @@ def side_by_side(segments_us: Sequence[Sequence[float]], aligned: Sequence[Depth
 
 
 def _best_exits(evaluator: ScheduleEvaluator, path: Sequence[Depths]) -> Schedule:
-    return evaluator.pruned(path, after_finished_members(path, evaluator.inputs.full))
+    return evaluator.prune(path, after_finished_members(path, evaluator.inputs.full))

@@ -89,11 +89,11 @@ class ScheduleEvaluator:
     def __init__(self, inputs: ScheduleInputs) -> None:
         rows = len(next(iter(inputs.probabilities.values())))
         step = -(-rows // MOST_ROWS)
-        few = {pair: array[::step] for pair, array in inputs.probabilities.items()}
-        self.inputs = replace(inputs, probabilities=few)
+        sampled = {pair: array[::step] for pair, array in inputs.probabilities.items()}
+        self.inputs = replace(inputs, probabilities=sampled)
         self._score = SCORES[inputs.confidence]
         self._states: dict[Depths, tuple[np.ndarray, np.ndarray]] = {}
-        finished = [few[member, inputs.full[member]] for member in inputs.members]
+        finished = [sampled[member, inputs.full[member]] for member in inputs.members]
         self.full = votes.labels(votes.vote(finished, list(inputs.weights), inputs.vote))
         self._folds = folds(len(self.full))
 
@@ -102,7 +102,7 @@ class ScheduleEvaluator:
         if depths not in self._states:
             risk, wrong = np.empty(len(self.full)), np.zeros(len(self.full), dtype=bool)
             for fit, judged in self._folds:
-                weights = self._fitted(depths, fit)
+                weights = self._fit_weights(depths, fit)
                 confidence, wrong_there = self._vote(depths, fit, weights)
                 curve = RiskCurve.fit(confidence, wrong_there)
                 confidence, wrong[judged] = self._vote(depths, judged, weights)
@@ -114,12 +114,12 @@ class ScheduleEvaluator:
         """Weights by member of the vote at a state, fitted on all rows; None at the last exit: the bag's."""
         if depths == self.inputs.full:
             return None
-        fitted = iter(self._fitted(depths, np.arange(len(self.full))))
+        fitted = iter(self._fit_weights(depths, np.arange(len(self.full))))
         return tuple(next(fitted) if depth else 0.0 for depth in depths)
 
-    def schedule(self, exits: Sequence[Depths]) -> Schedule:
+    def with_all_targets(self, exits: Sequence[Depths]) -> Schedule:
         """The worth of a list of exits that are all worked towards."""
-        return self._best_order(exits, [tuple(range(len(exits)))])
+        return self._best_targets(exits, [tuple(range(len(exits)))])
 
     def work_us(self, exits: Sequence[Depths], certain: bool) -> float:
         """Expected work of an answer, all workers' together.
@@ -133,15 +133,15 @@ class ScheduleEvaluator:
         spent_us = until_us + inputs.exit_us * np.arange(len(exits))
         if not certain:
             return latency_at_best_limit(*self.risks(exits), spent_us, inputs.max_loss)[0]
-        sure = np.stack([self._certain(depths) for depths in exits], axis=1)
+        sure = np.stack([self._is_certain(depths) for depths in exits], axis=1)
         return float(spent_us[sure.argmax(axis=1)].mean())
 
-    def ordered(self, exits: Sequence[Depths]) -> Schedule:
+    def with_best_targets(self, exits: Sequence[Depths]) -> Schedule:
         """The worth of a list of exits in the best order of work, as the engine finds it."""
         last = len(exits) - 1
-        return self._best_order(exits, [(*choice, last) for choice in target_choices(last)])
+        return self._best_targets(exits, [(*choice, last) for choice in target_choices(last)])
 
-    def _best_order(self, exits: Sequence[Depths], targets: Sequence[tuple[int, ...]]) -> Schedule:
+    def _best_targets(self, exits: Sequence[Depths], targets: Sequence[tuple[int, ...]]) -> Schedule:
         risk, wrong = self.risks(exits)
         inputs = self.inputs
         crowded = slowed(inputs.slowdown, inputs.workers) > 1.0
@@ -154,29 +154,31 @@ class ScheduleEvaluator:
                 schedules.append(Schedule(tuple(exits), latency_us, loss, choice, ahead))
         return min(schedules, key=lambda schedule: schedule.latency_us)
 
-    def pruned(self, path: Sequence[Depths], keep: Collection[Depths] = ()) -> Schedule:
+    def prune(self, path: Sequence[Depths], keep: Collection[Depths] = ()) -> Schedule:
         """A path with the least useful exits left out one by one, until `most_exits` early ones are left.
 
         Exits that do not pay on the calibration rows are kept up to that number, and those in `keep` always: when
         inputs get harder others pay, and an inactive exit costs next to nothing. The latency is that of the best
         subset, which a tuner finds.
         """
-        schedule = self.schedule(path)
+        schedule = self.with_all_targets(path)
         while len(schedule.exits) > 1 + self.inputs.most_exits:
-            shorter = self._shorter(schedule, keep)
+            shorter = self._without_least_useful(schedule, keep)
             if shorter is None:
                 break
             schedule = shorter
         best = shortened = schedule
-        while (shorter := self._shorter(shortened, ())) is not None and shorter.latency_us <= best.latency_us:
+        while (
+            shorter := self._without_least_useful(shortened, ())
+        ) is not None and shorter.latency_us <= best.latency_us:
             best = shortened = shorter
         return replace(schedule, latency_us=best.latency_us, loss=best.loss)
 
-    def _shorter(self, schedule: Schedule, keep: Collection[Depths]) -> Schedule | None:
+    def _without_least_useful(self, schedule: Schedule, keep: Collection[Depths]) -> Schedule | None:
         """The schedule without the early exit that it misses least; None where all must stay."""
         exits = schedule.exits
         places = [place for place in range(len(exits) - 1) if exits[place] not in keep]
-        shorter = (self.schedule(exits[:place] + exits[place + 1 :]) for place in places)
+        shorter = (self.with_all_targets(exits[:place] + exits[place + 1 :]) for place in places)
         return min(shorter, key=lambda schedule_: schedule_.latency_us, default=None)
 
     def risks(self, exits: Sequence[Depths]) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +188,7 @@ class ScheduleEvaluator:
         wrong = np.stack([*(wrong for _, wrong in early), np.zeros(len(self.full), dtype=bool)], axis=1)
         return risk, wrong
 
-    def _certain(self, depths: Depths) -> np.ndarray:
+    def _is_certain(self, depths: Depths) -> np.ndarray:
         """Rows whose label cannot change after a state; bool [rows]."""
         inputs = self.inputs
         finished = [member for member in inputs.members if depths[member] == inputs.full[member]]
@@ -196,7 +198,7 @@ class ScheduleEvaluator:
         final_votes = [inputs.probabilities[member, inputs.full[member]] for member in finished]
         return votes.cannot_change(final_votes, weights, 1.0 - sum(weights), inputs.vote)
 
-    def _fitted(self, depths: Depths, rows: np.ndarray) -> list[float]:
+    def _fit_weights(self, depths: Depths, rows: np.ndarray) -> list[float]:
         """Weights of the voting members, fitted on some rows."""
         inputs = self.inputs
         bag = [float(inputs.weights[member]) for member in inputs.members if depths[member]]

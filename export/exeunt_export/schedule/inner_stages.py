@@ -17,9 +17,9 @@ from exeunt.crossing import Depths, can_cross, crossings, whole_ends
 from exeunt.engine.exit_times import work_until_us
 from exeunt.manifest import Member, Tensor
 from exeunt.settings import Settings
-from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.opening import OpenedBag
 from exeunt_export.planning.plan import ExitPlan
-from exeunt_export.ramps.train import Key
+from exeunt_export.ramps.train import MemberDepth
 from exeunt_export.schedule.evaluate import ScheduleEvaluator
 from exeunt_export.schedule.risk import latency_at_best_limit
 from exeunt_export.schedule.schedule_bag import schedule_inputs
@@ -31,7 +31,7 @@ LEAST_SAVED = 0.03  # of the work of an answer, by all such stages together
 
 
 def inner_stages(
-    opened: Opened, plan: ExitPlan, members: Sequence[Member], probabilities: Mapping[Key, np.ndarray]
+    opened: OpenedBag, plan: ExitPlan, members: Sequence[Member], probabilities: Mapping[MemberDepth, np.ndarray]
 ) -> tuple[int, ...]:
     """Numbers of the exits inside members at which stages end, ascending; for the manifest.
 
@@ -49,7 +49,9 @@ def inner_stages(
         return places
     segments_us = [[segment.cost_us[min(segment.cost_us)] for segment in member.segments] for member in members]
     inputs = dataclasses.replace(schedule_inputs(opened, plan, probabilities), segments_us=segments_us)
-    weighed = Weighed(ScheduleEvaluator(inputs), opened.inputs, members, plan.exits, feedback_share(bag.settings))
+    weighed = StageEvaluator(
+        ScheduleEvaluator(inputs), opened.inputs, members, plan.exits, feedback_share(bag.settings)
+    )
     return weighed.best(places)
 
 
@@ -68,7 +70,7 @@ def candidates(inputs: Sequence[Tensor], members: Sequence[Member], exits: Seque
     return places
 
 
-class Weighed:
+class StageEvaluator:
     """What the work of an answer is with stages that end at some exits inside members.
 
     Args:

@@ -47,7 +47,7 @@ def cascades(evaluator: ScheduleEvaluator) -> list[list[Depths]]:
     if len(inputs.members) <= MOST_ORDERS:
         orders = list(permutations(inputs.members))
     else:
-        whole = ScheduleEvaluator(_whole_members(inputs))
+        whole = ScheduleEvaluator(_as_uncut(inputs))
         orders = [steps for limit in LIMITS for steps in beam(whole, limit)[:2]]
     return [
         path_of(inputs, [member for member in order for _ in inputs.segments_us[member]])
@@ -55,7 +55,7 @@ def cascades(evaluator: ScheduleEvaluator) -> list[list[Depths]]:
     ]
 
 
-def _whole_members(inputs: ScheduleInputs) -> ScheduleInputs:
+def _as_uncut(inputs: ScheduleInputs) -> ScheduleInputs:
     """The bag as if no member were cut."""
     return replace(
         inputs,
@@ -65,7 +65,7 @@ def _whole_members(inputs: ScheduleInputs) -> ScheduleInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class _Partial:
+class _PartialPath:
     """A path that has come some way.
 
     Attributes:
@@ -94,15 +94,20 @@ def beam(evaluator: ScheduleEvaluator, limit: float) -> list[tuple[int, ...]]:
     width = min(BEAM, max(2, MOST_STATES // (steps * count)))
     work_us = sum(sum(times_us) for times_us in inputs.segments_us)
     end_us = max(work_us / inputs.workers, max(sum(times_us) for times_us in inputs.segments_us))
-    start = _Partial((), (0,) * count, (0.0,) * inputs.workers, (0.0,) * count, 0.0, np.zeros(rows, dtype=bool), 0.0)
+    start = _PartialPath(
+        (), (0,) * count, (0.0,) * inputs.workers, (0.0,) * count, 0.0, np.zeros(rows, dtype=bool), 0.0
+    )
 
-    def expected_us(path: _Partial) -> float:
+    def expected_us(path: _PartialPath) -> float:
         return path.spent_us + float((~path.has_left).sum()) * max(end_us, path.now_us)
 
     paths = [start]
     for _ in range(steps):
         longer = [
-            _after(evaluator, path, m, limit) for path in paths for m in range(count) if path.depths[m] < inputs.full[m]
+            _with_segment(evaluator, path, m, limit)
+            for path in paths
+            for m in range(count)
+            if path.depths[m] < inputs.full[m]
         ]
         paths = []
         path_keys: set[tuple[Depths, int]] = set()
@@ -114,7 +119,7 @@ def beam(evaluator: ScheduleEvaluator, limit: float) -> list[tuple[int, ...]]:
     return [path.steps for path in paths]
 
 
-def _after(evaluator: ScheduleEvaluator, path: _Partial, member: int, limit: float) -> _Partial:
+def _with_segment(evaluator: ScheduleEvaluator, path: _PartialPath, member: int, limit: float) -> _PartialPath:
     """One more segment, started in order on the first free worker."""
     inputs = evaluator.inputs
     segment_us = inputs.segments_us[member][path.depths[member]]
@@ -123,7 +128,7 @@ def _after(evaluator: ScheduleEvaluator, path: _Partial, member: int, limit: flo
     now_us = max(path.now_us, done_us) + inputs.exit_us
     depths = tuple(depth + (number == member) for number, depth in enumerate(path.depths))
     leaves = ~path.has_left & (evaluator.state(depths)[0] < limit) if depths != inputs.full else ~path.has_left
-    return _Partial(
+    return _PartialPath(
         steps=(*path.steps, member),
         depths=depths,
         workers_us=(done_us, *workers[1:]),

@@ -11,17 +11,17 @@ from exeunt.engine.exit_times import exit_times
 from exeunt.engine.sessions import workers_of
 from exeunt.manifest import Member
 from exeunt_export import voting
-from exeunt_export.planning.opening import Opened
-from exeunt_export.planning.plan import ExitPlan, reached
-from exeunt_export.ramps.train import Key
+from exeunt_export.planning.opening import OpenedBag
+from exeunt_export.planning.plan import ExitPlan, reached_times_us
+from exeunt_export.ramps.train import MemberDepth
 from exeunt_export.schedule.choose import choose
 from exeunt_export.schedule.evaluate import MOST_ROWS, ScheduleEvaluator, ScheduleInputs
-from exeunt_export.schedule.lean import pays, united
+from exeunt_export.schedule.lean_gear import lean_gear_pays, merge_exits
 
 DECISION_US = 150.0  # what an exit costs beside its heads: votes, the tuner, the lock
 
 
-def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.ndarray]) -> ExitPlan:
+def with_schedule(opened: OpenedBag, plan: ExitPlan, probabilities: Mapping[MemberDepth, np.ndarray]) -> ExitPlan:
     """The plan with the exits of the bag's schedule and the weights of their votes.
 
     Args:
@@ -36,12 +36,12 @@ def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.nda
     # stages of ensemble mode end where whole members have, or inside the one that runs (inner_stages.py)
     kind = bag.schedule if bag.mode == "engine" else "cascade"
     exits = choose(kind, evaluator, plan.exits).exits
-    best = evaluator.ordered(exits)
+    best = evaluator.with_best_targets(exits)
     gears: tuple[tuple[int, ...], ...] = ()
     if kind == "auto":
         cascade = choose("cascade", evaluator, plan.exits).exits
-        if pays(evaluator, exits, cascade):
-            exits, gears = united(evaluator.inputs.segments_us, exits, cascade)
+        if lean_gear_pays(evaluator, exits, cascade):
+            exits, gears = merge_exits(evaluator.inputs.segments_us, exits, cascade)
     return dataclasses.replace(
         plan,
         exits=exits,
@@ -52,12 +52,14 @@ def scheduled(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.nda
     )
 
 
-def schedule_inputs(opened: Opened, plan: ExitPlan, probabilities: Mapping[Key, np.ndarray]) -> ScheduleInputs:
+def schedule_inputs(
+    opened: OpenedBag, plan: ExitPlan, probabilities: Mapping[MemberDepth, np.ndarray]
+) -> ScheduleInputs:
     """What schedules of a bag are judged by: its estimated times, and its votes on the calibration rows."""
     bag = opened.bag
     row_bytes = sum(array[0].nbytes for array in probabilities.values())
     rows = voting.spread_sample(opened.parts.calibration, MOST_ROWS, row_bytes)
-    ends = reached(opened.members, plan.cuts)
+    ends = reached_times_us(opened.members, plan.cuts)
     ramps = sum(len(member_cuts) for member_cuts in plan.cuts)
     return ScheduleInputs(
         segments_us=[np.diff([0.0, *member_ends]).tolist() for member_ends in ends],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from exeunt_export.planning.plan import ExitPlan
-from exeunt_export.ramps.train import Key
+from exeunt_export.ramps.train import MemberDepth
 
 Value = TypeVar("Value")
 
@@ -16,7 +16,7 @@ def without_unused_cuts(plan: ExitPlan) -> ExitPlan:
     """The plan without cuts at which no exit has a member vote; `plan` itself where there are none."""
     cuts, exits = [], [list(depths) for depths in plan.exits]
     for member, member_cuts in enumerate(plan.cuts):
-        new_depth = {0: 0, **_renumbered(plan, member)}
+        new_depth = {0: 0, **_new_depths(plan, member)}
         cuts.append(tuple(member_cuts[depth - 1] for depth in new_depth if 0 < depth <= len(member_cuts)))
         for depths in exits:
             depths[member] = new_depth[depths[member]]
@@ -25,7 +25,7 @@ def without_unused_cuts(plan: ExitPlan) -> ExitPlan:
     return dataclasses.replace(plan, cuts=tuple(cuts), exits=tuple(map(tuple, exits)))
 
 
-def renumbered(plan: ExitPlan, names: list[str], by_cut: Mapping[Key, Value]) -> dict[Key, Value]:
+def renumber_depths(plan: ExitPlan, names: list[str], by_cut: Mapping[MemberDepth, Value]) -> dict[MemberDepth, Value]:
     """A table by (member, depth), with the depths that `without_unused_cuts` gives.
 
     Args:
@@ -36,12 +36,12 @@ def renumbered(plan: ExitPlan, names: list[str], by_cut: Mapping[Key, Value]) ->
     return {
         (name, new): by_cut[name, old]
         for member, name in enumerate(names)
-        for old, new in _renumbered(plan, member).items()
+        for old, new in _new_depths(plan, member).items()
         if (name, old) in by_cut
     }
 
 
-def _renumbered(plan: ExitPlan, member: int) -> dict[int, int]:
+def _new_depths(plan: ExitPlan, member: int) -> dict[int, int]:
     """Planned depth -> new depth of one member; the whole member always stays."""
     used = sorted({depths[member] for depths in plan.exits} - {0} | {len(plan.cuts[member]) + 1})
     return {old: new for new, old in enumerate(used, start=1)}

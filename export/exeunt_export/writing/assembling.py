@@ -16,39 +16,39 @@ from exeunt.learning.files import HEADS_FILE, save_exported
 from exeunt.manifest import Exit, Member, Segment, ramps_at
 from exeunt_export import onnxfiles, voting
 from exeunt_export.export_progress import Stages
-from exeunt_export.features import CHUNK_ROWS, chunks, create
-from exeunt_export.mapped import let_go
+from exeunt_export.features import CHUNK_ROWS, chunks, create_mapped
+from exeunt_export.mapped import release_pages
 from exeunt_export.planning.cut_members import CutMember
-from exeunt_export.planning.opening import Opened
+from exeunt_export.planning.opening import OpenedBag
 from exeunt_export.planning.plan import ExitPlan
 from exeunt_export.profile import segment_times
 from exeunt_export.ramps.heads import build_heads
-from exeunt_export.ramps.train import AnyRamp, Key
+from exeunt_export.ramps.train import AnyRamp, MemberDepth
 from exeunt_export.schedule import schedule_bag
 
 _FLOAT16_FROM = 100  # classes above which calibration data are kept in half precision
 
 
 def votes_of_samples(
-    opened: Opened, cut: Sequence[CutMember], ramps: Mapping[Key, AnyRamp], work: Path
-) -> dict[Key, np.ndarray]:
+    opened: OpenedBag, cut: Sequence[CutMember], ramps: Mapping[MemberDepth, AnyRamp], work: Path
+) -> dict[MemberDepth, np.ndarray]:
     """(member, depth) -> its probabilities on every sample, float32 [rows, classes], mapped from files in `work`."""
     votes = {}
     for member, member_cut in zip(opened.bag.members, cut, strict=True):
         for depth, features in enumerate(member_cut.features, start=1):
-            probabilities = create(work / f"{member.name}_{depth}.npy", len(features), len(opened.labels))
+            probabilities = create_mapped(work / f"{member.name}_{depth}.npy", len(features), len(opened.labels))
             for part in chunks(len(features), CHUNK_ROWS):
                 probabilities[part] = ramps[member.name, depth].probabilities(features[part])
-            let_go(features, probabilities)
+            release_pages(features, probabilities)
             votes[member.name, depth] = probabilities
         votes[member.name, len(member_cut.pieces)] = member_cut.probabilities
     return votes
 
 
 def exit_votes(
-    opened: Opened,
+    opened: OpenedBag,
     depths: Sequence[int],
-    sample_votes: Mapping[Key, np.ndarray],
+    sample_votes: Mapping[MemberDepth, np.ndarray],
     weights: Sequence[float] | None = None,
 ) -> np.ndarray:
     """The vote at an exit on every sample, float32 [rows, classes]; `weights` by member, None = the bag's."""
@@ -61,12 +61,12 @@ def exit_votes(
 
 
 def save_heads(
-    opened: Opened, plan: ExitPlan, ramps: Mapping[Key, AnyRamp], work: Path
+    opened: OpenedBag, plan: ExitPlan, ramps: Mapping[MemberDepth, AnyRamp], work: Path
 ) -> list[tuple[str, Path] | None]:
     """Per exit the name and the file of its heads; None where every voting member has finished."""
     files: list[tuple[str, Path] | None] = []
     learn, ensemble = opened.bag.settings.learn_ramps, opened.bag.mode == "ensemble"
-    for number, keys in enumerate(_midway(opened, plan)):
+    for number, keys in enumerate(_ramps_by_exit(opened, plan)):
         if not keys:
             files.append(None)
             continue
@@ -79,18 +79,18 @@ def save_heads(
     return files
 
 
-def save_learning_heads(folder: Path, opened: Opened, plan: ExitPlan, ramps: Mapping[Key, AnyRamp]) -> None:
+def save_learning_heads(folder: Path, opened: OpenedBag, plan: ExitPlan, ramps: Mapping[MemberDepth, AnyRamp]) -> None:
     """Write the heads of the ramps that can learn, from which a server's learning starts."""
     numbers = {member.name: number for number, member in enumerate(opened.bag.members)}
     table = {}
-    for key in (key for keys in _midway(opened, plan) for key in keys):
+    for key in (key for keys in _ramps_by_exit(opened, plan) for key in keys):
         ramp = ramps[key]
         if isinstance(ramp, Head):
             table[numbers[key[0]], key[1]] = ramp
     save_exported(folder / HEADS_FILE, table)
 
 
-def _midway(opened: Opened, plan: ExitPlan) -> list[list[Key]]:
+def _ramps_by_exit(opened: OpenedBag, plan: ExitPlan) -> list[list[MemberDepth]]:
     """Per exit the members that vote by a ramp."""
     names = [member.name for member in opened.bag.members]
     finished = [len(cuts) + 1 for cuts in plan.cuts]
@@ -98,11 +98,11 @@ def _midway(opened: Opened, plan: ExitPlan) -> list[list[Key]]:
 
 
 def profile_bag(
-    opened: Opened,
+    opened: OpenedBag,
     plan: ExitPlan,
     cut: Sequence[CutMember],
     heads: Sequence[tuple[str, Path] | None],
-    sample_votes: Mapping[Key, np.ndarray],
+    sample_votes: Mapping[MemberDepth, np.ndarray],
     stages: Stages,
 ) -> tuple[tuple[Member, ...], tuple[Exit, ...]]:
     """Time segments and heads, and describe members and exits for the manifest."""
@@ -114,7 +114,9 @@ def profile_bag(
         stages.at("profile", next(steps), total)
 
     stages.at("profile", 0, total)
-    members = tuple(_member(opened, number, member_cut, sizes, advance) for number, member_cut in enumerate(cut))
+    members = tuple(
+        _profile_member(opened, number, member_cut, sizes, advance) for number, member_cut in enumerate(cut)
+    )
     features = {
         features_name(member.name, depth): feature
         for member, one in zip(members, cut, strict=True)
@@ -122,8 +124,8 @@ def profile_bag(
     }
     exits = []
     weights = plan.weights or (None,) * len(plan.exits)
-    elapsed = {size: _elapsed(opened, members, plan, size) for size in sizes}
-    for number, (depths, head, keys) in enumerate(zip(plan.exits, heads, _midway(opened, plan), strict=True)):
+    elapsed = {size: _elapsed_us(opened, members, plan, size) for size in sizes}
+    for number, (depths, head, keys) in enumerate(zip(plan.exits, heads, _ramps_by_exit(opened, plan), strict=True)):
         fed = {features_name(*key): features[features_name(*key)] for key in keys}
         head_us = segment_times.profile_heads(head[1], fed, sizes, advance) if head else dict.fromkeys(sizes, 0.0)
         elapsed_us = {size: elapsed[size][number] for size in sizes}
@@ -132,8 +134,8 @@ def profile_bag(
     return members, tuple(exits)
 
 
-def _member(
-    opened: Opened, number: int, cut: CutMember, sizes: Sequence[int], advance: segment_times.Advance
+def _profile_member(
+    opened: OpenedBag, number: int, cut: CutMember, sizes: Sequence[int], advance: segment_times.Advance
 ) -> Member:
     bag, member = opened.bag, opened.bag.members[number]
     rows = opened.rows_of(opened.members[number].member)
@@ -146,21 +148,21 @@ def _member(
     return Member(member.name, float(member.weight), segments, whole, cut.difference)
 
 
-def _elapsed(opened: Opened, members: Sequence[Member], plan: ExitPlan, size: int) -> list[float]:
+def _elapsed_us(opened: OpenedBag, members: Sequence[Member], plan: ExitPlan, size: int) -> list[float]:
     """When each exit is reached with `size` rows: by stages, or as the engine's workers allow."""
     if opened.bag.mode == "engine":
         return schedule_bag.elapsed_us(members, plan, size, workers_of(opened.bag.settings))
     return bag_stages.elapsed_us(opened.inputs, members, plan.exits, size)
 
 
-def _agreement(opened: Opened, plan: ExitPlan, number: int, sample_votes: Mapping[Key, np.ndarray]) -> float:
+def _agreement(opened: OpenedBag, plan: ExitPlan, number: int, sample_votes: Mapping[MemberDepth, np.ndarray]) -> float:
     rows = opened.parts.report
     weights = plan.weights[number] if plan.weights else None
     here = votes.labels(exit_votes(opened, plan.exits[number], sample_votes, weights))[rows]
     return float((here == votes.labels(exit_votes(opened, plan.exits[-1], sample_votes))[rows]).mean())
 
 
-def save_calibration(folder: Path, opened: Opened, sample_votes: Mapping[Key, np.ndarray]) -> None:
+def save_calibration(folder: Path, opened: OpenedBag, sample_votes: Mapping[MemberDepth, np.ndarray]) -> None:
     """Write calibration.npz: `member.depth` -> its probabilities on the calibration rows.
 
     float32, or float16 where there are more than 100 classes; [rows, classes].

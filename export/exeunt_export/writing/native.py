@@ -61,7 +61,7 @@ class Native:
             raise ConfigError(f"{where}: gpus {list(self.gpus)}; allowed: different numbers from 0")
 
 
-def adapt(repository: Path, manifest: Manifest, native: Native) -> list[str]:
+def adapt_configs(repository: Path, manifest: Manifest, native: Native) -> list[str]:
     """Rewrite the configs of a bag's ONNX models.
 
     Returns:
@@ -76,18 +76,18 @@ def adapt(repository: Path, manifest: Manifest, native: Native) -> list[str]:
             f"{repository}: {manifest.bag} has mode {manifest.mode!r}: its segments are not Triton models"
         )
     changed = []
-    for model, member, depth in _models(manifest):
+    for model, member, depth in _onnx_models(manifest):
         path = repository / model / "config.pbtxt"
         if not path.exists():
             continue  # the baseline was not exported
         config = text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
         before = config.SerializeToString(deterministic=True)
         if native.gpus:
-            place(config, native.gpus[member % len(native.gpus)])
+            place_on_gpu(config, native.gpus[member % len(native.gpus)])
         if native.accelerator == "tensorrt":
-            _tensorrt(config, model, native)
+            _accelerate_by_tensorrt(config, model, native)
         if native.rank_segments and depth:
-            _rank(config, depth)
+            _rank_by_depth(config, depth)
         if config.SerializeToString(deterministic=True) != before:
             with replacing(path) as file:
                 file.write(text_format.MessageToString(config).encode())
@@ -95,14 +95,14 @@ def adapt(repository: Path, manifest: Manifest, native: Native) -> list[str]:
     return changed
 
 
-def _models(manifest: Manifest) -> Iterator[tuple[str, int, int]]:
+def _onnx_models(manifest: Manifest) -> Iterator[tuple[str, int, int]]:
     """(ONNX model, number of the member it goes with, depth or 0 for unsplit members)."""
     for part in (part for part in parts_of(manifest) if part.in_triton):
         yield part.model, part.number, part.depth or 1  # an answer waits for heads: they rank with the first segments
     yield from ((member.model, number, 0) for number, member in enumerate(manifest.members) if member.model is not None)
 
 
-def place(config: pb.ModelConfig, gpu: int) -> None:
+def place_on_gpu(config: pb.ModelConfig, gpu: int) -> None:
     """Put every instance of a model on one GPU."""
     for group in config.instance_group:
         group.kind = pb.ModelInstanceGroup.KIND_GPU
@@ -110,7 +110,7 @@ def place(config: pb.ModelConfig, gpu: int) -> None:
         group.gpus.append(gpu)
 
 
-def _tensorrt(config: pb.ModelConfig, model: str, native: Native) -> None:
+def _accelerate_by_tensorrt(config: pb.ModelConfig, model: str, native: Native) -> None:
     accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
     del accelerators[:]
     accelerator = accelerators.add(name="tensorrt")
@@ -135,7 +135,7 @@ def shape_ranges(config: pb.ModelConfig) -> dict[str, str]:
     }
 
 
-def _rank(config: pb.ModelConfig, depth: int) -> None:
+def _rank_by_depth(config: pb.ModelConfig, depth: int) -> None:
     for group in config.instance_group:
         del group.rate_limiter.resources[:]
         resource = group.rate_limiter.resources.add(name=SLOT, count=1)

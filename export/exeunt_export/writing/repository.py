@@ -115,10 +115,10 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: ModelF
     Returns:
         the exit controller's version folder.
     """
-    _public(root, manifest, serving)
+    _write_public_ensemble(root, manifest, serving)
     if serving.stream:
         configs.write(configs.stream_model(serving, manifest), root / contract.stream_model(manifest.bag))
-    version = _exit_controller(root, manifest, serving)
+    version = _write_exit_controller(root, manifest, serving)
     for part in parts_of(manifest):
         if part.in_triton:
             configs.write(configs.onnx_model(serving, part.inputs, part.outputs), root / part.model)
@@ -128,22 +128,22 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: ModelF
             _write_ensemble(root, name, ensemble, None)
     if manifest.preprocess is not None:
         config = configs.onnx_model(serving, manifest.preprocess.inputs, manifest.preprocess.outputs)
-        _onnx(root, manifest.preprocess.model, config, files.before[manifest.preprocess.model])
+        _write_onnx_model(root, manifest.preprocess.model, config, files.before[manifest.preprocess.model])
     if files.whole:
-        _baseline(root, manifest, serving, files)
+        _write_baseline(root, manifest, serving, files)
     (root / readme.README_FILE).write_text(readme.TEXT, encoding="utf-8")
     return version
 
 
-def _public(root: Path, manifest: Manifest, serving: Serving) -> None:
+def _write_public_ensemble(root: Path, manifest: Manifest, serving: Serving) -> None:
     answers = manifest.answers
-    ensemble = _ensemble(serving, manifest, answers)
+    ensemble = _client_ensemble(serving, manifest, answers)
     names = {answer.name: answer.name for answer in answers}
     ensemble.step(contract.exit_model(manifest.bag), {input_.name: input_.name for input_ in manifest.inputs}, names)
     _write_ensemble(root, manifest.bag, ensemble, manifest)
 
 
-def _ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -> configs.Ensemble:
+def _client_ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -> configs.Ensemble:
     """An ensemble that clients call, its first step the preprocessing, where the bag has one."""
     ensemble = configs.Ensemble(serving, manifest.public_inputs, outputs)
     if manifest.preprocess is not None:
@@ -152,23 +152,23 @@ def _ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Tensor]) -
     return ensemble
 
 
-def _exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
+def _write_exit_controller(root: Path, manifest: Manifest, serving: Serving) -> Path:
     taps = tuple(tap_tensors(manifest).values()) if manifest.mode == "ensemble" else None
     folder = root / contract.exit_model(manifest.bag)
     configs.write(configs.exit_controller(serving, manifest.inputs, manifest.answers, taps), folder)
     return folder / "1"
 
 
-def _baseline(root: Path, manifest: Manifest, serving: Serving, files: ModelFiles) -> None:
+def _write_baseline(root: Path, manifest: Manifest, serving: Serving, files: ModelFiles) -> None:
     outputs = [Tensor(PROBABILITIES, "float32", (manifest.classes,)), Tensor(contract.LABEL, "int64", (1,))]
-    ensemble = _ensemble(serving, manifest, outputs)
+    ensemble = _client_ensemble(serving, manifest, outputs)
     votes = [votes_name(member.name, member.depth) for member in manifest.members]
     for member, vote in zip(manifest.members, votes, strict=True):
         assert member.model is not None  # the baseline was asked for
         names = {input_.name for segment in member.segments for input_ in segment.inputs}
         inputs = [input_ for input_ in manifest.inputs if input_.name in names]
         config = configs.onnx_model(serving, inputs, outputs[:1])
-        _onnx(root, member.model, config, files.whole[member.model])
+        _write_onnx_model(root, member.model, config, files.whole[member.model])
         ensemble.step(member.model, {input_.name: input_.name for input_ in inputs}, {PROBABILITIES: vote})
     name = contract.vote_model(manifest.bag)
     weights = [member.weight for member in manifest.members]
@@ -186,7 +186,7 @@ def _write_ensemble(root: Path, name: str, ensemble: configs.Ensemble, labelled:
         (root / name / configs.LABELS_FILE).write_text(text, encoding="utf-8")
 
 
-def _onnx(root: Path, model: str, config: pb.ModelConfig, file: Path) -> None:
+def _write_onnx_model(root: Path, model: str, config: pb.ModelConfig, file: Path) -> None:
     configs.write(config, root / model)
     move(file, root / model / "1" / "model.onnx")
 

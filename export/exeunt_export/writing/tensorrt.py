@@ -20,12 +20,12 @@ from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
 from exeunt.serving.tensorrt import PLAN_FILE, RECIPE_FILE, SAMPLE_FILE
 from exeunt_export import onnxfiles
-from exeunt_export.writing.native import PRECISIONS, place, shape_ranges
+from exeunt_export.writing.native import PRECISIONS, place_on_gpu, shape_ranges
 
 SAMPLE_ROWS = 8
 
 
-def prepare(
+def write_engine_recipes(
     repository: Path,
     manifest: Manifest,
     rows: Mapping[str, np.ndarray],
@@ -76,13 +76,13 @@ def _write_recipe(folder: Path, precision: str, gpu: int | None) -> None:
     config = text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
     recipe = {"precision": precision, "shapes": shape_ranges(config)}
     (folder / "1" / RECIPE_FILE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
-    _tensorrt_backend(config)
+    _use_tensorrt_backend(config)
     if gpu is not None:
-        place(config, gpu)
+        place_on_gpu(config, gpu)
     path.write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
-def _tensorrt_backend(config: pb.ModelConfig) -> None:
+def _use_tensorrt_backend(config: pb.ModelConfig) -> None:
     """Triton's tensorrt backend loads 1/model.plan; onnxruntime's own options go."""
     config.backend = "tensorrt"
     config.default_model_filename = PLAN_FILE

@@ -9,7 +9,7 @@ import pytest
 from exeunt_export import nodecosts
 from exeunt_export.counting import COUNTED
 from exeunt_export.cutting.cuts import Boundary, boundaries, candidates
-from exeunt_export.planning.plan import Measured
+from exeunt_export.planning.plan import MeasuredMember
 from exeunt_export.readers.graph import MemberGraph, load_member
 from tests.export.graphs import Net, noise_rows, residual_net, two_cell_net
 
@@ -173,4 +173,4 @@ def test_a_size_read_off_an_inner_tensor_does_not_widen_a_cut(tmp_path: Path) ->
     x = net.node("Reshape", net.conv(net.conv(early, 4, 4), 4, 4), shape)
     member, _ = found_in(net.save(tmp_path / "m.onnx", net.logits(x, 4, 5, 16)))
     costs = nodecosts.measure(member.model, ROWS, "m", COUNTED)
-    assert {boundary.width for boundary in Measured.of(member, costs).boundaries} == {1}
+    assert {boundary.width for boundary in MeasuredMember.of(member, costs).boundaries} == {1}

@@ -13,7 +13,7 @@ from exeunt.manifest import Tensor
 from exeunt_export.cutting.pooling import MAX_FEATURES, append_pooling, choose_grid, columns, features_of, layout_of
 from exeunt_export.onnxfiles import IR_VERSION, open_in_memory
 from exeunt_export.readers.graph import MemberGraph, load_member
-from exeunt_export.readers.tokenmask import mask_of
+from exeunt_export.readers.token_mask import mask_of
 from tests.export.graphs import Net
 
 

@@ -136,7 +136,7 @@ def test_segments_that_say_something_else_are_refused(tmp_path: Path) -> None:
 
 
 def test_quantising_keeps_most_labels_and_shrinks_the_weights(float_member: MemberGraph) -> None:
-    quantised_member = quantise.quantised(float_member, {"IMAGE": ROWS[:120]})
+    quantised_member = quantise.quantise_member(float_member, {"IMAGE": ROWS[:120]})
     floats, bytes_ = says(float_member, ROWS[120:]), says(quantised_member, ROWS[120:])
     assert (floats.argmax(axis=1) == bytes_.argmax(axis=1)).mean() > 0.8
     assert np.abs(floats - bytes_).max() < 0.4
@@ -145,20 +145,20 @@ def test_quantising_keeps_most_labels_and_shrinks_the_weights(float_member: Memb
 
 
 def test_the_last_layer_stays_float(float_member: MemberGraph) -> None:
-    quantised_member = quantise.quantised(float_member, {"IMAGE": ROWS[:64]})
+    quantised_member = quantise.quantise_member(float_member, {"IMAGE": ROWS[:64]})
     last = [node for node in quantised_member.model.graph if node.op_type in ("Gemm", "MatMul")][-1]
     assert all(value.producer() is None or value.producer().op_type != "DequantizeLinear" for value in last.inputs[1:])
 
 
 def test_a_quantised_member_is_not_quantised_again(member: MemberGraph) -> None:
     with pytest.raises(ConfigError, match=r"quantize = 'int8', but it is quantised already; leave quantize out"):
-        quantise.quantised(member, {"IMAGE": ROWS[:64]})
+        quantise.quantise_member(member, {"IMAGE": ROWS[:64]})
 
 
 def test_a_member_with_exits_of_its_own_is_not_quantised_here(float_member: MemberGraph) -> None:
     with_exits = dataclasses.replace(float_member, exits=("EXIT_1",))
     with pytest.raises(ConfigError, match=r"quantize = 'int8' and exits: .* quantise the file itself"):
-        quantise.quantised(with_exits, {"IMAGE": ROWS[:64]})
+        quantise.quantise_member(with_exits, {"IMAGE": ROWS[:64]})
 
 
 def bag_file(
@@ -262,7 +262,7 @@ def test_a_mask_of_a_quantised_text_member_is_made_again_and_not_carried(tmp_pat
     }
     torch.manual_seed(0)
     save_module(bert(CLASSES, layers=2), rows, tmp_path / "bert.onnx")
-    text = quantise.quantised(load_member("bert", tmp_path / "bert.onnx", rows), rows)
+    text = quantise.quantise_member(load_member("bert", tmp_path / "bert.onnx", rows), rows)
     places = candidates(list(boundaries(text, nodecosts.measure(text.model, rows, "bert", COUNTED))), 1)
     late = [place for place in places if place.share > 0.4 and place.tensors[0].dtype == "uint8"]
     assert late and all(item.tensors[0].dims[-1] == 32 for item in late)

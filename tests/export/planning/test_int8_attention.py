@@ -15,7 +15,7 @@ from exeunt_export.cutting.split import make_cut, split
 from exeunt_export.cutting.verify import verify_labels
 from exeunt_export.nodecosts import measure
 from exeunt_export.onnxfiles import open_in_memory, run, save
-from exeunt_export.planning.plan import Measured
+from exeunt_export.planning.plan import MeasuredMember
 from exeunt_export.readers.graph import load_member
 from exeunt_export.torch_modules import save_module
 from tests.architectures.attention import TOKENS, VOCABULARY, Attention, bert
@@ -78,7 +78,7 @@ def quantised(request, plain, tmp_path_factory):
         warnings.simplefilter("ignore")
         quantize_static(file, quantised_file, Reader(rows), per_channel=False, reduce_range=True, **KINDS[kind])
     member = load_member("m", quantised_file, rows)
-    return Measured.of(member, measure(member.model, rows, "m", COUNTED)), rows
+    return MeasuredMember.of(member, measure(member.model, rows, "m", COUNTED)), rows
 
 
 def test_it_can_be_cut_from_early_on_and_everywhere(quantised):
@@ -120,7 +120,7 @@ def behind_quantiser(path, **attributes):
 def test_sizes_of_a_dequantised_input_are_read_off_the_input(tmp_path, attributes):
     rows = {"x": RNG.normal(size=(8, 6, 8)).astype(np.float32)}
     member = load_member("m", behind_quantiser(tmp_path / "m.onnx", **attributes), rows)
-    measured = Measured.of(member, measure(member.model, rows, "m", COUNTED))
+    measured = MeasuredMember.of(member, measure(member.model, rows, "m", COUNTED))
     assert not [place.usable for place in measured.boundaries if "no batch dimension" in place.usable]
     shapes = [node.inputs[0] for node in member.model.graph if node.op_type == "Shape"]
     assert all(isinstance(value, ir.Value) and value.is_graph_input() for value in shapes)
@@ -138,5 +138,5 @@ def test_parts_of_a_shape_inside_are_those_of_the_tensor(tmp_path, part):
     rows = {"x": RNG.normal(size=(1, 6, 8)).astype(np.float32)}
     member = load_member("m", path, rows)
     before = run(open_in_memory(member.model, "m"), rows, "m")["PROBABILITIES"]
-    Measured.of(member, measure(member.model, rows, "m", COUNTED))
+    MeasuredMember.of(member, measure(member.model, rows, "m", COUNTED))
     np.testing.assert_allclose(run(open_in_memory(member.model, "m"), rows, "m")["PROBABILITIES"], before, rtol=1e-5)

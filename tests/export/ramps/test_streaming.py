@@ -8,7 +8,7 @@ import pytest
 
 from exeunt.deciding.heads import Head
 from exeunt.errors import ConfigError
-from exeunt_export.features import Standard, StandardRows, chunks, create
+from exeunt_export.features import Standardisation, StandardisedRows, chunks, create_mapped
 from exeunt_export.ramps.train import train
 
 CLASSES, WIDTH, CHUNK = 5, 24, 64
@@ -49,7 +49,7 @@ def test_features_are_read_in_chunks() -> None:
 
 def test_training_in_chunks_holds_few_of_the_features(tmp_path: Path) -> None:
     rows, width = 4000, 500
-    features = create(tmp_path / "features.npy", rows, width)
+    features = create_mapped(tmp_path / "features.npy", rows, width)
     vote = np.full((rows, 2), 0.5, np.float32)
     for part in chunks(rows, 500):
         features[part] = np.random.default_rng(part.start).normal(size=(500, width))
@@ -96,7 +96,7 @@ def test_one_infinite_feature_in_any_chunk_is_refused() -> None:
 def test_mean_and_deviation_are_those_of_all_rows_at_once() -> None:
     features, _ = teaching(300, seed=1)
     rows = np.arange(20, 300)
-    standard = Standard.of(features, rows, chunk_rows=7)
+    standard = Standardisation.of(features, rows, chunk_rows=7)
     np.testing.assert_allclose(standard.mean, features[rows].mean(axis=0, dtype=np.float64), rtol=1e-9)
     np.testing.assert_allclose(standard.scale, 1 / features[rows].std(axis=0, dtype=np.float64), rtol=1e-6)
 
@@ -104,9 +104,9 @@ def test_mean_and_deviation_are_those_of_all_rows_at_once() -> None:
 def test_standardised_rows_come_in_their_order_again_and_again(tmp_path: Path) -> None:
     features, _ = teaching(50, seed=1)
     order = np.random.default_rng(0).permutation(50)
-    plain = Standard(np.zeros(WIDTH), np.ones(WIDTH))
+    plain = Standardisation(np.zeros(WIDTH), np.ones(WIDTH))
     for chunk_rows, count in ((50, 1), (20, 3)):
-        rows = StandardRows(features, order, plain, chunk_rows, tmp_path / "x.npy")
+        rows = StandardisedRows(features, order, plain, chunk_rows, tmp_path / "x.npy")
         for _ in range(2):
             read = list(rows.chunks())
             assert len(read) == count
@@ -115,7 +115,7 @@ def test_standardised_rows_come_in_their_order_again_and_again(tmp_path: Path) -
 
 def test_a_head_on_standardised_features_is_folded_into_one_on_features(tmp_path: Path) -> None:
     features, _ = teaching(50, seed=1)
-    standard = Standard.of(features, np.arange(50), chunk_rows=50)
+    standard = Standardisation.of(features, np.arange(50), chunk_rows=50)
     weight, bias = TEACHER.astype(np.float32), np.arange(CLASSES, dtype=np.float32)
     expected = standard.apply(features) @ weight + bias
-    np.testing.assert_allclose(standard.folded(weight, bias).scores(features), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(standard.fold_into_head(weight, bias).scores(features), expected, rtol=1e-4, atol=1e-3)

@@ -11,7 +11,7 @@ import pytest
 from exeunt.cli.main import main
 from exeunt.manifest import Manifest
 from exeunt_export.export_bag import export_bag
-from exeunt_export.report.expectation import Expected, SampleVotes, expect, warn
+from exeunt_export.report.expectation import Expectation, SampleVotes, expect, warn
 from exeunt_export.report.export_report import ExportReport
 from exeunt_export.report.page import page
 from tests.deciding.controller_bag import CLASSES, manifest
@@ -184,6 +184,6 @@ def test_json_tells_what_the_page_tells(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["export", str(tiny_bag(tmp_path, members=1)), "-o", str(tmp_path / "models"), "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert [line["max_loss"] for line in table["expected"]] == [0.005, 0.01, 0.02]
-    assert set(table["expected"][0]) == {field.name for field in dataclasses.fields(Expected)}
+    assert set(table["expected"][0]) == {field.name for field in dataclasses.fields(Expectation)}
     assert all(cut["ramp_bytes"] == 4 * (cut["features"] + 1) * 8 for cut in table["cuts"])
     assert table["page"] == str(tmp_path / "models" / "report.html")

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from exeunt.crossing import can_cross, whole_ends
 from exeunt.settings import Settings
-from exeunt_export.schedule.inner_stages import CALL_US, LEAST_SAVED, Weighed, candidates, crossing_us, feedback_share
+from exeunt_export.schedule.inner_stages import (
+    CALL_US,
+    LEAST_SAVED,
+    StageEvaluator,
+    candidates,
+    crossing_us,
+    feedback_share,
+)
 from tests.export.schedule.test_schedule import bag_of
 from tests.test_bag_stages import any_exits
 from tests.test_crossing import X, chained, cut
@@ -22,7 +29,7 @@ def weighed(depths, segment_us, skills, share=0.1, seed=0, max_loss=0.02):
     segments_us = [[segment_us] * count for count in depths[-1]]
     evaluator = bag_of(skills=skills, segments_us=segments_us, seed=seed, rows=200)
     evaluator.inputs = dataclasses.replace(evaluator.inputs, max_loss=max_loss)
-    return Weighed(evaluator, (X,), chained(depths).members, depths, share)
+    return StageEvaluator(evaluator, (X,), chained(depths).members, depths, share)
 
 
 def test_a_member_of_many_milliseconds_whose_ramps_are_sure_is_left_inside():

@@ -3,7 +3,7 @@
 import pytest
 
 from exeunt_export.planning.plan import ExitPlan
-from exeunt_export.schedule.unused_cuts import renumbered, without_unused_cuts
+from exeunt_export.schedule.unused_cuts import renumber_depths, without_unused_cuts
 
 
 def planned(cuts, exits):
@@ -28,9 +28,9 @@ def test_cuts_without_an_exit_go_and_depths_move_up():
 @pytest.mark.parametrize(("name", "expected"), [("x", {1: "b", 2: "full"}), ("y", {1: "full"}), ("z", {1: "full"})])
 def test_what_is_known_by_depth_moves_with_it(name, expected):
     by_cut = {("x", 1): "a", ("x", 2): "b", ("x", 3): "full", ("y", 1): "c", ("y", 2): "full", ("z", 1): "full"}
-    moved = renumbered(PARTLY, ["x", "y", "z"], by_cut)
+    moved = renumber_depths(PARTLY, ["x", "y", "z"], by_cut)
     assert {depth: value for (member, depth), value in moved.items() if member == name} == expected
 
 
 def test_ramps_of_whole_members_are_not_invented():
-    assert renumbered(PARTLY, ["x", "y", "z"], {("x", 1): "a", ("x", 2): "b"}) == {("x", 1): "b"}
+    assert renumber_depths(PARTLY, ["x", "y", "z"], {("x", 1): "a", ("x", 2): "b"}) == {("x", 1): "b"}

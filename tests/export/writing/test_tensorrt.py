@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from exeunt.errors import ConfigError, ServingError
 from exeunt.manifest import Manifest
 from exeunt.serving.tensorrt import Recipe, main
-from exeunt_export.writing.tensorrt import prepare
+from exeunt_export.writing.tensorrt import write_engine_recipes
 from tests.export.graphs import noise_rows
 
 
@@ -26,7 +26,7 @@ def repository(tiny_exported, tmp_path):
 @pytest.fixture
 def prepared(repository):
     manifest = Manifest.load(repository / "tiny_exit/1/manifest.json")
-    return prepare(repository, manifest, {"IMAGE": noise_rows(8, 1, 16)}, "float16")
+    return write_engine_recipes(repository, manifest, {"IMAGE": noise_rows(8, 1, 16)}, "float16")
 
 
 @pytest.fixture

@@ -20,13 +20,13 @@ def mask_of(member: MemberGraph, tokens: int) -> str:
     masks = [
         input_.name
         for input_ in member.inputs
-        if input_.dtype in _NUMBERS and input_.dims == (tokens,) and not _chooses(values[input_.name])
+        if input_.dtype in _NUMBERS and input_.dims == (tokens,) and not _is_index(values[input_.name])
     ]
     named = [name for name in masks if "mask" in name.lower()]
     return masks[0] if len(masks) == 1 else named[0] if len(named) == 1 else ""
 
 
-def _chooses(value: ir.Value) -> bool:
+def _is_index(value: ir.Value) -> bool:
     """Whether a value is an index into a table, as it is or in another shape."""
     front, visited_values = [value], set[ir.Value]()
     while front:

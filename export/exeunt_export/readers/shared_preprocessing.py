@@ -20,12 +20,12 @@ _BATCH = 64  # samples at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedPreprocessing:
     """A bag's preprocessing.
 
     Attributes:
         model: its graph.
-        samples_key: what it takes and makes, for the manifest.
+        preprocess: what it takes and makes, for the manifest.
         samples: input of the bag -> [rows, ...]: outputs of the preprocessing, and samples that go past it.
     """
 
@@ -34,7 +34,9 @@ class Shared:
     samples: dict[str, np.ndarray]
 
 
-def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: str, samples_key: str) -> Shared:
+def run_shared_preprocessing(
+    bag: str, path: Path, samples: Mapping[str, np.ndarray], where: str, samples_key: str
+) -> SharedPreprocessing:
     """Read a bag's preprocessing and run it on the samples.
 
     Args:
@@ -74,7 +76,7 @@ def preprocess(bag: str, path: Path, samples: Mapping[str, np.ndarray], where: s
     inputs = tuple(_tensor(value, samples[value.name or ""]) for value in model.graph.inputs)
     outputs = tuple(_tensor(value, joined[value.name or ""]) for value in model.graph.outputs)
     passed = {name: sample for name, sample in samples.items() if name not in input_rows and name not in joined}
-    return Shared(model, Preprocess(contract.preprocess_model(bag), inputs, outputs), passed | joined)
+    return SharedPreprocessing(model, Preprocess(contract.preprocess_model(bag), inputs, outputs), passed | joined)
 
 
 def _tensor(value: ir.Value, rows: np.ndarray) -> Tensor:

@@ -17,7 +17,7 @@ LEAST_SAVED = 0.05  # of the work of an answer, within the promise or by certain
 MOST_MORE = 0.1  # work that it may cost more within the promise if it saves by certain stops, or the other way round
 
 
-def pays(evaluator: ScheduleEvaluator, at_rest: Sequence[Depths], cascade: Sequence[Depths]) -> bool:
+def lean_gear_pays(evaluator: ScheduleEvaluator, at_rest: Sequence[Depths], cascade: Sequence[Depths]) -> bool:
     """Whether the exits of a cascade save enough work to be worth having beside those that are best at rest."""
     inputs = evaluator.inputs
     if inputs.workers / slowed(inputs.slowdown, inputs.workers) < LEAST_CORES:
@@ -29,7 +29,7 @@ def pays(evaluator: ScheduleEvaluator, at_rest: Sequence[Depths], cascade: Seque
     return min(ratios) <= 1.0 - LEAST_SAVED and max(ratios) <= 1.0 + MOST_MORE
 
 
-def united(
+def merge_exits(
     segments_us: Sequence[Sequence[float]], at_rest: Sequence[Depths], lean: Sequence[Depths]
 ) -> tuple[tuple[Depths, ...], tuple[tuple[int, ...], ...]]:
     """(exits of both lists in one, numbers of each list's exits in it), so that each list's numbers ascend.
