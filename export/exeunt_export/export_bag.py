@@ -69,9 +69,9 @@ def export_bag(
 
 
 def _plan(opened: OpenedBag, stages: Stages) -> tuple[OpenedBag, ExitPlan]:
-    """ExitPlan twice: by the node profile, then by the times that the first plan's segments really take.
+    """Plan twice: by the node profile, then by the times that the first plan's segments really take.
 
-    Counted times are what they are, so that one plan does.
+    Counted times do not change, so there one plan is enough.
     """
     bag, classes = opened.bag, len(opened.labels)
     stages.at("plan", 0, len(opened.members) + 1)

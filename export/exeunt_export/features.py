@@ -62,7 +62,12 @@ class Standardisation:
         return np.asarray((features - self.mean) * self.scale, dtype=np.float32)
 
     def fold_into_head(self, weight: np.ndarray, bias: np.ndarray) -> Head:
-        """The head on the features themselves of one on standardised features, float32 [f, classes] and [classes]."""
+        """The head on plain features that gives what one on standardised features gives.
+
+        Args:
+            weight: of the latter, float32 [f, classes].
+            bias: of the latter, float32 [classes].
+        """
         scaled = weight.astype(np.float64) * self.scale[:, None]
         return Head(scaled.astype(np.float32), (bias - self.mean @ scaled).astype(np.float32))
 

@@ -1,4 +1,4 @@
-"""A bag file from ONNX files and samples that somebody has on disk."""
+"""The bag file that `exeunt init` writes, from ONNX files and samples on disk."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@
 | [rows, f]                  | as it is; means over neighbours where f is above 4096                    |
 | any other rank             | means over all but the channel axis 1: c                                 |
 
-Where it counts that some position has much of a channel, and not how many have, the largest value says more than means:
-with pool "max" a tensor with positions gives the maximum over all of them in place of the means, c or 2 d. Held-out
-rows decide which of the two a cut gets (exeunt_export.planning.pooling_choice); "both" gives the means, then the maxima.
+Where one position with a large value is what counts, and not how many positions have one, a maximum says more than a
+mean. With pool "max" a tensor with positions gives the maximum over all of them in place of the means: c or 2 d. "both"
+gives the means, then the maxima. Held-out rows decide which of the two a cut gets (planning/pooling_choice.py).
 
 Global 1 x 1 pooling is much weaker on early cuts (digits: 12 % against 91 % agreement with a 4 x 4 grid).
 """

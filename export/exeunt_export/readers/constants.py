@@ -26,7 +26,7 @@ def append_node(
     attributes: Mapping[str, int | Sequence[int]] | None = None,
     domain: str = "",
 ) -> ir.Value:
-    """The one output, `value_name`, of a new node at the end of a graph."""
+    """Append a node with one output to a graph; the output, named `value_name`."""
     node = ir.node(op_type, inputs, attributes=attributes, name=name, domain=domain)
     node.outputs[0].name = value_name
     graph.append(node)

@@ -37,7 +37,7 @@ def widen_bfloat16(model: ir.Model) -> None:
 
 
 def crossing_tensor(tensor: Tensor) -> Tensor:
-    """A tensor as it crosses a cut."""
+    """A tensor as it crosses a cut: float32 in place of float16."""
     return Tensor(tensor.name, "float32", tensor.dims) if tensor.dtype == "float16" else tensor
 
 

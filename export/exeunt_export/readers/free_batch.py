@@ -1,11 +1,10 @@
-"""Members whose file fixes the batch dimension, has none, or does not say: brought to any number of rows.
+"""Any number of rows for members whose file fixes the batch dimension, has none, or does not say.
 
-A file with a batch of N is freed where that is all that stands in the way: the first dimension of its inputs becomes
-symbolic, and constants that repeat N (targets of Reshape and Expand, tokens that are joined to every row) follow it.
-The result is run against the file as it was. Where that fails for N = 1, and where there is no batch dimension at all,
-the whole graph becomes the body of a Scan over rows: exact for every graph, but left whole, so without cuts.
-Some files declare a free batch on their inputs, but fix the N of the exporter's example in inner nodes. These are freed
-in the same way.
+A file with a batch of N is freed: the first dimension of its inputs becomes symbolic, and constants that repeat N
+(targets of Reshape and Expand, tokens that are joined to every row) follow it. The result is compared with the file as
+it was. Where this fails for N = 1, or there is no batch dimension at all, the whole graph becomes the body of a Scan
+over rows. That is exact for every graph, but such a member has no cuts. Some files declare a free batch on their
+inputs, but fix the N of the exporter's example in inner nodes. These are freed in the same way.
 """
 
 from __future__ import annotations
@@ -169,6 +168,7 @@ def _fold_constants(model: ir.Model) -> ir.Model:
 
 
 def _free_batch(model: ir.Model, batch: int) -> ir.Model:
+    """Let inputs of `batch` rows, and the constants that repeat that number, take any number; changes the model."""
     graph = model.graph
     batched = {value for value in graph.inputs if value.shape and value.shape[0] == batch}
     source = next((value for value in graph.inputs if value in batched), graph.inputs[0])

@@ -60,7 +60,7 @@ def pooled_tensor(value: ir.Value, tensor: Tensor) -> Tensor:
 
 
 def dequantise(graph: ir.Graph, value: ir.Value, tensor: Tensor, name: str) -> ir.Value:
-    """The float numbers that integers of a known scale stand for, by a node appended to the graph; others as they are.
+    """Append the node that makes floats of integers of a known scale; its output. Any other value comes back as it is.
 
     Args:
         graph: changed in place.

@@ -1,4 +1,4 @@
-"""A member's inputs as the bag's public ones: what they declare, held against the samples."""
+"""A member's inputs as clients see them, and the check that the samples are rows of them."""
 
 from __future__ import annotations
 

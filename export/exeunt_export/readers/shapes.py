@@ -2,8 +2,8 @@
 
 torch's exporters read sizes off whatever tensor is at hand (`Shape` of the embeddings, or of the input behind the
 QuantizeLinear that a quantiser put there) and use them until the end of the net: a cut would have to carry what depends
-on them. Behind operators that keep a shape it is that of the input; and where all inputs have one size, any shape is
-the number of rows and otherwise constant.
+on them. A shape is taken from the input where only operators that keep shapes lie between. Where no input has a free
+dimension beside the rows, every shape is the number of rows and constants.
 """
 
 from __future__ import annotations

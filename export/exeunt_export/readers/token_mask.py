@@ -1,4 +1,4 @@
-"""Which public input is the attention mask: a number for every token, which is no token id."""
+"""Which public input is the attention mask: it has a number for every token, but not the token's id."""
 
 from __future__ import annotations
 

@@ -90,13 +90,13 @@ class _Ballots:
     def _labels(self, ballots: Sequence[np.ndarray], members: Sequence[int], weights: Sequence[float]) -> np.ndarray:
         return votes.labels(votes.vote([ballots[m] for m in members], list(weights), self._kind))
 
-    def same(self, members: Sequence[int]) -> float:
+    def same_vote(self, members: Sequence[int]) -> float:
         """Share of the rows on which these members, with the bag's weights, have the full vote's label."""
         weights = [self._weights[m] for m in members]
         return float((self._labels(self._judged, members, weights) == self._full).mean())
 
-    def same_reweighted(self, members: Sequence[int]) -> float:
-        """The same with weights fitted on the calibration rows."""
+    def same_vote_reweighted(self, members: Sequence[int]) -> float:
+        """As `same_vote`, with weights fitted on the calibration rows."""
         ballots = [self._fit[m] for m in members]
         if self._kind == "hard":
             ballots = [votes.one_hot(ballot) for ballot in ballots]
@@ -122,12 +122,12 @@ def member_choice(
     for left_out, name in enumerate(names) if len(names) > 1 else ():
         others = [m for m in range(len(names)) if m != left_out]
         saved = work_us[left_out] / sum(work_us)
-        without.append(WithoutMember(name, ballots.same(others), ballots.same_reweighted(others), saved))
+        without.append(WithoutMember(name, ballots.same_vote(others), ballots.same_vote_reweighted(others), saved))
     order: list[int] = []
     agreement = []
     while len(order) < len(names):
         remaining = [m for m in range(len(names)) if m not in order]
-        same = {m: ballots.same([*order, m]) for m in remaining}
+        same = {m: ballots.same_vote([*order, m]) for m in remaining}
         order.append(max(remaining, key=lambda m: (same[m], -work_us[m])))
         agreement.append(same[order[-1]])
     return MemberChoice(ballots.rows, tuple(without), tuple(names[m] for m in order), tuple(agreement))

@@ -118,7 +118,7 @@ class ScheduleEvaluator:
         return tuple(next(fitted) if depth else 0.0 for depth in depths)
 
     def with_all_targets(self, exits: Sequence[Depths]) -> Schedule:
-        """The worth of a list of exits that are all worked towards."""
+        """What a list of exits is worth if the engine works towards each of them in turn."""
         return self._best_targets(exits, [tuple(range(len(exits)))])
 
     def work_us(self, exits: Sequence[Depths], certain: bool) -> float:
@@ -137,7 +137,7 @@ class ScheduleEvaluator:
         return float(spent_us[sure.argmax(axis=1)].mean())
 
     def with_best_targets(self, exits: Sequence[Depths]) -> Schedule:
-        """The worth of a list of exits in the best order of work, as the engine finds it."""
+        """What a list of exits is worth with the best choice of those to work towards, as the engine finds it."""
         last = len(exits) - 1
         return self._best_targets(exits, [(*choice, last) for choice in target_choices(last)])
 
@@ -155,7 +155,7 @@ class ScheduleEvaluator:
         return min(schedules, key=lambda schedule: schedule.latency_us)
 
     def prune(self, path: Sequence[Depths], keep: Collection[Depths] = ()) -> Schedule:
-        """A path with the least useful exits left out one by one, until `most_exits` early ones are left.
+        """Leave the least useful exits of a path out, one by one, until `most_exits` early ones are left.
 
         Exits that do not pay on the calibration rows are kept up to that number, and those in `keep` always: when
         inputs get harder others pay, and an inactive exit costs next to nothing. The latency is that of the best
