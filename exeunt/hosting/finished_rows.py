@@ -25,8 +25,8 @@ class FinishedRows:
         ramps: (member, depth) of the ramps that can learn.
 
     Attributes:
-        closed: nothing is taken, for now.
-        left_out_rows: rows that were not taken.
+        closed: `add` leaves everything out, for now.
+        left_out_rows: rows that `add` left out, so far.
     """
 
     def __init__(self, manifest: Manifest, ramps: frozenset[Pair]) -> None:
