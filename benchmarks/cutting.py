@@ -69,12 +69,12 @@ def chosen_cuts(boundaries: Sequence[Boundary]) -> tuple[Boundary, ...]:
     places: dict[int, Boundary] = {}
     for candidate in candidates(list(boundaries), MOST_WIDTH):  # the cheapest in each fiftieth
         at = int(50 * candidate.share)
-        places[at] = min(places.get(at, candidate), candidate, key=align.price)
+        places[at] = min(places.get(at, candidate), candidate, key=align.price_steps)
     even_shares = [number / SEGMENTS for number in range(1, SEGMENTS)]
 
     def off(cuts: tuple[Boundary, ...]) -> float:
         steps = sum(SEGMENTS * abs(cut.share - share) for cut, share in zip(cuts, even_shares, strict=True))
-        return steps + sum(align.price(cut) for cut in cuts)
+        return steps + sum(align.price_steps(cut) for cut in cuts)
 
     apart = (
         cuts

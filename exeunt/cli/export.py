@@ -20,7 +20,7 @@ from exeunt.errors import ConfigError
 if TYPE_CHECKING:
     from exeunt.manifest import Manifest
     from exeunt_export.bagfile.bagfile import BagFile
-    from exeunt_export.writing.native import Native
+    from exeunt_export.writing.native import NativeOptions
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -51,14 +51,14 @@ def run(args: argparse.Namespace) -> int:
     """
     from exeunt.cli.progress import progress
     from exeunt_export.export_bag import export_bag
-    from exeunt_export.writing.native import Native, adapt_configs
+    from exeunt_export.writing.native import NativeOptions, adapt_configs
     from exeunt_export.writing.readme import PAGE_FILE
 
     options = _native(args)
     bag = _bag(args)
     with progress() as show:
         report = export_bag(bag, args.output, force=args.force, progress=show)
-        if options != Native():
+        if options != NativeOptions():
             adapt_configs(report.output, report.manifest, options)
         if options.format == "tensorrt":
             _recipes(bag, report.output, report.manifest, options)
@@ -88,17 +88,17 @@ def _bag(args: argparse.Namespace) -> BagFile:
     return BagFile.parse(text, "command line", Path.cwd())
 
 
-def _native(args: argparse.Namespace) -> Native:
+def _native(args: argparse.Namespace) -> NativeOptions:
     """The options of the native backends, checked before the work of an export."""
-    from exeunt_export.writing.native import Native
+    from exeunt_export.writing.native import NativeOptions
 
     gpus = numbers("--gpus", args.gpus, int, "numbers separated by commas, as 0,1") if args.gpus else ()
-    options = Native(args.format, args.accelerator, args.precision, gpus=gpus, rank_segments=args.rank_segments)
+    options = NativeOptions(args.format, args.accelerator, args.precision, gpus=gpus, rank_segments=args.rank_segments)
     options.check("export")
     return options
 
 
-def _recipes(bag: BagFile, repository: Path, manifest: Manifest, options: Native) -> None:
+def _recipes(bag: BagFile, repository: Path, manifest: Manifest, options: NativeOptions) -> None:
     """Ask for engines, with the bag's own samples to compare them by."""
     from exeunt_export.bagfile import samples as sampling
     from exeunt_export.readers.shared_preprocessing import run_shared_preprocessing

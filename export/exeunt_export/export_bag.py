@@ -62,10 +62,10 @@ def export_bag(
     repository.check_output(output, force)
     stages = Stages(progress or (lambda stage, steps_done, total: None))
     opened = open_bag(bag, samples, stages)
-    opened, before = quantise_members(opened, stages)
+    opened, float_members = quantise_members(opened, stages)
     opened, plan = _plan(opened, stages)
     with repository.replacing(output, force) as root:
-        return _write(opened, plan, before, root, output, stages)
+        return _write(opened, plan, float_members, root, output, stages)
 
 
 def _plan(opened: OpenedBag, stages: Stages) -> tuple[OpenedBag, ExitPlan]:
@@ -91,7 +91,12 @@ def _plan(opened: OpenedBag, stages: Stages) -> tuple[OpenedBag, ExitPlan]:
 
 
 def _write(
-    opened: OpenedBag, plan: ExitPlan, before: Mapping[str, FloatMember], root: Path, output: Path, stages: Stages
+    opened: OpenedBag,
+    plan: ExitPlan,
+    float_members: Mapping[str, FloatMember],
+    root: Path,
+    output: Path,
+    stages: Stages,
 ) -> ExportReport:
     """Everything after planning, in the folder `root`."""
     plan = pooling_choice.with_both_poolings(plan)
@@ -109,7 +114,7 @@ def _write(
     stages.at("write", 0, 1)
     parts = {model: file for member_cut in cut for model, file in zip(member_cut.models, member_cut.files, strict=True)}
     parts |= {model: file for model, file in filter(None, heads)}
-    before_files = _save_before(opened, root / "work")
+    preprocessing_files = _save_preprocessing(opened, root / "work")
     bag = opened.bag
     manifest = Manifest(
         bag=bag.name,
@@ -122,7 +127,7 @@ def _write(
         members=members,
         exits=exits,
         settings=bag.settings,
-        weights_sha256=onnxfiles.sha256_of(parts | before_files),
+        weights_sha256=onnxfiles.sha256_of(parts | preprocessing_files),
         exported_by=f"exeunt {__version__}",
         preprocess=opened.shared.preprocess if opened.shared else None,
         top=bag.serving.top,
@@ -132,7 +137,7 @@ def _write(
         inner_stages=inner_stages(opened, plan, members, sample_votes),
     )
     manifest.check(bag.where)
-    files = repository.ModelFiles(parts, _save_whole(opened, root / "work"), before_files)
+    files = repository.ModelFiles(parts, _save_whole(opened, root / "work"), preprocessing_files)
     version = repository.write_models(root / "repository", manifest, bag.serving, files)
     manifest.save(version / contract.MANIFEST_FILE)
     assembling.save_calibration(version, opened, sample_votes)
@@ -140,7 +145,7 @@ def _write(
         assembling.save_learning_heads(version, opened, plan, trained)
     make_controller(manifest, version)  # the server will do the same: what it would refuse is refused here
     stages.at("write", 1, 1)
-    report = make_report(opened, plan, cut, sample_votes, before, manifest, output, stages)
+    report = make_report(opened, plan, cut, sample_votes, float_members, manifest, output, stages)
     report.save(version)
     save_page(report, root / "repository")
     return report
@@ -167,7 +172,7 @@ def _train(
     return plan, cut, own_ramps | trained
 
 
-def _save_before(opened: OpenedBag, work: Path) -> dict[str, Path]:
+def _save_preprocessing(opened: OpenedBag, work: Path) -> dict[str, Path]:
     """The file of the preprocessing that members share, by its Triton name."""
     if opened.shared is None:
         return {}

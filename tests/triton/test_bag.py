@@ -14,7 +14,7 @@ from tritonclient import grpc
 from exeunt.contract import ANSWER_DTYPES, Reason
 from exeunt.measuring.server_times import read_times
 from exeunt.serving.pip_server import serve
-from exeunt_export.writing.native import Native, adapt_configs
+from exeunt_export.writing.native import NativeOptions, adapt_configs
 from tests.export.graphs import noise_rows
 from tests.triton.calls import ask, await_idle, controlled, manifest_of, vote_offline
 
@@ -168,7 +168,7 @@ def test_ranked_segments_in_one_slot_answer_as_the_others_do(triton, tiny_export
     repository = tmp_path / "repository"
     shutil.copytree(tiny_exported, repository)
     manifest = manifest_of(repository)
-    assert adapt_configs(repository, manifest, Native(rank_segments=True))
+    assert adapt_configs(repository, manifest, NativeOptions(rank_segments=True))
     with serve(repository, state_dir=tmp_path / "state", rate_slots=1) as server:
         answers = [ask(server, "http", ROWS, **wish) for wish in ({"exit": "never"}, {}, {}, {})]
     for answer in answers:

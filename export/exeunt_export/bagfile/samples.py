@@ -24,7 +24,7 @@ _CHECKED_ROWS = 64  # at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class SampleParts:
     """Row numbers, int64, of three parts without overlap."""
 
     ramps: np.ndarray
@@ -130,8 +130,8 @@ def check_finite(samples: Mapping[str, np.ndarray], where: str) -> None:
             release_pages(rows)
 
 
-def divide(rows: int, seed: int) -> Parts:
+def divide(rows: int, seed: int) -> SampleParts:
     """Divide `rows` rows at random: half for ramps, 35 % for calibration, the rest for the report."""
     order = np.random.default_rng(seed).permutation(rows)
     ends = np.cumsum([int(rows * share) for share in _SHARES])
-    return Parts(*(np.sort(part) for part in np.split(order, ends)))
+    return SampleParts(*(np.sort(part) for part in np.split(order, ends)))

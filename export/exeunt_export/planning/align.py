@@ -47,11 +47,11 @@ def place_cuts(candidates: Sequence[Boundary], member_us: float, wanted_us: Sequ
             and (not placed or candidate.share > placed[-1].share)
         ]
         if near:
-            placed.append(min(near, key=lambda item: abs(item.share * member_us - time_us) / step + price(item)))
+            placed.append(min(near, key=lambda item: abs(item.share * member_us - time_us) / step + price_steps(item)))
     return placed
 
 
-def price(boundary: Boundary) -> float:
+def price_steps(boundary: Boundary) -> float:
     """What a cut costs beside its place, in steps: width, bytes, readers."""
     readers = min(max(boundary.readers, 2), _MOST_READERS) - 2
     bytes_ = math.log2(max(boundary.bytes_per_row, 1))

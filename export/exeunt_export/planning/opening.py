@@ -41,7 +41,7 @@ class OpenedBag:
     members: tuple[MeasuredMember, ...]
     inputs: tuple[Tensor, ...]
     samples: dict[str, np.ndarray]
-    parts: sampling.Parts
+    parts: sampling.SampleParts
     labels: tuple[str, ...]
     shared: SharedPreprocessing | None = None
 

@@ -83,7 +83,7 @@ def train_and_choose_pooling(
             return one.pool
         left_us = (1.0 - one.boundary.share) * opened.members[number].costs.total_us
         mean_us, max_us = (
-            _leave(ramps[pool][key], features[pool][key], vote, opened) * left_us - _price_us(prices, one, pool)
+            _leaving_share(ramps[pool][key], features[pool][key], vote, opened) * left_us - _price_us(prices, one, pool)
             for pool in (MEAN, MAX)
         )
         gain_us = max_us - mean_us
@@ -99,7 +99,7 @@ def train_and_choose_pooling(
             kept_features = [
                 features[pool].get((name, d), cut[number].features[d - 1]) for d, pool in enumerate(pools, start=1)
             ]
-            members[number] = _recut(opened, final, number, cut[number], kept_features)
+            members[number] = _split_again(opened, final, number, cut[number], kept_features)
     return final, members, heads
 
 
@@ -148,7 +148,7 @@ def _columns(features: np.ndarray, columns: np.ndarray, path: Path) -> np.ndarra
     return copied
 
 
-def _leave(ramp: Head, features: np.ndarray, vote: np.ndarray, opened: OpenedBag) -> np.ndarray:
+def _leaving_share(ramp: Head, features: np.ndarray, vote: np.ndarray, opened: OpenedBag) -> np.ndarray:
     """Share of the calibration rows that may leave by a ramp, a mean over some promises.
 
     Returns:
@@ -169,7 +169,9 @@ def _price_us(prices: RampPrices, cut: Cut, pool: str) -> float:
     return prices.pooling_us(pooled) + prices.heads_us([pooled])
 
 
-def _recut(opened: OpenedBag, plan: ExitPlan, number: int, cut: CutMember, features: list[np.ndarray]) -> CutMember:
+def _split_again(
+    opened: OpenedBag, plan: ExitPlan, number: int, cut: CutMember, features: list[np.ndarray]
+) -> CutMember:
     """A member with other poolings, its files written anew; cuts, weights and answers are what they were."""
     cut.chain.close()
     parts = split(opened.members[number].member, plan.cuts[number])

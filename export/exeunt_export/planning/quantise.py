@@ -64,12 +64,12 @@ def quantise_members(opened: OpenedBag, stages: Stages) -> tuple[OpenedBag, dict
     ]
     if not numbers:
         return opened, {}
-    members, before = list(opened.members), {}
+    members, float_members = list(opened.members), {}
     stages.at("quantize", 0, len(numbers))
     for members_done, number in enumerate(numbers, start=1):
         measured = members[number]
         rows = opened.rows_of(measured.member)
-        before[measured.member.name] = FloatMember(
+        float_members[measured.member.name] = FloatMember(
             _probabilities(measured.member, {name: array[opened.parts.report] for name, array in rows.items()}),
             onnxfiles.weight_bytes(measured.member.model),
             measured.costs.total_us,
@@ -82,7 +82,7 @@ def quantise_members(opened: OpenedBag, stages: Stages) -> tuple[OpenedBag, dict
             int8_member, nodecosts.measure(int8_member.model, rows, int8_member.where, times)
         )
         stages.at("quantize", members_done, len(numbers))
-    return dataclasses.replace(opened, members=tuple(members)), before
+    return dataclasses.replace(opened, members=tuple(members)), float_members
 
 
 def quantise_member(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> MemberGraph:

@@ -15,15 +15,15 @@ from exeunt_export import onnxfiles
 _PREFIX = "preprocess/"
 
 
-def merge(model: ir.Model, before: ir.Model, path: Path, where: str) -> None:
-    """Put `before` in front of a member: clients send its inputs, and its outputs feed the member.
+def merge(model: ir.Model, preprocessing: ir.Model, path: Path, where: str) -> None:
+    """Put `preprocessing` in front of a member: clients send its inputs, and its outputs feed the member.
 
     An output feeds the input of the same name; a single output feeds a single input. Other inputs of the member stay;
-    an input of `before` and one of the member that share a name become one.
+    an input of `preprocessing` and one of the member that share a name become one.
 
     Args:
         model: the member; changed in place.
-        before: the preprocessing; used up.
+        preprocessing: its graph; used up.
         path: its file, for messages.
         where: the member's file, for messages.
 
@@ -31,10 +31,10 @@ def merge(model: ir.Model, before: ir.Model, path: Path, where: str) -> None:
         ConfigError: its outputs are not inputs of the member, in name or type, or it cannot be brought to the
             member's opset.
     """
-    before = _convert_opset(before, model, path, where)
-    pairs = _matching_ends(model.graph, list(before.graph.outputs), path, where)
+    preprocessing = _convert_opset(preprocessing, model, path, where)
+    pairs = _matching_ends(model.graph, list(preprocessing.graph.outputs), path, where)
     member_inputs = {value.name: value for value in model.graph.inputs}
-    for node in before.graph:
+    for node in preprocessing.graph:
         node.name = f"{_PREFIX}{node.name}"
         for value in node.outputs:
             value.name = f"{_PREFIX}{value.name}" if value.name else value.name
@@ -47,13 +47,13 @@ def merge(model: ir.Model, before: ir.Model, path: Path, where: str) -> None:
         _replace(input_, output)
         model.graph.inputs.remove(input_)
         del member_inputs[input_.name]
-    for value in list(before.graph.inputs):
-        before.graph.inputs.remove(value)
+    for value in list(preprocessing.graph.inputs):
+        preprocessing.graph.inputs.remove(value)
         if value.name in member_inputs:
             _replace(value, member_inputs[value.name])
         else:
             model.graph.inputs.append(value)
-    _move(before.graph, model.graph)
+    _move(preprocessing.graph, model.graph)
 
 
 def _replace(old: ir.Value, new: ir.Value) -> None:
@@ -76,16 +76,16 @@ def _matching_ends(
     return [(value, inputs[value.name]) for value in outputs]
 
 
-def _convert_opset(before: ir.Model, model: ir.Model, path: Path, where: str) -> ir.Model:
+def _convert_opset(preprocessing: ir.Model, model: ir.Model, path: Path, where: str) -> ir.Model:
     """The preprocessing at the member's opset: a graph has one."""
     member_opset = model.graph.opset_imports.get("", onnxfiles.OPSET)
-    for domain, version in before.graph.opset_imports.items():
+    for domain, version in preprocessing.graph.opset_imports.items():
         model.graph.opset_imports.setdefault(domain, version)
-    opset = before.graph.opset_imports.get("", member_opset)
+    opset = preprocessing.graph.opset_imports.get("", member_opset)
     if opset == member_opset:
-        return before
+        return preprocessing
     try:
-        converted = version_converter.convert_version(ir.to_proto(before), member_opset)
+        converted = version_converter.convert_version(ir.to_proto(preprocessing), member_opset)
         onnx.checker.check_model(converted)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise ConfigError(

@@ -121,7 +121,7 @@ def _vote_stream(manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray
     return stream_of("samples", feedback, certain=never)
 
 
-def warn(
+def bag_warnings(
     manifest: Manifest, sample_votes: SampleVotes, rows: np.ndarray, expected: Sequence[Expectation]
 ) -> tuple[str, ...]:
     """Warnings about ramps that never pay and members that never matter.

@@ -21,7 +21,7 @@ from exeunt_export.readers import integers
 from exeunt_export.report import expectation
 from exeunt_export.report.export_report import CutReport, ExportReport, QuantisedReport
 from exeunt_export.report.member_choice import member_choice
-from exeunt_export.report.oddities import oddities
+from exeunt_export.report.oddities import oddity_warnings
 from exeunt_export.writing import assembling
 
 _SLOWER = 1.05  # less than that may be noise
@@ -33,7 +33,7 @@ def make_report(
     plan: ExitPlan,
     cut: Sequence[CutMember],
     sample_votes: Mapping[MemberDepth, np.ndarray],
-    before: Mapping[str, FloatMember],
+    float_members: Mapping[str, FloatMember],
     manifest: Manifest,
     output: Path,
     stages: Stages,
@@ -45,7 +45,7 @@ def make_report(
         plan: as it was carried out.
         cut: the members in segments.
         sample_votes: (member, depth) -> probabilities on every sample.
-        before: quantised members as they were.
+        float_members: quantised members as they were.
         manifest: as written.
         output: the repository.
         stages: told of progress.
@@ -56,10 +56,10 @@ def make_report(
     full = votes.labels(assembling.exit_votes(opened, manifest.exits[-1].depths, sample_votes))[rows]
     agrees = {key: float((votes.labels(votes_)[rows] == full).mean()) for key, votes_ in sample_votes.items()}
     expected = expectation.expect(manifest, sample_votes, parts.calibration, rows)
-    doubts = expectation.warn(manifest, sample_votes, np.concatenate([parts.calibration, rows]), expected)
-    small = _quantised_reports(opened, sample_votes, before, manifest)
+    doubts = expectation.bag_warnings(manifest, sample_votes, np.concatenate([parts.calibration, rows]), expected)
+    quantised = _quantised_reports(opened, sample_votes, float_members, manifest)
     finished = {member.name: sample_votes[member.name, member.depth] for member in manifest.members}
-    odd = oddities(opened.samples, finished, opened.labels)
+    odd = oddity_warnings(opened.samples, finished, opened.labels)
     stages.at("report", 1, 1)
     return ExportReport(
         output=output,
@@ -77,12 +77,12 @@ def make_report(
             *_small_ensemble_warning(opened, manifest),
             *_nothing_learns_warning(opened, plan, manifest),
             *_batch_scale_warnings(opened),
-            *_slower_int8_warnings(small),
+            *_slower_int8_warnings(quantised),
             *doubts,
         ),
         expected=expected,
         members=member_choice(manifest, sample_votes, parts.calibration, rows),
-        quantised=small,
+        quantised=quantised,
     )
 
 
@@ -118,21 +118,23 @@ def _reached_shares(member: Member) -> list[float]:
 def _quantised_reports(
     opened: OpenedBag,
     sample_votes: Mapping[MemberDepth, np.ndarray],
-    before: Mapping[str, FloatMember],
+    float_members: Mapping[str, FloatMember],
     manifest: Manifest,
 ) -> tuple[QuantisedReport, ...]:
     """Each member that was quantised, held against the float bag on the report rows."""
     rows = opened.parts.report
     weights = [member.weight for member in manifest.members]
     after = {member.name: sample_votes[member.name, member.depth][rows] for member in manifest.members}
-    floats = {name: before[name].probabilities if name in before else votes_ for name, votes_ in after.items()}
+    floats = {
+        name: float_members[name].probabilities if name in float_members else votes_ for name, votes_ in after.items()
+    }
     votes_before, votes_after = (
         votes.labels(votes.vote(list(votes_.values()), weights, manifest.vote)) for votes_ in (floats, after)
     )
     reports = []
     for measured, exported in zip(opened.members, manifest.members, strict=True):
         name = measured.member.name
-        if name not in before:
+        if name not in float_members:
             continue
         old, new = votes.labels(floats[name]), votes.labels(after[name])
         reports.append(
@@ -142,9 +144,9 @@ def _quantised_reports(
                 agreement_before=float((old == votes_before).mean()),
                 agreement_after=float((new == votes_after).mean()),
                 same_vote=float((votes_before == votes_after).mean()),
-                bytes_before=before[name].weight_bytes,
+                bytes_before=float_members[name].weight_bytes,
                 bytes_after=onnxfiles.weight_bytes(measured.member.model),
-                us_before=before[name].total_us,
+                us_before=float_members[name].total_us,
                 us_after=exported.total_us,
             )
         )

@@ -14,7 +14,7 @@ _FEW = 0.5  # warn where a smaller share of the sample rows is unlike all others
 _LEAST_APART = 1e-6  # probabilities that move less than this over the samples do not move
 
 
-def oddities(
+def oddity_warnings(
     samples: Mapping[str, np.ndarray], finished: Mapping[str, np.ndarray], labels: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Warnings about samples that repeat, members without votes, and members that always say the same.

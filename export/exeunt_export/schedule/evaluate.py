@@ -97,7 +97,7 @@ class ScheduleEvaluator:
         self.full = votes.labels(votes.vote(finished, list(inputs.weights), inputs.vote))
         self._folds = folds(len(self.full))
 
-    def state(self, depths: Depths) -> tuple[np.ndarray, np.ndarray]:
+    def judge_state(self, depths: Depths) -> tuple[np.ndarray, np.ndarray]:
         """(risk float64 [rows], wrong bool [rows]) of the vote at a state, each row judged by the other half."""
         if depths not in self._states:
             risk, wrong = np.empty(len(self.full)), np.zeros(len(self.full), dtype=bool)
@@ -183,7 +183,7 @@ class ScheduleEvaluator:
 
     def risks(self, exits: Sequence[Depths]) -> tuple[np.ndarray, np.ndarray]:
         """(risk, wrong), both [rows, exits]; -1 and False at the last exit."""
-        early = [self.state(depths) for depths in exits[:-1]]
+        early = [self.judge_state(depths) for depths in exits[:-1]]
         risk = np.stack([*(risk for risk, _ in early), np.full(len(self.full), -1.0)], axis=1)
         wrong = np.stack([*(wrong for _, wrong in early), np.zeros(len(self.full), dtype=bool)], axis=1)
         return risk, wrong

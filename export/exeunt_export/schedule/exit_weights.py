@@ -30,7 +30,11 @@ def fitted_weights(ballots: Sequence[np.ndarray], bag: Sequence[float], full: np
         return (1.0,)
     stacked = np.stack([ballot.astype(np.float64) for ballot in ballots])
     likelihoods = stacked[:, np.arange(len(full)), full]  # [members, rows]: probability of the full vote's label
-    candidates = [_shares(np.asarray(bag, dtype=np.float64)), np.full(count, 1.0 / count), _likeliest(likelihoods)]
+    candidates = [
+        _as_shares(np.asarray(bag, dtype=np.float64)),
+        np.full(count, 1.0 / count),
+        _likeliest_weights(likelihoods),
+    ]
     best = max(candidates, key=lambda weights: _agreement(weights, stacked, likelihoods, full))
     return tuple(float(weight) for weight in best)
 
@@ -43,13 +47,13 @@ def _agreement(
     return float((vote.argmax(axis=1) == full).mean()), float(np.log(weights @ likelihoods + 1e-12).mean())
 
 
-def _likeliest(likelihoods: np.ndarray) -> np.ndarray:
+def _likeliest_weights(likelihoods: np.ndarray) -> np.ndarray:
     weights = np.full(len(likelihoods), 1.0 / len(likelihoods))
     for _ in range(ROUNDS):
         parts = weights[:, None] * likelihoods + 1e-12
         weights = (parts / parts.sum(axis=0)).mean(axis=1)
-    return _shares(np.maximum(weights, LEAST_WEIGHT))
+    return _as_shares(np.maximum(weights, LEAST_WEIGHT))
 
 
-def _shares(weights: np.ndarray) -> np.ndarray:
+def _as_shares(weights: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.sum())

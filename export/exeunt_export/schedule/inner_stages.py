@@ -49,10 +49,10 @@ def inner_stages(
         return places
     segments_us = [[segment.cost_us[min(segment.cost_us)] for segment in member.segments] for member in members]
     inputs = dataclasses.replace(schedule_inputs(opened, plan, probabilities), segments_us=segments_us)
-    weighed = StageEvaluator(
+    stage_evaluator = StageEvaluator(
         ScheduleEvaluator(inputs), opened.inputs, members, plan.exits, feedback_share(bag.settings)
     )
-    return weighed.best(places)
+    return stage_evaluator.best_exits(places)
 
 
 def feedback_share(settings: Settings) -> float:
@@ -109,7 +109,7 @@ class StageEvaluator:
             *self._risks, (1.0 - self._share) * leaves_us + self._share * leaves_us[-1], self._max_loss
         )[0]
 
-    def best(self, places: Sequence[int]) -> tuple[int, ...]:
+    def best_exits(self, places: Sequence[int]) -> tuple[int, ...]:
         """Those of some exits that together save most; none where they save less than LEAST_SAVED."""
         least_us = without_us = self.work_us(())
         inner_exits = tuple[int, ...]()

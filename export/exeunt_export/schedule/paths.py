@@ -127,7 +127,7 @@ def _with_segment(evaluator: ScheduleEvaluator, path: _PartialPath, member: int,
     done_us = max(workers[0], path.members_us[member]) + segment_us
     now_us = max(path.now_us, done_us) + inputs.exit_us
     depths = tuple(depth + (number == member) for number, depth in enumerate(path.depths))
-    leaves = ~path.has_left & (evaluator.state(depths)[0] < limit) if depths != inputs.full else ~path.has_left
+    leaves = ~path.has_left & (evaluator.judge_state(depths)[0] < limit) if depths != inputs.full else ~path.has_left
     return _PartialPath(
         steps=(*path.steps, member),
         depths=depths,

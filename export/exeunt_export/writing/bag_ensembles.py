@@ -61,7 +61,7 @@ def _add_segments(ensemble: configs.Ensemble, manifest: Manifest, begin: Depths,
         for depth in range(begin[number] + 1, end[number] + 1):
             segment = member.segments[depth - 1]
             outputs = [*segment.outputs, *([segment.features] if segment.features else [])]
-            ensemble.step(
+            ensemble.add_step(
                 segment.model,
                 {input_.name: within(member.name, input_.name, depth) for input_ in segment.inputs},
                 {model.name: within(member.name, model.name, depth) for model in outputs},
@@ -79,7 +79,7 @@ def _add_heads(ensemble: configs.Ensemble, manifest: Manifest, number: int, exit
     ramps = manifest.ramps(number)
     features = [features_name(manifest.members[m].name, d) for m, d in ramps]
     votes = {name: f"e{number}.{name}" for name in (votes_name(manifest.members[m].name, d) for m, d in ramps)}
-    ensemble.step(exit_.heads, {feature: feature for feature in features}, votes)
+    ensemble.add_step(exit_.heads, {feature: feature for feature in features}, votes)
     return votes
 
 
@@ -87,4 +87,4 @@ def _add_tap(ensemble: configs.Ensemble, manifest: Manifest, tap: Tap, heads_vot
     tensors = tap_tensors(manifest)
     names = [tensors[pair].name for pair in sorted(tap.pairs)]
     inputs = {TICKET: TICKET, **{name: heads_votes.get(name, name) for name in names}}
-    ensemble.step(contract.exit_model(manifest.bag), inputs, {TAPPED: tap.name})
+    ensemble.add_step(contract.exit_model(manifest.bag), inputs, {TAPPED: tap.name})

@@ -130,7 +130,7 @@ class Ensemble:
         self.config.platform = "ensemble"
         self.config.ensemble_scheduling.SetInParent()
 
-    def step(self, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    def add_step(self, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
         """Add a step; both maps lead from the model's tensor to the ensemble's."""
         step = self.config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
         step.input_map.update(inputs)

@@ -28,7 +28,7 @@ _OPTIMAL_SHARE = 4  # TensorRT tunes for max_batch_size / 4 rows: tickets are ra
 
 
 @dataclass(frozen=True, slots=True)
-class Native:
+class NativeOptions:
     """Options of the native backends.
 
     Attributes:
@@ -61,7 +61,7 @@ class Native:
             raise ConfigError(f"{where}: gpus {list(self.gpus)}; allowed: different numbers from 0")
 
 
-def adapt_configs(repository: Path, manifest: Manifest, native: Native) -> list[str]:
+def adapt_configs(repository: Path, manifest: Manifest, native: NativeOptions) -> list[str]:
     """Rewrite the configs of a bag's ONNX models.
 
     Returns:
@@ -110,7 +110,7 @@ def place_on_gpu(config: pb.ModelConfig, gpu: int) -> None:
         group.gpus.append(gpu)
 
 
-def _accelerate_by_tensorrt(config: pb.ModelConfig, model: str, native: Native) -> None:
+def _accelerate_by_tensorrt(config: pb.ModelConfig, model: str, native: NativeOptions) -> None:
     accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
     del accelerators[:]
     accelerator = accelerators.add(name="tensorrt")

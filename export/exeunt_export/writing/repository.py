@@ -34,12 +34,12 @@ class ModelFiles:
     Attributes:
         parts: segments and heads.
         whole: unsplit members; empty without the baseline.
-        before: the preprocessing that members share, where there is one.
+        preprocessing: that members share, where there is one.
     """
 
     parts: dict[str, Path]
     whole: dict[str, Path]
-    before: dict[str, Path] = field(default_factory=dict)
+    preprocessing: dict[str, Path] = field(default_factory=dict)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def write_models(root: Path, manifest: Manifest, serving: Serving, files: ModelF
             _write_ensemble(root, name, ensemble, None)
     if manifest.preprocess is not None:
         config = configs.onnx_model(serving, manifest.preprocess.inputs, manifest.preprocess.outputs)
-        _write_onnx_model(root, manifest.preprocess.model, config, files.before[manifest.preprocess.model])
+        _write_onnx_model(root, manifest.preprocess.model, config, files.preprocessing[manifest.preprocess.model])
     if files.whole:
         _write_baseline(root, manifest, serving, files)
     (root / readme.README_FILE).write_text(readme.TEXT, encoding="utf-8")
@@ -139,7 +139,9 @@ def _write_public_ensemble(root: Path, manifest: Manifest, serving: Serving) -> 
     answers = manifest.answers
     ensemble = _client_ensemble(serving, manifest, answers)
     names = {answer.name: answer.name for answer in answers}
-    ensemble.step(contract.exit_model(manifest.bag), {input_.name: input_.name for input_ in manifest.inputs}, names)
+    ensemble.add_step(
+        contract.exit_model(manifest.bag), {input_.name: input_.name for input_ in manifest.inputs}, names
+    )
     _write_ensemble(root, manifest.bag, ensemble, manifest)
 
 
@@ -148,7 +150,9 @@ def _client_ensemble(serving: Serving, manifest: Manifest, outputs: Sequence[Ten
     ensemble = configs.Ensemble(serving, manifest.public_inputs, outputs)
     if manifest.preprocess is not None:
         tensors = (manifest.preprocess.inputs, manifest.preprocess.outputs)
-        ensemble.step(manifest.preprocess.model, *({tensor.name: tensor.name for tensor in names} for names in tensors))
+        ensemble.add_step(
+            manifest.preprocess.model, *({tensor.name: tensor.name for tensor in names} for names in tensors)
+        )
     return ensemble
 
 
@@ -169,11 +173,11 @@ def _write_baseline(root: Path, manifest: Manifest, serving: Serving, files: Mod
         inputs = [input_ for input_ in manifest.inputs if input_.name in names]
         config = configs.onnx_model(serving, inputs, outputs[:1])
         _write_onnx_model(root, member.model, config, files.whole[member.model])
-        ensemble.step(member.model, {input_.name: input_.name for input_ in inputs}, {PROBABILITIES: vote})
+        ensemble.add_step(member.model, {input_.name: input_.name for input_ in inputs}, {PROBABILITIES: vote})
     name = contract.vote_model(manifest.bag)
     weights = [member.weight for member in manifest.members]
     configs.write(configs.vote_model(serving, votes, weights, manifest.vote, manifest.classes), root / name)
-    ensemble.step(name, {name_: name_ for name_ in votes}, {output.name: output.name for output in outputs})
+    ensemble.add_step(name, {name_: name_ for name_ in votes}, {output.name: output.name for output in outputs})
     _write_ensemble(root, contract.full_model(manifest.bag), ensemble, manifest)
 
 

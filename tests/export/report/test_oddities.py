@@ -11,7 +11,7 @@ from exeunt.errors import ConfigError
 from exeunt.serving.checks.repository import check_repository
 from exeunt_export.export_bag import export_bag
 from exeunt_export.readers.graph import load_member
-from exeunt_export.report.oddities import oddities
+from exeunt_export.report.oddities import oddity_warnings
 from tests.export.readers.test_silent_faults import NAMES, ROWS, base, make, votes
 
 SIGMOID = [("Sigmoid", {})]
@@ -124,19 +124,21 @@ def test_a_member_without_finite_votes_is_told_of_with_the_count():
     votes_ = np.full((60, 5), 0.2, np.float32)
     votes_[:48] = np.nan
     moving = np.random.default_rng(0).dirichlet(np.ones(5), 60).astype(np.float32)
-    warnings = oddities({"x": ROWS}, {"good": moving, "bad": np.where(np.isnan(votes_), np.nan, moving)}, tuple(NAMES))
+    warnings = oddity_warnings(
+        {"x": ROWS}, {"good": moving, "bad": np.where(np.isnan(votes_), np.nan, moving)}, tuple(NAMES)
+    )
     assert len(warnings) == 1 and "bad on 48 of 60" in warnings[0]
 
 
 def test_members_that_always_say_the_same_are_told_of_in_one_warning():
     same = np.tile(np.float32([0.6, 0.1, 0.1, 0.1, 0.1]), (60, 1))
-    (warnings,) = oddities({"x": ROWS}, {"a": same, "b": same}, tuple(NAMES))
+    (warnings,) = oddity_warnings({"x": ROWS}, {"a": same, "b": same}, tuple(NAMES))
     assert "a ('cat' on all 60), b ('cat' on all 60)" in warnings
 
 
 def test_samples_that_are_all_one_row_are_told_of():
     moving = np.random.default_rng(0).dirichlet(np.ones(5), 60).astype(np.float32)
-    (warnings,) = oddities({"x": np.repeat(ROWS[:1], 60, axis=0)}, {"m": moving}, tuple(NAMES))
+    (warnings,) = oddity_warnings({"x": np.repeat(ROWS[:1], 60, axis=0)}, {"m": moving}, tuple(NAMES))
     assert "the 60 samples are all the same" in warnings
 
 

@@ -11,7 +11,7 @@ import pytest
 from exeunt.cli.main import main
 from exeunt.manifest import Manifest
 from exeunt_export.export_bag import export_bag
-from exeunt_export.report.expectation import Expectation, SampleVotes, expect, warn
+from exeunt_export.report.expectation import Expectation, SampleVotes, bag_warnings, expect
 from exeunt_export.report.export_report import ExportReport
 from exeunt_export.report.page import page
 from tests.deciding.controller_bag import CLASSES, manifest
@@ -54,10 +54,12 @@ def test_ramps_that_agree_let_everybody_leave_at_the_first_exit() -> None:
 
 def test_too_few_rows_for_a_loss_are_said_and_enough_are_not() -> None:
     votes_ = sample_votes({1: 0.1, 2: 0.05})
-    (line,) = [text for text in warn(BAG, votes_, SEEN, expect(BAG, votes_, SEEN, UNSEEN)) if "is a guess" in text]
+    (line,) = [
+        text for text in bag_warnings(BAG, votes_, SEEN, expect(BAG, votes_, SEEN, UNSEEN)) if "is a guess" in text
+    ]
     assert "at a loss of 0.5%, 1.0%, 2.0%: 100 rows are few" in line
     many = [dataclasses.replace(point, unseen_loss_range=(0.0, 0.009)) for point in expect(BAG, votes_, SEEN, UNSEEN)]
-    assert not any("is a guess" in text for text in warn(BAG, votes_, SEEN, many))
+    assert not any("is a guess" in text for text in bag_warnings(BAG, votes_, SEEN, many))
 
 
 def test_ramps_that_know_nothing_are_not_offered() -> None:
@@ -84,7 +86,7 @@ def test_a_larger_loss_is_never_slower_and_is_kept() -> None:
 
 def test_a_ramp_at_whose_exit_nobody_leaves_is_told() -> None:
     votes = sample_votes({1: 0.0, 2: 0.0})
-    warnings = warn(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN))
+    warnings = bag_warnings(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN))
     # at exit 1 member m0 and m2 have finished or vote as at exit 0: m2's first ramp pays there
     assert [warning for warning in warnings if "never pay:" in warning] == [
         "exit 1: its ramps (m1 after segment 2) never pay: at a loss of up to 2% no calibration row should leave there"
@@ -93,7 +95,7 @@ def test_a_ramp_at_whose_exit_nobody_leaves_is_told() -> None:
 
 def test_ramps_that_pay_are_not_warned_of() -> None:
     votes = sample_votes({1: 0.5, 2: 0.0})
-    assert not any("never pay:" in line for line in warn(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN)))
+    assert not any("never pay:" in line for line in bag_warnings(BAG, votes, SEEN, expect(BAG, votes, SEEN, UNSEEN)))
 
 
 def test_a_member_that_changes_no_label_is_told() -> None:
@@ -106,7 +108,7 @@ def test_a_member_that_changes_no_label_is_told() -> None:
     votes["m0", 2] = votes_at(labels, first, np.where(first, 0.9, 0.5))
     votes["m1", 3] = votes_at((labels + 2) % CLASSES, ~first, np.where(first, 0.5, 0.9))
     rows = np.arange(ROWS)
-    lines = [line for line in warn(bag, votes, rows, expect(bag, votes, rows, rows)) if "never matters" in line]
+    lines = [line for line in bag_warnings(bag, votes, rows, expect(bag, votes, rows, rows)) if "never matters" in line]
     assert [line.split(":")[0] for line in lines] == ["member m2 never matters"]
     assert "on all 400 rows" in lines[0] and "29% less work" in lines[0]
 
@@ -114,7 +116,7 @@ def test_a_member_that_changes_no_label_is_told() -> None:
 def test_the_only_member_always_matters() -> None:
     bag = manifest(depths=((1,), (2,)), weights=(1.0,))
     votes = sample_votes({1: 0.0}, bag)
-    assert not any("never matters" in line for line in warn(bag, votes, SEEN, expect(bag, votes, SEEN, UNSEEN)))
+    assert not any("never matters" in line for line in bag_warnings(bag, votes, SEEN, expect(bag, votes, SEEN, UNSEEN)))
 
 
 class Balanced(HTMLParser):

@@ -34,20 +34,20 @@ def weighed(depths, segment_us, skills, share=0.1, seed=0, max_loss=0.02):
 
 def test_a_member_of_many_milliseconds_whose_ramps_are_sure_is_left_inside():
     stages = weighed(ALONE, 5000.0, SURE)
-    inner = stages.best((0, 1, 2))
+    inner = stages.best_exits((0, 1, 2))
     assert inner and stages.work_us(inner) <= (1.0 - LEAST_SAVED) * stages.work_us(())
 
 
 def test_a_member_that_costs_less_than_feedback_calls_is_not():
-    assert weighed(ALONE, CALL_US / 40, SURE).best((0, 1, 2)) == ()
+    assert weighed(ALONE, CALL_US / 40, SURE).best_exits((0, 1, 2)) == ()
 
 
 def test_a_member_whose_ramps_know_nothing_is_not():
-    assert weighed(ALONE, 5000.0, UNSURE, max_loss=0.0).best((0, 1, 2)) == ()
+    assert weighed(ALONE, 5000.0, UNSURE, max_loss=0.0).best_exits((0, 1, 2)) == ()
 
 
 def test_where_all_answered_rows_run_on_there_is_nothing_to_save():
-    assert weighed(ALONE, 5000.0, SURE, share=1.0).best((0, 1, 2)) == ()
+    assert weighed(ALONE, 5000.0, SURE, share=1.0).best_exits((0, 1, 2)) == ()
 
 
 @settings(max_examples=40, deadline=None)
@@ -56,7 +56,7 @@ def test_what_is_chosen_can_be_and_never_costs_more_than_whole_members(depths, s
     bag = chained(depths)
     places = candidates((X,), bag.members, depths)
     stages = weighed(depths, segment_us, (1.0,) * len(depths[-1]), share, seed)
-    inner = stages.best(places)
+    inner = stages.best_exits(places)
     assert list(inner) == sorted(set(inner)) and set(inner) <= set(places)
     assert can_cross((X,), bag.members, depths, inner)
     assert not inner or stages.work_us(inner) <= (1.0 - LEAST_SAVED) * stages.work_us(())

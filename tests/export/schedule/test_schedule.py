@@ -156,7 +156,7 @@ def test_rows_are_not_judged_by_a_risk_that_was_fitted_on_them():
     noise = {(member, 1): rng.dirichlet(np.full(4, 0.2), 400).astype(np.float32) for member in range(2)}
     inputs = ScheduleInputs([[10.0], [10.0]], noise, [1.0, 1.0], "soft", 1, 0.01, exit_us=0.0)
     evaluator = ScheduleEvaluator(inputs)
-    risk, wrong = evaluator.state((1, 0))
+    risk, wrong = evaluator.judge_state((1, 0))
     assert abs(risk.mean() - wrong.mean()) < 0.1  # two members of pure noise: nothing can be learnt of which rows agree
 
 

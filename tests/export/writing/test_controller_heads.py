@@ -13,7 +13,7 @@ from exeunt.bag_stages import BagStages, tap_tensors
 from exeunt.learning.files import HEADS_FILE
 from exeunt.manifest import Manifest
 from exeunt.serving.checks.repository import check_repository
-from exeunt_export.writing.native import Native, adapt_configs
+from exeunt_export.writing.native import NativeOptions, adapt_configs
 from tests.hosting.learning_server import exported
 
 
@@ -64,5 +64,7 @@ def test_without_its_file_of_heads_the_repository_is_refused(tmp_path: Path) -> 
 
 def test_native_options_reach_every_segment_and_ask_for_no_heads(tmp_path: Path) -> None:
     folder = exported(tmp_path / "bag", mode="ensemble")
-    changed = adapt_configs(folder.parent.parent, Manifest.load(folder / contract.MANIFEST_FILE), Native(gpus=(0, 1)))
+    changed = adapt_configs(
+        folder.parent.parent, Manifest.load(folder / contract.MANIFEST_FILE), NativeOptions(gpus=(0, 1))
+    )
     assert changed and not any("heads" in model for model in changed)

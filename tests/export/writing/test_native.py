@@ -9,7 +9,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt.errors import ConfigError
 from exeunt.manifest import Manifest
-from exeunt_export.writing.native import Native, adapt_configs
+from exeunt_export.writing.native import NativeOptions, adapt_configs
 
 MANIFEST = "tiny_exit/1/manifest.json"
 
@@ -25,7 +25,7 @@ def adapted(repository):
     """Adapt, and give every config by model."""
 
     def run(**options):
-        adapt_configs(repository, Manifest.load(repository / MANIFEST), Native(**options))
+        adapt_configs(repository, Manifest.load(repository / MANIFEST), NativeOptions(**options))
         paths = repository.glob("*/config.pbtxt")
         return {path.parent.name: text_format.Parse(path.read_text(), pb.ModelConfig()) for path in paths}
 
@@ -39,7 +39,7 @@ def accelerator(config):
 
 def test_nothing_asked_changes_nothing(repository):
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
-    assert adapt_configs(repository, Manifest.load(repository / MANIFEST), Native()) == []
+    assert adapt_configs(repository, Manifest.load(repository / MANIFEST), NativeOptions()) == []
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
 
 
