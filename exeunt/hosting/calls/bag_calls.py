@@ -19,7 +19,7 @@ import numpy as np
 
 from exeunt.bag_stages import Pair, tap_tensors
 from exeunt.deciding.ticket import Ticket
-from exeunt.hosting.calls.failure_address import LONGEST_TEXT, report_address
+from exeunt.hosting.calls.failure_address import LONGEST_TEXT, address_before_word
 from exeunt.manifest import Manifest, Tensor
 
 SECRET_BITS = 62  # a positive int64
@@ -82,6 +82,7 @@ class BagCalls:
     refused: int = 0
     failed_steps: int = 0
     _tensors: dict[Pair, Tensor] = field(init=False)
+    _before_word: str = field(init=False)
     _calls: dict[int, BagCall] = field(default_factory=dict)
     _words: dict[int, BagCall] = field(default_factory=dict)  # of the same calls
     _past_words: deque[int] = field(default_factory=lambda: deque(maxlen=PAST_WORDS))
@@ -89,6 +90,7 @@ class BagCalls:
 
     def __post_init__(self) -> None:
         self._tensors = tap_tensors(self.manifest)
+        self._before_word = address_before_word(self.manifest.bag)
 
     def open(
         self, rows: int, pairs: Iterable[Pair], ticket: Ticket | None = None, ticket_rows: np.ndarray | None = None
@@ -126,7 +128,7 @@ class BagCalls:
     def address(self, secret: int) -> str | None:
         """Where steps of a call report that they failed; None where the call has been given up meanwhile."""
         call = self._calls.get(secret)
-        return None if call is None else report_address(self.manifest.bag, call.word)
+        return None if call is None else f"{self._before_word}{call.word}"
 
     def report(self, ticket: np.ndarray, text: object, model: object) -> None:
         """A step of a call has failed: what depends on it is not taken any more. Nobody minds one of a past call.

@@ -16,14 +16,13 @@ from exeunt.contract import exit_model
 LONGEST_TEXT = 2000  # characters of a report that are kept
 
 
-def report_address(bag: str, word: int) -> str:
-    """Value of contract.PARAMETER_REPORT_TO.
+def address_before_word(bag: str) -> str:
+    """What stands before the word of a call in the value of contract.PARAMETER_REPORT_TO.
 
     Args:
         bag: its name.
-        word: of the call.
     """
-    return f"{exit_model(bag)}:{word}"
+    return f"{exit_model(bag)}:"
 
 
 def read_address(text: str) -> tuple[str, int] | None:
