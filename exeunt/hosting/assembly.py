@@ -138,7 +138,7 @@ class HostedBag:
             numbers["exeunt_ramps"] = learning.metrics
         obey = None if learning is None else learning.obey
         self._housekeeping = Housekeeping(self.host, state_dir, numbers, publish, log, flush, shared, obey)
-        self._housekeeping.start()  # restores what was learnt before the first request
+        self._housekeeping.restore()
         if learning is not None:
             learning.start(self.host)
         elif controller.tuner.heads_version:
@@ -147,6 +147,7 @@ class HostedBag:
             with self.host.lock:
                 forget_heads(controller)
         self.host.start()
+        self._housekeeping.start()
 
     def stop(self, drain_s: float) -> None:
         """Answer what is left within `drain_s`, save what was learnt, stop the threads."""

@@ -87,8 +87,8 @@ class Housekeeping:
             least = settings.least_finish_probability
             self._watch = ControlWatch(path, len(manifest.exits), settings.service_classes, least)
 
-    def start(self) -> None:
-        """Restore the learnt state, take over the control file, start the thread.
+    def restore(self) -> None:
+        """Restore the learnt state and take over the control file, before the first request.
 
         Raises:
             ConfigError: another server keeps this bag's state in the same folder.
@@ -101,6 +101,10 @@ class Housekeeping:
             for suffix in (DRAIN_SUFFIX, DRAINED_SUFFIX):  # left behind by an earlier server
                 with contextlib.suppress(OSError):
                     self._path(suffix).unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Write a first status, so that whoever sees the server ready finds one, and start the thread."""
+        self._host.guard.run("status", self._tell_status)
         self._thread.start()
 
     def close(self) -> None:

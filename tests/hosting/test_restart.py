@@ -11,6 +11,7 @@ from exeunt.errors import ConfigError
 from exeunt.hosting.assembly import HostedBag
 from exeunt.hosting.control import control_path
 from exeunt.hosting.guard import Guard
+from exeunt.hosting.status import find_status
 from exeunt.records.feedback import Feedback
 from exeunt.tuning.registry import make_tuner
 from exeunt.tuning.tuner import Setup
@@ -131,3 +132,11 @@ def until(happened):
     while not happened():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_bag_that_has_started_has_a_status(tmp_path):
+    life = Life(tmp_path)
+    try:
+        assert find_status(tmp_path, life.bag.bag).bag == life.bag.bag
+    finally:
+        life.stop()
