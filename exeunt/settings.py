@@ -140,7 +140,7 @@ class Settings:
         Raises:
             ConfigError: unknown key, wrong type, or a value that is not allowed.
         """
-        return Settings.from_mapping(self.to_mapping() | {k: _read(v) for k, v in parameters.items()}, where)
+        return Settings.from_mapping(self.to_mapping() | {k: json_or_text(v) for k, v in parameters.items()}, where)
 
     def to_mapping(self) -> dict[str, Any]:
         """The settings as a table that `from_mapping` reads back."""
@@ -236,7 +236,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # key -> least, most; NaN is outsid
 }
 
 
-def _read(text: str) -> Any:
+def json_or_text(text: str) -> Any:
+    """The value that a text is in JSON, or else the text itself."""
     try:
         return json.loads(text)
     except ValueError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from exeunt.records.feedback import Feedback
 from exeunt.replay.replay import replay
 from exeunt.replay.run import ReplayRun
 from exeunt.replay.stream import VoteStream
-from exeunt.settings import Settings
+from exeunt.settings import Settings, json_or_text
 from exeunt.tuning.registry import TUNERS, make_tuner
 from exeunt.tuning.tuner import Setup
 
@@ -59,7 +58,7 @@ def parse_policies(text: str) -> list[Policy]:
             key, equals, value = pair.partition("=")
             if not equals:
                 raise ConfigError(f"--tuner {label}: {pair!r} has no value; allowed: name:key=value")
-            options[key] = _value(value)
+            options[key] = json_or_text(value)
         policies.append(Policy(label, name, options))
     if not policies:
         raise ConfigError(f"--tuner {text!r} names none; allowed: {', '.join(TUNERS)}")
@@ -87,10 +86,3 @@ def run_policy(
     """
     tuner = make_tuner(Setup(costs, settings, calibration, seed))
     return replay(stream, tuner, costs, settings, seed=seed, policy=policy.label)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
