@@ -37,12 +37,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         for problem in report.problems:
             print(problem)
-        message = f"{len(report.models)} models, {_bags(report.bags)}"
-        print(
-            f"{args.repository}: {message}: " + (f"{len(report.problems)} problems" if report.problems else "all sound")
-        )
+        bags = f"bag {', '.join(report.bags)}" if report.bags else "no bag"
+        verdict = f"{len(report.problems)} problems" if report.problems else "all sound"
+        print(f"{args.repository}: {len(report.models)} models, {bags}: {verdict}")
     return ConfigError.exit_code if report.problems else 0
-
-
-def _bags(names: tuple[str, ...]) -> str:
-    return f"bag {', '.join(names)}" if names else "no bag"

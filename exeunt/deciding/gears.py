@@ -125,16 +125,14 @@ class Gears:
     def _next_block(self, learnt_rows: int) -> None:
         """Begin a block: of the gear in use, or a probe of another; compare those that were probed often enough."""
         self.block_gear = self.gear
-        rivals = self._rivals()
+        rivals = [
+            gear for gear in self._offered if gear != self.gear and not (gear == Gear.PLAIN and self._exits_pay())
+        ]
         if rivals and min(self._blocks[gear] for gear in rivals) >= BLOCKS:
             self._compare(min(rivals, key=self._mean))
         elif rivals and learnt_rows >= LEARNT_ROWS and self._rng.random() < self.probe_share:
             self.block_gear = min(rivals, key=self._blocks.__getitem__)
             self._blocks[self.block_gear] += 1
-
-    def _rivals(self) -> list[Gear]:
-        """Gears that may be better than the one in use."""
-        return [gear for gear in self._offered if gear != self.gear and not (gear == Gear.PLAIN and self._exits_pay())]
 
     def _mean(self, gear: Gear) -> float:
         """Geometric mean of a gear's latencies since the last comparison; without any, infinite."""

@@ -150,7 +150,7 @@ class RequestQueue:
         rows = 0
         room = self._max_batch_size if most_rows is None else min(most_rows, self._max_batch_size)
         while len(ticket_requests) != most and (number := self._next_class()) is not None:
-            newest = self._is_late(self._classes[number][0], now_us)
+            newest = now_us - self._classes[number][0].arrived_us > self._max_wait_us
             request = self._classes[number][-1 if newest else 0]
             if ticket_requests and rows + request.rows > room:
                 break
@@ -178,9 +178,6 @@ class RequestQueue:
             return 0 if self._classes[0] else None
         waiting = [number for number, requests in enumerate(self._classes) if requests]
         return min(waiting, key=self._served.__getitem__) if waiting else None
-
-    def _is_late(self, request: Request, now_us: int) -> bool:
-        return now_us - request.arrived_us > self._max_wait_us
 
     def _count(self, request: Request, sign: int) -> None:
         self._rows[request.options.service_class] += sign * request.rows

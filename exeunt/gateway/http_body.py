@@ -73,16 +73,12 @@ def read_body(content: bytes, header_length: str | None, most_json_bytes: int) -
             f"{length} bytes of JSON; allowed: {most_json_bytes}; the caller may send binary tensors, "
             "the gateway's operator may set --max-json-mb"
         )
-    table = _json(content[:length])
-    _check(table, len(content))
-    return Body(table, content[length:], header_length is not None)
-
-
-def _json(content: bytes) -> Any:
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_once)
+        table = json.loads(content[:length].decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise RefusalError(f"failed to parse the request JSON of the caller: {str(error)[:200]}") from None
+    _check(table, len(content))
+    return Body(table, content[length:], header_length is not None)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

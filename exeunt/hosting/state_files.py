@@ -42,9 +42,5 @@ def write_fields(path: Path, content: Any) -> None:
     table = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(content)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        file.write(json.dumps(table, indent=1, allow_nan=False, default=_number).encode() + b"\n")
-
-
-def _number(value: Any) -> Any:
-    """A numpy scalar as the number it holds."""
-    return value.item()
+        text = json.dumps(table, indent=1, allow_nan=False, default=lambda scalar: scalar.item())  # numpy's
+        file.write(text.encode() + b"\n")

@@ -93,7 +93,9 @@ class Streams:
         """
         with self._lock:
             now_us = self._now_us()
-            self._forget(now_us)
+            for stream in list(self._streams.values()):
+                if stream.caller is None and now_us - stream.touched_us > FORGOTTEN_AFTER_US:
+                    del self._streams[stream.name]
             if len(self._streams) >= self._most:
                 raise OverloadedError(f"{self._most} streams are open already; come again")
             name = self._draw()
@@ -147,17 +149,8 @@ class Streams:
             parts.append(stream.parts.popleft())
         if parts[-1].last:
             self._streams.pop(stream.name, None)
-        return StreamPart(caller, _joined(parts), _rows_of(parts), NOTHING_LEFT if parts[-1].last else stream.name)
-
-    def _forget(self, now_us: int) -> None:
-        """Drop what nobody asked for lately."""
-        for stream in list(self._streams.values()):
-            if stream.caller is None and now_us - stream.touched_us > FORGOTTEN_AFTER_US:
-                del self._streams[stream.name]
-
-
-def _rows_of(parts: list[Release]) -> np.ndarray:
-    return np.concatenate([part.rows for part in parts if part.rows is not None])
+        rows = np.concatenate([part.rows for part in parts if part.rows is not None])
+        return StreamPart(caller, _joined(parts), rows, NOTHING_LEFT if parts[-1].last else stream.name)
 
 
 def _joined(parts: list[Release]) -> AnswerArrays:

@@ -62,14 +62,10 @@ def find(folder: Path | None = None) -> PerfAnalyzer:
         raise ConfigError(f"no perf_analyzer in {where}: `{FETCH}` fetches it from PyPI, Triton's SDK image has it")
     libraries = os.pathsep.join(filter(None, [str(binary.parent), os.environ.get("LD_LIBRARY_PATH")]))
     analyzer = PerfAnalyzer(binary, os.environ | {"LD_LIBRARY_PATH": libraries})
-    _check_libraries(analyzer)
-    return analyzer
-
-
-def _check_libraries(analyzer: PerfAnalyzer) -> None:
-    if missing := missing_libraries(analyzer.binary, analyzer.environment):
+    if missing := missing_libraries(binary, analyzer.environment):
         need = ", ".join(_PACKAGES.get(library, library) for library in missing)
-        raise ConfigError(f"{analyzer.binary} lacks {', '.join(missing)}: install {need}, or `{FETCH}` again")
+        raise ConfigError(f"{binary} lacks {', '.join(missing)}: install {need}, or `{FETCH}` again")
+    return analyzer
 
 
 def fetch(folder: Path | None = None) -> Path:
@@ -92,14 +88,9 @@ def fetch(folder: Path | None = None) -> Path:
         if download.returncode:
             raise ConfigError(f"pip could not fetch {', '.join(WHEELS)}: {download.stderr.strip()[-400:]}")
         for wheel in Path(wheels).glob("*.whl"):
-            _unpack(wheel, folder)
+            with zipfile.ZipFile(wheel) as packed:
+                for name in filter(_PARTS.search, packed.namelist()):
+                    (folder / Path(name).name).write_bytes(packed.read(name))
     binary = folder / "perf_analyzer"
     binary.chmod(0o755)
     return binary
-
-
-def _unpack(wheel: Path, folder: Path) -> None:
-    with zipfile.ZipFile(wheel) as packed:
-        for name in packed.namelist():
-            if _PARTS.search(name):
-                (folder / Path(name).name).write_bytes(packed.read(name))

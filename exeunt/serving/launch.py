@@ -86,22 +86,20 @@ def choose_ports(http: int | None, grpc: int | None, metrics: int | None) -> Por
     """
     table = {"--http-port": http, "--grpc-port": grpc, "--metrics-port": metrics}
     for option, port in table.items():
-        if port is not None:
-            _check_free(option, port)
+        if port is None:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except (OSError, OverflowError) as error:
+                what = f"{HOST}:{port} cannot be had ({error}); name a free port"
+                raise ConfigError(f"{option} = {port}: {what}") from None
     named = [port for port in table.values() if port is not None]
     if len(set(named)) < len(named):
         raise ConfigError(f"{', '.join(table)} = {', '.join(map(str, named))}; allowed: ports that differ")
     free = iter(_free_ports(3, without=named))
     return Ports(*(next(free) if port is None else port for port in table.values()))
-
-
-def _check_free(option: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            raise ConfigError(f"{option} = {port}: {HOST}:{port} cannot be had ({error}); name a free port") from None
 
 
 def _free_ports(count: int, without: Iterable[int]) -> list[int]:

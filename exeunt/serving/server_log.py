@@ -30,7 +30,7 @@ def error_lines(log: Path) -> list[str]:
     for line in text.splitlines():
         if _ANY.match(line):
             inside = bool(_ERROR.match(line))
-            line = _message(line)
+            line = line.split("] ", 1)[-1].strip().strip('"')  # without time, thread and source
         elif line.startswith(("|", "+", "error:")):
             inside = line.startswith("error:")
             if "UNAVAILABLE" in line:
@@ -39,8 +39,3 @@ def error_lines(log: Path) -> list[str]:
             errors.append(line.strip())
     lines = (errors or rows or text.splitlines()[-5:])[:_MOST_LINES]
     return [*lines, _STARVED] if ABORTED in text else lines
-
-
-def _message(line: str) -> str:
-    """The text of a glog line, without time, thread and source."""
-    return line.split("] ", 1)[-1].strip().strip('"')

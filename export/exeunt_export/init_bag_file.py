@@ -72,7 +72,7 @@ def init_bag_text(request: InitRequest) -> str:
     arrays = _arrays(request, public)
     members = []
     for name, file in zip(_names(files), files, strict=True):
-        inputs = {_own_input(file): public[images[file]]} if len(public) > 1 else {}
+        inputs = {graph.read(file).graph.inputs[0].name or "": public[images[file]]} if len(public) > 1 else {}
         try:
             graph.finish_member(graph.draft_member(BagMember(name, file, inputs=inputs), arrays, "--samples"))
         except ConfigError as error:
@@ -145,10 +145,6 @@ def _public_names(images: Sequence[ImageInput]) -> dict[ImageInput, str]:
     """A public input for each way in which members want images."""
     kinds = list(dict.fromkeys(images))
     return {kind: PUBLIC if len(kinds) == 1 else f"{PUBLIC}_{number}" for number, kind in enumerate(kinds, start=1)}
-
-
-def _own_input(file: Path) -> str:
-    return graph.read(file).graph.inputs[0].name or ""
 
 
 def _image_input(file: Path, normalise: str) -> ImageInput:

@@ -98,7 +98,8 @@ class HeadsAtTaps:
                 votes[pair] = array
             elif pair in requested:
                 head = heads.get(pair) or self._exported.get(pair)
-                votes[pair] = array if head is None else _probabilities(head, array)
+                with np.errstate(over="ignore", invalid="ignore"):  # rows that are not finite stay so
+                    votes[pair] = array if head is None else head.probabilities(array)
         return votes
 
     def full_vote(self, brought: Brought) -> Brought:
@@ -130,8 +131,3 @@ class HeadsAtTaps:
         self._guard.run("heads", lambda: votes.update(self.votes(ticket, brought)))
         if votes:
             arrived(ticket.id, votes, call.ticket_rows)
-
-
-def _probabilities(head: Head, features: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):  # a member may put out what is not finite; such rows stay
-        return head.probabilities(features)

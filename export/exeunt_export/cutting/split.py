@@ -176,7 +176,11 @@ def _piece(
     unused = [value for value in graph.inputs if not value.uses() and value not in graph.outputs]
     for value in unused:
         graph.inputs.remove(value)
-    _type_ends(graph, {**tensors, **{tensor.name: tensor for tensor in new}})
+    tensors_here = tensors | {tensor.name: tensor for tensor in new}
+    for value in (*graph.inputs, *graph.outputs):  # Triton's backend compares types and shapes with config.pbtxt
+        if (tensor := tensors_here.get(value.name or "")) is not None:
+            value.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(tensor.dtype)))
+            value.shape = ir.Shape(["rows", *(d if d >= 0 else None for d in tensor.dims)])
     if features is not None:
         graph.outputs[-1].name = FEATURES
         graph.outputs[-1].shape = ir.Shape(["rows", width])
@@ -185,15 +189,6 @@ def _piece(
     return SegmentGraph(
         part, inputs, tuple(new), Tensor(FEATURES, "float32", (width,)) if features is not None else None
     )
-
-
-def _type_ends(graph: ir.Graph, tensors: dict[str, Tensor]) -> None:
-    """Write types and shapes of a segment's inputs and outputs: Triton's backend compares them with config.pbtxt."""
-    for value in (*graph.inputs, *graph.outputs):
-        tensor = tensors.get(value.name or "")
-        if tensor is not None:
-            value.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(tensor.dtype)))
-            value.shape = ir.Shape(["rows", *(d if d >= 0 else None for d in tensor.dims)])
 
 
 def _reference(model: ir.Model, cut_tensors: Sequence[str]) -> ir.Model:

@@ -125,29 +125,19 @@ def quantise_member(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> Memb
                     weight_type=QuantType.QInt8,
                     nodes_to_exclude=_last_layer(prepared),
                 )
-        except _quantiser_errors() as error:
+        except (*onnxruntime_errors(), KeyError, AssertionError) as error:  # it is Python code, and fails as such too
             message = onnxfiles.first_line(error)
             raise ConfigError(
                 f"{member.where}: onnxruntime cannot quantise this member: {message}; leave quantize out for it"
             ) from error
         model = graph.read(output_path)
-        _load_weights(model)
+        for value in model.graph.initializers.values():  # their file is about to go
+            if value.const_value is not None:
+                value.const_value = ir.tensor(np.array(value.const_value.numpy()), name=value.name)
     (output,) = model.graph.outputs
     output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["rows", member.classes])
     assert output.name == PROBABILITIES  # quantising keeps the names of inputs and outputs
     return dataclasses.replace(member, model=model)
-
-
-def _quantiser_errors() -> tuple[type[Exception], ...]:
-    """The quantiser is Python code: it fails in Python's own ways too."""
-    return (*onnxruntime_errors(), KeyError, AssertionError)
-
-
-def _load_weights(model: ir.Model) -> None:
-    """Take the weights out of the file, which is about to go."""
-    for value in model.graph.initializers.values():
-        if value.const_value is not None:
-            value.const_value = ir.tensor(np.array(value.const_value.numpy()), name=value.name)
 
 
 class _Rows(CalibrationDataReader):  # type: ignore[misc]

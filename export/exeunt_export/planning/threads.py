@@ -99,11 +99,7 @@ def _latency_us(opened: OpenedBag, cut: Sequence[CutMember], threads: int, slowd
     for measured, member_cut in zip(opened.members, cut, strict=True):
         member_cut.chain.close()  # weights are large: a member's are in memory once
         chain = Chain(member_cut.chain.name, member_cut.files, threads)
-        costs = segment_times.profile_chain(chain, opened.rows_of(measured.member), [1], _ignore_progress)
+        costs = segment_times.profile_chain(chain, opened.rows_of(measured.member), [1], lambda: None)
         segments_us.append([cost[1] for cost in costs])
     full = tuple(len(member_us) for member_us in segments_us)
     return exit_times(segments_us, [full], _workers(opened, threads), None, slowdown)[-1]
-
-
-def _ignore_progress() -> None:
-    """Takes no progress."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -54,11 +54,7 @@ def _together_us(chain: Chain, row: Mapping[str, np.ndarray], runs: int, passes:
         thread.start()
     for thread in threads:
         thread.join()
-    return float(np.median(_without_ends(times_us)))
-
-
-def _without_ends(times_us: Sequence[Sequence[float]]) -> list[float]:
-    return [us for own_us in times_us for us in own_us[1:-1]]
+    return float(np.median([us for own_us in times_us for us in own_us[1:-1]]))
 
 
 def _pass_us(chain: Chain, row: Mapping[str, np.ndarray]) -> float:

@@ -59,12 +59,10 @@ def widen_crossing(graph: ir.Graph, value: ir.Value) -> None:
 
 def infer_float16_types(model: ir.Model) -> None:
     """Infer types where a model has float16: the CPU's node profile shows float32 for them."""
-    if any(value.dtype == ir.DataType.FLOAT16 for value in _all_values(model.graph)):
+    graph = model.graph
+    values = (*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs))
+    if any(value.dtype == ir.DataType.FLOAT16 for value in values):
         passes.ShapeInferencePass()(model)
-
-
-def _all_values(graph: ir.Graph) -> list[ir.Value]:
-    return [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
 
 
 def _widen_value(value: ir.Value) -> None:

@@ -55,23 +55,19 @@ def public_tensor(value: ir.Value, where: str, inputs: Sequence[ir.Value]) -> Te
 
 
 def _checked_dtype(value: ir.Value, where: str) -> str:
-    dtype = "" if value.dtype is None else _numpy_name(value.dtype)
+    if value.dtype == ir.DataType.STRING:
+        raise ConfigError(
+            f"{where}: input {value.name!r} holds text; a bag takes numbers: encode it before (token numbers, "
+            "codes of categories), and export the model from there on"
+        )
+    dtype = "" if value.dtype is None else str(value.dtype.numpy())
     if dtype not in _NUMBERS:
-        if value.dtype == ir.DataType.STRING:
-            raise ConfigError(
-                f"{where}: input {value.name!r} holds text; a bag takes numbers: encode it before (token numbers, "
-                "codes of categories), and export the model from there on"
-            )
         raise ConfigError(f"{where}: input {value.name!r} is of type {value.dtype}; allowed: {', '.join(_NUMBERS)}")
     return dtype
 
 
 def _sizes(shape: ir.Shape) -> list[int | str]:
     return [d if isinstance(d, int) else str(d) for d in shape]
-
-
-def _numpy_name(dtype: ir.DataType) -> str:
-    return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
 
 
 def check_samples(tensor: Tensor, rows: np.ndarray, where: str, text: str) -> None:

@@ -92,10 +92,11 @@ def append_probabilities(
     flat = measured.reshape(len(measured), -1) if measured.ndim else measured
     one_axis_only = measured.ndim >= 1 and max(flat.shape[1:], default=0) == max(measured.shape[1:], default=1)
     if measured.dtype.kind != "f" or not one_axis_only or not flat.shape[1]:
+        dense = f". It holds {refusals.why_dense(model, measured.ndim)}" if measured.ndim > 2 else ""
         raise ConfigError(
             f"{where}: output {scores.name!r} is {measured.dtype} of shape {['rows', *measured.shape[1:]]}, no "
             "classification; allowed: one float score or probability per class, [rows, classes >= 2], or one per "
-            f"row for two classes, [rows, 1]{_dense_reason(model, measured)}"
+            f"row for two classes, [rows, 1]{dense}"
         )
     last, value = _maker_op_type(scores), scores
     if measured.ndim == 1:
@@ -150,10 +151,6 @@ def rename(model: ir.Model, value: ir.Value, name: str) -> None:
             free += "_"
         values[name].name = free
     value.name = name
-
-
-def _dense_reason(model: ir.Model, measured: np.ndarray) -> str:
-    return f". It holds {refusals.why_dense(model, measured.ndim)}" if measured.ndim > 2 else ""
 
 
 def _maker_op_type(value: ir.Value) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from exeunt.bag_stages import ramp_pairs
 from exeunt.deciding import votes
-from exeunt.manifest import Manifest, Member
+from exeunt.manifest import Manifest
 from exeunt_export import onnxfiles
 from exeunt_export.export_progress import Stages
 from exeunt_export.planning.cut_members import CutMember
@@ -89,7 +89,8 @@ def make_report(
 def _cut_reports(
     opened: OpenedBag, plan: ExitPlan, agrees: Mapping[MemberDepth, float], manifest: Manifest
 ) -> tuple[CutReport, ...]:
-    reached = {member.name: _reached_shares(member) for member in manifest.members}
+    # shares of the measured time as the strip shows them, not as planned
+    reached = {member.name: [us / member.total_us for us in member.reached_us()] for member in manifest.members}
     return tuple(
         CutReport(
             member=member.name,
@@ -108,11 +109,6 @@ def _cut_reports(
         for place, (member, member_cuts) in enumerate(zip(opened.bag.members, plan.cuts, strict=True))
         for depth, cut_ in enumerate(member_cuts, start=1)
     )
-
-
-def _reached_shares(member: Member) -> list[float]:
-    """Share of a member's measured time after each of its segments: that of the strip, not of the plan."""
-    return [us / member.total_us for us in member.reached_us()]
 
 
 def _quantised_reports(

@@ -31,7 +31,8 @@ def choose(kind: str, evaluator: ScheduleEvaluator, aligned: Sequence[Depths]) -
         inputs = evaluator.inputs
         paths += [path_of(inputs, steps) for limit in LIMITS for steps in beam(evaluator, limit)[:2]]
         paths.append(side_by_side(inputs.segments_us, aligned))
-    return min((_best_exits(evaluator, path) for path in paths), key=lambda schedule: schedule.latency_us)
+    schedules = [evaluator.prune(path, after_finished_members(path, evaluator.inputs.full)) for path in paths]
+    return min(schedules, key=lambda schedule: schedule.latency_us)
 
 
 def side_by_side(segments_us: Sequence[Sequence[float]], aligned: Sequence[Depths]) -> list[Depths]:
@@ -48,7 +49,3 @@ def side_by_side(segments_us: Sequence[Sequence[float]], aligned: Sequence[Depth
         if not path or all(before <= now for before, now in zip(path[-1], depths, strict=True)):
             path.append(depths)
     return path
-
-
-def _best_exits(evaluator: ScheduleEvaluator, path: Sequence[Depths]) -> Schedule:
-    return evaluator.prune(path, after_finished_members(path, evaluator.inputs.full))
