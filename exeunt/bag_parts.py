@@ -19,7 +19,6 @@ class ModelPart:
     """A segment, or the heads of an exit: one ONNX file.
 
     Attributes:
-        model: its name.
         number: of the segment's member, or of the heads' exit.
         depth: of a segment, from 1; 0 for heads.
         inputs: that it takes.

@@ -32,12 +32,7 @@ Pair = tuple[int, int]  # (member, depth)
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """An output of NAME_bag that sends votes, or features, to the exit controller when it is asked for.
-
-    Attributes:
-        name: of the output.
-        pairs: whose votes or features it sends.
-    """
+    """An output of NAME_bag that sends votes, or features, to the exit controller when it is asked for."""
 
     name: str
     pairs: frozenset[Pair]
@@ -70,9 +65,6 @@ class PlannedCall:
 
 class BagStages:
     """The stages of a bag and its taps.
-
-    Args:
-        manifest: of the bag.
 
     Attributes:
         ends: numbers of the exits at which stages end, ascending; the last exit is the last.

@@ -36,7 +36,6 @@ class DeploymentOutcome:
     """One deployment under one load.
 
     Attributes:
-        deployment: its name.
         usd_per_1000: dollars per 1000 answers; infinity where a machine cannot carry the load.
         p50_ms: median latency; infinity likewise.
         p99_ms: 99th percentile.

@@ -51,11 +51,6 @@ class EngineRun:
     """Workers that share one queue, see exeunt.engine.scheduler: unanswered tickets first, the oldest first of all.
 
     Left out: tickets of several rows, runs that tickets share, and the lean gear.
-
-    Args:
-        bag: the bag.
-        costs: of the way to it.
-        rng: for exits, coins and the times of runs.
     """
 
     def __init__(self, bag: TimedBag, costs: PathCosts, rng: np.random.Generator) -> None:

@@ -36,11 +36,6 @@ class EnsembleRun:
     """Urgent calls at once, feedback of many in one call while none of them runs; see hosting.calls.stage_queue.
 
     Left out: tickets of several requests, and feedback beside urgent calls once hundreds of rows wait for it.
-
-    Args:
-        bag: the bag.
-        costs: of the way to it.
-        rng: for exits, coins and the times of runs.
     """
 
     def __init__(self, bag: TimedBag, costs: PathCosts, rng: np.random.Generator) -> None:

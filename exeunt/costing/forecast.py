@@ -25,7 +25,6 @@ class Forecast:
     """What clients would see at one rate.
 
     Attributes:
-        rate_per_s: requests per second.
         p50_ms: median latency with exits.
         p99_ms: 99th percentile.
         p50_range_ms: nine in ten times within, for arrivals are chance, the shares that leave were seen on few rows,

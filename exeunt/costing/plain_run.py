@@ -13,13 +13,7 @@ from exeunt.costing.timed_bag import TimedBag
 
 
 class PlainRun:
-    """Every member is a model of its own, asked at once; their vote follows the last.
-
-    Args:
-        bag: whose members they are.
-        costs: of the way to them.
-        rng: for the times of runs.
-    """
+    """Every member is a model of its own, asked at once; their vote follows the last."""
 
     def __init__(self, bag: TimedBag, costs: PathCosts, rng: np.random.Generator) -> None:
         self.host = SimulatedHost(bag.cores, bag.mix.slowdown, bag.kernel, rng)

@@ -16,15 +16,7 @@ SHIPPED = Path(__file__).parent / "prices.toml"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A rented machine.
-
-    Attributes:
-        name: what it is called.
-        usd_per_hour: its rent.
-        cores: it has.
-        source: where the price is from.
-        date: when it was read.
-    """
+    """A rented machine."""
 
     name: str
     usd_per_hour: float
@@ -38,13 +30,10 @@ class Function:
     """A function as a service with one core.
 
     Attributes:
-        name: what it is called.
         usd_per_gb_s: for its memory while it runs.
         usd_per_request: for each call.
         step_ms: running times are rounded up to a multiple of it.
         memory_gb: that comes with one core.
-        source: where the prices are from.
-        date: when they were read.
     """
 
     name: str
@@ -66,11 +55,8 @@ class StepMachine:
     """What calls one function per member and joins their answers.
 
     Attributes:
-        name: what it is called.
         usd_per_transition: from one state to the next.
         transition_ms: how long that takes.
-        source: where the price is from.
-        date: when it was read.
     """
 
     name: str

@@ -11,11 +11,7 @@ from exeunt.costing.simulated_host import SimulatedHost
 
 
 class Run(Protocol):
-    """Whatever answers requests.
-
-    Attributes:
-        host: where.
-    """
+    """Whatever answers requests."""
 
     host: SimulatedHost
 
@@ -25,9 +21,6 @@ class Run(Protocol):
 
 class Arrivals:
     """When requests arrived and were answered.
-
-    Args:
-        requests: how many.
 
     Attributes:
         arrived_us, answered_us: float64 [requests].

@@ -46,11 +46,7 @@ class Events:
 
 
 class Changes:
-    """What is changed from now on in how decisions are made: by an operator, the runner's load, a job, or ramps.
-
-    Args:
-        decisions: that are changed.
-    """
+    """What is changed from now on in how decisions are made: by an operator, the runner's load, a job, or ramps."""
 
     def __init__(self, decisions: Decisions) -> None:
         self._decisions = decisions

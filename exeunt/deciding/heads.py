@@ -60,9 +60,6 @@ EXPORTED = Heads()
 class HeadsInUse:
     """The heads of new tickets, and for every exit the version in which its vote last changed.
 
-    Args:
-        exits: number of exits.
-
     Attributes:
         heads: of tickets that are admitted now.
         since: per exit the version in which its vote last changed; votes of older tickets are outdated.

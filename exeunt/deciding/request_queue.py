@@ -62,9 +62,6 @@ class RequestQueue:
         max_waiting_rows: most rows waiting; newcomers beyond are refused.
         max_wait_us: longest time that a newcomer may be expected to wait.
         classes: number of classes of service.
-
-    Attributes:
-        waiting_rows: rows that wait.
     """
 
     def __init__(

@@ -17,11 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Packer:
-    """A thread that packs sessions one after the other, then ends.
-
-    Args:
-        sessions: of a bag.
-    """
+    """A thread that packs sessions one after the other, then ends."""
 
     def __init__(self, sessions: Iterable[Session]) -> None:
         self._sessions = [session for session in sessions if session.packs_later]

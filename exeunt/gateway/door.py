@@ -31,7 +31,6 @@ class Door:
             and at least two for each of its tickets.
 
     Attributes:
-        settings: of the bag.
         calls: that wait here or are with the server.
     """
 

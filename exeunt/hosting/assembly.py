@@ -103,9 +103,6 @@ class HostedBag:
         counts: metrics family -> gives its numbers by name, of what the caller counts.
         learning: of ramps; None where they do not learn.
 
-    Attributes:
-        host: takes requests and votes.
-
     Raises:
         ConfigError: records_dir cannot be written, or another process records the same bag there.
     """

@@ -50,7 +50,6 @@ class Change:
     """New heads to serve with, and what is known of the exits with them.
 
     Attributes:
-        heads: the heads.
         labels, confidence: [rows, exits], what the exits would have said of rows served of late; the last label is
             that of the full vote. Without rows nothing is known.
         q: float32 [rows].

@@ -28,12 +28,7 @@ _PACKAGES = {"libb64.so.0d": "Debian's libb64-0d", "libssl.so.3": "Debian's libs
 
 @dataclass(frozen=True, slots=True)
 class PerfAnalyzer:
-    """A perf_analyzer that runs on this host.
-
-    Attributes:
-        binary: the executable.
-        environment: for `subprocess`.
-    """
+    """A perf_analyzer that runs on this host."""
 
     binary: Path
     environment: dict[str, str]

@@ -19,10 +19,6 @@ class Jobs:
         decisions: the core whose tuner it is.
         lag_rows: rows learnt between the start of a job and its adoption.
         recorded: the record says when; `lag_rows` is ignored.
-
-    Attributes:
-        tuning_s: time spent in jobs.
-        count: number of jobs.
     """
 
     def __init__(self, decisions: Decisions, lag_rows: int, recorded: bool) -> None:
@@ -80,9 +76,6 @@ class Stopwatch:
 
     Args:
         tuner: its methods are wrapped in place, so that it stays whole: whatever else a tuner can do is its own.
-
-    Attributes:
-        serving_s: time spent so far.
     """
 
     def __init__(self, tuner: Tuner) -> None:

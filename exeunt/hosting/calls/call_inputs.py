@@ -12,11 +12,7 @@ from exeunt.hosting.calls.stage_queue import TicketWork
 
 
 class CallInputs:
-    """The inputs of calls: the bag's, and cut tensors where a stage begins inside members.
-
-    Args:
-        stages: of the bag.
-    """
+    """The inputs of calls: the bag's, and cut tensors where a stage begins inside members."""
 
     def __init__(self, stages: BagStages) -> None:
         self._stages = stages

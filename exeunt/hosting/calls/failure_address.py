@@ -17,11 +17,7 @@ LONGEST_TEXT = 2000  # characters of a report that are kept
 
 
 def address_before_word(bag: str) -> str:
-    """What stands before the word of a call in the value of contract.PARAMETER_REPORT_TO.
-
-    Args:
-        bag: its name.
-    """
+    """What stands before the word of a call in the value of contract.PARAMETER_REPORT_TO."""
     return f"{exit_model(bag)}:"
 
 

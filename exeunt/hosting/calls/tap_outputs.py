@@ -14,11 +14,7 @@ from exeunt.manifest import Manifest
 
 
 class TapOutputs:
-    """Hands over tickets whose taps have brought all that ramps learn from; nothing where no ramp learns.
-
-    Args:
-        manifest: of the bag.
-    """
+    """Hands over tickets whose taps have brought all that ramps learn from; nothing where no ramp learns."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._pairs = frozenset((number, member.depth) for number, member in enumerate(manifest.members))

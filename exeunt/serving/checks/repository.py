@@ -23,8 +23,6 @@ class Report:
     """What was checked and what is wrong.
 
     Attributes:
-        models: names of the repository's models.
-        bags: names of its bags.
         problems: what is wrong, in the order of the checks; empty if nothing is.
     """
 

@@ -33,7 +33,6 @@ class BitsetRows:
         latency_us: float64 [exits], latency of an answer at each exit.
 
     Attributes:
-        ramps: see RampRows.
         rows: the set of all.
         count: how many rows a set stands for, weighted.
     """

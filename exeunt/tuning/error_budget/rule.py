@@ -141,11 +141,7 @@ def between(values: np.ndarray, place: float) -> float:
 
 
 class LikelyLost:
-    """What early rows that await their full vote have likely lost, by the risk of those that left of late.
-
-    Args:
-        classes: number of classes of service.
-    """
+    """What early rows that await their full vote have likely lost, by the risk of those that left of late."""
 
     def __init__(self, classes: int) -> None:
         self._mean_risk = [0.0] * classes

@@ -37,11 +37,7 @@ _LEAST_PRIOR = 1e-6  # share of a class that no sample votes for
 
 @dataclass(frozen=True, slots=True)
 class OwnRamp:
-    """An exit that the member brings itself: its features are its probabilities.
-
-    Attributes:
-        classes: number of them.
-    """
+    """An exit that the member brings itself: its features are its probabilities."""
 
     classes: int
 

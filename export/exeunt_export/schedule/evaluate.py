@@ -80,11 +80,7 @@ class Schedule:
 
 
 class ScheduleEvaluator:
-    """Says what a list of exits is worth; remembers every state's vote.
-
-    Args:
-        inputs: costs and calibration rows.
-    """
+    """Says what a list of exits is worth; remembers every state's vote."""
 
     def __init__(self, inputs: ScheduleInputs) -> None:
         rows = len(next(iter(inputs.probabilities.values())))
