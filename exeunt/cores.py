@@ -52,10 +52,11 @@ def _limits(proc: Path, mounted: Path) -> Iterator[float]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:  # version 2: one tree for everything
-            yield from (_version_2(group / "cpu.max") for group in _up(mounted, path))
+            yield from (_cores(_words(group / "cpu.max")) for group in _up(mounted, path))
         elif "cpu" in controllers.split(","):
             for name in (controllers, "cpu"):  # the folder, and what it is linked from
-                yield from (_version_1(group) for group in _up(mounted / name, path))
+                for group in _up(mounted / name, path):
+                    yield _cores(_words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us"))
 
 
 def _up(root: Path, path: str) -> Iterator[Path]:
@@ -67,20 +68,6 @@ def _up(root: Path, path: str) -> Iterator[Path]:
     yield root
 
 
-def _version_2(file: Path) -> float:
-    words = _words(file)
-    if len(words) != 2 or words[0] == "max":
-        return _NO_LIMIT
-    return _ratio(*words)
-
-
-def _version_1(group: Path) -> float:
-    quota, period = _words(group / "cpu.cfs_quota_us"), _words(group / "cpu.cfs_period_us")
-    if len(quota) != 1 or len(period) != 1:
-        return _NO_LIMIT
-    return _ratio(quota[0], period[0])
-
-
 def _words(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="ascii").split()
@@ -88,10 +75,10 @@ def _words(file: Path) -> list[str]:
         return []
 
 
-def _ratio(quota: str, period: str) -> float:
-    """Cores' worth of time; -1 means no limit, and whatever is no number is none."""
+def _cores(words: list[str]) -> float:
+    """Cores' worth of time of a quota and its period; -1 and "max" mean no limit, and so does what is no such pair."""
     try:
-        quota_us, period_us = int(quota), int(period)
+        quota_us, period_us = map(int, words)
     except ValueError:
         return _NO_LIMIT
     return quota_us / period_us if quota_us > 0 and period_us > 0 else _NO_LIMIT
