@@ -8,7 +8,7 @@ from typing import Any
 
 from exeunt.costing.forecast import Forecast, forecast, most_per_s
 from exeunt.costing.host_times import HostTimes, measure
-from exeunt.costing.path_costs import TRACED, PathCosts
+from exeunt.costing.path_costs import TRACED
 from exeunt.costing.shares import expected_shares, read_report
 from exeunt.costing.timed_bag import TimedBag, timed_bag
 from exeunt.engine.sessions import CPU, workers_of
@@ -96,13 +96,7 @@ def _times(bag: ServedBag, inputs: Mapping[str, Any] | None, seconds: float) -> 
         return None, f"times are the export's, and vary by nothing ({error}); --input takes real rows"
 
 
-def advise(
-    bag: TimedBag,
-    rate_per_s: float | None,
-    report: Mapping[str, Any],
-    max_loss: float,
-    costs: PathCosts = TRACED,
-) -> Advice:
+def advise(bag: TimedBag, rate_per_s: float | None, report: Mapping[str, Any], max_loss: float) -> Advice:
     """Say whether exits pay for a bag at this rate, and what would help.
 
     Args:
@@ -110,20 +104,19 @@ def advise(
         rate_per_s: that is expected; None: 30 % of what the plain ensemble carries.
         report: the export's report.json.
         max_loss: the promise.
-        costs: of the way to the members.
     """
     mix = bag.mix
-    room = bag.plain_room_per_s(costs)
+    room = bag.plain_room_per_s(TRACED)
     rates = dict.fromkeys([rate_per_s or 0.3 * room, 0.3 * room, 0.8 * room])
     rows = calibration_rows(report)
-    forecasts = tuple(forecast(bag, rate, rows, costs) for rate in rates)
+    forecasts = tuple(forecast(bag, rate, rows, TRACED) for rate in rates)
     return Advice(
         pays=forecasts[0].saving >= PAYS,
         forecasts=forecasts,
         work_per_answer=replace(mix, feedback=0.1).mean_work_us / mix.full_work_us,
-        plain_most_per_s=most_per_s(bag, costs, plain=True),
-        most_per_s=most_per_s(bag, costs, plain=False),
-        carried_per_s=bag.room_per_s(costs),
+        plain_most_per_s=most_per_s(bag, TRACED, plain=True),
+        most_per_s=most_per_s(bag, TRACED, plain=False),
+        carried_per_s=bag.room_per_s(TRACED),
         hints=tuple(_hints(bag, next(iter(rates)) / room, report, max_loss, rows)),
     )
 

@@ -63,14 +63,13 @@ class AnswerMix:
         return rng.choice(len(self.shares), size=answers, p=self.shares)
 
 
-def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback: float = 1.0) -> AnswerMix:
+def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int) -> AnswerMix:
     """A bag's answers on a machine with so many cores, each as fast as the profiled host's.
 
     Args:
         manifest: with measured times.
         shares: of the answers that leave at each exit.
         cores: segments that run at a time.
-        feedback: see AnswerMix.
 
     Raises:
         ConfigError: shares that are no shares of the bag's exits.
@@ -96,7 +95,6 @@ def answer_mix(manifest: Manifest, shares: Sequence[float], cores: int, feedback
         member_us=tuple(sum(us) for us in segments_us),
         segment_us=max(max(us) for us in segments_us),
         slowdown=manifest.slowdown,
-        feedback=feedback,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from exeunt.costing.path_costs import PathCosts
 from exeunt.costing.requests_in_time import Arrivals
-from exeunt.costing.simulated_host import SimulatedHost
+from exeunt.costing.simulated_host import LINUX, SimulatedHost
 from exeunt.costing.timed_bag import TimedBag
 from exeunt.engine.plan import RunOrder
 from exeunt.engine.sampling import FinishProbability
@@ -54,7 +54,7 @@ class EngineRun:
     """
 
     def __init__(self, bag: TimedBag, costs: PathCosts, rng: np.random.Generator) -> None:
-        self.host = SimulatedHost(bag.cores, bag.mix.slowdown, bag.kernel, rng)
+        self.host = SimulatedHost(bag.cores, bag.mix.slowdown, LINUX, rng)
         self._bag = bag
         self._costs = costs
         self._rng = rng

@@ -11,16 +11,11 @@ from exeunt.bag_stages import BagStages
 from exeunt.costing.answers import AnswerMix, answer_mix, leaving_of
 from exeunt.costing.host_times import BATCH_ROWS, HostTimes
 from exeunt.costing.path_costs import PathCosts
-from exeunt.costing.simulated_host import Kernel
 from exeunt.engine.exit_times import slowed
 from exeunt.engine.plan import RunCosts, RunOrder, RunPlan
 from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 from exeunt.settings import Settings
-
-# Linux 6.18: CONFIG_HZ is 250. Of two busy processes on one core of two, one moved to the other core 40 and 50 ms after
-# that had become free of a third, and six times of eight not within 60 ms (work of the lowest priority was about)
-LINUX = Kernel(slice_us=4000.0, idle_us=60_000.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,6 @@ class TimedBag:
         stages: places in `exits` at which a call of NAME_bag ends; used by ensemble mode.
         most_rows: of a run.
         settings: of the bag.
-        kernel: of the host.
     """
 
     mix: AnswerMix
@@ -56,7 +50,6 @@ class TimedBag:
     stages: tuple[int, ...]
     most_rows: int
     settings: Settings
-    kernel: Kernel = LINUX
 
     @property
     def member_depths(self) -> list[int]:
