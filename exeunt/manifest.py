@@ -100,8 +100,8 @@ class Manifest:
     """A bag as export wrote it.
 
     `inputs` are the bag's; every member takes those its segments name. They are the public model's too, unless the bag
-    has preprocessing, which makes them. `settings` are the bag file's exit
-    settings. `content_hash` covers everything that a learnt state depends on, measured times excepted.
+    has preprocessing, which makes them. `settings` are the bag file's exit settings. `content_hash` covers everything
+    that a learnt state depends on, measured times excepted.
     """
 
     bag: str

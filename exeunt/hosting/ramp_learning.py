@@ -257,13 +257,7 @@ class RampLearning:
 
 def forget_heads(controller: Controller) -> None:
     """Ramps do not learn any more: what a tuner's state says about learnt heads is void."""
-    learnt_about = controller.tuner.heads_version
-    if not learnt_about:
-        return
-    depths = [member.depth for member in controller.manifest.members]
-    changed = [
-        any(0 < at < depth for at, depth in zip(exit_.depths, depths, strict=True))
-        for exit_ in controller.manifest.exits
-    ]
+    manifest = controller.manifest
+    changed = np.array([bool(manifest.ramps(number)) for number in range(len(manifest.exits))])
     nothing = Feedback.observed(np.zeros((0, len(changed))), np.zeros((0, len(changed))))
-    controller.decisions.changes.set_heads(Heads(learnt_about + 1), np.array(changed, dtype=bool), nothing)
+    controller.decisions.changes.set_heads(Heads(controller.tuner.heads_version + 1), changed, nothing)

@@ -14,6 +14,7 @@ operators is torn.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -197,13 +198,8 @@ def _may_be_weights(dtype: ir.DataType) -> bool:
 
 def _use_counts(graph: ir.Graph, order: list[ir.Node], free: set[ir.Value]) -> dict[ir.Value, int]:
     """How many nodes of the order read each value that counts; an output of the graph is never used up."""
-    uses: dict[ir.Value, int] = {}
-    for node in order:
-        for value in _values_read(graph, node):
-            if value not in free:
-                uses[value] = uses.get(value, 0) + 1
-    for value in graph.outputs:
-        uses[value] = uses.get(value, 0) + 1
+    uses = Counter(value for node in order for value in _values_read(graph, node) if value not in free)
+    uses.update(graph.outputs)
     return uses
 
 
