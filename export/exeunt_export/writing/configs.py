@@ -15,20 +15,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from exeunt import contract
 from exeunt.manifest import Manifest, Tensor
+from exeunt.serving.checks.onnx_contract import triton_type
 from exeunt_export.bagfile.bagfile import Serving
 
 LABELS_FILE = "labels.txt"
-_TYPES = {
-    "bool": "TYPE_BOOL",
-    "uint8": "TYPE_UINT8",
-    "int8": "TYPE_INT8",
-    "int16": "TYPE_INT16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "float16": "TYPE_FP16",
-    "float32": "TYPE_FP32",
-    "float64": "TYPE_FP64",
-}
 _KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU"}
 
 
@@ -140,9 +130,9 @@ class Ensemble:
 def _model(backend: str, serving: Serving, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> pb.ModelConfig:
     config = pb.ModelConfig(backend=backend, max_batch_size=serving.max_batch_size)
     for tensor in inputs:
-        config.input.add(name=tensor.name, data_type=_TYPES[tensor.dtype], dims=tensor.dims or (1,))
+        config.input.add(name=tensor.name, data_type=triton_type(tensor.dtype), dims=tensor.dims or (1,))
     for tensor in outputs:
-        added = config.output.add(name=tensor.name, data_type=_TYPES[tensor.dtype], dims=tensor.dims or (1,))
+        added = config.output.add(name=tensor.name, data_type=triton_type(tensor.dtype), dims=tensor.dims or (1,))
         if tensor.name == contract.PROBABILITIES and not backend:
             added.label_filename = LABELS_FILE
     return config
