@@ -58,21 +58,24 @@ def price_steps(boundary: Boundary) -> float:
     return _WIDTH_PENALTY * (boundary.width - 1) + _BYTES_PENALTY * bytes_ + _READER_PENALTY * readers
 
 
-def align(reached_us: Sequence[Sequence[float]], wanted_us: Sequence[float]) -> list[tuple[int, ...]]:
+def align(
+    reached_us: Sequence[Sequence[float]], wanted_us: Sequence[float], late: float = _LATE
+) -> list[tuple[int, ...]]:
     """The exits of the `parallel` schedule: every member at the deepest cut it has reached by each wanted time.
 
-    A quarter of a step late still counts as reached. Exits at which nobody votes yet, and exits that differ from their
-    neighbour in no member, are left out; the last exit is always the full ensemble.
+    Exits at which nobody votes yet, and exits that differ from their neighbour in no member, are left out; the last
+    exit is always the full ensemble.
 
     Args:
         reached_us: per member the times at which its depths 1, 2, ... are reached, increasing; the last is its end.
         wanted_us: increasing.
+        late: what still counts as reached, in steps.
 
     Returns:
         a depth per member for each exit, 0 = not voting yet; no depth ever falls from one exit to the next.
     """
     full = tuple(len(times) for times in reached_us)
-    slack = _LATE * wanted_us[0] if wanted_us else 0.0
+    slack = late * wanted_us[0] if wanted_us else 0.0
     exits: list[tuple[int, ...]] = []
     for time_us in wanted_us:
         depths = tuple(sum(time <= time_us + slack for time in times) for times in reached_us)

@@ -11,7 +11,6 @@ import itertools
 import operator
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from exeunt.contract import PROBABILITIES
@@ -106,10 +105,8 @@ def make_plan(members: Sequence[MeasuredMember], options: Cuts, classes: int, wh
     exit_cuts = [own_cuts(member) for member in members]
     work_us = sum(member.costs.total_us for member in members)
     times = _voting_times_us(members, exit_cuts)
-    prices, warnings = (
-        RampPrices(classes, options.times),
-        [remark for member in members for remark in member.member.remarks],
-    )
+    prices = RampPrices(classes, options.times)
+    warnings = [remark for member in members for remark in member.member.remarks]
     cuts = exit_cuts
     ramp_us = 0.0
     for grid in sorted(options.grid, reverse=True):
@@ -172,11 +169,4 @@ def _trained_ramps_us(cuts: Sequence[Sequence[Cut]], prices: RampPrices) -> floa
 
 def _align_depths(reached_us: Sequence[Sequence[float]], times: Sequence[float]) -> list[tuple[int, ...]]:
     """Depths at each time, exactly as deep as reached: an own exit is never skipped for the next one."""
-    full = tuple(len(reached_u) for reached_u in reached_us)
-    exits: list[tuple[int, ...]] = []
-    for time in times:
-        slack = 1e-6 * time
-        depths = tuple(int(np.searchsorted(reached_u, time + slack, side="right")) for reached_u in reached_us)
-        if any(depths) and depths != full and (not exits or depths != exits[-1]):
-            exits.append(depths)
-    return [*exits, full]
+    return align.align(reached_us, [(1 + 1e-6) * time for time in times], late=0.0)
