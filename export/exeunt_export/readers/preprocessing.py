@@ -44,20 +44,16 @@ def merge(model: ir.Model, preprocessing: ir.Model, path: Path, where: str) -> N
                 f"{path}: output {output.name!r} is {output.dtype.name.lower()}, input {input_.name!r} of {where} is "
                 f"{input_.dtype.name.lower()}; end the preprocessing with a Cast"
             )
-        _replace(input_, output)
+        ir.convenience.replace_all_uses_with(input_, output)
         model.graph.inputs.remove(input_)
         del member_inputs[input_.name]
     for value in list(preprocessing.graph.inputs):
         preprocessing.graph.inputs.remove(value)
         if value.name in member_inputs:
-            _replace(value, member_inputs[value.name])
+            ir.convenience.replace_all_uses_with(value, member_inputs[value.name])
         else:
             model.graph.inputs.append(value)
     _move(preprocessing.graph, model.graph)
-
-
-def _replace(old: ir.Value, new: ir.Value) -> None:
-    ir.convenience.replace_all_uses_with(old, new)
 
 
 def _matching_ends(

@@ -46,17 +46,15 @@ def check_graph(model: ir.Model, where: str, output: str = "", sent: Collection[
         made_by & _CHANCE,
         "draws random numbers",
         "give the same answer for the same row",
-        (
-            "segments are held against the whole member, and a recorded answer must be repeatable; export it in "
-            "evaluation mode"
-        ),
+        "segments are held against the whole member, and a recorded answer must be repeatable; export it in "
+        "evaluation mode",
     )
     _refuse_operators(
         where,
         made_by & _DETECTION,
         "is a detector",
         "vote on boxes",
-        (f"members' boxes differ in number and place, so there is nothing to average; {_CURE_ROW}"),
+        f"members' boxes differ in number and place, so there is nothing to average; {_CURE_ROW}",
     )
     inputs = [value for value in model.graph.inputs if value.name not in sent] if len(model.graph.inputs) > 1 else []
     _check_cache(inputs, where)
