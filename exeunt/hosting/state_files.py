@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.reading import read_json_table
 from exeunt.whole_files import replacing
 
@@ -32,8 +32,7 @@ def read_fields(path: Path, kind: type) -> dict[str, Any]:
         raise ConfigError(f"{path}: schema_version {version!r}; allowed: {SCHEMA_VERSION}")
     names = [field_.name for field_ in dataclasses.fields(kind)]
     for key in values:
-        if key not in names:
-            raise unknown("key", key, names, str(path))
+        check_known("key", key, names, str(path))
     return values
 
 

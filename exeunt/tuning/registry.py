@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exeunt.errors import unknown
+from exeunt.errors import check_known
 from exeunt.tuning.apparate.hill_climb import HillClimb
 from exeunt.tuning.error_budget.budget_tuner import BudgetTuner
 from exeunt.tuning.patience import Patience
@@ -24,6 +24,5 @@ def make_tuner(setup: Setup) -> Tuner:
         ConfigError: no such tuner, or an option that it does not know.
     """
     name = setup.settings.tuner
-    if name not in TUNERS:
-        raise unknown("tuner", name, TUNERS, "exit")
+    check_known("tuner", name, TUNERS, "exit")
     return TUNERS[name](setup)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.manifest import Costs
 from exeunt.records.feedback import Feedback
 from exeunt.settings import KINDS, Settings
@@ -202,8 +202,7 @@ def options(setup: Setup, **defaults: Any) -> dict[str, Any]:
     """
     operator_options = setup.settings.tuner_options
     for key, value in operator_options.items():
-        if key not in defaults:
-            raise unknown("option", key, defaults, f"exit.tuner_options of tuner {setup.settings.tuner!r}")
+        check_known("option", key, defaults, f"exit.tuner_options of tuner {setup.settings.tuner!r}")
         kind, words = KINDS[type(defaults[key]).__name__]
         if not isinstance(value, kind) or isinstance(value, bool) != isinstance(defaults[key], bool):
             raise ConfigError(f"exit.tuner_options: {key} = {value!r}; allowed: {words}")

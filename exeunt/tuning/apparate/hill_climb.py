@@ -39,9 +39,9 @@ class HillClimb(Tuner):
             (0.0001), adjustment every 30 batches, ramp budget 5 %, and its guard: on the second bad batch since the
             last adjustment, or once losses since start pass the promise, the thresholds of exits that erred go to 0.
             The public code's own ways of adding and moving ramps are not copied: adjustment follows the paper.
-        window, trigger, period: see `Choices`; in rows for "paper", in batches for "public_code".
-        ramp_budget: see `Choices`. A number given here is kept strictly. By default ramps may also cost together
-            what all exported ones do: export has kept to its own budget, or the bag file has raised it openly.
+        window, trigger, period: see `HillClimbOptions`; in rows for "paper", in batches for "public_code".
+        ramp_budget: see there. A number given here is kept strictly. By default ramps may also cost together what all
+            exported ones do: export has kept to its own budget, or the bag file has raised it openly.
         adjust: False keeps the start set of ramps; thresholds are still searched once per period, since loss alone
             would never open one.
     """

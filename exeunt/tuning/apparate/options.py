@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.tuning.apparate.threshold_search import PAPER, PUBLIC_CODE, SearchRules
 from exeunt.tuning.tuner import Setup, options
 
@@ -64,8 +64,7 @@ def choices(setup: Setup) -> HillClimbOptions:
         ConfigError: an unknown option, or a value that is not allowed.
     """
     source = setup.settings.tuner_options.get("constants", "paper")
-    if source not in CONSTANTS:
-        raise unknown("constants", source, CONSTANTS, "exit.tuner_options")
+    check_known("constants", source, CONSTANTS, "exit.tuner_options")
     constants = CONSTANTS[source]
     counts = {"window": constants.window, "trigger": constants.trigger, "period": constants.period}
     option_values = options(setup, constants=source, ramp_budget=constants.ramp_budget, adjust=True, **counts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from exeunt.contract import LABEL, PROBABILITIES
 from exeunt.deciding.votes import labels, vote
-from exeunt.errors import ConfigError, unknown
+from exeunt.errors import ConfigError, check_known
 from exeunt.manifest_check import VOTES
 from exeunt.serving.checks.onnx_contract import ModelConfig
 
@@ -39,8 +39,7 @@ class FullVote:
         where = f"model {config.name!r}: config.pbtxt"
         inputs = tuple(port.name for port in config.inputs)
         kind = config.parameters.get("vote", "soft")
-        if kind not in VOTES:
-            raise unknown("vote", kind, VOTES, where)
+        check_known("vote", kind, VOTES, where)
         text = config.parameters.get("weights", "")
         try:
             weights = tuple(float(part) for part in text.split(","))
@@ -52,8 +51,7 @@ class FullVote:
                 f"({', '.join(inputs)}), separated by commas"
             )
         for port in config.outputs:
-            if port.name not in (PROBABILITIES, LABEL):
-                raise unknown("output", port.name, (PROBABILITIES, LABEL), where)
+            check_known("output", port.name, (PROBABILITIES, LABEL), where)
         return cls(inputs, weights, kind)
 
     def __call__(self, probabilities: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
