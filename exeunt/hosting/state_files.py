@@ -41,5 +41,5 @@ def write_fields(path: Path, content: Any) -> None:
     table = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(content)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        text = json.dumps(table, indent=1, allow_nan=False, default=lambda scalar: scalar.item())  # numpy's
+        text = json.dumps(table, indent=1, allow_nan=False, default=lambda number: number.item())  # of numpy
         file.write(text.encode() + b"\n")

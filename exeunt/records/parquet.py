@@ -140,24 +140,23 @@ class FeedbackLog:
     def _write_batches(self, batches: list[_Batch]) -> None:
         import pyarrow as pa
 
-        tables = [
-            table_of(
-                batch.decided,
-                self._about,
-                first=batch.first,
-                run_unix_us=self._run_unix_us,
-                recorded_unix_us=batch.recorded_unix_us,
-                events=batch.events,
-            )
-            for batch in batches
-        ]
-        table = pa.concat_tables(tables)
+        table = pa.concat_tables([self._table(batch) for batch in batches])
         try:
             self._files.add(table, batches[0].first)
         except (OSError, pa.ArrowException) as error:
             with self._wake:
                 self.failed_rows += len(table)
                 self.last_error = str(error)
+
+    def _table(self, batch: _Batch) -> pyarrow.Table:
+        return table_of(
+            batch.decided,
+            self._about,
+            first=batch.first,
+            run_unix_us=self._run_unix_us,
+            recorded_unix_us=batch.recorded_unix_us,
+            events=batch.events,
+        )
 
 
 class _Batch(NamedTuple):

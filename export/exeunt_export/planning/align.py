@@ -69,7 +69,7 @@ def align(
     Args:
         reached_us: per member the times at which its depths 1, 2, ... are reached, increasing; the last is its end.
         wanted_us: increasing.
-        late: what still counts as reached, in steps.
+        late: how late still counts as reached, in steps.
 
     Returns:
         a depth per member for each exit, 0 = not voting yet; no depth ever falls from one exit to the next.
