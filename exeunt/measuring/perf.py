@@ -81,10 +81,11 @@ class PerfPlan:
         bag: the public model; the only one with exits.
         models: Triton models, in turns at each level.
         loads: levels.
-        requests: per run, of one row each.
+        requests: per run.
         protocol: "grpc" or "http".
         address: "HOST:PORT".
         metrics_url: of the server.
+        rows: batch of each request.
     """
 
     bag: str
@@ -94,6 +95,7 @@ class PerfPlan:
     protocol: str
     address: str
     metrics_url: str
+    rows: int = 1
 
 
 def levels(text: str, option: str) -> list[float]:
@@ -209,7 +211,7 @@ def _analyze(
     """One run; writes STEM.csv, STEM.json and STEM.log."""
     command = [
         str(analyzer.binary),
-        *("-m", model, "-u", plan.address, "-i", plan.protocol, "-b", "1"),
+        *("-m", model, "-u", plan.address, "-i", plan.protocol, "-b", str(plan.rows)),
         *load.flags(),
         *(f"--request-count={plan.requests}", f"--input-data={replay}"),
         *("-f", f"{stem}.csv", f"--profile-export-file={stem}.json", "--async"),

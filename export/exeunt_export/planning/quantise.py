@@ -32,6 +32,8 @@ from exeunt_export.readers.graph import MemberGraph
 INT8 = "int8"
 _MOST_ROWS = 256  # samples that ranges are taken from
 _BATCH = 32
+# the quantiser is Python code: it fails in Python's own ways too
+_ERRORS: tuple[type[Exception], ...] = (*onnxruntime_errors(), KeyError, AssertionError)
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -125,7 +127,7 @@ def quantise_member(member: MemberGraph, rows: Mapping[str, np.ndarray]) -> Memb
                     weight_type=QuantType.QInt8,
                     nodes_to_exclude=_last_layer(prepared),
                 )
-        except (*onnxruntime_errors(), KeyError, AssertionError) as error:  # it is Python code, and fails as such too
+        except _ERRORS as error:
             message = onnxfiles.first_line(error)
             raise ConfigError(
                 f"{member.where}: onnxruntime cannot quantise this member: {message}; leave quantize out for it"
