@@ -50,7 +50,7 @@ class BagCall:
         passing: work on what came that may not have been passed on yet; see heads_at_taps.
         cut_rows: indices of its rows whose cut tensors it brought back when it ended; None: of none.
         cuts: these, by name.
-        word: of its steps' reports.
+        word: of its steps' reports; None where nobody has asked for an address of theirs.
         failure: what a step of it reported.
         void: (member, depth) of what can no longer come, for a step before it has failed; what comes is not taken.
     """
@@ -63,7 +63,7 @@ class BagCall:
     passing: list[Future[None]] = field(default_factory=list)
     cut_rows: np.ndarray | None = None
     cuts: Mapping[str, np.ndarray] = field(default_factory=dict)
-    word: int = 0
+    word: int | None = None
     failure: str | None = None
     void: set[Pair] = field(default_factory=set)
 
@@ -84,7 +84,7 @@ class BagCalls:
     _tensors: dict[Pair, Tensor] = field(init=False)
     _before_word: str = field(init=False)
     _calls: dict[int, BagCall] = field(default_factory=dict)
-    _words: dict[int, BagCall] = field(default_factory=dict)  # of the same calls
+    _words: dict[int, BagCall] = field(default_factory=dict)  # of those whose steps may report
     _past_words: deque[int] = field(default_factory=lambda: deque(maxlen=PAST_WORDS))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -108,8 +108,8 @@ class BagCalls:
         """
         call = BagCall(rows, set(pairs), ticket, ticket_rows)
         with self._lock:
-            secret, call.word = self._new_number(self._calls), self._new_number(self._words)
-            self._calls[secret] = self._words[call.word] = call
+            secret = self._new_number(self._calls)
+            self._calls[secret] = call
         return secret
 
     def _new_number(self, numbers: Mapping[int, BagCall]) -> int:
@@ -121,14 +121,21 @@ class BagCalls:
         """The call has ended: its secret is void."""
         with self._lock:
             call = self._calls.pop(secret)
-            del self._words[call.word]
-            self._past_words.append(call.word)
+            if call.word is not None:
+                del self._words[call.word]
+                self._past_words.append(call.word)
         return call
 
     def address(self, secret: int) -> str | None:
         """Where steps of a call report that they failed; None where the call has been given up meanwhile."""
-        call = self._calls.get(secret)
-        return None if call is None else f"{self._before_word}{call.word}"
+        with self._lock:
+            call = self._calls.get(secret)
+            if call is None:
+                return None
+            if call.word is None:
+                call.word = self._new_number(self._words)
+                self._words[call.word] = call
+        return f"{self._before_word}{call.word}"
 
     def report(self, ticket: np.ndarray, text: object, model: object) -> None:
         """A step of a call has failed: what depends on it is not taken any more. Nobody minds one of a past call.
@@ -182,7 +189,8 @@ class BagCalls:
             except RefusedTapError:
                 self.refused += 1
                 raise
-            fresh = {pair: array.copy() for pair, array in votes.items() if pair in call.expected - call.void}
+            expected = call.expected - call.void if call.void else call.expected
+            fresh = {pair: array.copy() for pair, array in votes.items() if pair in expected}
             call.expected.difference_update(fresh)
             call.brought.update(fresh)
         return call, fresh
