@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,14 +26,18 @@ def memory_mb(group: int, name: str) -> dict[str, float]:
     megabytes: dict[str, float] = {}
     for pid in members(group):
         try:
-            text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            megabytes[_called(words)] = _own_mb(pid)
         except OSError:  # it has ended meanwhile
             continue
-        anonymous_kb = next((line.split()[1] for line in text.splitlines() if line.startswith("RssAnon:")), "0")
-        megabytes[_called(words)] = 1.024e-3 * float(anonymous_kb)
     regions = Path("/dev/shm").glob(f"*{name}*")
     return megabytes | {SHARED: sum(region.stat().st_blocks * 512e-6 for region in regions)}
+
+
+def _own_mb(pid: int) -> float:
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    anonymous_kb = next((line.split()[1] for line in text.splitlines() if line.startswith("RssAnon:")), "0")
+    return 1.024e-3 * float(anonymous_kb)
 
 
 def _called(words: list[str]) -> str:
@@ -50,6 +54,7 @@ class MemoryWatch:
     Args:
         group: process group of the server.
         name: of the server.
+        pids: of further processes, by what they are called.
 
     Attributes:
         seconds: since the start, of each look.
@@ -58,6 +63,7 @@ class MemoryWatch:
 
     group: int
     name: str
+    pids: Mapping[str, int] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     megabytes: dict[str, list[float]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -75,7 +81,9 @@ class MemoryWatch:
         begun_s = time.monotonic()
         while not self._stop.is_set():
             self.seconds.append(time.monotonic() - begun_s)
-            for process_name, size_mb in memory_mb(self.group, self.name).items():
+            sizes_mb = memory_mb(self.group, self.name)
+            sizes_mb |= {called: _own_mb(pid) for called, pid in self.pids.items()}
+            for process_name, size_mb in sizes_mb.items():
                 self.megabytes.setdefault(process_name, []).append(size_mb)
             self._stop.wait(EVERY_S)
 
