@@ -290,6 +290,7 @@ class BudgetTuner(Tuner):
             costs=self.setup.costs,
             class_losses=self.class_losses,
             capacities=tuple(account.capacity for account in self.budget.classes),
+            loss_weights=tuple(account.heaviest for account in self.budget.classes),
             calibration=calibration,
             path=path,
             choice=choice,

@@ -55,6 +55,7 @@ class RetuneSnapshot:
         costs: latency of the exits.
         class_losses: eps by class of service.
         capacities: upper end of the reserve by class of service.
+        loss_weights: what one seen loss takes from it.
         calibration: the one before; where the job starts.
         path: the one before, None at the start.
         choice: the exits offered now.
@@ -68,6 +69,7 @@ class RetuneSnapshot:
     costs: Costs
     class_losses: tuple[float, ...]
     capacities: tuple[float, ...]
+    loss_weights: tuple[float, ...]
     calibration: Calibration
     path: ExitPath | None
     choice: ExitChoice
@@ -87,7 +89,8 @@ class RetuneSnapshot:
             choice = self._chosen(calibration, weights)
             path = path if np.array_equal(choice.active, self.choice.active) else None
         path = self._path(calibration, choice.active, path)
-        plans = tuple(plan(path, eps, most) for eps, most in zip(self.class_losses, self.capacities, strict=True))
+        accounts = zip(self.class_losses, self.capacities, self.loss_weights, strict=True)
+        plans = tuple(plan(path, eps, capacity, weight) for eps, capacity, weight in accounts)
         return RetuneResult(calibration, path, plans, choice, self.window_version)
 
     def _path(self, calibration: Calibration, active: np.ndarray, before: ExitPath | None) -> ExitPath:

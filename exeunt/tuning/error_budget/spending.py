@@ -1,8 +1,8 @@
 """The spending plan: how far along the path to be, by what is left of the error budget.
 
-The reserve of a class of service fills by eps with every answer, up to 1 / g, and every loss takes one from it. Spent
-too fast it runs dry, and everybody waits for the full vote until it has recovered; spent too slowly it overflows, and
-latency is given away. How to spend it best is a small Markov decision process over the reserve, whose actions are the
+The reserve of a class of service fills by eps with every answer, up to 1 / g, and every loss takes one from it; where
+feedback is sampled few of them are seen, and each takes 1 / q. Spent too fast it runs dry, and everybody waits for the
+full vote until it has recovered; spent too slowly it overflows, and latency is given away. How to spend it best is a small Markov decision process over the reserve, whose actions are the
 points of the path with their expected loss and latency. Policy iteration minimises its average latency; the price of a
 loss, which says where on the path to be, is what one loss less in the reserve costs. It falls as the reserve grows.
 """
@@ -19,34 +19,36 @@ MOST_RATE = 20.0  # the reserve is never spent faster than this many times eps
 ROUNDS = 12  # policy iteration ends after 3 to 6
 
 
-def plan(path: ExitPath, eps: float, capacity: float) -> np.ndarray:
+def plan(path: ExitPath, eps: float, capacity: float, weight: float = 1.0) -> np.ndarray:
     """Position on the path by reserve.
 
     Args:
         path: points with their expected loss and latency.
         eps: promised share of losses; the reserve grows by it per answer.
         capacity: upper end of the reserve, in losses.
+        weight: what one seen loss takes from the reserve: 1 / q where a share q of the losses is seen.
 
     Returns:
         float64 [levels], non-decreasing positions for reserves from 0 (position 0) to the capacity, evenly spaced.
     """
-    debt = max(1, min(LEVELS_PER_LOSS, int(MOST_LEVELS / (capacity + 1.0))))  # levels that one loss takes
-    levels = max(2, round(capacity * debt) + 1)
+    seen = capacity / weight  # losses that may be seen; from here on they are the unit of the reserve
+    debt = max(1, min(LEVELS_PER_LOSS, int(MOST_LEVELS / (seen + 1.0))))  # levels that one takes
+    levels = max(2, round(seen * debt) + 1)
     if eps <= 0.0 or path.loss[-1] <= 0.0:
         return np.append(0.0, np.full(levels - 1, 0.0 if eps <= 0.0 else len(PRICES)))
     states = levels + debt  # the first `debt` of them are below 0
     most = int(np.searchsorted(path.loss, MOST_RATE * eps, side="right"))
-    loss, latency = path.loss[:most], path.latency[:most]
-    points = np.full(states, max(0, int(np.searchsorted(loss, eps, side="right")) - 1))
+    points = np.full(states, max(0, int(np.searchsorted(path.loss[:most], eps, side="right")) - 1))
+    loss, latency = path.loss[:most] / weight, path.latency[:most]
     points[: debt + 1] = 0  # nothing left: nobody leaves
     for _ in range(ROUNDS):
-        price = _price(loss[points], latency[points], eps * debt, debt)
+        price = _price(loss[points], latency[points], eps / weight * debt, debt)
         better = (latency + price[:, None] * loss).argmin(axis=1)
         better[: debt + 1] = 0
         if (better == points).all():
             break
         points = better
-    position = np.interp(-_logs(price[debt:]), -_logs(PRICES), np.arange(1.0, len(PRICES) + 1.0))
+    position = np.interp(-_logs(price[debt:] / weight), -_logs(PRICES), np.arange(1.0, len(PRICES) + 1.0))
     position[0] = 0.0
     return np.asarray(np.maximum.accumulate(position))
 

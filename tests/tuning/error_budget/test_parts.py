@@ -167,6 +167,33 @@ def test_a_plan_spends_about_what_is_promised() -> None:
     assert 0.8 * eps < lost / 20_000 <= eps
 
 
+def dry_share(positions: np.ndarray, path: ExitPath, eps: float, capacity: float, weight: float) -> float:
+    """Share of the answers that find the reserve empty, where one loss of `weight` is seen and counts for so many."""
+    rng, reserve, dry = np.random.default_rng(0), 0.0, 0
+    rates = np.interp(positions, np.arange(len(path.loss)), path.loss) / weight
+    for chance in rng.random(60_000).tolist():
+        level = max(reserve, 0.0) / capacity * (len(rates) - 1)
+        hit = chance < np.interp(level, np.arange(len(rates)), rates)
+        reserve = min(capacity, reserve + eps) - weight * hit
+        dry += reserve <= 0.0
+    return dry / 60_000
+
+
+def test_where_few_losses_are_seen_and_each_weighs_much_the_reserve_is_not_run_dry() -> None:
+    path = find_path(risks(), np.ones(1500), SPENT, ALL)
+    eps, capacity, weight = 0.02, 50.0, 10.0
+    blind, seeing = plan(path, eps, capacity), plan(path, eps, capacity, weight)
+    assert dry_share(seeing, path, eps, capacity, weight) < 0.1
+    assert dry_share(blind, path, eps, capacity, weight) > 3 * dry_share(seeing, path, eps, capacity, weight)
+
+
+def test_a_plan_for_heavier_losses_is_that_for_as_many_losses_of_one() -> None:
+    path = find_path(risks(), np.ones(1500), SPENT, ALL)
+    lighter = ExitPath(path.cuts, path.loss / 10.0, path.latency)
+    heavy, light = plan(path, 0.01, 50.0, 10.0), plan(lighter, 0.001, 5.0)
+    assert len(heavy) == len(light) and (heavy >= light).all()  # a loss that weighs ten costs a tenth for each of them
+
+
 @pytest.mark.parametrize(("eps", "position"), [(0.0, 0.0), (1.0, float(len(PRICES)))])
 def test_without_budget_the_plan_is_nobody_and_with_all_of_it_everybody(eps: float, position: float) -> None:
     path = find_path(risks(), np.ones(1500), SPENT, ALL)
