@@ -25,6 +25,7 @@ import numpy as np
 BLOCK, WARM_UP = 48, 16  # tickets of a block; the first of them still run beside the other gear's, and do not count
 BLOCKS = 8  # of every gear that is probed, before they are compared
 MARGIN = 0.05  # how much less latency the other gear must have before it is taken
+MUCH_SLOWER = 1.5  # a gear that takes so many times as long is probed much less often from then on
 OWN_US = 200.0  # what asking for exits costs a ticket, roughly: where members take much longer, probes are rare
 MOST_OFTEN, LEAST_OFTEN = 1 / 4, 1 / 256  # probability that a block is a probe
 STAGES_OFTEN = 1 / 16  # at first, where members may run by stages: which is better depends on the machine
@@ -143,11 +144,12 @@ class Gears:
         return self.gear != Gear.PLAIN and self._recent < math.log(1.0 - MARGIN)
 
     def _compare(self, rival: Gear) -> None:
-        """Take another gear where it is clearly faster; else ask again later, and less often."""
-        if self._requests[self.gear] and self._mean(rival) < (1.0 - MARGIN) * self._mean(self.gear):
+        """Take another gear where it is clearly faster; else ask again later: less often, the slower it was."""
+        ratio = self._mean(rival) / self._mean(self.gear) if self._requests[self.gear] else 1.0
+        if ratio < 1.0 - MARGIN:
             self.gear = self.block_gear = rival
             self.probe_share = self._first_share
-        self.probe_share = max(LEAST_OFTEN, self.probe_share / 2)
+        self.probe_share = max(LEAST_OFTEN, self.probe_share / (8 if max(ratio, 1.0 / ratio) > MUCH_SLOWER else 2))
         self._begin()
 
     def _begin(self) -> None:
