@@ -19,6 +19,7 @@ from exeunt.row_times import times_by_rows
 # share of tickets that take the other gear than the load asks for, so that the tuner knows both gears before it needs
 # them: at rest, where that costs little, and under load, where work is scarce
 PROBES, PROBES_BEHIND = 1 / 8, 1 / 32
+FEW = 4  # short tickets that one thread runs one after the other, while newcomers wait
 LEAST_WAIT_US = 500_000.0  # the default of max_wait_ms, unless the bag is slow
 WAIT_IN_FULL_RUNS = 10.0  # of a slow bag: in latencies of the full ensemble, about its p99 under load
 
@@ -97,6 +98,12 @@ class Admission:
         else:
             requests = self.queue.take(now_us, None, plain.most_rows)
         return self._admitted(requests, active, in_flight + len(requests) + len(self.queue))
+
+    @property
+    def few_short_tickets(self) -> bool:
+        """Whether tickets are plain and short now, and FEW of them hold all who wait."""
+        plain = self._plain_tickets()
+        return plain is not None and self.queue.waiting_rows <= FEW * plain.most_rows
 
     def metrics(self) -> dict[str, float]:
         """Numbers of the gears for operators."""

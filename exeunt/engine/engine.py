@@ -22,7 +22,8 @@ from exeunt.engine.sampling import FinishProbability
 from exeunt.engine.scheduler import Scheduler
 from exeunt.engine.segments import Segments, Votes
 from exeunt.engine.sessions import Session, sessions_of, workers_of
-from exeunt.errors import ExeuntError, ServingError
+from exeunt.engine.whole_tickets import WholeTickets
+from exeunt.errors import ServingError
 from exeunt.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -51,19 +52,22 @@ class Engine:
         self._segments = Segments(manifest, sessions)
         self._packer = Packer(sessions.values())
         self._scheduler = Scheduler(manifest, self.workers)
+        self._whole_tickets = WholeTickets(manifest, self._scheduler.costs, self._segments, self.workers)
         self._sampling = FinishProbability.of(settings)
         self._anywhere = allowed_cores()
         self._changed = threading.Condition()
         self._idle = 0
         self._closing = False
+        self._host: EngineHost  # set by `attach`, before anything runs
         self._take: Callable[[Ticket, Votes], None] | None = None
         self._threads: list[threading.Thread] = []
 
     def attach(self, host: EngineHost) -> None:
         """Set the host that gets votes and failures, and start the workers."""
         host.use_late_tossing()
+        self._host = host
         for number in range(self.workers):
-            args = (host, home_cores(number, self.workers))
+            args = (home_cores(number, self.workers),)
             thread = threading.Thread(target=self._serve, args=args, name=f"exeunt-worker-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -78,6 +82,15 @@ class Engine:
         """
         self._segments.learns = ramps
         self._take = take
+
+    def run_at_once(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
+        """See exeunt.hosting.host.Runner: a short plain ticket in the calling thread, any other as `start`."""
+        if not self._whole_tickets.is_short(ticket):
+            self.start(ticket, inputs)
+            return
+        with self._changed:
+            self._scheduler.count_whole(ticket.rows)
+        self._whole_tickets.run(ticket, inputs, self._host)
 
     def start(self, ticket: Ticket, inputs: Mapping[str, np.ndarray]) -> None:
         """Take a ticket in; never blocks.
@@ -98,7 +111,7 @@ class Engine:
     @property
     def plain_tickets(self) -> PlainTickets | None:
         """See exeunt.hosting.host.Runner: short ones go one to a worker, and share what handling a request costs."""
-        rows = self._scheduler.rows_whole
+        rows = self._whole_tickets.most_rows
         return PlainTickets(self.workers, rows) if rows > 1 else None
 
     def close(self) -> None:
@@ -133,17 +146,17 @@ class Engine:
                 "faults_total": counters.faults,
             }
 
-    def _serve(self, host: EngineHost, home: set[int]) -> None:
+    def _serve(self, home: set[int]) -> None:
         """A worker's life: nothing that goes wrong in it may end it, for tickets would wait for ever."""
         while not self._closing:
             try:
                 run = self._next(waits=False) or self._wait_at(home)
                 if run is not None:
-                    self._run(host, run)
+                    self._run(run)
             except Exception as error:
-                self._start_over(host, error)
+                self._start_over(error)
 
-    def _start_over(self, host: EngineHost, error: Exception) -> None:
+    def _start_over(self, error: Exception) -> None:
         """The scheduler failed, and which work it lost is unknown: fail all its tickets, begin with an empty one."""
         log.error("the scheduler failed; all tickets in it fail with it", exc_info=error)
         with self._changed:
@@ -155,7 +168,7 @@ class Engine:
             self._scheduler = Scheduler(self._manifest, self.workers)
             self._scheduler.counters = counters
         for progress in tickets:
-            host.failed(progress.ticket.id, ServingError(f"the engine failed: {error!r}"))
+            self._host.failed(progress.ticket.id, ServingError(f"the engine failed: {error!r}"))
 
     def _wait_at(self, home: set[int]) -> SegmentRun | None:
         """Wait for the next run on these cores; it may run on any. To move may take a while: never under the lock."""
@@ -184,13 +197,13 @@ class Engine:
         if self._idle and self._scheduler.ready_pieces:
             self._changed.notify(min(self._idle, self._scheduler.ready_pieces))
 
-    def _run(self, host: EngineHost, run: SegmentRun) -> None:
+    def _run(self, run: SegmentRun) -> None:
         try:
-            remaining = self._tossed(host, run)
+            remaining = self._tossed(run)
             if remaining.pieces:
                 self._segments.run(remaining)
         except Exception as error:  # a worker is an edge too: whatever a run dies of must cost its own tickets only
-            self._rerun_one_by_one(host, run, error)
+            self._rerun_one_by_one(run, error)
             return
         with self._changed:
             completed = self._scheduler.done(run)
@@ -199,30 +212,30 @@ class Engine:
         for ended in completed:
             tickets.setdefault(ended.exit_, []).append(ended.progress)
         for exit_, progresses in tickets.items():
-            self._vote_at_exit(host, exit_, progresses)
+            self._vote_at_exit(exit_, progresses)
 
-    def _tossed(self, host: EngineHost, run: SegmentRun) -> SegmentRun:
+    def _tossed(self, run: SegmentRun) -> SegmentRun:
         """Toss the coins that are due of a run's answered rows; the run without rows that need not finish."""
         late = dict.fromkeys(piece.progress for piece in run.pieces if piece.progress.ticket.tossed_late)
         untossed = [progress for progress in late if progress.ticket.waits_for_toss.any()]
         if not untossed:
             return run
         for progress in untossed:
-            host.toss_answered(progress.ticket.id, self._sampling.q)
+            self._host.toss_answered(progress.ticket.id, self._sampling.q)
         with self._changed:
             return self._scheduler.tossed(run, untossed)
 
-    def _vote_at_exit(self, host: EngineHost, exit_: int, tickets: list[Progress]) -> None:
+    def _vote_at_exit(self, exit_: int, tickets: list[Progress]) -> None:
         """Run the heads of an exit that these tickets have completed, and pass the votes on."""
         try:
             for arrived in self._segments.votes(exit_, tickets):
                 ticket_id = arrived.progress.ticket.id
-                host.arrived(ticket_id, arrived.votes, arrived.rows)
+                self._host.arrived(ticket_id, arrived.votes, arrived.rows)
                 if self._sampling.q < 1.0:  # under load rows that will not run are dropped at once
-                    host.toss_answered(ticket_id, self._sampling.q)
+                    self._host.toss_answered(ticket_id, self._sampling.q)
         except Exception as error:  # as in `_run`
             for progress in tickets:
-                self._drop(host, progress.ticket.id, error)
+                self._drop(progress.ticket.id, error)
             return
         if self._take is not None and exit_ == len(self._manifest.exits) - 1:
             for progress in tickets:
@@ -233,35 +246,33 @@ class Engine:
                 self._scheduler.decided(progress, exit_)
             self._wake()
         if self._scheduler.backlog or self._sampling.q < 1.0:
-            self._sample(host)
+            self._sample()
 
-    def _sample(self, host: EngineHost) -> None:
+    def _sample(self) -> None:
         """Adapt the share of answered rows that are finished to how many wait for it."""
         with self._changed:
-            changed = self._sampling.update(self._scheduler.backlog, host.now_us())
+            changed = self._sampling.update(self._scheduler.backlog, self._host.now_us())
             q = self._sampling.q
-        sampled = host.toss_probability(q)
+        sampled = self._host.toss_probability(q)
         with self._changed:
             self._scheduler.finish_probability = sampled
             self._scheduler.saves_work = sampled < q
         if changed:
-            host.set_finish_probability(q)
+            self._host.set_finish_probability(q)
 
-    def _rerun_one_by_one(self, host: EngineHost, run: SegmentRun, error: Exception) -> None:
+    def _rerun_one_by_one(self, run: SegmentRun, error: Exception) -> None:
         """Run merged pieces one by one, so that only the culprit's ticket fails."""
         if len(run.pieces) == 1:
-            self._drop(host, run.pieces[0].progress.ticket.id, error)
+            self._drop(run.pieces[0].progress.ticket.id, error)
             return
         for piece in run.pieces:
-            self._run(host, replace(run, pieces=[piece]))
+            self._run(replace(run, pieces=[piece]))
 
-    def _drop(self, host: EngineHost, ticket_id: int, error: Exception) -> None:
-        if not isinstance(error, ExeuntError):
-            log.error("a worker met an unexpected error", exc_info=error)
-            error = ServingError(f"the engine failed: {error!r}")
+    def _drop(self, ticket_id: int, error: Exception) -> None:
         with self._changed:
-            self._scheduler.drop(ticket_id)
-        host.failed(ticket_id, error)
+            progress = self._scheduler.drop(ticket_id)
+        if progress is not None:
+            self._whole_tickets.failed(progress.ticket, progress.inputs, self._host, error)
 
 
 def _move_to(cores: set[int]) -> None:

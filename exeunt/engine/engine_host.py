@@ -16,8 +16,8 @@ class EngineHost(Protocol):
     def arrived(self, ticket_id: int, probabilities: Votes, rows: np.ndarray | None = None) -> None:
         """All votes of an exit are there."""
 
-    def failed(self, ticket_id: int, error: ExeuntError) -> None:
-        """A ticket cannot go on."""
+    def failed(self, ticket_id: int, error: ExeuntError, rows: np.ndarray | None = None) -> None:
+        """A ticket cannot go on, or those of its rows (indices)."""
 
     def now_us(self) -> int:
         """Monotonic time."""

@@ -28,21 +28,17 @@ from exeunt.engine.counters import SchedulerCounters
 from exeunt.engine.plan import Orders, RunCosts
 from exeunt.engine.progress import DueExit, Kind, Piece, Progress, SegmentRun
 from exeunt.engine.queue import WorkQueue
+from exeunt.engine.whole_tickets import SHORT_US
 from exeunt.manifest import Manifest
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overtake
 SPARE_SHARE = 0.0625  # of max_unconfirmed_rows: with a smaller backlog the last idle worker takes no feedback
 WORTH_SPECULATING = 0.5  # least probability that the segment is needed
-WHOLE_US = 3000.0  # longest plain ticket, all members on one worker, that is not worth taking apart
 FEEDBACK_RUN = 1.5  # longest run of feedback, in times of the longest segment with one row
 
 
 class Scheduler:
-    """Tickets in the engine and the queue of their segments.
-
-    Attributes:
-        rows_whole: most rows of a plain ticket whose members' segments run as one; 0 = of none.
-    """
+    """Tickets in the engine and the queue of their segments."""
 
     def __init__(self, manifest: Manifest, workers: int) -> None:
         self.costs = RunCosts(manifest)
@@ -56,7 +52,7 @@ class Scheduler:
         self.member_depths = [member.depth for member in manifest.members]
         self._urgent_at = URGENT_SHARE * manifest.settings.max_unconfirmed_rows
         self._spare_below = SPARE_SHARE * manifest.settings.max_unconfirmed_rows
-        self.rows_whole = self.costs.rows_together(WHOLE_US)
+        self._rows_whole = self.costs.rows_together(SHORT_US)  # most rows of a plain ticket whose members run as one
         self._full_us = self.costs.together_us(1)
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
         self.orders = Orders(manifest, self.costs, workers)
@@ -78,13 +74,19 @@ class Scheduler:
         """
         plan = self.orders.plan(ticket.requested_exits)
         order = self.orders.of(ticket, plan, not self.open_tickets)
-        in_series = (whole := plan.plain and ticket.rows <= self.rows_whole) and not idle_workers
+        in_series = (whole := plan.plain and ticket.rows <= self._rows_whole) and not idle_workers
         progress = Progress(ticket, inputs, plan, order, len(self.member_depths), whole, in_series)
         self.tickets[ticket.id] = progress
         self.open_tickets += 1
         self.counters.full_work_us += self._full_us * ticket.rows
         for pieces in progress.pieces[:1] if in_series else progress.pieces:
             self._queue.add(pieces[0], self.kind(pieces[0]))
+
+    def count_whole(self, rows: int) -> None:
+        """Rows of a short plain ticket run past the queue."""
+        self.counters.runs += len(self.member_depths)
+        self.counters.full_work_us += self._full_us * rows
+        self.counters.work_us += self.costs.together_us(rows)
 
     def next_run(self, idle_workers: int = 0) -> SegmentRun | None:
         """Hand out the most urgent run.
@@ -175,10 +177,11 @@ class Scheduler:
         self.counters.work_us += self._work_us(remaining) - before_us
         return remaining
 
-    def drop(self, ticket_id: int) -> None:
-        """Forget a ticket, failed or ended; its runs under way come to nothing."""
+    def drop(self, ticket_id: int) -> Progress | None:
+        """Forget a ticket, failed or ended, and give it back; its runs under way come to nothing."""
         if (progress := self.tickets.get(ticket_id)) is not None:
             self._forget(progress)
+        return progress
 
     def _overtaking(self, head: Piece) -> SegmentRun | None:
         """One segment of feedback before an unanswered ticket, once in its life, where the cap is near."""

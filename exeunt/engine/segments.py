@@ -118,6 +118,21 @@ class Segments:
             piece_outputs = outputs if len(pieces) == 1 else {name: array[rows] for name, array in outputs.items()}
             self._hand_out(step, piece, (run.member, run.end), piece_outputs)
 
+    def full_votes(self, inputs: Mapping[str, np.ndarray]) -> Votes:
+        """Every member's final vote on `inputs` (by name, [rows, ...]), one member after the other.
+
+        Raises:
+            ServingError: a model failed.
+        """
+        votes: Votes = {}
+        for member, steps in enumerate(self._steps):
+            tensors = dict(inputs)
+            for step in steps[:-1]:
+                tensors |= step.run(tensors, step.cut)
+            last = steps[-1]
+            votes[member, len(steps)] = last.run(tensors, last.outputs)[last.outputs[0]]
+        return votes
+
     def _hand_out(self, step: Step, piece: Piece, pair: tuple[int, int], table: Mapping[str, np.ndarray]) -> None:
         if step.tells and (pair in piece.progress.plan.pairs or pair in self.learns):
             piece.progress.votes.setdefault(pair, []).append((piece.rows, table[step.outputs[0]]))

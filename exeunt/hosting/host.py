@@ -47,6 +47,9 @@ class Runner(Protocol):
     def start(self, ticket: Ticket, inputs: Inputs) -> None:
         """Run a ticket's members; must not block. Votes go to `host.arrived`, failures to `host.failed`."""
 
+    def run_at_once(self, ticket: Ticket, inputs: Inputs) -> None:
+        """As `start`, but a short plain ticket may run in the calling thread; only where there are `plain_tickets`."""
+
     def close(self) -> None:
         """Stop; waits for what is running."""
 
@@ -100,7 +103,12 @@ class ControllerHost:
             thread.start()
 
     def submit(self, request: Request, inputs: Inputs) -> None:
-        """Accept a client request; its Release comes later through `reply`.
+        """Accept a client request and begin it, if its turn has come; see `accept`."""
+        self.accept(request, inputs)
+        self.begin()
+
+    def accept(self, request: Request, inputs: Inputs) -> None:
+        """Accept a client request; it waits until somebody calls `begin`, and its Release comes through `reply`.
 
         Args:
             request: the request.
@@ -110,12 +118,35 @@ class ControllerHost:
             RequestError: no rows or too many.
             OverloadedError: full, or stopping.
         """
+        if self.controller.waiting_rows + request.rows > self.controller.settings.max_waiting_rows:
+            self.begin()  # who can begin does not wait
         with self.lock:
             self.controller.offer(request, self.now_us())
             self._inputs[request.key] = inputs
         if request.options.deadline_us is not None:
             self._deadline_came.set()
-        self._pump()
+
+    def begin(self, *, at_once: bool = False) -> None:
+        """Hand waiting requests to the runner while tickets are free.
+
+        Args:
+            at_once: where those who wait are few and their tickets short and plain, they are answered on return.
+        """
+        few = at_once and self.controller.admission.few_short_tickets
+        start = self._runner.run_at_once if few else self._runner.start
+        while True:
+            with self.lock:
+                ticket = self.controller.next_ticket(self._runner.at_work, self.now_us())
+                if ticket is None:
+                    return
+                parts = [self._inputs.pop(request.key) for request in ticket.requests]
+            try:
+                start(ticket, _merged(parts))
+            except Exception as error:  # its clients must hear of it, and its place must become free
+                self.guard.survived("start of a ticket", error)
+                with self.lock:
+                    releases = self.controller.failed(ticket.id, ServingError(f"not started: {error!r}"), self.now_us())
+                self._send(releases)
 
     def arrived(
         self,
@@ -132,14 +163,14 @@ class ControllerHost:
         if retune_due:
             self._retune_due.set()
         if over or releases:  # a ticket has become free
-            self._pump()
+            self.begin()
 
     def failed(self, ticket_id: int, error: ExeuntError, rows: np.ndarray | None = None) -> None:
         """A ticket's run has failed; see Controller.failed."""
         with self.lock:
             releases = self.controller.failed(ticket_id, error, self.now_us(), rows)
         self._send(releases)
-        self._pump()
+        self.begin()
 
     def toss_probability(self, load_q: float) -> float:
         """With which probability answered rows are finished where the load allows `load_q`; see Coins."""
@@ -163,7 +194,7 @@ class ControllerHost:
 
     def work_ended(self) -> None:
         """The runner has ended the work of a ticket: its place is free."""
-        self._pump()
+        self.begin()
 
     def set_finish_probability(self, q: float) -> None:
         """Feedback sampling: rows answered from now on finish with probability q."""
@@ -201,22 +232,6 @@ class ControllerHost:
                 thread.join()
         self._runner.close()
 
-    def _pump(self) -> None:
-        """Hand waiting requests to the runner while tickets are free."""
-        while True:
-            with self.lock:
-                ticket = self.controller.next_ticket(self._runner.at_work, self.now_us())
-                if ticket is None:
-                    return
-                parts = [self._inputs.pop(request.key) for request in ticket.requests]
-            try:
-                self._runner.start(ticket, _merged(parts))
-            except Exception as error:  # its clients must hear of it, and its place must become free
-                self.guard.survived("start of a ticket", error)
-                with self.lock:
-                    releases = self.controller.failed(ticket.id, ServingError(f"not started: {error!r}"), self.now_us())
-                self._send(releases)
-
     def _send(self, releases: list[Release]) -> None:
         """Reply to everybody; one reply that fails does not keep back the others'."""
         for release in releases:
@@ -238,7 +253,7 @@ class ControllerHost:
                 next_us = self.controller.next_deadline_us()
             self._send(releases)
             if releases:
-                self._pump()
+                self.begin()
             wait_s = _IDLE_TICK_S if next_us is None else (next_us - self.now_us()) / 1e6
             if wait_s > 0:
                 self._deadline_came.wait(min(wait_s, _IDLE_TICK_S))

@@ -10,6 +10,8 @@ import pytest
 
 from exeunt.contract import Reason, features_name, votes_name
 from exeunt.cores import home_cores
+from exeunt.deciding.admission import FEW
+from exeunt.deciding.request import Request
 from exeunt.engine.engine import Engine
 from exeunt.engine.segments import Segments
 from exeunt.engine.sessions import Session
@@ -272,6 +274,73 @@ def test_a_plain_answer_is_bit_for_bit_the_full_vote_of_a_ticket_that_was_asked_
             answers.append(desk.answers(1)["a"].answer)
             assert desk.controller.counters.plain_tickets == (gear == "plain")
     np.testing.assert_array_equal(answers[0].probabilities, answers[1].probabilities)
+
+
+@pytest.fixture
+def plain_desk(tmp_path, monkeypatch):
+    """A bag in the plain gear; nobody runs anything but the thread that begins."""
+    monkeypatch.setattr(Engine, "_serve", lambda engine, home: None)
+    with Desk(written(tmp_path, ((1, 1), (2, 1), (3, 2)), gear="plain"), tmp_path, OFF) as desk:
+        yield desk
+
+
+def test_few_short_plain_tickets_are_answered_by_the_thread_that_begins_them(plain_desk):
+    for key in range(3):
+        plain_desk.host.accept(Request(key, 1), {"x": rows(1, key)})
+    plain_desk.host.begin(at_once=True)
+    assert sorted(plain_desk.replies) == [0, 1, 2]
+    assert plain_desk.engine.metrics()["work_us_total"] > 0
+
+
+def trips_whole(monkeypatch):
+    """Whoever runs whole members fails on inputs above 100."""
+    right = Segments.full_votes
+
+    def trips(segments, inputs):
+        if (inputs["x"] > 100).any():
+            raise ServingError("tripped")
+        return right(segments, inputs)
+
+    monkeypatch.setattr(Segments, "full_votes", trips)
+
+
+def test_a_request_that_fails_takes_none_of_those_with_it_that_share_its_ticket(plain_desk, monkeypatch):
+    trips_whole(monkeypatch)
+    for key in range(3):
+        plain_desk.host.accept(Request(key, 1), {"x": rows(1, key) + 1000 * (key == 1)})
+    plain_desk.host.begin(at_once=True)
+    assert [plain_desk.replies[key].error is None for key in range(3)] == [True, False, True]
+    assert plain_desk.controller.idle
+
+
+def test_what_is_more_than_a_few_short_tickets_is_left_to_the_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(Engine, "run_at_once", lambda engine, ticket, inputs: pytest.fail("run in the calling thread"))
+    bag = written(tmp_path, ((1, 1), (2, 1), (3, 2)), gear="plain")
+    with Desk(bag, tmp_path, OFF) as desk:
+        requests = FEW * desk.engine.plain_tickets.most_rows // bag.max_batch_size + 1
+        for key in range(requests):
+            desk.host.accept(Request(key, bag.max_batch_size), {"x": rows(bag.max_batch_size, key)})
+        desk.host.begin(at_once=True)
+        assert all(release.error is None for release in desk.answers(requests).values())
+
+
+def test_a_bad_request_in_a_ticket_of_several_that_workers_run_fails_alone(tmp_path, monkeypatch):
+    right = Segments.run
+
+    def trips(segments, run):
+        if any((piece.progress.inputs["x"] > 100).any() for piece in run.pieces):
+            raise ServingError("tripped")
+        right(segments, run)
+
+    monkeypatch.setattr(Segments, "run", trips)
+    trips_whole(monkeypatch)
+    bag = written(tmp_path, ((1, 1), (2, 1), (3, 2)), gear="plain")
+    with Desk(bag, tmp_path, OFF) as desk:
+        for key in range(3):
+            desk.host.accept(Request(key, 1), {"x": rows(1, key) + 1000 * (key == 1)})
+        desk.host.begin()
+        replies = desk.answers(3)
+    assert [replies[key].error is None for key in range(3)] == [True, False, True]
 
 
 def served_with(bag, folder, feedback):

@@ -41,6 +41,9 @@ class PoolRunner:
                 return
             self.host.arrived(ticket_id, at_exit(self.bag, exit_, votes))
 
+    def run_at_once(self, ticket, inputs):
+        raise AssertionError("it has no short tickets")
+
     def close(self):
         self.pool.shutdown()
 
@@ -103,6 +106,23 @@ def test_under_many_threads_every_request_gets_its_own_rows_once():
                 mean = np.mean([vote[0] for vote in votes.values()], axis=0)
                 np.testing.assert_allclose(release.answer.probabilities[row], mean, rtol=1e-5)
     assert desk.host.controller.idle
+
+
+def test_what_is_accepted_waits_until_somebody_begins():
+    with Desk([0, 0, 0]) as desk:
+        for key in range(3):
+            desk.host.accept(Request(key, 1), numbered(key, 1))
+        assert desk.host.controller.waiting_rows == 3
+        desk.host.begin(at_once=True)
+        desk.wait(3)
+
+
+def test_a_full_queue_makes_room_for_what_is_accepted_by_beginning():
+    with Desk([0, 0, 0], max_waiting_rows=4) as desk:
+        for key in range(3):
+            desk.host.accept(Request(key, 2), numbered(key, 2))
+        desk.host.begin()
+        desk.wait(3)
 
 
 def test_a_deadline_is_kept_without_any_arrival():

@@ -112,6 +112,29 @@ def test_an_option_that_its_tuner_does_not_know_is_found_without_a_server(copy):
     assert any("did you mean 'thresholds'" in problem for problem in problems(copy))
 
 
+@pytest.mark.parametrize(
+    ("batching", "message"),
+    [
+        ("dynamic_batching { }", "dynamic_batching: is set; a tap would wait for others"),
+        ("sequence_batching { }", "sequence_batching: is set; the controller batches by itself"),
+    ],
+)
+def test_batching_before_the_controller_of_an_ensemble_mode_bag_is_refused(copy, batching, message):
+    config = copy / "tiny_exit" / "config.pbtxt"
+    config.write_text(config.read_text() + batching)
+    assert any(message in problem for problem in problems(copy))
+
+
+@pytest.mark.parametrize("delay", ["", "max_queue_delay_microseconds: 100"])
+def test_requests_of_an_engine_bag_are_batched_before_the_controller_and_never_delayed(tmp_path, delay):
+    repository = export_bag(tiny_bag(tmp_path, mode="engine", members=2), tmp_path / "repository").output
+    config = repository / "tiny_exit" / "config.pbtxt"
+    batched = config.read_text()
+    assert "dynamic_batching {" in batched
+    config.write_text(batched.replace("dynamic_batching {", f"dynamic_batching {{ {delay}"))
+    assert any("would wait before the controller" in problem for problem in problems(repository)) == bool(delay)
+
+
 @pytest.mark.triton
 def test_a_stop_under_load_loses_nothing_and_leaves_nothing(triton, tiny_exported, tmp_path):
     answered, refused, odd = [], [], []

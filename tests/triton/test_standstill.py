@@ -15,6 +15,7 @@ from tests.export.tiny import tiny_bag
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 STOPPED = [("ensemble", "tiny_exit/"), ("ensemble", "/tiny_a_s1"), ("ensemble", "tiny_vote/"), ("engine", "tiny_exit/")]
+STOPPED.append(("plain", "tiny_exit/"))  # returns its answers from `execute()`
 HARMLESS_S = 0.65  # noticed, and shorter than any pause that Triton minds
 JUST_TOO_LONG_S = 1.1  # Triton gives up one request, and has just sent the next when the process goes on
 TRIES = 5  # a busy machine may make a harmless pause longer
@@ -23,10 +24,11 @@ TRIES = 5  # a busy machine may make a harmless pause longer
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory):
     repository_by_mode = {}
-    for mode in ("ensemble", "engine"):
-        folder = tmp_path_factory.mktemp(mode)
-        bag = tiny_bag(folder, mode=mode, members=2, exit_table='tuner = "static"')
-        repository_by_mode[mode] = export_bag(bag, folder / "repository").output
+    for name, mode in (("ensemble", "ensemble"), ("engine", "engine"), ("plain", "engine")):
+        folder = tmp_path_factory.mktemp(name)
+        gear = '\ngear = "plain"' if name == "plain" else ""
+        bag = tiny_bag(folder, mode=mode, members=2, exit_table='tuner = "static"' + gear)
+        repository_by_mode[name] = export_bag(bag, folder / "repository").output
     return repository_by_mode
 
 

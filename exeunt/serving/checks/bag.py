@@ -96,8 +96,14 @@ def _controller_problems(model: Model, manifest: Manifest) -> Iterator[Problem]:
     if [group.count for group in message.instance_group] != [1]:
         what = "must be one group of one instance: a tap must reach the process that holds the ticket"
         yield Problem(where, "instance_group", what, "set count: 1")
-    if message.HasField("dynamic_batching") or message.HasField("sequence_batching"):
-        yield Problem(where, "dynamic_batching", "is set; the controller batches by itself", "remove it")
+    if message.HasField("sequence_batching"):
+        yield Problem(where, "sequence_batching", "is set; the controller batches by itself", "remove it")
+    if message.HasField("dynamic_batching"):
+        if manifest.mode == "ensemble":
+            yield Problem(where, "dynamic_batching", "is set; a tap would wait for others", "remove it")
+        elif message.dynamic_batching.max_queue_delay_microseconds:
+            what = "is set; requests would wait before the controller sees them"
+            yield Problem(where, "dynamic_batching: max_queue_delay_microseconds", what, "remove it")
     streams = any(port.name == contract.STREAM for port in model.config.inputs)
     if manifest.mode == "ensemble" or streams:
         for port in model.config.inputs:

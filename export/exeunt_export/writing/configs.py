@@ -69,6 +69,7 @@ def exit_controller(
     outputs = [*answers, *(Tensor(name, "int64", (1,)) for name in (contract.ROW, contract.REST) if stream)]
     if taps is None:
         config = _model("exit_controller", serving, [*inputs, *stream], outputs)
+        config.dynamic_batching.SetInParent()  # what has come meanwhile is taken in by one call
     else:
         ticket = Tensor(contract.TICKET, "int64", (1,))
         outputs.append(Tensor(contract.TAPPED, "int64", (1,)))

@@ -86,6 +86,8 @@ class BagRunner:
             self._full_work_us += self._stages.full_work_us * ticket.rows
             self._add(work)
 
+    run_at_once = start  # Triton runs the members, always
+
     def _calls_of(self, ticket):
         """The calls of a ticket; soon after a failed step such that no tap is under way when one fails again.
 

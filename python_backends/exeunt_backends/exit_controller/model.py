@@ -1,6 +1,7 @@
 """Triton backend of the exit controller: requests and taps in, releases out; every decision is the core's.
 
-`execute()` never blocks: a tap comes through the same door as a client, so waiting here for a tap would wait forever.
+`execute()` waits for nobody: a tap comes through the same door as a client, so waiting here for a tap would wait
+forever. Short plain tickets run here: see exeunt.engine.whole_tickets.
 """
 
 import json
@@ -17,6 +18,7 @@ from exeunt.deciding.request import Request, parse_options, read_parameters
 from exeunt.errors import ExeuntError, RequestError, ServingError
 from exeunt.hosting import assembly, tensors
 from exeunt.hosting.calls.bag_calls import BagCalls, RefusedTapError, draw_secret
+from exeunt.hosting.direct_replies import DirectReplies
 from exeunt.hosting.guard import Guard
 from exeunt.hosting.host import monotonic_us
 from exeunt.hosting.metrics import COUNTERS, GAUGES
@@ -46,6 +48,7 @@ class TritonPythonModel:
         self._self_calls = SelfCalls(name, config, self._guard)
         self._keys = count()
         self._senders = {}
+        self._direct = DirectReplies()
         self._streams = Streams(self._reply_part, draw_secret, monotonic_us)
         self._metrics = Metrics()
         self._refusals = ThreadPoolExecutor(REFUSERS, "exeunt-refusals")
@@ -80,12 +83,25 @@ class TritonPythonModel:
         pb_utils.Logger.log_info(f"{name}: {times.line()}")
 
     def execute(self, requests):
-        """Taps are answered at once; client requests later, by `_reply`, from whichever thread decides them.
+        """Taps are answered at once; client requests by `_reply`, from whichever thread decides them.
 
-        Nothing may be raised here: Triton would end every request of the call, taps of other tickets among them. No
-        answer is returned here: where the process stops meanwhile, Triton 24.10 makes answers without outputs of them.
+        Nothing may be raised here: Triton would end every request of the call, taps of other tickets among them.
         """
-        return self._self_calls.execute(requests, lambda requests: [self._take(request) for request in requests])
+        return self._self_calls.execute(requests, self._take_all)
+
+    def _take_all(self, requests):
+        """A reply to each request, None where it is sent; a small bag's mostly come before this returns."""
+        taken = [self._take(request) for request in requests]
+        waiting = {key: request for key, request in zip(taken, requests, strict=True) if isinstance(key, int)}
+        if not waiting:
+            return taken
+
+        def keep_open(key):
+            self._senders[key] = waiting[key].get_response_sender()
+
+        self._host.begin(at_once=True)
+        replies = self._direct.collect(keep_open)
+        return [replies.get(key) if isinstance(key, int) else key for key in taken]
 
     def finalize(self):
         """Answer what is left, save what was learnt, stop the threads."""
@@ -104,28 +120,31 @@ class TritonPythonModel:
         if TICKET in tensors_in:
             return self._tap(request, tensors_in)
         key = next(self._keys)
-        self._senders[key] = request.get_response_sender()
+        self._direct.expect(key)
         try:
             self._submit(key, request, tensors_in)
         except ExeuntError as error:
-            return self._refuse(key, error, in_stream=STREAM in tensors_in)
+            return self._refuse(key, request, error, in_stream=STREAM in tensors_in)
         except Exception as error:  # the edge: nobody may wait for ever, whatever is broken
             self._guard.survived("request", error)
-            return self._refuse(key, ServingError(f"internal error: {error!r}"))
-        return None
+            return self._refuse(key, request, ServingError(f"internal error: {error!r}"))
+        return key
 
-    def _refuse(self, key, error, in_stream=False):
+    def _refuse(self, key, request, error, in_stream=False):
         """The error is the reply, unless there is one already; returned where that is safe, else sent and None.
 
         Threads of their own send it: each waits for Triton, and everybody behind would wait, too.
         """
-        if key not in self._senders:
-            return None
         response = _error_response(error, in_stream)
         if self._returns_refusals:
-            del self._senders[key]
-            return response
-        self._refusals.submit(self._guard.run, "reply", lambda: self._respond(key, response))
+            self._direct.take(key, response)
+            return key
+        if not self._direct.forget(key):
+            return key
+        sender = request.get_response_sender()
+        self._refusals.submit(
+            self._guard.run, "reply", lambda: self._self_calls.send(lambda: sender.send(response, flags=FINAL))
+        )
         return None
 
     def _submit(self, key, request, tensors_in):
@@ -152,7 +171,7 @@ class TritonPythonModel:
         inputs = {tensor.name: inputs[tensor.name].copy() for tensor in self._manifest.inputs}
         free = tensors.free_dims(self._manifest, inputs)
         in_parts = isinstance(key, Stream)
-        self._host.submit(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
+        self._host.accept(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
 
     def _tap(self, request, tensors_in):
         """Votes or features of a call of ours, or that a step of it failed. Whatever else comes is refused.
@@ -210,6 +229,8 @@ class TritonPythonModel:
         self._respond(key, _error_response(error, in_stream))
 
     def _respond(self, key, response):
+        if self._direct.take(key, response):
+            return
         sender = self._senders.pop(key)
         self._self_calls.send(lambda: sender.send(response, flags=FINAL))
 
