@@ -2,9 +2,10 @@
 
 The reserve of a class of service fills by eps with every answer, up to 1 / g, and every loss takes one from it; where
 feedback is sampled few of them are seen, and each takes 1 / q. Spent too fast it runs dry, and everybody waits for the
-full vote until it has recovered; spent too slowly it overflows, and latency is given away. How to spend it best is a small Markov decision process over the reserve, whose actions are the
-points of the path with their expected loss and latency. Policy iteration minimises its average latency; the price of a
-loss, which says where on the path to be, is what one loss less in the reserve costs. It falls as the reserve grows.
+full vote until it has recovered; spent too slowly it overflows, and latency is given away. How to spend it best is a
+small Markov decision process over the reserve, whose actions are the points of the path with their expected loss and
+latency. Policy iteration minimises its average latency; the price of a loss, which says where on the path to be, is
+what one loss less in the reserve costs. It falls as the reserve grows.
 """
 
 from __future__ import annotations
