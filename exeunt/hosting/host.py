@@ -102,29 +102,26 @@ class ControllerHost:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, request: Request, inputs: Inputs) -> None:
-        """Accept a client request and begin it, if its turn has come; see `accept`."""
-        self.accept(request, inputs)
-        self.begin()
-
-    def accept(self, request: Request, inputs: Inputs) -> None:
-        """Accept a client request; it waits until somebody calls `begin`, and its Release comes through `reply`.
+    def submit(self, request: Request, inputs: Inputs, *, gathers: bool = False) -> None:
+        """Accept a client request, and begin it if its turn has come; its Release comes later through `reply`.
 
         Args:
             request: the request.
             inputs: public input -> [rows, ...]; kept until the members have them.
+            gathers: where tickets are short and plain, it waits for the caller's `begin`, and shares its ticket with
+                what is submitted until then.
 
         Raises:
             RequestError: no rows or too many.
             OverloadedError: full, or stopping.
         """
-        if self.controller.waiting_rows + request.rows > self.controller.settings.max_waiting_rows:
-            self.begin()  # who can begin does not wait
         with self.lock:
             self.controller.offer(request, self.now_us())
             self._inputs[request.key] = inputs
         if request.options.deadline_us is not None:
             self._deadline_came.set()
+        if not (gathers and self.controller.admission.few_short_tickets):
+            self.begin()
 
     def begin(self, *, at_once: bool = False) -> None:
         """Hand waiting requests to the runner while tickets are free.

@@ -284,9 +284,17 @@ def plain_desk(tmp_path, monkeypatch):
         yield desk
 
 
+def test_what_is_gathered_waits_for_those_it_shares_its_ticket_with(plain_desk):
+    for key in range(3):
+        plain_desk.host.submit(Request(key, 1), {"x": rows(1, key)}, gathers=True)
+    assert plain_desk.controller.waiting_rows == 3
+    plain_desk.host.begin(at_once=True)
+    assert plain_desk.controller.counters.tickets == 1
+
+
 def test_few_short_plain_tickets_are_answered_by_the_thread_that_begins_them(plain_desk):
     for key in range(3):
-        plain_desk.host.accept(Request(key, 1), {"x": rows(1, key)})
+        plain_desk.host.submit(Request(key, 1), {"x": rows(1, key)}, gathers=True)
     plain_desk.host.begin(at_once=True)
     assert sorted(plain_desk.replies) == [0, 1, 2]
     assert plain_desk.engine.metrics()["work_us_total"] > 0
@@ -307,7 +315,7 @@ def trips_whole(monkeypatch):
 def test_a_request_that_fails_takes_none_of_those_with_it_that_share_its_ticket(plain_desk, monkeypatch):
     trips_whole(monkeypatch)
     for key in range(3):
-        plain_desk.host.accept(Request(key, 1), {"x": rows(1, key) + 1000 * (key == 1)})
+        plain_desk.host.submit(Request(key, 1), {"x": rows(1, key) + 1000 * (key == 1)}, gathers=True)
     plain_desk.host.begin(at_once=True)
     assert [plain_desk.replies[key].error is None for key in range(3)] == [True, False, True]
     assert plain_desk.controller.idle
@@ -319,7 +327,7 @@ def test_what_is_more_than_a_few_short_tickets_is_left_to_the_workers(tmp_path, 
     with Desk(bag, tmp_path, OFF) as desk:
         requests = FEW * desk.engine.plain_tickets.most_rows // bag.max_batch_size + 1
         for key in range(requests):
-            desk.host.accept(Request(key, bag.max_batch_size), {"x": rows(bag.max_batch_size, key)})
+            desk.host.submit(Request(key, bag.max_batch_size), {"x": rows(bag.max_batch_size, key)}, gathers=True)
         desk.host.begin(at_once=True)
         assert all(release.error is None for release in desk.answers(requests).values())
 
@@ -337,7 +345,7 @@ def test_a_bad_request_in_a_ticket_of_several_that_workers_run_fails_alone(tmp_p
     bag = written(tmp_path, ((1, 1), (2, 1), (3, 2)), gear="plain")
     with Desk(bag, tmp_path, OFF) as desk:
         for key in range(3):
-            desk.host.accept(Request(key, 1), {"x": rows(1, key) + 1000 * (key == 1)})
+            desk.host.submit(Request(key, 1), {"x": rows(1, key) + 1000 * (key == 1)}, gathers=True)
         desk.host.begin()
         replies = desk.answers(3)
     assert [replies[key].error is None for key in range(3)] == [True, False, True]

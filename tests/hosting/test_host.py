@@ -108,20 +108,10 @@ def test_under_many_threads_every_request_gets_its_own_rows_once():
     assert desk.host.controller.idle
 
 
-def test_what_is_accepted_waits_until_somebody_begins():
+def test_what_is_gathered_begins_at_once_where_tickets_are_not_short():
     with Desk([0, 0, 0]) as desk:
         for key in range(3):
-            desk.host.accept(Request(key, 1), numbered(key, 1))
-        assert desk.host.controller.waiting_rows == 3
-        desk.host.begin(at_once=True)
-        desk.wait(3)
-
-
-def test_a_full_queue_makes_room_for_what_is_accepted_by_beginning():
-    with Desk([0, 0, 0], max_waiting_rows=4) as desk:
-        for key in range(3):
-            desk.host.accept(Request(key, 2), numbered(key, 2))
-        desk.host.begin()
+            desk.host.submit(Request(key, 1), numbered(key, 1), gathers=True)
         desk.wait(3)
 
 

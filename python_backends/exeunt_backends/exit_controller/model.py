@@ -99,7 +99,7 @@ class TritonPythonModel:
         def keep_open(key):
             self._senders[key] = waiting[key].get_response_sender()
 
-        self._host.begin(at_once=True)
+        self._guard.run("start of tickets", lambda: self._host.begin(at_once=True))
         replies = self._direct.collect(keep_open)
         return [replies.get(key) if isinstance(key, int) else key for key in taken]
 
@@ -171,7 +171,8 @@ class TritonPythonModel:
         inputs = {tensor.name: inputs[tensor.name].copy() for tensor in self._manifest.inputs}
         free = tensors.free_dims(self._manifest, inputs)
         in_parts = isinstance(key, Stream)
-        self._host.accept(Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts), inputs)
+        offered = Request(key, rows, options, tensors.nan_rows(inputs), free, in_parts)
+        self._host.submit(offered, inputs, gathers=True)
 
     def _tap(self, request, tensors_in):
         """Votes or features of a call of ours, or that a step of it failed. Whatever else comes is refused.
