@@ -1,5 +1,6 @@
 """The benchmarks under load without a server: what is sent, what is counted, what is left to do."""
 
+import os
 from dataclasses import asdict
 
 import numpy as np
@@ -136,6 +137,38 @@ def test_the_report_of_a_soak_tells_what_was_lost_and_how_memory_grew(votes):
     text = soak.markdown({"engine": [stretch.to_mapping()]}, {"cores": 2})
     assert "| engine | 1 | 50 | 2 | 1 | 0 | 0 | 1 |" in text
     assert "| engine | tiny_exit | 100.0 | 103.0 | 103.0 | +3.0%, then +0.0% |" in text
+
+
+def test_a_soak_ends_with_its_server_and_says_so(votes):
+    class Ended:
+        """A server that ends after it was asked twice."""
+
+        asked = 0
+
+        def running(self):
+            self.asked += 1
+            return self.asked <= 2
+
+    class Caller:
+        def play(self, calls, on_end):
+            yield from calls
+
+    tally = Tally(votes)
+    calls = iter([Call(60.0 * number, b"", np.array([0])) for number in range(10)])
+    soak._play(Ended(), Caller(), calls, tally, starts_s=60.0)
+    assert tally.sent == 2 and dict(tally.odd) == {"Triton itself ended after 2.0 minutes": 1}
+
+
+def test_a_soak_through_the_gateway_is_called_so(votes):
+    stretch = Stretch(1.0, 50.0, 0, 0, 0, 0, 0, 0, 0, {}, 20.0, [20.0], {"gateway": [1.0, 1.0, 1.0]}, {})
+    text = soak.markdown({"engine": [{"through_gateway": True, **stretch.to_mapping()}]}, {"cores": 2})
+    assert "| engine, gateway | 1 |" in text and "| engine, gateway | gateway |" in text
+
+
+def test_the_memory_of_further_processes_is_watched_by_name():
+    with MemoryWatch(os.getpgid(0), "no server of this name", {"gateway": os.getpid()}) as watch:
+        pass
+    assert watch.peak_mb()["gateway"] > 0.0
 
 
 def test_a_polite_callers_wait_counts_whether_it_was_answered_or_refused():

@@ -1,0 +1,77 @@
+"""How much feedback is worth its work: one bag under rising load, with shares of feedback, in simulated time.
+
+    python -m benchmarks.gears.feedback [--rows 3000]
+
+The bag, machines and loads are those of `benchmarks.gears`; every line is the mean over the seeds, after a warm-up.
+Prints, and writes benchmarks/results/gears_feedback.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.gears.__main__ import CALIBRATION_ROWS, GLYPHS, MACHINES
+from benchmarks.gears.made_bags import ScheduleEvaluator, difficulties, exits_by, inputs_of, manifest_of
+from benchmarks.gears.simulated import Level, Run, levels
+from exeunt.tables import markdown_table
+
+RESULTS = Path(__file__).parents[1] / "results"
+LOADS = (0.3, 0.3, 0.8, 1.05)  # the first earns the error budget
+SHARES: tuple[float | str, ...] = ("all", "auto", 0.5, 0.25, 0.1)
+SEEDS = (1, 2, 3)
+HEADER = ["exits", "workers", "load", "feedback", "mean ms", "p50 ms", "p99 ms", "work", "loss"]
+
+
+def measured(kind: str, workers: int, feedback: float | str, seed: int, rows: int) -> list[Level]:
+    """One share of feedback, load after load."""
+    calibration_votes = GLYPHS.votes(difficulties(CALIBRATION_ROWS, 1), 1)
+    inputs = inputs_of(GLYPHS.segments_us, calibration_votes, workers, MACHINES[workers])
+    evaluator = ScheduleEvaluator(inputs)
+    manifest, calibration = manifest_of(GLYPHS.name, inputs, evaluator, exits_by(kind, inputs, evaluator))
+    manifest = dataclasses.replace(manifest, settings=dataclasses.replace(manifest.settings, feedback=feedback))
+    stream = GLYPHS.votes(difficulties(rows, 10 + seed), 10 + seed)
+    return levels(Run(manifest, calibration, stream, seed), LOADS, rows, rows)
+
+
+def lines(kind: str, workers: int, feedback: float | str, rows: int) -> list[list[str]]:
+    """Of the table, one for each load."""
+    runs = [measured(kind, workers, feedback, seed, rows) for seed in SEEDS]
+    table = []
+    for place in range(1, len(LOADS)):
+        mean = {
+            key: float(np.mean([getattr(run[place], key) for run in runs]))
+            for key in ("mean_ms", "p50_ms", "p99_ms", "work", "loss")
+        }
+        table.append([kind, str(workers), f"{LOADS[place]:.0%}", str(feedback), f"{mean['mean_ms']:.1f}"])
+        table[-1] += [f"{mean['p50_ms']:.1f}", f"{mean['p99_ms']:.0f}", f"{mean['work']:.2f}", f"{mean['loss']:.2%}"]
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Simulate, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=3000, help="per load (3000)")
+    args = parser.parse_args(argv)
+    table = []
+    for kind in ("auto", "cascade"):
+        for workers in MACHINES:
+            for feedback in SHARES:
+                table += lines(kind, workers, feedback, args.rows)
+                print(*table[-1], flush=True)
+    seeds = ", ".join(map(str, SEEDS))
+    text = ["# How much feedback is worth its work: simulated", ""]
+    text += [
+        f"`python -m benchmarks.gears.feedback`; {args.rows} requests of one row per load, means of seeds {seeds}."
+    ]
+    text += ["Work: per answer, in times of the full ensemble's.", "", markdown_table(HEADER, table), ""]
+    (RESULTS / "gears_feedback.md").write_text("\n".join(text), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
