@@ -52,24 +52,28 @@ def lines(kind: str, workers: int, feedback: float | str, rows: int) -> list[lis
     return table
 
 
+def markdown(table: Sequence[Sequence[str]], rows: int) -> str:
+    """The page."""
+    seeds = ", ".join(map(str, SEEDS))
+    text = ["# How much feedback is worth its work: simulated", ""]
+    text += [f"`python -m benchmarks.gears.feedback`; {rows} requests of one row per load, means of seeds {seeds}."]
+    text += ["Work: per answer, in times of the full ensemble's.", "", markdown_table(HEADER, table), ""]
+    return "\n".join(text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Simulate, print, keep."""
+    """Simulate, print, keep every line as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=3000, help="per load (3000)")
+    parser.add_argument("--exits", choices=("auto", "cascade"), nargs="+", default=["auto", "cascade"])
     args = parser.parse_args(argv)
-    table = []
-    for kind in ("auto", "cascade"):
+    table: list[list[str]] = []
+    for kind in args.exits:
         for workers in MACHINES:
             for feedback in SHARES:
                 table += lines(kind, workers, feedback, args.rows)
                 print(*table[-1], flush=True)
-    seeds = ", ".join(map(str, SEEDS))
-    text = ["# How much feedback is worth its work: simulated", ""]
-    text += [
-        f"`python -m benchmarks.gears.feedback`; {args.rows} requests of one row per load, means of seeds {seeds}."
-    ]
-    text += ["Work: per answer, in times of the full ensemble's.", "", markdown_table(HEADER, table), ""]
-    (RESULTS / "gears_feedback.md").write_text("\n".join(text), encoding="utf-8")
+                (RESULTS / "gears_feedback.md").write_text(markdown(table, args.rows), encoding="utf-8")
     return 0
 
 
