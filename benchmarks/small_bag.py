@@ -59,12 +59,13 @@ def measured(repository: Path, turns: int) -> list[dict[str, Any]]:
                     cpu_s[model] += _server_cpu_s(server.pid) - before_s
             ours, plain = (runs[model] for model in models)
             figures = {}
-            for name, loops in (("exeunt", ours), ("plain", plain)):
+            for name, model in zip(("exeunt", "plain"), models, strict=True):
+                loops = runs[model]
                 answers = sum(run.answers for run in loops)
                 figures[name] = {
                     "rows_per_s": answers / sum(run.seconds for run in loops),
                     "p50_ms": float(np.median(np.concatenate([run.latencies_ms for run in loops]))),
-                    "server_cpu_ms": 1e3 * cpu_s[models[0] if name == "exeunt" else models[1]] / answers,
+                    "server_cpu_ms": 1e3 * cpu_s[model] / answers,
                     "failed": sum(run.failed for run in loops),
                 }
             by_turn = [a.rows_per_s / b.rows_per_s for a, b in zip(ours, plain, strict=True)]

@@ -13,6 +13,7 @@ goes on where it was. Writes benchmarks/results/gears.md and .json.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,18 +34,21 @@ SEEDS = (1, 2)
 CALIBRATION_ROWS = 1500
 
 
-def measured(workers: int, kind: str, seed: int, rows: int) -> list[Level]:
+def measured(
+    workers: int, kind: str, seed: int, rows: int, loads: Sequence[float] = LOADS, feedback: float | str = "all"
+) -> list[Level]:
     """One contender, load after load."""
     calibration_votes = GLYPHS.votes(difficulties(CALIBRATION_ROWS, 1), 1)
     inputs = inputs_of(GLYPHS.segments_us, calibration_votes, workers, MACHINES[workers])
     evaluator = ScheduleEvaluator(inputs)
     lists = [exits_by(name, inputs, evaluator) for name in LISTS.get(kind, (kind,))]
     manifest, calibration = manifest_of(GLYPHS.name, inputs, evaluator, *lists)
+    manifest = dataclasses.replace(manifest, settings=dataclasses.replace(manifest.settings, feedback=feedback))
     stream = GLYPHS.votes(difficulties(rows, 10 + seed), 10 + seed)
     run = Run(manifest, calibration, stream, seed)
     if kind == "before":
         run.controller.decisions.sure[:] = False
-    return levels(run, LOADS, rows, rows)
+    return levels(run, loads, rows, rows)
 
 
 def markdown(runs: Sequence[dict[str, Any]], rows: int) -> str:

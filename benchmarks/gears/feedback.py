@@ -9,15 +9,12 @@ Prints, and writes benchmarks/results/gears_feedback.md.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gears.__main__ import CALIBRATION_ROWS, GLYPHS, MACHINES
-from benchmarks.gears.made_bags import ScheduleEvaluator, difficulties, exits_by, inputs_of, manifest_of
-from benchmarks.gears.simulated import Level, Run, levels
+from benchmarks.gears.__main__ import MACHINES, measured
 from exeunt.tables import markdown_table
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -27,20 +24,9 @@ SEEDS = (1, 2, 3)
 HEADER = ["exits", "workers", "load", "feedback", "mean ms", "p50 ms", "p99 ms", "work", "loss"]
 
 
-def measured(kind: str, workers: int, feedback: float | str, seed: int, rows: int) -> list[Level]:
-    """One share of feedback, load after load."""
-    calibration_votes = GLYPHS.votes(difficulties(CALIBRATION_ROWS, 1), 1)
-    inputs = inputs_of(GLYPHS.segments_us, calibration_votes, workers, MACHINES[workers])
-    evaluator = ScheduleEvaluator(inputs)
-    manifest, calibration = manifest_of(GLYPHS.name, inputs, evaluator, exits_by(kind, inputs, evaluator))
-    manifest = dataclasses.replace(manifest, settings=dataclasses.replace(manifest.settings, feedback=feedback))
-    stream = GLYPHS.votes(difficulties(rows, 10 + seed), 10 + seed)
-    return levels(Run(manifest, calibration, stream, seed), LOADS, rows, rows)
-
-
 def lines(kind: str, workers: int, feedback: float | str, rows: int) -> list[list[str]]:
     """Of the table, one for each load."""
-    runs = [measured(kind, workers, feedback, seed, rows) for seed in SEEDS]
+    runs = [measured(workers, kind, seed, rows, LOADS, feedback) for seed in SEEDS]
     table = []
     for place in range(1, len(LOADS)):
         mean = {

@@ -111,7 +111,7 @@ class Engine:
     @property
     def plain_tickets(self) -> PlainTickets | None:
         """See exeunt.hosting.host.Runner: short ones go one to a worker, and share what handling a request costs."""
-        rows = self._whole_tickets.most_rows
+        rows = self._scheduler.costs.short_rows
         return PlainTickets(self.workers, rows) if rows > 1 else None
 
     def close(self) -> None:

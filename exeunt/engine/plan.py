@@ -12,6 +12,7 @@ from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 
 MEMORY = 1 / 32  # weight of the newest ticket in the shares of rows that leave
+SHORT_US = 3000.0  # longest plain ticket, all members on one worker, that is not worth taking apart
 CLOSE = 0.02  # expected times that differ by less are as good as equal
 UNPROFILED_ROW_US = 1000.0  # where the manifest holds no measurement
 
@@ -20,11 +21,15 @@ class RunCosts:
     """Time of one run of a segment by number of rows, from the manifest's profile.
 
     Between two profiled batch sizes the time is interpolated; beyond the largest it grows with the rows.
+
+    Attributes:
+        short_rows: most rows of a plain ticket that is short; 0 = none is.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.most_rows = manifest.max_batch_size
         self._us = [[_by_rows(segment.cost_us, self.most_rows) for segment in m.segments] for m in manifest.members]
+        self.short_rows = self.rows_together(SHORT_US)
         self._within: dict[tuple[int, int, float], int] = {}
 
     def run_us(self, member: int, depth: int, rows: int) -> float:

@@ -28,7 +28,6 @@ from exeunt.engine.counters import SchedulerCounters
 from exeunt.engine.plan import Orders, RunCosts
 from exeunt.engine.progress import DueExit, Kind, Piece, Progress, SegmentRun
 from exeunt.engine.queue import WorkQueue
-from exeunt.engine.whole_tickets import SHORT_US
 from exeunt.manifest import Manifest
 
 URGENT_SHARE = 0.75  # of max_unconfirmed_rows: from here on feedback may overtake
@@ -52,7 +51,6 @@ class Scheduler:
         self.member_depths = [member.depth for member in manifest.members]
         self._urgent_at = URGENT_SHARE * manifest.settings.max_unconfirmed_rows
         self._spare_below = SPARE_SHARE * manifest.settings.max_unconfirmed_rows
-        self._rows_whole = self.costs.rows_together(SHORT_US)  # most rows of a plain ticket whose members run as one
         self._full_us = self.costs.together_us(1)
         self._feedback_run_us = FEEDBACK_RUN * self.costs.longest_us()
         self.orders = Orders(manifest, self.costs, workers)
@@ -74,7 +72,7 @@ class Scheduler:
         """
         plan = self.orders.plan(ticket.requested_exits)
         order = self.orders.of(ticket, plan, not self.open_tickets)
-        in_series = (whole := plan.plain and ticket.rows <= self._rows_whole) and not idle_workers
+        in_series = (whole := plan.plain and ticket.rows <= self.costs.short_rows) and not idle_workers
         progress = Progress(ticket, inputs, plan, order, len(self.member_depths), whole, in_series)
         self.tickets[ticket.id] = progress
         self.open_tickets += 1

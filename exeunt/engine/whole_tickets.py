@@ -19,7 +19,6 @@ from exeunt.errors import ExeuntError, ServingError
 from exeunt.manifest import Manifest
 from exeunt.row_times import times_by_rows
 
-SHORT_US = 3000.0  # longest plain ticket, all members on one worker, that is not worth taking apart
 HAND_OVER_US = 500.0  # what it costs to answer by another thread: it wakes up, and sends the answer
 
 log = logging.getLogger(__name__)
@@ -33,13 +32,10 @@ class WholeTickets:
         costs: of its segments.
         segments: they run.
         workers: that would share a ticket otherwise.
-
-    Attributes:
-        most_rows: of a plain ticket that is short; 0 = none is.
     """
 
     def __init__(self, manifest: Manifest, costs: RunCosts, segments: Segments, workers: int) -> None:
-        self.most_rows = costs.rows_together(SHORT_US)
+        self._most_rows = costs.short_rows
         self._segments = segments
         shared_us = times_by_rows(manifest.exits[-1].elapsed_us, manifest.max_batch_size)[1]
         self._workers_save_us = costs.together_us(1) - shared_us if workers > 1 else 0.0
@@ -49,7 +45,7 @@ class WholeTickets:
 
         A request that comes alone is not, where workers save more time side by side than handing it over costs.
         """
-        if ticket.rows > self.most_rows or ticket.requested_exits[:-1].any():
+        if ticket.rows > self._most_rows or ticket.requested_exits[:-1].any():
             return False
         return ticket.rows > 1 or self._workers_save_us < HAND_OVER_US
 

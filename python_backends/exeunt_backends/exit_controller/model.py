@@ -141,10 +141,8 @@ class TritonPythonModel:
             return key
         if not self._direct.forget(key):
             return key
-        sender = request.get_response_sender()
-        self._refusals.submit(
-            self._guard.run, "reply", lambda: self._self_calls.send(lambda: sender.send(response, flags=FINAL))
-        )
+        self._senders[key] = request.get_response_sender()
+        self._refusals.submit(self._guard.run, "reply", lambda: self._respond(key, response))
         return None
 
     def _submit(self, key, request, tensors_in):
